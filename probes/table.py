@@ -1,0 +1,136 @@
+"""The tidy table: one row per image, draw, level and site; key columns first, then one column per metric.
+
+A table is a pandas DataFrame. What a metric *is* (a ratio scale, a share, a hit) is declared here, since the judge
+reads it and the probes that measure it live above both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from probes.errors import BadInput, ProbesError
+from probes.registry import unknown
+
+KEYS = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "site")
+"""Key columns of every table, in this order: names as strings, ``train_seed``, ``image`` and ``draw`` as integers
+(-1 where there is no training seed), ``level`` as float; ``site`` is ordered by depth."""
+
+Kind = Literal["ratio", "share", "hit", "plain"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """What a column of a table measures: ``kind`` decides the effect, and with it the unit of a SESOI.
+
+    ``ratio``: positive, compared by log-ratio, SESOI in ``%``. ``share``: in [0, 1], compared by difference, SESOI in
+    ``points``. ``hit``: 0 or 1, likewise. ``plain``: compared by difference, SESOI a bare number.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+
+
+_METRICS: dict[str, Metric] = {}
+
+
+def declare_metric(name: str, kind: Kind, label: str) -> Metric:
+    """Declare a column that a measure fills; declaring it again otherwise is a BadInput.
+
+    >>> declare_metric("example_norm", "ratio", "an example").kind
+    'ratio'
+    """
+    metric = Metric(name, kind, label)
+    if _METRICS.setdefault(name, metric) != metric:
+        raise BadInput(f"metric {name!r} is already declared as {_METRICS[name]}")
+    return metric
+
+
+def metric(name: str, table: pd.DataFrame) -> Metric:
+    """The declaration of a metric that the table holds; UnknownName, with the nearest columns, where it does not."""
+    columns = metrics_of(table)
+    if name not in columns:
+        raise unknown("metric", name, columns)
+    return _METRICS.get(name, Metric(name, "plain", name))
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a metric by name, ``plain`` where nobody declared it."""
+    return _METRICS[name].kind if name in _METRICS else "plain"
+
+
+def label_of(name: str) -> str:
+    """The words that a plot calls a metric."""
+    return _METRICS[name].label if name in _METRICS else name
+
+
+def keys_of(table: pd.DataFrame) -> list[str]:
+    """The key columns of a table: those of every table, and those that a perturbation declared (``table.attrs``)."""
+    return [k for k in (*KEYS, *table.attrs.get("keys", ())) if k in table.columns]
+
+
+def metrics_of(table: pd.DataFrame) -> list[str]:
+    """The metric columns of a table, in its order."""
+    keys = set(keys_of(table))
+    return [str(c) for c in table.columns if c not in keys]
+
+
+def check(table: pd.DataFrame) -> pd.DataFrame:
+    """The table itself, when it is one; a ProbesError names what is wrong with it.
+
+    Every key column is there, no key stands twice, metrics are numbers and none is NaN.
+    """
+    if missing := [k for k in KEYS if k not in table.columns]:
+        raise ProbesError(f"a table needs the key columns {', '.join(KEYS)}; missing: {', '.join(missing)}")
+    if table.empty:
+        raise ProbesError("the table has no rows: were there any images?")
+    keys = keys_of(table)
+    if (twice := table.duplicated(keys)).any():
+        raise ProbesError(f"a key stands twice in the table: {table.loc[twice, keys].iloc[0].to_dict()}")
+    for name in metrics_of(table):
+        if not np.issubdtype(table[name].dtype, np.number):
+            raise ProbesError(f"metric {name!r} holds {table[name].dtype}, not numbers")
+        if (bad := table[name].isna()).any():
+            raise ProbesError(f"metric {name!r} is NaN at {table.loc[bad, keys].iloc[0].to_dict()}")
+    return table
+
+
+def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Stack tables, keep the order of sites and the metrics that all of them have, and check the result."""
+    tables = list(tables)
+    common = [c for c in tables[0].columns if all(c in t.columns for t in tables)]
+    sites: dict[str, None] = {}
+    for table in tables:
+        sites.update(dict.fromkeys(table["site"].astype(str)))
+    out = pd.concat([t[common].astype({"site": str}) for t in tables], ignore_index=True)
+    out["site"] = pd.Categorical(out["site"], categories=list(sites), ordered=True)
+    for name in ("net", "weights", "dataset"):
+        out[name] = out[name].astype("category")
+    out.attrs = dict(tables[0].attrs)
+    return check(out)
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet or CSV, by the ending of ``path``."""
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    else:
+        table.to_parquet(path, index=False, compression="zstd")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read and check a table that :func:`write` wrote; ProbesError where the file is none."""
+    try:
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError) as e:
+        raise ProbesError(f"{path} is no table: {e}") from e
+    if "site" in table.columns and not isinstance(table["site"].dtype, pd.CategoricalDtype):
+        site = table["site"].fillna("").astype(str)
+        table["site"] = pd.Categorical(site, categories=list(dict.fromkeys(site)), ordered=True)
+    return check(table)
