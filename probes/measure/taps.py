@@ -1,0 +1,186 @@
+"""Taps on residual blocks: the branch h, the shortcut x, their sum before the last ReLU, and the output.
+
+A forward hook that keeps a tensor keeps what later in-place operations make of it: in torchvision's ``BasicBlock``,
+``out += identity`` and the in-place ReLU overwrite the output of ``bn2``. So a tap reduces (or copies) each stream
+inside the hook that sees it first, and reads the sum in a *pre*-hook of the block's last ReLU call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from probes.errors import BadInput, ProbesError
+from probes.hooks import handles, refuse_wrapped
+from probes.registry import unknown
+
+Streams = dict[str, Any]
+"""What a tap saw of one block: ``h``, ``x`` (where there is a shortcut), ``sum`` and ``out``, each reduced."""
+PARTS = ("h", "x", "sum", "out")
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockAdapter:
+    """Where a block type keeps its streams.
+
+    ``branch`` is the module whose output is h; ``relu`` the module that gets x + h, at its ``calls``-th call in a
+    forward pass; ``shortcut`` the attribute that holds the shortcut module. Where that attribute is None, x is the
+    block's input if ``identity``, else the block is plain: it has no x, and its sum is h.
+    """
+
+    branch: str
+    relu: str
+    calls: int = 1
+    shortcut: str | None = None
+    identity: bool = True
+
+
+_ADAPTERS: dict[type[nn.Module], BlockAdapter] = {}
+
+
+def register_block(block: type[nn.Module], adapter: BlockAdapter) -> None:
+    """Teach taps a block type: an own ``nn.Module`` class and where its streams are.
+
+    >>> class Mine(nn.Module): ...
+    >>> register_block(Mine, BlockAdapter(branch="f", relu="act"))
+    """
+    if _ADAPTERS.get(block, adapter) != adapter:
+        raise BadInput(f"block type {block.__name__} is already registered with {_ADAPTERS[block]}")
+    _ADAPTERS[block] = adapter
+
+
+register_block(BasicBlock, BlockAdapter("bn2", "relu", calls=2, shortcut="downsample"))
+register_block(Bottleneck, BlockAdapter("bn3", "relu", calls=3, shortcut="downsample"))
+
+
+def _adapter(module: nn.Module) -> BlockAdapter | None:
+    # A subclass with a forward of its own is another block: never a guess.
+    for kind in type(module).__mro__:
+        if kind in _ADAPTERS:
+            return _ADAPTERS[kind] if type(module).forward is kind.forward else None
+    return None
+
+
+def block_sites(model: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of a model that taps know, by name, in the model's order; the wrapper's ``net.`` is left out.
+
+    >>> from probes.subjects.nets import nets
+    >>> list(block_sites(nets["resnet20"](1, 10)))[:2]
+    ['layer1.0', 'layer1.1']
+    """
+    return {name.removeprefix("net."): m for name, m in model.named_modules() if _adapter(m) is not None}
+
+
+def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
+    blocks = block_sites(model)
+    known = ", ".join(sorted(t.__name__ for t in _ADAPTERS))
+    way_out = "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
+    if sites is None:
+        if not blocks:
+            kinds = Counter(type(m).__name__ for m in model.modules() if len(list(m.children())) > 1)
+            raise BadInput(f"no block that taps know ({known}) in a network of {', '.join(kinds) or 'no blocks'}; {way_out}")
+        return blocks
+    modules = {name.removeprefix("net."): m for name, m in model.named_modules()}
+    for site in sites:
+        if site not in modules:
+            raise unknown("block", site, blocks)
+        if site not in blocks:
+            raise BadInput(f"{site!r} is a {type(modules[site]).__name__}, no block that taps know ({known}); {way_out}")
+    return {site: blocks[site] for site in blocks if site in set(sites)}
+
+
+@contextlib.contextmanager
+def tap(
+    model: nn.Module,
+    sites: Sequence[str] | None = None,
+    reduce: Callable[[str, Tensor], Any] | None = None,
+    parts: Sequence[str] = PARTS,
+) -> Iterator[dict[str, Streams]]:
+    """Read the streams of residual blocks at every forward pass inside the block.
+
+    Yields a dictionary, filled anew by each pass: site -> part -> ``reduce(part, tensor)``, where a part is ``h``,
+    ``x``, ``sum`` (before the last ReLU) or ``out``, a tensor of shape (N, C, H, W). Without ``reduce`` it is a copy.
+    Hooks are gone after the block, whatever ended it; nothing else of the model is touched. A pass that fails leaves
+    the dictionary as far as it came.
+
+    Raises BadInput for a model that is compiled, in DataParallel or in training mode, and for a block type that
+    is not known; UnknownName for a site; ProbesError when a block does not run once per pass as its adapter says.
+
+    >>> import torch
+    >>> from probes.subjects.nets import nets
+    >>> net = nets["resnet20"](1, 10).eval()
+    >>> with torch.no_grad(), tap(net, ["layer1.0"]) as seen:
+    ...     _ = net(torch.rand(2, 1, 8, 8))
+    >>> s = seen["layer1.0"]
+    >>> bool(torch.equal(s["x"] + s["h"], s["sum"])), bool((s["sum"] < 0).any())
+    (True, True)
+    """
+    refuse_wrapped(model)
+    if wrong := set(parts) - set(PARTS):
+        raise unknown("stream", min(wrong), PARTS)
+    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm | nn.Dropout)):
+        raise BadInput("the model is in training mode, where a pass changes its buffers: call model.eval() first")
+    chosen = _chosen(model, sites)
+    seen: dict[str, Streams] = {}
+    with handles() as held:
+        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
+        for site, block in chosen.items():
+            _hook(site, block, seen, reduce or (lambda _, t: t.clone()), set(parts), held)
+
+        def ran(*_: Any) -> None:
+            if lost := [site for site in chosen if "ran" not in seen.get(site, {})]:
+                raise ProbesError(f"block {lost[0]!r} did not run in this forward pass")
+            for streams in seen.values():
+                streams.pop("ran")
+
+        held.append(model.register_forward_hook(ran))
+        yield seen
+
+
+def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callable, parts: set[str], held: list) -> None:
+    adapter = _adapter(block)
+    assert adapter is not None
+    shortcut = getattr(block, adapter.shortcut) if adapter.shortcut else None
+    calls = 0
+
+    def keep(part: str, tensor: Any) -> None:
+        if not isinstance(tensor, Tensor) or tensor.ndim < 2:
+            raise BadInput(f"stream {part!r} of block {site!r} is no batch of maps but {type(tensor).__name__}")
+        if part in parts:
+            seen[site][part] = reduce(part, tensor)
+
+    def start(_: nn.Module, inputs: tuple) -> None:
+        nonlocal calls
+        if site in seen:
+            raise ProbesError(f"block {site!r} runs more than once in a forward pass: taps read blocks that run once")
+        calls, seen[site] = 0, {}
+        if shortcut is None and adapter.identity:
+            keep("x", inputs[0])
+
+    def activate(_: nn.Module, inputs: tuple) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == adapter.calls:
+            keep("sum", inputs[0])
+
+    def end(_: nn.Module, __: tuple, output: Any) -> None:
+        if calls != adapter.calls:
+            raise ProbesError(
+                f"the last ReLU of block {site!r} is its call {calls}, but the adapter of "
+                f"{type(block).__name__} says {adapter.calls}: correct BlockAdapter(calls=...)"
+            )
+        keep("out", output)
+        seen[site]["ran"] = True
+
+    held.append(block.register_forward_pre_hook(start))
+    held.append(getattr(block, adapter.branch).register_forward_hook(lambda _, __, out: keep("h", out)))
+    if shortcut is not None:
+        held.append(shortcut.register_forward_hook(lambda _, __, out: keep("x", out)))
+    held.append(getattr(block, adapter.relu).register_forward_pre_hook(activate))
+    held.append(block.register_forward_hook(end))

@@ -1,0 +1,72 @@
+"""Gaussian noise on images in [0, 1]: the same draw for an image at every strength, in every net, in any batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from probes import seeds
+from probes.errors import BadInput
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Noise ``level * eps`` in pixel space, ``eps`` standard normal and named by (seed, dataset, image id, draw).
+
+    ``levels`` are standard deviations in units of the pixel range, ascending from 0; ``clamp`` cuts the noisy image
+    back to [0, 1], which makes the noise smaller than its nominal strength and moves the mean of dark images up.
+    """
+
+    levels: tuple[float, ...]
+    clamp: bool = True
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        levels = tuple(self.levels)
+        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
+        if bad or any(v < 0 for v in levels):
+            raise BadInput(f"noise levels {levels}: each is a standard deviation, a finite number from 0 up")
+        if 0 not in levels:
+            raise BadInput(f"noise levels {levels} lack 0, the clean images that every effect is measured from")
+        if len(set(levels)) != len(levels):
+            raise BadInput(f"noise levels {levels}: one of them stands twice")
+        object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
+
+    def key(self, level: float) -> dict:
+        """What the images at a level depend on, as JSON; the clean images depend on nothing."""
+        kind = {"kind": "gaussian", "version": self.version, "level": level}
+        return kind | ({"clamp": self.clamp} if level else {})
+
+    def noise(self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
+        """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on the CPU.
+
+        >>> g = gaussian(0, 0.1)
+        >>> both, one = g.noise("d", [7, 8], (1, 2, 2), 0, 0), g.noise("d", [8], (1, 2, 2), 0, 0)
+        >>> bool((both[1] == one[0]).all())
+        True
+        """
+        names = [("pixels", seed, dataset, int(i), draw) for i in ids]
+        return torch.from_numpy(seeds.normals(math.prod(shape), names)).reshape(len(names), *shape)
+
+    def apply(self, images: Tensor, noise: Tensor, level: float) -> Tensor:
+        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level 0."""
+        if level == 0:
+            return images
+        noisy = torch.add(images, noise, alpha=level)
+        return noisy.clamp_(0, 1) if self.clamp else noisy
+
+
+def gaussian(*levels: float, clamp: bool = True) -> Gaussian:
+    """Gaussian pixel noise at these standard deviations (of images in [0, 1]), 0 among them.
+
+    Raises BadInput for a level that is negative, NaN or infinite, for levels without 0, or with one twice.
+
+    >>> gaussian(0, 0.1, 0.05).levels
+    (0.0, 0.05, 0.1)
+    """
+    return Gaussian(levels, clamp)
