@@ -1,0 +1,117 @@
+"""From a table to one effect per unit: pairing asserted, draws averaged first, nothing finer than the unit counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from probes import table as tables
+from probes.errors import BadInput
+from probes.judge import rules
+from probes.registry import unknown
+from probes.table import Kind
+
+UNITS = ("image", "train_seed")
+
+
+def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None) -> pd.DataFrame:
+    """The metric, averaged over draws: a row per (arm, train_seed, by, site, image), a column per level.
+
+    Raises BadInput for a unit that is nested in another one, for several runs under ``unit="image"``, and where the
+    same images were not measured at every level.
+    """
+    if unit not in UNITS:
+        raise BadInput(
+            f"unit {unit!r}: the units of replication are 'image' and 'train_seed'; pixels, channels, batches and draws"
+            " are nested in an image, and counting them is no evidence"
+        )
+    keys = tables.keys_of(frame)
+    for name in filter(None, (by, arm)):
+        if name not in keys:
+            raise unknown("key column", name, keys)
+    index = list(dict.fromkeys(filter(None, (arm, "train_seed", by, "site", "image"))))
+    loose = [k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1]
+    if loose:
+        raise BadInput(
+            f"the table holds several values of {loose[0]!r}: {', '.join(map(str, frame[loose[0]].unique()[:4]))}; compare"
+            " two with between=(...), give by=..., or select one"
+        )
+    runs = frame[["train_seed", *filter(None, [arm])]].drop_duplicates()
+    if unit == "image" and len(runs) > (frame[arm].nunique() if arm else 1):
+        raise BadInput(f"the table holds {len(runs)} training runs: with unit='image' a claim is about one checkpoint"
+                       " (select a seed, or judge over runs with unit='train_seed')")  # fmt: skip
+    if unit == "image" and arm:
+        index.remove("train_seed")  # two nets may have other seeds: what is paired is the image
+    wide = frame.groupby([*index, "level"], observed=True, sort=True)[metric].mean().astype(float).unstack("level")
+    if wide.isna().any(axis=None):
+        raise BadInput(
+            f"{metric}: not every image was measured at every level; the first without: {wide.index[wide.isna().any(axis=1)][0]}"
+        )
+    return wide
+
+
+def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:
+    """The effect of a level per row, against level 0: log-ratio or difference; the value itself without a level."""
+    if level is None:
+        only = wide.iloc[:, 0]
+        return np.log(only) if kind == "ratio" else only
+    clean, noisy = wide.iloc[:, 0], wide[level]
+    if kind != "ratio":
+        return noisy - clean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pd.Series(np.log(noisy.to_numpy() / clean.to_numpy()), index=wide.index)
+
+
+def per_unit(
+    effect: pd.Series, kind: Kind, unit: str, by: str | None, arms: tuple[str, tuple[str, str]] | None
+) -> dict[str, pd.Series]:
+    """One effect per unit for each member of the family; of two arms, the first minus the second, paired.
+
+    Without ``by`` the sites of a unit are averaged. Raises BadInput where the arms were not measured on the same units.
+    """
+    arm = arms[0] if arms else None
+    if unit == "train_seed":  # each run's own summary over its images comes first
+        over = [n for n in effect.index.names if n != "image"]
+        grouped = effect.groupby(level=over, observed=True)
+        effect = grouped.apply(lambda x: rules.trimmed_mean(known(x), 0).estimate) if kind == "ratio" else grouped.mean()
+    if by != "site":
+        effect = effect.groupby(level=[n for n in effect.index.names if n != "site"], observed=True).mean()
+    if arms is not None and arm is not None:
+        here = list(effect.index.unique(arm))
+        for name in arms[1]:
+            if name not in here:
+                raise unknown(arm, name, map(str, here))
+        a, b = (effect.xs(name, level=arm) for name in arms[1])
+        if not a.index.sort_values().equals(b.index.sort_values()):
+            lost = a.index.symmetric_difference(b.index)
+            raise BadInput(f"{arms[1][0]} and {arms[1][1]} are not paired: {len(lost)} units are in one arm only,"
+                           f" e.g. {unit} {lost[0]}")  # fmt: skip
+        effect = a - b
+    if by is None:
+        return {"": effect}
+    return {str(label): part.droplevel(by) for label, part in effect.groupby(level=by, observed=True)}
+
+
+def known(effects: pd.Series) -> np.ndarray:
+    """The effects without those that are 0/0."""
+    values = effects.to_numpy(float)
+    return values[~np.isnan(values)]
+
+
+def trend(wide: pd.DataFrame) -> dict[str, float]:
+    """Mean Spearman rho with the level over images, and Page's (1963) p for a rise and for a fall.
+
+    Page's p goes to 0 with the number of images for any trend: it is printed and decides nothing.
+    """
+    values = wide.to_numpy()
+    k = values.shape[1]
+    ranks = stats.rankdata(values, axis=1)
+    steps = np.arange(1, k + 1)
+    centred = ranks - ranks.mean(1, keepdims=True)
+    norm = np.sqrt((centred**2).sum(1) * ((steps - steps.mean()) ** 2).sum())
+    moved = norm > 0
+    rho = (centred @ (steps - steps.mean()))[moved] / norm[moved]
+    up = stats.page_trend_test(ranks, ranked=True, method="asymptotic").pvalue
+    down = stats.page_trend_test(k + 1 - ranks, ranked=True, method="asymptotic").pvalue
+    return {"rho": float(rho.mean()) if len(rho) else 0.0, "page_up": float(up), "page_down": float(down)}

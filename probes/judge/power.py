@@ -1,0 +1,96 @@
+"""What a design can decide, before compute is spent, and how many more units an open verdict needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+POWER = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What is fixed before a sweep: which images, how many draws, which levels, how many runs of which net."""
+
+    dataset: str
+    images: int
+    images_sha256: str
+    draws: int
+    seed: int
+    levels: tuple[float, ...]
+    runs: tuple[tuple[str, int], ...]
+    perturbation: str = "gaussian"
+    clamp: bool = True
+
+    def json(self) -> dict:
+        """As JSON values: what a recorded expectation is bound to."""
+        return dataclasses.asdict(self) | {"levels": list(self.levels), "runs": dict(self.runs)}
+
+
+def runs_needed(alpha: float, k: int = 1) -> int:
+    """Training runs (or pairs) without which no exact test in a family of k can reach alpha: 5, or log2(k / alpha).
+
+    >>> runs_needed(0.05), runs_needed(0.05, 8)
+    (5, 8)
+    """
+    return max(5, math.ceil(math.log2(k / alpha)))
+
+
+def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: bool = False) -> int | None:
+    """Units that tell an effect of 0, and of twice the SESOI, from the SESOI with power .8 in a family of k.
+
+    n = ((z(1 - alpha/k) + z(.8)) s / SESOI)^2, where s is the units' spread, below 50 units its upper 80 % limit.
+    The observed effect is not used. None where there is no SESOI or no spread.
+
+    >>> needed(spread=1.0, sesoi=0.4, n=100, alpha=0.05)
+    39
+    """
+    if not sesoi or not math.isfinite(spread) or n < 2:
+        return None
+    if n < 50:
+        spread *= math.sqrt((n - 1) / float(stats.chi2.ppf(0.2, n - 1)))
+    z = float(stats.norm.isf(alpha / k) + stats.norm.ppf(POWER))
+    return max(math.ceil((z * spread / abs(sesoi)) ** 2), runs_needed(alpha, k) if runs else 1)
+
+
+def detectable(spread: float, n: int, alpha: float, k: int = 1) -> float:
+    """The distance from the SESOI that n units decide with power .8, in the units of ``spread``.
+
+    >>> round(detectable(1.0, 100, 0.05), 3)
+    0.249
+    """
+    return float(stats.norm.isf(alpha / k) + stats.norm.ppf(POWER)) * spread / math.sqrt(n)
+
+
+def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> float:
+    """The chance that n units decide an effect which lies ``distance`` from the SESOI (normal approximation).
+
+    >>> round(power(0.249, 1.0, 100, 0.05), 2)
+    0.8
+    """
+    return float(stats.norm.sf(stats.norm.isf(alpha / k) - np.abs(distance) * math.sqrt(n) / spread))
+
+
+MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20}
+
+
+def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
+    """Why a design can't reach a verdict, whatever comes out; empty when it can.
+
+    >>> d = Design("digits", 40, "", 1, 0, (0.0, 0.1), (("resnet20", 1),))
+    >>> foresee(d, "trimmed mean", 0.05)
+    'can not decide: the trimmed mean rule needs 100 images, the design has 40'
+    """
+    if rule == "signed rank":
+        have, least = min(n for _, n in design.runs), runs_needed(alpha, k)
+        if have < least:
+            return (
+                f"can not decide: {have} training runs reach p = {0.5**have:.3g} at best; {least} are needed"
+                f"{f' in a family of {k}' if k > 1 else ''}: `probes train NET DATASET --seeds 0-{least - 1}`"
+            )
+    elif design.images < MINIMUM[rule]:
+        return f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has {design.images}"
+    return ""

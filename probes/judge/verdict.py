@@ -1,0 +1,180 @@
+"""A verdict, and verdicts over blocks: small frozen results that print themselves and refuse to be a boolean."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from probes.judge import family
+from probes.judge.family import Outcome
+from probes.table import Kind
+
+
+def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -> str:
+    """An effect in the unit of its kind: log-ratios as percent, shares and hits as points, anything else as it is.
+
+    >>> shown(0.0953, "ratio"), shown(-0.005, "share")
+    ('+10 %', '-0.5 points')
+    """
+    if value is None or not math.isfinite(value):
+        return "?" if value is None or math.isnan(value) else "∞" if value > 0 else "-∞"
+    plus = "+" if sign else ""
+    if kind == "ratio":
+        value, unit = math.expm1(value) * 100, " %"
+    elif kind in ("share", "hit"):
+        value, unit = value * 100, " points"
+    else:
+        unit = ""
+    text = f"{value:{plus}.{digits}g}" if abs(value) < 1000 else f"{value:{plus},.0f}"
+    return f"{text}{unit}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What was found for one block (or one question without blocks).
+
+    ``estimate``, ``low``, ``high`` (1 - 2 alpha) and ``wide`` (simultaneous, 1 - 2 alpha/k) are effects in working
+    units: log-ratios, differences of shares in [0, 1], plain numbers; :meth:`effect` prints them. ``p_supported``
+    and ``p_refuted`` are one-sided. ``n`` counts ``unit``, never pixels, batches or draws. ``needed`` is how many of
+    them would decide. ``obstacle`` says why the rule can't decide. ``curve`` is (level, estimate, low, high) per level.
+    """
+
+    label: str
+    question: str
+    outcome: Outcome
+    kind: Kind
+    metric: str
+    estimate: float
+    low: float
+    high: float
+    wide: tuple[float, float]
+    sesoi: float
+    p_supported: float
+    p_refuted: float
+    n: int
+    unit: str
+    rule: str
+    spread: float
+    needed: int | None = None
+    obstacle: str = ""
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    curve: tuple[tuple[float, float, float, float], ...] = ()
+    parts: tuple[Verdict, ...] = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a verdict is no boolean: it is supported, refuted or inconclusive; read .outcome, or hand it to claim.holds()"
+        )
+
+    @property
+    def leaves(self) -> tuple[Verdict, ...]:
+        """The verdicts on single metrics: the parts of a joint verdict, or the verdict itself."""
+        return self.parts or (self,)
+
+    def effect(self) -> str:
+        """The estimate with its interval, in the unit that people read: ``+3.1 % [+2.5, +3.7]``."""
+        value = shown(self.estimate, self.kind)
+        low, high = (shown(v, self.kind).split(" ")[0] for v in (self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        head = f"{self.label}: " if self.label else ""
+        if self.parts:
+            return f"{head}{self.outcome} ({'; '.join(f'{p.metric} {p.effect()}' for p in self.parts)})"
+        p = min(self.p_supported, self.p_refuted)
+        tail = f"; {self.obstacle}" if self.obstacle else ""
+        if self.outcome == "inconclusive" and not self.obstacle:
+            tail = f"; {self.advice()}"
+        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, p = {p:.2g}{tail}"
+
+    def advice(self) -> str:
+        """How many units would decide, for an open verdict."""
+        if self.needed is None:
+            return "open"
+        if self.n >= self.needed:
+            return "open: the effect is near the SESOI"
+        return f"open: {self.needed:,} {self.unit}s would decide"
+
+    def json(self) -> dict[str, Any]:
+        """As JSON values; an unbounded or missing number is null."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def from_json(record: Mapping[str, Any]) -> Verdict:
+    """The verdict that :meth:`Verdict.json` wrote; null becomes an unbounded or missing number again."""
+    record = dict(record)
+    nan = math.nan
+    for name, absent in (("estimate", nan), ("low", -math.inf), ("high", math.inf), ("sesoi", nan), ("spread", nan)):
+        record[name] = absent if record[name] is None else record[name]
+    low, high = record["wide"]
+    record["wide"] = (-math.inf if low is None else low, math.inf if high is None else high)
+    record["curve"] = tuple(tuple(nan if v is None else v for v in row) for row in record["curve"])
+    record["parts"] = tuple(from_json(p) for p in record["parts"])
+    return Verdict(**record)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """The verdicts of one question over its family (blocks, say), after Holm; ``overall`` is the answer.
+
+    ``scope`` says over what the answer generalises; ``spec`` is the question as JSON, and ``inputs`` the tables that
+    it was asked of, in the order of its parts: from both, anyone can judge again.
+    """
+
+    items: tuple[Verdict, ...]
+    alpha: float
+    scope: str
+    spec: Mapping[str, Any]
+    inputs: tuple[pd.DataFrame, ...] = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("verdicts are no boolean: read .overall, or hand them to claim.holds()")
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, label: str) -> Verdict:
+        return {v.label: v for v in self.items}[label]
+
+    @property
+    def overall(self) -> Outcome:
+        """The verdict over all blocks: see :func:`probes.judge.family.overall`."""
+        return family.overall([v.p_supported for v in self], [v.p_refuted for v in self], self.alpha)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the rule's conditions (fewest units, first of all) were met in at least one block."""
+        return any(all(not leaf.obstacle for leaf in v.leaves) for v in self)
+
+    def counts(self) -> str:
+        """How many blocks came out how: ``5 supported, 1 refuted, 3 open``."""
+        found = Counter(v.outcome for v in self)
+        return f"{found['supported']} supported, {found['refuted']} refuted, {found['inconclusive']} open"
+
+    def __str__(self) -> str:
+        head = f"{self.overall}" + (f" ({self.counts()})" if len(self) > 1 else "")
+        return "\n".join([f"{head} {self.scope}", *(f"  {v}" for v in self)])
+
+
+def settle(items: list[Verdict], alpha: float) -> tuple[Verdict, ...]:
+    """The members of a family with their outcomes after Holm."""
+    found = family.outcomes([v.p_supported for v in items], [v.p_refuted for v in items], alpha)
+    return tuple(dataclasses.replace(v, outcome=o) for v, o in zip(items, found, strict=True))
