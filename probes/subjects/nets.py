@@ -1,0 +1,115 @@
+"""Networks by name: ``build(channels, classes) -> nn.Module``, logits out, no normalisation inside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from probes.measure.taps import BlockAdapter, register_block
+from probes.registry import Registry
+
+Builder = Callable[[int, int], nn.Module]
+nets: Registry[Builder] = Registry("network")
+"""Builders of networks: ``build(channels, classes)``. ``@nets.register("name")`` files your own."""
+
+
+class Normalised(nn.Module):
+    """A network on images in [0, 1]: subtracts ``mean`` and divides by ``std`` per channel, then runs ``net``.
+
+    Normalisation lives here, so that noise is always added in pixel space.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net((images - self.mean) / self.std)
+
+
+class ZeroPad(nn.Module):
+    """The parameter-free shortcut of He et al. 2015 (option A): every ``stride``-th pixel, new channels zero."""
+
+    def __init__(self, more: int, stride: int) -> None:
+        super().__init__()
+        self.more, self.stride = more, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
+
+
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm; ``relu(h + shortcut(x))``, or ``relu(h)`` where there is no shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, residual: bool, inplace: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace)
+        self.shortcut: nn.Module | None = None
+        if residual:
+            same = inputs == outputs and stride == 1
+            self.shortcut = nn.Identity() if same else ZeroPad(outputs - inputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.bn1(self.conv1(x)))
+        h = self.bn2(self.conv2(h))
+        return self.relu(h if self.shortcut is None else h + self.shortcut(x))
+
+
+register_block(CifarBlock, BlockAdapter("bn2", "relu", calls=2, shortcut="shortcut", identity=False))
+
+
+class CifarNet(nn.Module):
+    """The CIFAR network of He et al. 2015, section 4.2: a 3x3 stem, three stages of ``blocks`` blocks, 16-32-64 wide.
+
+    With ``residual=False`` the same parameters in the same order, and no shortcut: the plain twin.
+    """
+
+    def __init__(
+        self, channels: int, classes: int, blocks: int = 3, residual: bool = True, inplace: bool = True, width: int = 16
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace)
+        widths = [width, width, 2 * width, 4 * width]
+        stages = [
+            nn.Sequential(
+                *(CifarBlock(a if i == 0 else b, b, 2 if i == 0 and a != b else 1, residual, inplace) for i in range(blocks))
+            )
+            for a, b in itertools.pairwise(widths)
+        ]
+        self.layer1, self.layer2, self.layer3 = stages
+        self.fc = nn.Linear(widths[-1], classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+@nets.register("resnet20")
+def resnet20(channels: int, classes: int) -> nn.Module:
+    """ResNet-20 for small images (He et al. 2015): 0.27 M parameters, zero-padded shortcuts."""
+    return CifarNet(channels, classes)
+
+
+@nets.register("plainnet20")
+def plainnet20(channels: int, classes: int) -> nn.Module:
+    """The twin of ``resnet20`` without shortcuts: the same parameters, the same initial weights for a seed."""
+    return CifarNet(channels, classes, residual=False)

@@ -1,0 +1,156 @@
+"""Weights for a network: shipped with the package, trained into the store, or a file; always known by their SHA-256."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from probes.errors import BadInput, ProbesError, Unavailable
+from probes.store import Store, sha256
+from probes.subjects import training
+from probes.subjects.data import Dataset
+from probes.subjects.nets import Normalised
+from probes.subjects.spec import Spec
+
+SHIPPED = Path(__file__).with_name("weights")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
+
+    ``spec`` names one training run; ``sha256`` is of the weights; ``card`` tells how they came about, where known.
+    """
+
+    spec: Spec
+    model: nn.Module
+    data: Dataset
+    sha256: str
+    weights: str
+    card: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A file of weights that is on this machine: shipped, or in the store."""
+
+    net: str
+    dataset: str
+    seed: int
+    origin: str
+    path: Path
+    card: Mapping[str, Any]
+
+
+def available(store: Store) -> Iterator[Weights]:
+    """The weights on this machine: those shipped with the package, then those trained into the store."""
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        yield Weights(card["net"], card["dataset"], card["seed"], "shipped", path, card)
+    for path in sorted((store.folder / "weights").glob("*.safetensors")):
+        try:
+            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
+            yield Weights(card["net"], card["dataset"], card["seed"], "trained", path, card)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # an entry without a readable sidecar does not exist yet
+
+
+def find(spec: Spec, store: Store) -> dict[int, Weights]:
+    """The weights on this machine for a net and a dataset, by training seed; shipped ones come first."""
+    found: dict[int, Weights] = {}
+    for weights in available(store):
+        if (weights.net, weights.dataset) == (spec.net, spec.dataset):
+            found.setdefault(weights.seed, weights)
+    return dict(sorted(found.items()))
+
+
+def expand(spec: Spec, store: Store) -> list[Spec]:
+    """One subject per training run: ``#*`` becomes every seed on this machine, anything else stays itself.
+
+    Raises Unavailable, with the command, when ``#*`` finds no run.
+    """
+    if spec.seed != "*":
+        return [spec]
+    if not (seeds := find(spec, store)):
+        raise Unavailable(f"{spec}: no trained weights on this machine; bring them with"
+                          f" `probes train {spec.net} {spec.dataset} --seeds 0-7`")  # fmt: skip
+    return [dataclasses.replace(spec, seed=seed) for seed in seeds]
+
+
+def load(spec: Spec, data: Dataset, store: Store) -> Subject:
+    """The subject that a spec names (one training run), in eval mode on the CPU, with gradients off.
+
+    Weights that are not named are those trained on the dataset with the seed (0 where none is given): shipped, else
+    from the store. A net given as ``package.module:thing`` without weights and seed is taken as its builder returns
+    it. Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that does not fit.
+    """
+    seed = 0 if spec.seed is None else int(spec.seed)
+    model = training.initial(spec.net, data, seed)
+    if spec.weights is not None:
+        path = Path(spec.weights)
+        return _filled(spec, model, data, path, read_weights(path), path.name, None)
+    if ":" in spec.net and spec.seed is None:
+        return _subject(spec, model, data, state_sha256(model.net), "as built", None)
+    spec = dataclasses.replace(spec, seed=seed)
+    if not (found := find(spec, store).get(seed)):
+        raise Unavailable(f"{spec}: no such weights on this machine; bring them with"
+                          f" `probes train {spec.net} {spec.dataset} --seeds {seed}`")  # fmt: skip
+    if sha256(found.path) != found.card["sha256"]:
+        raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
+    return _filled(spec, model, data, found.path, read_weights(found.path), found.origin, found.card)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from a safetensors file, or from a PyTorch file read with ``weights_only=True``; fp32 out.
+
+    Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does not run).
+    """
+    if not path.is_file():
+        raise BadInput(f"weights {str(path)!r}: no such file; give a .safetensors or .pt file, or leave weights out")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as e:
+        raise BadInput(f"weights {str(path)!r} can't be read: {str(e).splitlines()[0]}") from e
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def state_sha256(model: nn.Module) -> str:
+    """The SHA-256 over names, shapes and bytes of a model's state."""
+    h = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        h.update(np.ascontiguousarray(tensor.detach().cpu().view(-1).view(torch.uint8).numpy()))
+    return h.hexdigest()
+
+
+def _filled(
+    spec: Spec, model: Normalised, data: Dataset, path: Path, state: dict[str, Tensor], origin: str, card: Any
+) -> Subject:
+    try:
+        lost, extra = model.net.load_state_dict(state, strict=False)
+    except RuntimeError as e:
+        raise BadInput(f"{spec}: {path.name} does not fit: {str(e).splitlines()[-1].strip()}") from e
+    lost = [name for name in lost if not name.endswith("num_batches_tracked")]
+    if lost or extra:
+        problem = f"lacks {lost[0]!r}" if lost else f"holds {extra[0]!r}, which the network does not know"
+        raise BadInput(f"{spec}: {path.name} {problem}; is it of another architecture?")
+    return _subject(spec, model, data, sha256(path), origin, card)
+
+
+def _subject(spec: Spec, model: Normalised, data: Dataset, digest: str, origin: str, card: Any) -> Subject:
+    for name, tensor in model.net.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ProbesError(f"{spec}: weight {name!r} holds NaN or inf")
+    model.eval().requires_grad_(False)
+    return Subject(spec, model, data, digest, origin, card)

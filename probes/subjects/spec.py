@@ -1,0 +1,83 @@
+"""How a subject is written: ``net[:weights]@dataset[#seed]``, and two of them as a pair. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Literal
+
+from probes.errors import BadInput
+
+Seed = int | Literal["*"] | None
+FORM = "net[:weights]@dataset[#seed]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """One subject: a network by name, its weights, a dataset, and which training run (``"*"``: all of them)."""
+
+    net: str
+    weights: str | None = None
+    dataset: str | None = None
+    seed: Seed = None
+
+    def __str__(self) -> str:
+        text = self.net + (f":{self.weights}" if self.weights is not None else "")
+        text += f"@{self.dataset}" if self.dataset is not None else ""
+        return text + (f"#{self.seed}" if self.seed is not None else "")
+
+
+def parse(text: str) -> Spec:
+    """Read a subject; BadInput when it has another form.
+
+    The text is split at the first ``@``; a trailing ``#digits`` or ``#*`` is the seed. Left of ``@`` a dotted name
+    keeps its first colon, since ``package.module:thing`` is a name.
+
+    >>> parse("resnet20@mnist5k#3")
+    Spec(net='resnet20', weights=None, dataset='mnist5k', seed=3)
+    >>> parse("pkg.mod:thing:file.safetensors@mnist5k").weights
+    'file.safetensors'
+    """
+    if not isinstance(text, str):
+        raise BadInput(f"subject {text!r}: a subject is a string of the form {FORM}")
+    left, at, dataset = text.strip().partition("@")
+    tail = dataset if at else left
+    seed: Seed = None
+    if found := re.search(r"#(\d+|\*)$", tail):
+        seed = "*" if found[1] == "*" else int(found[1])
+        tail = tail[: found.start()]
+    left, dataset = (left, tail) if at else (tail, "")
+    head, colon, weights = left.partition(":")
+    if colon and "." in head:
+        attribute, colon, weights = weights.partition(":")
+        head = f"{head}:{attribute}"
+    if not head or head.endswith(":") or (at and not dataset) or (colon and not weights) or "#" in head:
+        raise BadInput(f"subject {text!r} is not of the form {FORM}, e.g. 'resnet20@mnist5k' or 'resnet20@mnist5k#*'")
+    return Spec(head, weights if colon else None, dataset if at else None, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two subjects that one claim compares, on the same images and draws."""
+
+    first: Spec
+    second: Spec
+
+    def __str__(self) -> str:
+        return f"{self.first} + {self.second}"
+
+
+def pair(first: str, second: str) -> Pair:
+    """Two subjects for one claim: ``subjects(pair("a@d#*", "b@d#*"))`` makes one test over both.
+
+    BadInput when they name different datasets, or when both are the same.
+
+    >>> str(pair("resnet20@mnist5k#*", "plainnet20@mnist5k#*"))
+    'resnet20@mnist5k#* + plainnet20@mnist5k#*'
+    """
+    a, b = parse(first), parse(second)
+    if a == b:
+        raise BadInput(f"pair({first!r}, {second!r}) compares a subject with itself")
+    if a.dataset != b.dataset:
+        raise BadInput(f"pair({first!r}, {second!r}): the two must see the same images, so name the same dataset")
+    return Pair(a, b)

@@ -1,0 +1,224 @@
+"""A frozen recipe, a network and a seed make weights: the same bytes each time on one machine, also after a kill.
+
+Nothing random comes from a global generator: initial weights are drawn inside ``torch.random.fork_rng``, the order of
+the images and their shifts are named draws of (seed, epoch). So a checkpoint is weights, momenta and an epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from probes import __version__, seeds
+from probes.errors import BadInput
+from probes.registry import Registry
+from probes.store import Store, digest, replacing, sha256
+from probes.subjects.data import Dataset, load
+from probes.subjects.nets import Normalised, nets
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum, a one-cycle learning rate, cross-entropy.
+
+    ``shift`` is the largest random shift in pixels (0 for none), ``flip`` mirrors half of the images; ``threads`` is
+    fixed, since it changes the last bits of a convolution; ``stored`` is the precision that the weights are rounded to.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int = 128
+    peak: float = 0.1
+    warmup: float = 0.3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    shift: int = 0
+    flip: bool = False
+    threads: int = 1
+    stored: str = "float16"
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at ``step`` of ``steps``: up linearly during ``warmup``, then down to 0 as a cosine."""
+        up = max(1.0, self.warmup * steps)
+        if step < up:
+            return self.peak * (step + 1) / up
+        return self.peak * 0.5 * (1 + math.cos(math.pi * (step - up) / max(1.0, steps - up)))
+
+
+recipes: Registry[Recipe] = Registry("recipe")
+"""Recipes by the name of the dataset that they are for."""
+recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.05, shift=2))
+
+
+@contextlib.contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads inside the block; as before after it."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+def initial(net: str, data: Dataset, seed: int) -> Normalised:
+    """The untrained network of a seed, in its wrapper; the global generator is as it was before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seeds.words(1, "initial weights", seed)[0] >> np.uint64(1)))
+        return Normalised(nets[net](data.channels, len(data.classes)), data.mean, data.std)
+
+
+def batches(data: Dataset, recipe: Recipe, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch: float images in [0, 1], shifted and flipped by named draws, and labels."""
+    n, size = len(data), recipe.batch_size
+    order = seeds.permutation(n, "order", seed, epoch)
+    side = 2 * recipe.shift + 1
+    shifts = (seeds.uniform(2 * n, "shift", seed, epoch) * side).astype(int).reshape(n, 2)
+    flips = seeds.uniform(n, "flip", seed, epoch) < 0.5
+    for start in range(0, n - size + 1, size):
+        rows = order[start : start + size]
+        x = torch.from_numpy(data.images[rows]).float() / 255
+        if recipe.shift:
+            high, wide = x.shape[2:]
+            padded = F.pad(x, (recipe.shift,) * 4)
+            x = torch.stack([p[:, i : i + high, j : j + wide] for p, (i, j) in zip(padded, shifts[rows], strict=True)])
+        if recipe.flip:
+            x = torch.where(torch.from_numpy(flips[rows]).view(-1, 1, 1, 1), x.flip(3), x)
+        yield x, torch.from_numpy(data.labels[rows])
+
+
+def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
+    """The share of images that the model (in eval mode) labels correctly."""
+    model.eval()
+    hits = 0
+    with torch.inference_mode():
+        for i in range(0, len(data), batch_size):
+            x = torch.from_numpy(data.images[i : i + batch_size]).float() / 255
+            hits += int((model(x).argmax(1).numpy() == data.labels[i : i + batch_size]).sum())
+    return hits / len(data)
+
+
+def train(
+    net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None, say: Say = lambda _: None
+) -> tuple[Path, dict[str, Any]]:
+    """Weights of ``net`` trained on ``dataset`` with a seed, and their card; made once, then found in the store.
+
+    Returns the path of a safetensors file and the card. Interrupted at any moment, the same call goes on from the last
+    finished epoch and ends with the same bytes. ``say`` gets a line per epoch. Raises UnknownName for a net or dataset
+    that nobody knows, BadInput when the dataset has fewer images than a batch.
+    """
+    recipe = recipe or recipes[dataset]
+    data, test = load(dataset, "train", store), load(dataset, "test", store)
+    if len(data) < recipe.batch_size:
+        raise BadInput(f"{dataset} has {len(data)} images to train on, fewer than a batch of {recipe.batch_size}")
+    key = {
+        "net": net,
+        "dataset": dataset,
+        "images": data.sha256,
+        "seed": seed,
+        "recipe": dataclasses.asdict(recipe),
+        "package": __version__,
+        "torch": torch.__version__,
+    }
+
+    def make(path: Path) -> dict[str, Any]:
+        with reproducible(recipe.threads):
+            model, history = _fit(net, data, test, seed, recipe, store, key, say)
+            state = {
+                k: v.to(getattr(torch, recipe.stored)).contiguous()
+                for k, v in model.net.state_dict().items()
+                if v.is_floating_point()
+            }
+            model.net.load_state_dict(state, strict=False)
+            save_file(state, path)
+            return {
+                "net": net,
+                "dataset": dataset,
+                "title": data.title,
+                "seed": seed,
+                "recipe": dataclasses.asdict(recipe),
+                "train_images": len(data),
+                "train_images_sha256": data.sha256,
+                "test_accuracy": round(accuracy(model, test), 6),
+                "test_images": len(test),
+                "test_images_sha256": test.sha256,
+                "history": history,
+                "sha256": sha256(path),
+                "package": __version__,
+                "torch": torch.__version__.split("+")[0],
+            }
+
+    path = store.get_or_make("weights", key, ".safetensors", make)
+    _checkpoint(store, key).unlink(missing_ok=True)
+    return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
+
+
+def _checkpoint(store: Store, key: dict[str, Any]) -> Path:
+    return store.folder / "checkpoints" / f"{digest(key)}.pt"
+
+
+def _fit(
+    net: str, data: Dataset, test: Dataset, seed: int, recipe: Recipe, store: Store, key: dict[str, Any], say: Say
+) -> tuple[Normalised, list[dict[str, float]]]:
+    model = initial(net, data, seed)
+    optimiser = torch.optim.SGD(
+        model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+    )
+    history: list[dict[str, float]] = []
+    checkpoint = _checkpoint(store, key)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        history = saved["history"]
+        say(f"{net}@{data.name}#{seed}: goes on after epoch {len(history)}")
+    per_epoch = len(data) // recipe.batch_size
+    steps = recipe.epochs * per_epoch
+    began, first = time.monotonic(), len(history)
+    for epoch in range(first, recipe.epochs):
+        model.train()
+        total = hits = 0.0
+        for i, (x, y) in enumerate(batches(data, recipe, seed, epoch)):
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(epoch * per_epoch + i, steps)
+            logits = model(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            if not torch.isfinite(loss):
+                raise BadInput(f"{net}@{data.name}#{seed}: the loss is {loss.item()} in epoch {epoch + 1}, step {i + 1}")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item()
+            hits += int((logits.argmax(1) == y).sum())
+        history.append({
+            "epoch": epoch + 1,
+            "train_loss": round(total / per_epoch, 6),
+            "train_accuracy": round(hits / (per_epoch * recipe.batch_size), 6),
+            "test_accuracy": round(accuracy(model, test), 6),
+        })  # fmt: skip
+        with replacing(checkpoint) as temporary:
+            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history}, temporary)
+        done = epoch + 1 - first
+        eta = (time.monotonic() - began) / done * (recipe.epochs - epoch - 1)
+        say(
+            f"{net}@{data.name}#{seed}: epoch {epoch + 1}/{recipe.epochs}, loss {history[-1]['train_loss']:.3f}, "
+            f"test accuracy {history[-1]['test_accuracy']:.3f}, {eta:.0f} s to go"
+        )
+    return model, history
