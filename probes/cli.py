@@ -1,0 +1,131 @@
+"""The command line: ``probes list | train | report | verify``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from probes import __version__
+from probes.errors import BadInput, ProbesError
+
+
+def seed_range(text: str) -> list[int]:
+    """Training seeds as typed: ``3``, ``0-7``, ``0,2,5-6``; BadInput for anything else.
+
+    >>> seed_range("0-2,5")
+    [0, 1, 2, 5]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first or last - first > 10_000:
+            raise BadInput(f"seeds {text!r}: numbers and ranges from small to large, e.g. 0-7 or 0,2,5")
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 when all went well, 1 when a report does not verify, 2 for input that can't be used."""
+    parser = argparse.ArgumentParser(
+        prog="probes", description="Test claims about neural networks. The claims themselves run under pytest."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="networks, datasets, weights, and what is on this machine")
+    listing.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    training = commands.add_parser("train", help="train a network on a dataset; goes on where it was interrupted")
+    training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
+    training.add_argument("dataset", help="a dataset: see `probes list`")
+    training.add_argument("--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)")
+    training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
+    training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
+    training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    report = commands.add_parser("report", help="draw a report again from its files")
+    report.add_argument("folder", type=Path)
+    verify = commands.add_parser("verify", help="check a report: manifest, verdicts, cited expectations")
+    verify.add_argument("folder", type=Path, nargs="+")
+    given = parser.parse_args(argv)
+    try:
+        return {"list": _list, "train": _train, "report": _report, "verify": _verify}[given.command](given)
+    except ProbesError as e:
+        print(f"probes: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("probes: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _list(given: argparse.Namespace) -> int:
+    from probes.run.engine import best_device
+    from probes.store import Store
+    from probes.subjects import data, nets, pretrained, training
+
+    store = Store(given.store) if given.store else Store.default()
+    print(f"device: {best_device()}\nnetworks:")
+    for name in nets.nets:
+        print(f"  {name:14} {(nets.nets[name].__doc__ or '').splitlines()[0]}")
+    print("datasets:")
+    for name in data.datasets:
+        print(f"  {name:14} {(data.datasets[name].__doc__ or '').splitlines()[0]}")
+    print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
+    for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
+        print(f"  {f'{w.net}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
+              f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}")  # fmt: skip
+    return 0
+
+
+def _train(given: argparse.Namespace) -> int:
+    from probes.store import Store, write_text
+    from probes.subjects import training
+
+    store = Store(given.store) if given.store else Store.default()
+    recipe = training.recipes[given.recipe] if given.recipe else None
+    seeds = seed_range(given.seeds)
+    began = time.monotonic()
+    for done, seed in enumerate(seeds, 1):
+        path, card = training.train(given.net, given.dataset, seed, store, recipe, lambda text: print(text, flush=True))
+        left = (time.monotonic() - began) / done * (len(seeds) - done)
+        name = f"{given.net}@{given.dataset}#{seed}"
+        print(f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256 {card['sha256'][:12]}"
+              f" ({done} of {len(seeds)} runs, {left:.0f} s to go)", flush=True)  # fmt: skip
+        if given.out:
+            given.out.mkdir(parents=True, exist_ok=True)
+            stem = re.sub(r"[^\w.]+", "-", name)
+            shutil.copyfile(path, given.out / f"{stem}.safetensors")
+            write_text(given.out / f"{stem}.json", json.dumps(card, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    from probes.tell import report
+
+    report.draw(given.folder)
+    print(f"drawn again: {given.folder / 'report.md'}")
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from probes.tell import evidence
+    from probes.tell.verify import verify
+
+    bad = 0
+    for folder in given.folder:
+        problems = verify(folder)
+        for problem in problems:
+            print(f"{folder}: {problem}")
+        if not problems:
+            n = len(evidence.read(folder / "evidence.jsonl"))
+            print(f"{folder}: verified; manifest, {n} claims judged again from their tables, expectations as cited")
+        bad += bool(problems)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

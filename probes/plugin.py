@@ -1,0 +1,386 @@
+"""The pytest plugin: options, markers, fixtures, outcomes, the claims table and the report.
+
+It imports neither torch nor pandas before a claim runs, so a project without claims pays nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.errors import BadInput, ProbesError, Unavailable
+from probes.run import claim as claims
+from probes.run.claim import Declared
+from probes.subjects.spec import Pair, Spec, parse
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from probes.judge import Verdicts
+    from probes.run.lab import Lab, Options
+    from probes.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    name: str
+    help: str
+    kind: Callable[[str], Any] = str
+    default: Any = None
+    choices: tuple[str, ...] | None = None
+    flag: bool = False
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.replace(",", " ").split())
+
+
+OPTIONS = (
+    _Option("model", "network of subjects that the test leaves open, or instead of its own: net[:weights][#seed]"),
+    _Option("dataset", "dataset, likewise"),
+    _Option("data", "folder with datasets (default: the environment's PROBES_DATA)"),
+    _Option("images", "number of test images (default: all)", int),
+    _Option("levels", "noise levels instead of the test's own, e.g. 0,.1,.2", _levels),
+    _Option("draws", "noise draws per image", int),
+    _Option("device", "cuda, mps or cpu (default: the best one here)"),
+    _Option("batch-size", "images per forward pass", int, 250),
+    _Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
+    _Option("seed", "seed of the noise", int, 0),
+    _Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
+    _Option("strict", "what is not on this machine is an error, not a skip", flag=True),
+    _Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
+    _Option("report", "folder of the report", str, "reports/latest"),
+    _Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
+)
+MARKERS = {
+    "claim": "claim(sentence, *, id, family='', expect={}): a claim about a network, judged by claim.holds(verdicts)",
+    "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("probes", "claims about neural networks")
+    for o in OPTIONS:
+        # The default is None everywhere, so that an ini value is told from what was typed.
+        how: dict[str, Any] = {"action": "store_true", "default": None} if o.flag else {"type": o.kind, "choices": o.choices}
+        text = o.help if o.default is None else f"{o.help} (default: {o.default})"
+        group.addoption(f"--probes-{o.name}", dest=_dest(o.name), help=text, **how)
+        parser.addini(_dest(o.name), o.help, type="bool" if o.flag else "string", default=None)
+
+
+def _dest(name: str) -> str:
+    return f"probes_{name.replace('-', '_')}"
+
+
+def option(config: pytest.Config, name: str) -> Any:
+    """An option of ours: typed, else from the ini file, else its default; UsageError for an ini value that is none."""
+    spec = next(o for o in OPTIONS if o.name == name)
+    if (typed := config.getoption(_dest(name))) is not None:
+        return typed
+    written = config.getini(_dest(name))
+    if written in (None, "", False):
+        return spec.default
+    try:
+        value = written if spec.flag else spec.kind(written)
+    except ValueError as e:
+        raise pytest.UsageError(f"{_dest(name)} = {written} (ini): {e}") from e
+    if spec.choices and value not in spec.choices:
+        raise pytest.UsageError(f"{_dest(name)} = {written} (ini): allowed are {', '.join(spec.choices)}")
+    return value
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for text in MARKERS.values():
+        config.addinivalue_line("markers", text)
+    if data := option(config, "data"):
+        os.environ["PROBES_DATA"] = str(data)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Teller(config), "probes-teller")
+
+
+# --- collection: subjects and markers ------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "_probes_subject" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("subjects")
+    if marker is None and not metafunc.definition.get_closest_marker("claim"):
+        return
+    config = metafunc.config
+    try:
+        found = _chosen(config, marker.args if marker else None)
+    except ProbesError as e:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {e}") from e
+    metafunc.parametrize("_probes_subject", found, ids=[str(f) for f in found], indirect=True, scope="function")
+
+
+def _chosen(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
+    net, dataset = option(config, "model"), option(config, "dataset")
+    if net is not None and "@" in net:
+        raise BadInput(f"--probes-model {net}: the network only, net[:weights][#seed]; the dataset is --probes-dataset")
+    if args is None:
+        return [dataclasses.replace(parse(net or "resnet20"), dataset=dataset or "mnist5k")]
+    return claims.chosen(claims.subjects(args), net, dataset)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    owners: dict[str, str] = {}
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        try:
+            _check_typos(item)
+            if (claim := _declared(item)) is not None:
+                if owners.setdefault(claim.id, name) != name:
+                    raise BadInput(f"claim id {claim.id!r} is taken by {owners[claim.id]}")
+                if getattr(config.option, "reruns", None) or item.get_closest_marker("flaky"):
+                    raise BadInput("reruns are extra looks at the data, and a claim has one: run claims without them")
+        except ProbesError as e:
+            raise pytest.UsageError(f"{name}: {e}") from e
+
+
+def _check_typos(item: pytest.Item) -> None:
+    for mark in item.iter_markers():
+        if mark.name not in MARKERS and (near := difflib.get_close_matches(mark.name, MARKERS, n=1, cutoff=0.8)):
+            raise BadInput(f"unknown marker {mark.name!r}: did you mean {near[0]}?")
+        if mark.name == "subjects" and mark.kwargs:
+            raise BadInput(f"subjects(...) takes no argument {min(mark.kwargs)!r}")
+
+
+def _declared(item: pytest.Item) -> Declared | None:
+    marks = list(item.iter_markers("claim"))
+    uses = "claim" in getattr(item, "fixturenames", ())
+    if len(marks) > 1:
+        raise BadInput("two claim markers: a test judges one claim")
+    if not marks:
+        if uses and _ours(item):
+            raise BadInput("the claim fixture needs @pytest.mark.claim('sentence', id='...')")
+        return None
+    if not uses:
+        raise BadInput("a test with a claim marker takes the fixture `claim` and ends in claim.holds(verdicts)")
+    return claims.declared(marks[0].args, marks[0].kwargs)
+
+
+def _ours(item: Any) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.get("claim", ())
+    return bool(definitions) and definitions[-1].func.__module__ == __name__
+
+
+# --- fixtures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _probes_store(pytestconfig: pytest.Config) -> Store:
+    from probes.store import Store
+
+    folder = option(pytestconfig, "store")
+    return Store(folder) if folder else Store.default(pytestconfig.rootpath)
+
+
+@pytest.fixture(scope="session")
+def _probes_options(pytestconfig: pytest.Config) -> Options:
+    from probes.run.lab import Options
+
+    names = ("images", "levels", "draws", "device", "batch-size", "threads", "seed", "alpha")
+    return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
+
+
+@pytest.fixture
+def _probes_subject(request: pytest.FixtureRequest) -> Spec | Pair:
+    return getattr(request, "param", None) or _chosen(request.config, None)[0]
+
+
+@pytest.fixture
+def _probes_lab(
+    request: pytest.FixtureRequest, _probes_store: Store, _probes_options: Options, _probes_subject: Spec | Pair
+) -> Lab:
+    from probes.run.lab import Lab
+
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    quiet = terminal is None or hasattr(request.config, "workerinput") or not sys.__stderr__ or not os.isatty(2)
+
+    def say(text: str) -> None:
+        if terminal is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                terminal.write_line(f"{request.node.nodeid}: {text}", yellow=True)
+
+    watched = {} if quiet or capture is None else {"watched": capture.global_and_fixture_disabled}
+    return Lab(claims.specs(_probes_subject), _probes_store, _probes_options, quiet, say, **watched)
+
+
+@pytest.fixture
+def lab(_probes_lab: Lab) -> Lab:
+    """The laboratory of a claim: ``lab.sweep(measure, under=perturbation)`` gives its table."""
+    return _probes_lab
+
+
+class Claim:
+    """The claim of a test; ``holds(verdicts)``, called exactly once, leaves the evidence and decides the test."""
+
+    def __init__(self, item: pytest.Item, declared: Declared, subject: str, lab: Lab) -> None:
+        self._item, self._declared, self._subject, self._lab = item, declared, subject, lab
+        self.calls = 0
+
+    def holds(self, verdicts: Verdicts) -> None:
+        """Leave the evidence; the test passes when the verdict is the expected one (``supported`` without one)."""
+        self.calls += 1
+        if self.calls > 1:
+            pytest.fail("claim.holds() is called exactly once per claim: this is the second call", pytrace=False)
+        config = self._item.config
+        found = claims.judge(
+            self._declared,
+            self._subject,
+            self._item.nodeid,
+            verdicts,
+            self._lab,
+            config.rootpath,
+            option(config, "expect"),
+        )
+        self._item.user_properties.append(("probes", json.dumps(found.line, allow_nan=False)))
+        if not found.passed:
+            pytest.fail(found.message, pytrace=False)
+
+
+@pytest.fixture
+def _probes_claim(request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair) -> Claim:
+    declared = _declared(request.node)
+    assert declared is not None
+    request.node._probes_claim = found = Claim(request.node, declared, str(_probes_subject), _probes_lab)
+    return found
+
+
+@pytest.fixture
+def claim(_probes_claim: Claim) -> Claim:
+    """The claim that the test's marker declares: end the test with ``claim.holds(verdicts)``."""
+    return _probes_claim
+
+
+@pytest.fixture
+def device(_probes_options: Options) -> torch.device:
+    """The device that claims run on: the one asked for, else cuda, else mps, else cpu."""
+    import torch
+
+    return torch.device(_probes_options.where.device)
+
+
+@pytest.fixture
+def model(_probes_lab: Lab, device: torch.device) -> nn.Module:
+    """The pretrained network of the (first) subject, in eval mode on the device, for images in [0, 1]."""
+    return next(iter(_probes_lab.subjects.values())).model.to(device)
+
+
+@pytest.fixture
+def images(noisy_loader: Callable[[float], Iterator[tuple[Tensor, Tensor]]]) -> Tensor:
+    """The clean test images of the (first) subject: float32 (N, C, H, W) in [0, 1], on the device."""
+    import torch
+
+    return torch.cat([x for x, _ in noisy_loader(0)])
+
+
+@pytest.fixture
+def noisy_loader(_probes_lab: Lab, device: torch.device) -> Callable[[float], Iterator[tuple[Tensor, Tensor]]]:
+    """``noisy_loader(sigma)`` yields batches (images, labels) on the device; an image has the same noise at any sigma."""
+    from probes.run.engine import loader
+
+    data = next(iter(_probes_lab.subjects.values())).data
+    options = _probes_lab.options
+    return lambda sigma: loader(data, sigma, options.batch_size, device, options.seed)
+
+
+# --- outcomes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    yield from _skipping(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    yield from _skipping(item)
+    claim = getattr(item, "_probes_claim", None)
+    if claim is not None and claim.calls == 0:
+        pytest.fail("claim.holds() is called exactly once per claim: it was never called", pytrace=False)
+
+
+def _skipping(item: pytest.Item) -> Generator[None]:
+    try:
+        yield
+    except Unavailable as e:
+        if option(item.config, "strict"):
+            raise
+        pytest.skip(str(e))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, ProbesError) and report.failed:
+        # Trouble in preparing is an ERROR, in the body of a claim too: only evidence may FAIL one.
+        report.when = "setup" if report.when == "call" else report.when
+        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+    return report
+
+
+# --- telling -------------------------------------------------------------------------------------------------------
+
+
+class Teller:
+    """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.lines: list[dict[str, Any]] = []
+        self.skipped: list[str] = []
+        self.written: Path | None = None
+        self.trouble = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = [value for name, value in report.user_properties if name == "probes"]
+        if report.when == "call" and found:
+            self.lines.append(json.loads(str(found[-1])) | {"passed": report.passed})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if not self.lines:
+            return
+        from probes.tell import evidence, report
+
+        folder = self.config.rootpath / option(self.config, "report")
+        options = {o.name: v for o in OPTIONS if (v := self.config.getoption(_dest(o.name))) is not None}
+        for machine in ("data", "store", "report"):
+            options.pop(machine, None)
+        command = ["pytest", *self.config.invocation_params.args]
+        run = evidence.provenance(self.config.rootpath, [str(c) for c in command], options)
+        run["complete"] = int(exitstatus) not in (2, 3)
+        try:
+            self.written = report.assemble(self.lines, run, folder)
+        except ProbesError as e:
+            self.trouble = str(e)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.lines:
+            return
+        from probes.tell import terminal
+
+        terminalreporter.section("claims")
+        for text, colour in terminal.table(self.lines):
+            terminalreporter.write_line(text, **colour)
+        if self.written:
+            root = self.config.rootpath
+            shown = self.written.relative_to(root) if self.written.is_relative_to(root) else self.written
+            terminalreporter.write_line(f"report: {shown / 'report.md'}")
+        if self.trouble:
+            terminalreporter.write_line(f"no report: {self.trouble}", red=True)

@@ -1,0 +1,1 @@
+"""A piece of work, where it runs, and what a test asks for."""

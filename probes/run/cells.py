@@ -1,0 +1,63 @@
+"""A cell: the smallest piece of a sweep, that a crash may lose and that the store keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+
+from probes import __version__
+from probes.perturb import Gaussian
+
+
+class Measure(Protocol):
+    """What a sweep measures: see :class:`probes.measure.BlockMetrics` for the contract of ``open``."""
+
+    name: str
+
+    def key(self) -> dict: ...
+
+    def open(self, model: torch.nn.Module) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Where cells run: what changes the last bits of a result, and so is part of every key."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    threads: int = 1
+    batch_size: int = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable."""
+
+    subject: str
+    weights_sha256: str
+    images_sha256: str
+    dataset: str
+    measure: Measure
+    under: Gaussian
+    level: float
+    draw: int
+    seed: int
+    start: int
+    stop: int
+    where: Where
+
+    def key(self) -> dict[str, Any]:
+        """What the numbers of this cell depend on, and nothing else."""
+        under = self.under.key(self.level)
+        return {
+            "package": __version__,
+            "torch": torch.__version__,
+            "weights": self.weights_sha256,
+            "images": self.images_sha256,
+            "range": [self.start, self.stop],
+            "measure": self.measure.key(),
+            "under": under | ({"draw": self.draw, "seed": self.seed, "dataset": self.dataset} if self.level else {}),
+            "where": dataclasses.asdict(self.where),
+        }

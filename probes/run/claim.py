@@ -1,0 +1,184 @@
+"""What a claim declares, what it may expect, and the evidence that it leaves. No pytest here, and no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import BadInput, ProbesError
+from probes.registry import unknown
+from probes.subjects.spec import FORM, Pair, Spec, parse
+
+if TYPE_CHECKING:
+    from probes.judge import Verdicts
+    from probes.run.lab import Lab
+
+OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
+ARGUMENTS = ("sentence", "id", "family", "expect")
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """What the project currently believes of a claim on one subject: a verdict, since when, and the report it cites."""
+
+    verdict: str
+    date: str
+    cites: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A claim marker, checked: the sentence, an id, the family, and expectations by subject."""
+
+    sentence: str
+    id: str
+    family: str
+    expect: Mapping[str, Expectation]
+
+
+def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
+    """Read the arguments of ``@pytest.mark.claim``; BadInput says what is wrong and what is allowed.
+
+    >>> declared(["Noise does it."], {"id": "X", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}}).expect["a@d"].verdict
+    'mixed'
+    """
+    if len(args) > 1:
+        raise BadInput("claim(...) takes one sentence; name the rest: claim('...', id='H1', family='dynamics')")
+    given = dict(zip(("sentence",), args, strict=False)) | dict(kwargs)
+    for name in given:
+        if name not in ARGUMENTS:
+            raise unknown("argument of claim(...)", name, ARGUMENTS)
+    for name in ("sentence", "id"):
+        if not isinstance(given.get(name), str) or not given[name].strip():
+            raise BadInput(f"claim(...) needs {'a sentence' if name == 'sentence' else 'an id'}:"
+                           " claim('Noise raises Var h.', id='H1')")  # fmt: skip
+    expect = given.get("expect") or {}
+    if not isinstance(expect, Mapping):
+        raise BadInput("expect={subject: (verdict, date, report)}: a dictionary by subject")
+    return Declared(
+        given["sentence"].strip(),
+        given["id"],
+        str(given.get("family", "")),
+        {k: _expectation(k, v) for k, v in expect.items()},
+    )
+
+
+def _expectation(subject: str, value: Any) -> Expectation:
+    try:
+        verdict, date, cites = value
+        datetime.date.fromisoformat(date)
+    except (TypeError, ValueError) as e:
+        raise BadInput(f"expect[{subject!r}] = {value!r}: write (verdict, 'YYYY-MM-DD', 'reports/...')") from e
+    if verdict not in OUTCOMES:
+        raise unknown("verdict", str(verdict), OUTCOMES)
+    return Expectation(verdict, date, str(cites))
+
+
+def subjects(args: Sequence[Any]) -> list[Spec | Pair]:
+    """Read the arguments of ``@pytest.mark.subjects``: strings ``net[:weights]@dataset[#seed]`` and pairs of them."""
+    if not args:
+        raise BadInput(f"subjects(...) needs at least one subject of the form {FORM}")
+    found = [arg if isinstance(arg, Pair) else parse(arg) for arg in args]
+    if len({str(f) for f in found}) < len(found):
+        raise BadInput(f"subjects({', '.join(map(str, found))}): one of them stands twice")
+    return found
+
+
+def chosen(declared: Iterable[Spec | Pair], net: str | None, dataset: str | None) -> list[Spec | Pair]:
+    """The subjects of a test after the options ``--probes-model`` and ``--probes-dataset``.
+
+    An option replaces what a subject says; several that become one are one. A pair keeps its nets.
+    """
+    out: dict[str, Spec | Pair] = {}
+    for one in declared:
+        if isinstance(one, Pair):
+            if dataset is not None:
+                one = Pair(*(dataclasses.replace(s, dataset=dataset) for s in (one.first, one.second)))
+        else:
+            if net is not None:
+                one = dataclasses.replace(parse(net), dataset=one.dataset)
+            if dataset is not None:
+                one = dataclasses.replace(one, dataset=dataset)
+        out.setdefault(str(one), one)
+    return list(out.values())
+
+
+def specs(subject: Spec | Pair) -> list[Spec]:
+    """The one or two subjects of a test."""
+    return [subject.first, subject.second] if isinstance(subject, Pair) else [subject]
+
+
+DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "runs", "perturbation")
+
+
+def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """How a design differs from the recorded one, in words; an expectation holds only where it does not."""
+    changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
+    if "images" in changed and "images_sha256" in changed:
+        changed.remove("images_sha256")
+    return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
+
+
+def cited(root: Path, claim: Declared, subject: str) -> dict[str, Any]:
+    """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
+    from probes.tell import evidence
+
+    expect = claim.expect[subject]
+    for line in evidence.read(root / expect.cites / "evidence.jsonl"):
+        if (line["id"], line["subject"]) == (claim.id, subject):
+            if line["overall"] != expect.verdict:
+                raise ProbesError(
+                    f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}"
+                )
+            return line
+    raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A judged claim: its evidence line, whether it came out as it should, and the sentence that says so."""
+
+    line: dict[str, Any]
+    passed: bool
+    message: str
+
+
+def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, root: Path, policy: str) -> Finding:
+    """The evidence line of a claim, and whether its verdict is the expected one.
+
+    With an expectation at the recorded design the verdict must be that one; without one, at an altered design, or with
+    the policy ``"supported"``, only ``supported`` passes.
+    """
+    from probes.tell import evidence
+
+    if not lab.sweeps:
+        raise ProbesError("claim.holds() got verdicts, but lab.sweep() was never called: what was measured?")
+    design = lab.sweeps[-1].design.json()
+    expect = claim.expect.get(subject)
+    altered = list(lab.altered)
+    if expect is not None:
+        altered += [d for d in differences(cited(root, claim, subject)["design"], design) if d not in altered]
+    line = evidence.line(
+        found,
+        claim={
+            "id": claim.id,
+            "sentence": claim.sentence,
+            "family": claim.family,
+            "test": test,
+            "expect": dataclasses.astuple(expect) if expect else None,
+            "altered": altered,
+        },
+        subject=subject,
+        design=design,
+        inputs=[evidence.deposit(frame, lab.store) for frame in found.inputs],
+        extra=lab.facts(),
+    )
+    wanted = expect.verdict if expect and not altered and policy == "recorded" else "supported"
+    why = f"expected {wanted}" + (f" since {expect.date} ({expect.cites})" if expect and wanted == expect.verdict else "")
+    if altered:
+        why += f"; the design is altered ({'; '.join(altered)}), so no expectation applies"
+    message = f"{claim.id} on {subject}: {why}, found {found.overall}\n{claim.sentence}\n{found}"
+    return Finding(line, found.overall == wanted, message)

@@ -1,0 +1,207 @@
+"""What a test asks for: ``lab.sweep(measure, under=perturbation)`` gives a table of its subjects."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager as ContextManager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from probes import table
+from probes.errors import BadInput
+from probes.judge.power import Design
+from probes.perturb import Gaussian
+from probes.run import engine
+from probes.run.cells import Cell, Measure, Where
+from probes.store import Store
+from probes.subjects import data as datasets
+from probes.subjects import pretrained
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+from probes.subjects.spec import Spec
+from probes.tell import evidence
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a test leaves open: None means "as the test says, else the default"."""
+
+    images: int | None = None
+    levels: tuple[float, ...] | None = None
+    draws: int | None = None
+    device: str | None = None
+    precision: str = "fp32"
+    batch_size: int = 250
+    threads: int | None = None
+    seed: int = 0
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise BadInput(f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up")
+        if not 0 < self.alpha < 0.5:
+            raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
+        if self.precision != "fp32":
+            raise BadInput(f"precision {self.precision!r}: allowed is 'fp32'")
+
+    @cached_property
+    def where(self) -> Where:
+        """Device, precision, threads and batch size, decided."""
+        device = engine.best_device(self.device)
+        return Where(str(device), self.precision, self.threads or default_threads(), self.batch_size)
+
+
+def default_threads() -> int:
+    """Torch's own number of threads, shared out among the workers of pytest-xdist."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return max(1, torch.get_num_threads() // workers)
+
+
+class Sweep:
+    """The table that a sweep gives, computed when it is first looked at.
+
+    ``frame`` is the DataFrame (:mod:`probes.table`), ``design`` what is known before any compute: images, draws,
+    training seeds, levels. A question asks the design first, so one that can't be decided says so before it costs.
+    """
+
+    def __init__(self, lab: Lab, cells: Sequence[Cell], subjects: dict[str, Subject], design: Design, under: Gaussian) -> None:
+        self._lab, self._cells, self._subjects = lab, cells, subjects
+        self.design, self.under = design, under
+        self.alpha = lab.options.alpha
+        self.say = lab.say
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table: one row per image, draw, level and site."""
+        with self._lab.watched():
+            return engine.run(self._cells, self._subjects, self._lab.store, self._lab.quiet)
+
+    def summary(self) -> pd.DataFrame:
+        """Mean over images (draws averaged first) with a 90 % interval, per subject, level, site and metric."""
+        return summarise(self.frame)
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean over images (draws averaged first), its 90 % interval by Student's t, and the number of images.
+
+    One row per net, training seed, level, site and metric: columns ``n, mean, low, high``.
+    """
+    by = ["net", "weights", "dataset", "train_seed", "level", "site"]
+    metrics = table.metrics_of(frame)
+    images = frame.groupby([*by, "image"], observed=True)[metrics].mean()
+    groups = images.groupby(by, observed=True)
+    n, mean, sd = groups.size(), groups.mean(), groups.std(ddof=1)
+    half = sd.mul(stats.t.isf(0.05, n - 1) / np.sqrt(n), axis=0)
+    parts = [
+        pd.DataFrame({"metric": m, "n": n, "mean": mean[m], "low": mean[m] - half[m], "high": mean[m] + half[m]})
+        for m in metrics
+    ]
+    return pd.concat(parts).reset_index()
+
+
+class Lab:
+    """One claim's laboratory: its subjects, the store, and what the options say.
+
+    ``specs`` are the subjects of the claim (two of them for a pair). ``used`` lists, for the evidence, what was run.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        store: Store,
+        options: Options | None = None,
+        quiet: bool = True,
+        say: Callable[[str], None] = lambda _: None,
+        watched: Callable[[], ContextManager] = contextlib.nullcontext,
+    ) -> None:
+        self.specs, self.store, self.options = list(specs), store, options or Options()
+        self.quiet, self.say, self.watched = quiet, say, watched
+        self.sweeps: list[Sweep] = []
+        self.altered: list[str] = []
+        self._data: dict[str, Dataset] = {}
+
+    def data(self, name: str) -> Dataset:
+        """The test images of a dataset, as many as the options say."""
+        if name not in self._data:
+            self._data[name] = datasets.load(name, "test", self.store).sample(self.options.images)
+        return self._data[name]
+
+    @cached_property
+    def subjects(self) -> dict[str, Subject]:
+        """The subjects by name, one per training run; Unavailable for what is not on this machine."""
+        found = {}
+        for spec in self.specs:
+            if spec.dataset is None:
+                raise BadInput(f"subject {spec} names no dataset: write {spec}@mnist5k")
+            for one in pretrained.expand(spec, self.store):
+                found[str(one)] = pretrained.load(one, self.data(spec.dataset), self.store)
+        return found
+
+    def sweep(self, measure: Measure, under: Gaussian, draws: int = 1) -> Sweep:
+        """A table of ``measure`` for every subject, image and draw at every level of ``under``.
+
+        The noise of an image at a draw is the same at every level and in every net. Nothing is computed before the
+        table is looked at. Options override levels and draws that the test wrote; the evidence then says "altered".
+        """
+        options = self.options
+        if options.levels is not None and options.levels != under.levels:
+            self.altered.append(f"levels {_list(options.levels)} instead of {_list(under.levels)}")
+            under = dataclasses.replace(under, levels=options.levels)
+        if options.draws is not None and options.draws != draws:
+            self.altered.append(f"draws {options.draws} instead of {draws}")
+            draws = options.draws
+        cells = [
+            Cell(name, s.sha256, s.data.sha256, s.data.name, measure, under, level, draw, options.seed, start,
+                 min(start + step, len(s.data)), options.where)
+            for name, s in self.subjects.items()
+            for step in [engine.BATCHES_PER_CELL * options.batch_size]
+            for start in range(0, len(s.data), step)
+            for draw in range(draws)
+            for level in (under.levels if draw == 0 else under.levels[1:])
+        ]  # fmt: skip
+        first = next(iter(self.subjects.values())).data
+        arms: dict[str, int] = {}
+        for s in self.subjects.values():
+            arms[s.spec.net] = arms.get(s.spec.net, 0) + 1
+        design = Design(
+            dataset=first.title, images=len(first), images_sha256=first.sha256, draws=draws, seed=options.seed,
+            levels=under.levels, runs=tuple(sorted(arms.items())), perturbation=under.__class__.__name__.lower(),
+            clamp=under.clamp,
+        )  # fmt: skip
+        self.sweeps.append(sweep := Sweep(self, cells, self.subjects, design, under))
+        return sweep
+
+    def facts(self) -> dict[str, Any]:
+        """What the evidence says of the last sweep: weights, where it ran, the summary and examples, as deposits."""
+        sweep = self.sweeps[-1]
+        found = {
+            "weights": {
+                name: {
+                    "origin": s.weights,
+                    "sha256": s.sha256,
+                    "accuracy": s.card and f"{s.card['test_accuracy']:.1%} of {s.card['test_images']:,}",
+                }
+                for name, s in self.subjects.items()
+            },
+            "where": dataclasses.asdict(self.options.where),
+            "summary": evidence.deposit(sweep.summary(), self.store),
+        }
+        first = next(iter(self.subjects.values())).data
+        if first.embeddable and isinstance(sweep.under, Gaussian):
+            examples = engine.examples(first, sweep.under, self.options.seed)
+            found["examples"] = evidence.deposit(examples, self.store)
+        return found
+
+
+def _list(levels: Sequence[float]) -> str:
+    return " ".join(f"{v:g}" for v in levels)

@@ -1,0 +1,1 @@
+"""Evidence, plots, report: everything that is shown is a function of files."""

@@ -1,0 +1,153 @@
+"""Evidence: one JSON line per judged claim, with the SHA-256 of the tables that it was judged on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes import __version__, table
+from probes.errors import ProbesError
+from probes.judge import verdict as verdicts
+from probes.judge.verdict import Verdict, Verdicts
+from probes.store import Store, replacing, sha256
+
+SCHEMA = 1
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "pytest", "mlxtend")
+
+
+def deposit(thing: pd.DataFrame | np.ndarray, store: Store) -> dict[str, str]:
+    """Keep a table (Parquet) or an array (npy) in the store by its own bytes; its SHA-256 and its place."""
+    suffix = ".npy" if isinstance(thing, np.ndarray) else ".parquet"
+    folder = store.folder / "evidence"
+    scratch = folder / f"new-{os.getpid()}{suffix}"
+    with replacing(scratch) as temporary:
+        if isinstance(thing, np.ndarray):
+            with open(temporary, "wb") as f:
+                np.save(f, thing)
+        else:
+            thing.to_parquet(temporary, index=False, compression="zstd", compression_level=9)
+    digest = sha256(scratch)
+    os.replace(scratch, folder / f"{digest}{suffix}")
+    return {"sha256": digest, "file": str(folder / f"{digest}{suffix}")}
+
+
+def line(
+    found: Verdicts,
+    *,
+    claim: Mapping[str, Any],
+    subject: str,
+    design: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, str]],
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The evidence of one claim on one subject, as JSON values.
+
+    ``claim`` holds id, sentence, family, test and expectation; ``inputs`` are deposits, one per part of the question.
+    """
+    record = {
+        "schema": SCHEMA,
+        **claim,
+        "subject": subject,
+        "overall": found.overall,
+        "judged": found.judged,
+        "counts": found.counts(),
+        "alpha": found.alpha,
+        "scope": found.scope,
+        "question": dict(found.spec),
+        "verdicts": [v.json() for v in found],
+        "inputs": [dict(i) for i in inputs],
+        "design": dict(design),
+        **extra,
+    }
+    return json.loads(json.dumps(record, allow_nan=False))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of an ``evidence.jsonl``; ProbesError, with the line's number, where one is none."""
+    lines = []
+    if not path.is_file():
+        raise ProbesError(f"{path}: no such file; is it the folder of a report?")
+    for i, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(text)
+            if record["schema"] != SCHEMA:
+                raise ProbesError(f"{path}, line {i}: schema {record['schema']}, this version reads {SCHEMA}")
+            lines.append(record)
+        except (ValueError, KeyError, TypeError) as e:
+            raise ProbesError(f"{path}, line {i}: no evidence ({e})") from e
+    return lines
+
+
+def members(record: Mapping[str, Any]) -> list[Verdict]:
+    """The verdicts of an evidence line, one per block."""
+    return [verdicts.from_json(v) for v in record["verdicts"]]
+
+
+def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
+    """The table that part ``i`` of a line was judged on; ProbesError when it is missing or its SHA-256 differs."""
+    entry = record["inputs"][i]
+    path = folder / entry["file"]
+    if not path.is_file():
+        raise ProbesError(f"{record['id']} on {record['subject']}: its input {entry['file']} is missing")
+    if sha256(path) != entry["sha256"]:
+        raise ProbesError(f"{record['id']} on {record['subject']}: its input {entry['file']} was changed (SHA-256 differs)")
+    return table.read(path)
+
+
+def provenance(root: Path, command: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where and with what a run was made: commit and dirty flag, versions, machine, command, options."""
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return {
+        "schema": SCHEMA,
+        "command": " ".join(command),
+        "commit": git("rev-parse", "HEAD") or None,
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "probes": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "options": dict(options),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for row in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if row.startswith("model name"):
+                return row.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or sys.platform
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """A short digest of what an expectation is bound to: the recorded design, images included."""
+    design = {k: v for k, v in record["design"].items() if k != "dataset"}
+    return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,215 @@
+"""Plots of tables and verdicts: ``plot(thing, ax=None) -> ax``. The only room that imports matplotlib.
+
+Colours are those of Okabe and Ito (2008), told apart by the colour-blind; every colour comes with a marker or a line
+style of its own, so that prints in grey can be read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from probes import table as tables
+from probes.judge import effects
+from probes.judge.verdict import Verdict
+from probes.table import Kind
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+STYLES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*X"
+OUTCOME = {
+    "supported": ("#0072B2", "^", "supported"),
+    "refuted": ("#D55E00", "v", "refuted"),
+    "inconclusive": ("#777777", "o", "open (inconclusive)"),
+}
+AXIS = {"ratio": "change (%)", "share": "change (points)", "hit": "change (points)", "plain": "change"}
+
+
+def _axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
+    return ax if ax is not None else Figure(size, layout="constrained").subplots()
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def display(values: Any, kind: Kind) -> Any:
+    """Effects in the unit of an axis: percent for log-ratios, points for shares."""
+    values = np.asarray(values, float)
+    return np.expm1(values) * 100 if kind == "ratio" else values * 100 if kind in ("share", "hit") else values
+
+
+def levels(summary: pd.DataFrame, metric: str, sites: Sequence[str], ax: Axes | None = None) -> Axes:
+    """A metric against the noise level, a line per block: mean over images, band: its 90 % interval."""
+    ax = _axes(ax)
+    for i, site in enumerate(sites):
+        rows = summary[(summary["metric"] == metric) & (summary["site"] == site)].sort_values("level")
+        colour = COLOURS[i % len(COLOURS)]
+        ax.fill_between(rows["level"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+        ax.plot(rows["level"], rows["mean"], STYLES[i % 4], marker=MARKERS[i % 8], color=colour, ms=5, label=site)
+    ax.set_xlabel("noise σ (pixel range 0 to 1)")
+    ax.legend(title="block", fontsize=8)
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def stages(summary: pd.DataFrame, metric: str, title: str) -> Figure:
+    """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line per block."""
+    sites = list(dict.fromkeys(summary["site"]))
+    by_stage: dict[str, list[str]] = {}
+    for site in sites:
+        by_stage.setdefault(site.rpartition(".")[0] or site, []).append(site)
+    columns = 2 if len(by_stage) == 4 else min(3, len(by_stage))
+    rows = math.ceil(len(by_stage) / columns)
+    figure = Figure((3.6 * columns + 0.6, 3.1 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (stage, members) in zip(panels, by_stage.items(), strict=False):
+        levels(summary, metric, members, ax)
+        ax.set_title(stage, fontsize=10)
+    for ax in panels[len(by_stage) :]:
+        ax.remove()
+    figure.supylabel(tables.label_of(metric), fontsize=10)
+    figure.suptitle(f"{title}: mean over images, band: 90 % interval", fontsize=10)
+    return figure
+
+
+def forest(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
+    """Effects by depth, one row per block: estimate, own interval (thick), simultaneous interval (thin), the SESOI.
+
+    Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one.
+    """
+    ax = _axes(ax)
+    kind, sesoi = verdicts[0].kind, verdicts[0].sesoi
+    unbounded = [np.isfinite([v.low, v.high]).all() for v in verdicts]
+    spots = np.concatenate([display([v.estimate, sesoi, 0], kind) for v in verdicts])
+    ends = [display([v.low, v.high, *v.wide], kind) for v, ok in zip(verdicts, unbounded, strict=True) if ok]
+    finite = np.concatenate([spots, *ends]) if ends else spots
+    finite = finite[np.isfinite(finite)]
+    margin = 0.06 * (np.ptp(finite) or 1)
+    left, right = finite.min() - margin, finite.max() + margin
+    for y, v in enumerate(verdicts):
+        colour, marker, _ = OUTCOME[v.outcome]
+        low, high, low_wide, high_wide = np.clip(display([v.low, v.high, *v.wide], kind), left, right)
+        ax.plot([low_wide, high_wide], [y, y], color=colour, lw=1)
+        ax.plot([low, high], [y, y], color=colour, lw=3.5, solid_capstyle="butt")
+        ax.plot(display(v.estimate, kind), y, marker, color=colour, ms=7, mec="white", mew=0.7)
+    at = float(display(sesoi, kind))
+    up = sesoi > 0 or (sesoi == 0 and " falls" not in verdicts[0].question)
+    ax.axvspan(at, right if up else left, color="#0072B2", alpha=0.07, lw=0)
+    ax.axvline(0, color="black", lw=0.8)
+    ax.axvline(at, color="#0072B2", lw=1, ls="--")
+    ax.set_xlim(left, right)
+    ax.set_ylim(len(verdicts) - 0.5, -0.5)
+    ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
+    ax.set_xlabel(f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]}", fontsize=9)
+    ax.set_title(verdicts[0].question, fontsize=9)
+    ax.grid(alpha=0.3, axis="x")
+    return ax
+
+
+def verdict_map(verdicts: Sequence[Verdict], title: str) -> Figure:
+    """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the right."""
+    parts = list(zip(*(v.leaves for v in verdicts), strict=True))
+    figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.0), layout="constrained")
+    panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    for ax, part in zip(panels, parts, strict=True):
+        forest(part, ax)
+    panels[0].set_ylabel("block, from input to output" if len(verdicts) > 1 else "")
+    last = panels[-1].secondary_yaxis("right")
+    last.set_yticks(range(len(verdicts)), [v.outcome.replace("inconclusive", "open") for v in verdicts])
+    last.tick_params(length=0)
+    for tick, v in zip(last.get_yticklabels(), verdicts, strict=True):
+        tick.set_color(OUTCOME[v.outcome][0])
+        tick.set_fontweight("bold")
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(
+        "thick: the block's 90 % interval; thin: simultaneous over the blocks; dashed: SESOI, claimed side shaded."
+        "  ▲ supported  ▼ refuted  ● open",
+        fontsize=8,
+    )
+    return figure
+
+
+def heat(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
+    """The effect of every level in every block, as a map with its numbers: a rise that turns over shows."""
+    kind = verdicts[0].kind
+    values = np.array([display([row[1] for row in v.curve], kind) for v in verdicts])
+    ax = _axes(ax, (1.1 * values.shape[1] + 2.4, 0.36 * len(verdicts) + 1.6))
+    reach = np.nanmax(np.abs(values)) or 1.0
+    image = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        ax.text(x, y, f"{value:+.1f}", ha="center", va="center", fontsize=8,
+                color="white" if abs(value) > 0.65 * reach else "black")  # fmt: skip
+    ax.set_xticks(range(values.shape[1]), [f"{row[0]:g}" for row in verdicts[0].curve])
+    ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
+    ax.set_xlabel("noise σ")
+    ax.set_title(f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]} from clean", fontsize=9)
+    ax.figure.colorbar(image, ax=ax, fraction=0.05)
+    return ax
+
+
+def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None) -> Axes:
+    """The response of each block to the highest level, by depth: thin lines are training runs, thick their median."""
+    ax = _axes(ax, (7, 4))
+    wide = effects.averaged(frame, metric, "train_seed", "site", "net")
+    found = effects.response(wide, kind, float(wide.columns[-1]))
+    for i, net in enumerate(found.index.unique("net")):
+        runs = effects.per_unit(found.xs(net, level="net", drop_level=False), kind, "train_seed", "site", None)
+        values = pd.DataFrame({site: effect.droplevel("net") for site, effect in runs.items()})
+        y = display(values.to_numpy(), kind)
+        ax.plot(range(y.shape[1]), y.T, STYLES[i % 4], color=COLOURS[i], lw=0.8, alpha=0.45)
+        ax.plot(range(y.shape[1]), np.median(y, axis=0), STYLES[i % 4], marker=MARKERS[i], color=COLOURS[i], lw=2.5,
+                label=f"{net} ({len(y)} runs)")  # fmt: skip
+        ax.set_xticks(range(y.shape[1]), list(values.columns), rotation=45, fontsize=8)
+    ax.axhline(0, color="black", lw=0.8)
+    ax.set_xlabel("block, from input to output")
+    ax.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}")
+    ax.set_title(f"response to noise of σ = {wide.columns[-1]:g}; thin: a training run, thick: their median", fontsize=9)
+    ax.legend()
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def runs(verdict: Verdict, ax: Axes | None = None) -> Axes:
+    """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against the SESOI."""
+    ax = _axes(ax, (7, 1.9))
+    values = display(verdict.notes["runs"], verdict.kind)
+    colour, marker, word = OUTCOME[verdict.outcome]
+    low, high = np.clip(display([verdict.low, verdict.high], verdict.kind), -1e6, 1e6)
+    ax.plot(values, np.zeros(len(values)), "|", color="black", ms=16, label=f"a run ({len(values)})")
+    ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
+    ax.plot(display(verdict.estimate, verdict.kind), -0.35, marker, color=colour, ms=8, label=f"estimate: {word}")
+    ax.axvline(0, color="black", lw=0.8)
+    ax.axvline(display(verdict.sesoi, verdict.kind), color="#0072B2", ls="--", lw=1, label="SESOI")
+    ax.set_ylim(-0.8, 0.5)
+    ax.set_yticks([])
+    unit = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}[verdict.kind]
+    ax.set_xlabel(f"{verdict.question} ({unit})", fontsize=9)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) -> Figure:
+    """Example images, uint8 (levels, images, C, H, W), a row per noise level: what the network sees."""
+    rows, columns = examples.shape[:2]
+    figure = Figure((1.0 * columns + 0.7, 1.02 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for y, x in np.ndindex(rows, columns):
+        image = np.moveaxis(examples[y, x], 0, -1)
+        grid[y, x].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        grid[y, x].set_xticks([])
+        grid[y, x].set_yticks([])
+        if x == 0:
+            grid[y, x].set_ylabel(f"σ = {shown_levels[y]:g}", fontsize=9)
+    figure.suptitle(title, fontsize=9)
+    return figure

@@ -1,0 +1,104 @@
+"""Verifies a report from its files alone: the manifest, every verdict, every cited expectation. No model, no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from probes.errors import ProbesError
+from probes.judge import questions
+from probes.judge.verdict import Verdicts
+from probes.store import sha256
+from probes.tell import evidence
+from probes.tell.report import MANIFEST
+
+TOLERANCE = 1e-6
+
+
+def verify(folder: Path, root: Path | None = None) -> list[str]:
+    """What is wrong with a report, a sentence each; an empty list when all is well.
+
+    The manifest lists every file with its SHA-256; each verdict is judged again from its tables, whose SHA-256 the
+    evidence line carries; each expectation must be what the report that it cites has found (``root`` is the folder
+    that citations start from: by default the nearest one above that holds the cited report).
+    """
+    try:
+        lines = evidence.read(folder / "evidence.jsonl")
+    except ProbesError as e:
+        return [str(e)]
+    problems = list(_manifest(folder))
+    for line in lines:
+        problems += _verdicts(folder, line)
+        problems += _expectation(folder, line, root)
+    return problems
+
+
+def _manifest(folder: Path) -> Iterator[str]:
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        yield f"{folder / MANIFEST} can't be read: {e}"
+        return
+    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
+    for name in sorted(here | set(listed)):
+        if name not in here:
+            yield f"{name} is in the manifest and not in the folder"
+        elif name not in listed:
+            yield f"{name} is in the folder and not in the manifest"
+        elif sha256(folder / name) != listed[name]:
+            yield f"{name} is not what the manifest says (SHA-256 differs)"
+
+
+def _verdicts(folder: Path, line: Mapping[str, Any]) -> Iterator[str]:
+    who = f"{line['id']} on {line['subject']}"
+    try:
+        frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
+        found = questions.again(line["question"], frames, line["alpha"])
+    except ProbesError as e:
+        yield str(e) if who in str(e) else f"{who}: {e}"
+        return
+    yield from (f"{who}: {problem}" for problem in compare(line, found))
+
+
+def compare(line: Mapping[str, Any], found: Verdicts) -> Iterator[str]:
+    """Where an evidence line and verdicts judged again differ: outcomes and n exactly, numbers beyond 1e-6."""
+    if line["overall"] != found.overall:
+        yield f"the evidence says {line['overall']}, its tables say {found.overall}"
+    recorded = evidence.members(line)
+    if [m.label for m in recorded] != [m.label for m in found]:
+        yield "the evidence and its tables have other blocks"
+        return
+    for was, now in zip(recorded, found, strict=True):
+        if was.outcome != now.outcome:
+            yield f"{was.label}: the evidence says {was.outcome}, its tables say {now.outcome}"
+        for a, b in zip(was.leaves, now.leaves, strict=True):
+            if a.n != b.n:
+                yield f"{was.label} {a.metric}: the evidence says n = {a.n}, its tables say {b.n}"
+            for name in ("estimate", "low", "high", "p_supported", "p_refuted"):
+                x, y = getattr(a, name), getattr(b, name)
+                if not (x == y or math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE)):
+                    yield f"{was.label} {a.metric}: the evidence says {name} = {x:.9g}, its tables say {y:.9g}"
+
+
+def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> Iterator[str]:
+    if not line.get("expect"):
+        return
+    who = f"{line['id']} on {line['subject']}"
+    verdict, _, cites = line["expect"]
+    above = [root] if root else [p for p in folder.resolve().parents if (p / cites).is_dir()]
+    if not above:
+        yield f"{who}: expect cites {cites}, which is not found above {folder.name}"
+        return
+    try:
+        cited = evidence.read(above[0] / cites / "evidence.jsonl")
+    except ProbesError as e:
+        yield f"{who}: {e}"
+        return
+    same = [r for r in cited if (r["id"], r["subject"]) == (line["id"], line["subject"])]
+    if not same:
+        yield f"{who}: expect cites {cites}, which holds no such line"
+    elif same[0]["overall"] != verdict:
+        yield f"{who}: expect says {verdict}, {cites} found {same[0]['overall']}"
