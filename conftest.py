@@ -1,0 +1,1 @@
+"""Nothing to configure: the plugin comes with the installation (entry point ``probes.plugin``)."""
