@@ -12,13 +12,14 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from probes.errors import BadInput, ProbesError, Unavailable
 from probes.run import claim as claims
 from probes.run.claim import Declared
+from probes.run.options import OPTIONS
 from probes.subjects.spec import Pair, Spec, parse
 
 if TYPE_CHECKING:
@@ -30,37 +31,6 @@ if TYPE_CHECKING:
     from probes.store import Store
 
 
-@dataclasses.dataclass(frozen=True)
-class _Option:
-    name: str
-    help: str
-    kind: Callable[[str], Any] = str
-    default: Any = None
-    choices: tuple[str, ...] | None = None
-    flag: bool = False
-
-
-def _levels(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.replace(",", " ").split())
-
-
-OPTIONS = (
-    _Option("model", "network of subjects that the test leaves open, or instead of its own: net[:weights][#seed]"),
-    _Option("dataset", "dataset, likewise"),
-    _Option("data", "folder with datasets (default: the environment's PROBES_DATA)"),
-    _Option("images", "number of test images (default: all)", int),
-    _Option("levels", "noise levels instead of the test's own, e.g. 0,.1,.2", _levels),
-    _Option("draws", "noise draws per image", int),
-    _Option("device", "cuda, mps or cpu (default: the best one here)"),
-    _Option("batch-size", "images per forward pass", int, 250),
-    _Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
-    _Option("seed", "seed of the noise", int, 0),
-    _Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
-    _Option("strict", "what is not on this machine is an error, not a skip", flag=True),
-    _Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
-    _Option("report", "folder of the report", str, "reports/latest"),
-    _Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
-)
 MARKERS = {
     "claim": "claim(sentence, *, id, family='', expect={}): a claim about a network, judged by claim.holds(verdicts)",
     "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
@@ -74,7 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_true", "default": None} if o.flag else {"type": o.kind, "choices": o.choices}
         text = o.help if o.default is None else f"{o.help} (default: {o.default})"
         group.addoption(f"--probes-{o.name}", dest=_dest(o.name), help=text, **how)
-        parser.addini(_dest(o.name), o.help, type="bool" if o.flag else "string", default=None)
+        written: Literal["bool", "string"] = "bool" if o.flag else "string"
+        parser.addini(_dest(o.name), o.help, written, None)
 
 
 def _dest(name: str) -> str:

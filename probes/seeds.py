@@ -12,6 +12,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def words(n: int, *name: Name) -> np.ndarray:
 def _streams(n: int, names: Iterable[Sequence[Name]]) -> Iterator[np.ndarray]:
     # One generator, set to the start of each stream: a new Philox object per name costs four times the draw itself.
     generator = np.random.Philox(key=0)
-    start: dict = dict(generator.state)
+    start: Any = dict(generator.state)
     for name in names:
         start["state"] = {"counter": np.zeros(4, dtype=np.uint64), "key": _key(name)}
         generator.state = start

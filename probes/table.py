@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from probes.errors import BadInput, ProbesError
@@ -94,7 +93,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     if (twice := table.duplicated(keys)).any():
         raise ProbesError(f"a key stands twice in the table: {table.loc[twice, keys].iloc[0].to_dict()}")
     for name in metrics_of(table):
-        if not np.issubdtype(table[name].dtype, np.number):
+        if not pd.api.types.is_numeric_dtype(table[name].dtype):
             raise ProbesError(f"metric {name!r} holds {table[name].dtype}, not numbers")
         if (bad := table[name].isna()).any():
             raise ProbesError(f"metric {name!r} is NaN at {table.loc[bad, keys].iloc[0].to_dict()}")

@@ -45,9 +45,8 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
         index.remove("train_seed")  # two nets may have other seeds: what is paired is the image
     wide = frame.groupby([*index, "level"], observed=True, sort=True)[metric].mean().astype(float).unstack("level")
     if wide.isna().any(axis=None):
-        raise BadInput(
-            f"{metric}: not every image was measured at every level; the first without: {wide.index[wide.isna().any(axis=1)][0]}"
-        )
+        lost = wide.index[wide.isna().any(axis=1)][0]
+        raise BadInput(f"{metric}: not every image was measured at every level; the first without: {lost}")
     return wide
 
 

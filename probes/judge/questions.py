@@ -1,4 +1,4 @@
-"""Questions that a claim asks of a table; each picks its rule by the kind of effect and the unit, and gives verdicts.
+"""The questions that a claim asks of a table: each picks its rule by the kind of effect and the unit, and gives verdicts.
 
 An effect is the response to the highest level: a log-ratio to level 0 for norms and variances (SESOI in ``%``), a
 difference for shares and accuracy (``points``). The verdict is ``supported`` when a one-sided test at alpha excludes
@@ -10,225 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from probes import table as tables
 from probes.errors import BadInput
-from probes.judge import effects, power, rules
-from probes.judge.verdict import Verdict, Verdicts, settle, shown
-from probes.registry import unknown
-from probes.table import Kind
-
-ASKS = ("rises", "falls", "exceeds", "below", "equivalent")
-UNIT_OF = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}
-RULES: Mapping[str, Callable[..., rules.Ruling]] = {
-    "trimmed mean": rules.trimmed_mean,
-    "mean": rules.mean,
-    "score": rules.score,
-    "signed rank": rules.signed_rank,
-}
-
-
-class Sweepable(Protocol):
-    """A table that is not computed yet: :class:`probes.run.lab.Sweep`."""
-
-    design: power.Design
-    alpha: float
-    say: Callable[[str], None]
-
-    @property
-    def frame(self) -> pd.DataFrame: ...
-
-
-def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
-    """The smallest effect of interest in working units; BadInput when its unit does not fit the metric.
-
-    >>> sesoi_of("1 %", "var_h", "ratio") == math.log(1.01), sesoi_of("0.5 points", "sparsity", "share")
-    (True, 0.005)
-    """
-    found = re.fullmatch(r"\s*([+-]?\d*\.?\d+)\s*(%|points?|)\s*", str(text))
-    unit = UNIT_OF[kind]
-    example = f'"1 {unit}"' if unit else "0.5"
-    if not found or isinstance(text, bool):
-        raise BadInput(f"sesoi {text!r}: a number with its unit, for {metric} e.g. {example}")
-    given = "points" if found[2].startswith("point") else found[2]
-    if given != unit:
-        raise BadInput(f"sesoi {text!r}: {metric} is judged in {unit or 'plain numbers'}, so write e.g. {example}")
-    value = float(found[1])
-    if kind == "ratio":
-        return math.copysign(math.log1p(abs(value) / 100), value)
-    return value / 100 if unit else value
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """A question as data: what :func:`rises` and the others ask, so that anyone can ask it again of the same table."""
-
-    ask: str
-    metric: str
-    sesoi: str | float
-    by: str | None = None
-    unit: str = "image"
-    between: tuple[str, str] | None = None
-    arm: str = "net"
-    kind: Kind | None = None
-
-    def json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return dataclasses.asdict(self)
-
-    def of(self, table: pd.DataFrame | Sweepable, alpha: float | None = None) -> Verdicts:
-        """Judge a table; see the functions of this module for what is raised."""
-        if self.ask not in ASKS:
-            raise unknown("question", self.ask, ASKS)
-        if self.between is not None and (len(self.between) != 2 or self.between[0] == self.between[1]):
-            raise BadInput(f"between={self.between!r}: two different values of {self.arm!r}, the first minus the second")
-        if isinstance(table, pd.DataFrame):
-            frame, alpha = table, 0.05 if alpha is None else alpha
-        else:
-            alpha = table.alpha if alpha is None else alpha
-            self._foresee(table, alpha)
-            frame = table.frame
-        return self._judge(tables.check(frame), alpha)
-
-    def _foresee(self, sweep: Sweepable, alpha: float) -> None:
-        kind = tables.kind_of(self.metric)
-        rule = "signed rank" if self.unit == "train_seed" else {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
-        if problem := power.foresee(sweep.design, rule, alpha):
-            sweep.say(f"{self.ask}({self.metric}): {problem}")
-
-    def _judge(self, frame: pd.DataFrame, alpha: float) -> Verdicts:
-        kind = self.kind or tables.metric(self.metric, frame).kind
-        sesoi = sesoi_of(self.sesoi, self.metric, kind)
-        wide = effects.averaged(frame, self.metric, self.unit, self.by, self.arm if self.between else None)
-        levels = [float(v) for v in wide.columns]
-        if len(levels) > 1 and levels[0] != 0:
-            raise BadInput(f"{self.metric}: levels {levels} lack 0, which effects are measured from")
-        if len(levels) == 1 and self.ask in ("rises", "falls"):
-            raise BadInput(f"{self.ask}({self.metric}) needs level 0 and one more, the table has level {levels[0]:g} only")
-        top = levels[-1] if len(levels) > 1 else None
-        arms = (self.arm, self.between) if self.between else None
-        units = {lv: effects.per_unit(effects.response(wide, kind, lv), kind, self.unit, self.by, arms)
-                 for lv in ([top] if top is None else levels[1:])}  # fmt: skip
-        labels = list(units[top])
-        items = []
-        for label in labels:
-            one = self._one(label, {lv: found[label] for lv, found in units.items()}, top, kind, sesoi, alpha, len(labels))
-            if self.unit == "image" and not self.between:
-                here = wide if self.by is None else wide.xs(label, level=self.by)
-                one = dataclasses.replace(one, notes={**one.notes, **self._beside(here, top, kind, one)})
-            items.append(one)
-        keep = [*tables.keys_of(frame), self.metric]
-        return Verdicts(
-            settle(items, alpha),
-            alpha,
-            _scope(frame, self.unit, items[0].n),
-            self.json() | {"kind": kind},
-            (frame[keep],),
-        )
-
-    def _one(
-        self,
-        label: str,
-        units: dict[float | None, pd.Series],
-        top: float | None,
-        kind: Kind,
-        sesoi: float,
-        alpha: float,
-        k: int,
-    ) -> Verdict:
-        x = effects.known(units[top])
-        if len(x) == 0:
-            raise BadInput(f"{self.metric} {label}: every ratio is 0/0, nothing is left to judge")
-        rule = self._rule(x, kind, list(units.values()))
-        run = RULES[rule]
-        sign = -1.0 if self.ask in ("falls", "below") else 1.0
-        found = run(sign * x, sesoi, alpha)
-        p_supported, p_refuted = found.p_up, found.p_down
-        obstacle = found.obstacle
-        if self.ask == "equivalent":
-            other = run(x, -sesoi, alpha)
-            p_supported = max(found.p_down, other.p_up)
-            p_refuted = min(1.0, 2 * min(found.p_up, other.p_down))
-        if rule == "signed rank" and not obstacle and (least := power.runs_needed(alpha, k)) > len(x):
-            obstacle = f"a family of {k} needs {least} training runs, there are {len(x)}"
-        if obstacle:
-            p_supported = p_refuted = 1.0
-        simultaneous = run(sign * x, sesoi, alpha / k)
-        curve = [(lv, run(effects.known(part), 0.0, alpha)) for lv, part in units.items() if lv is not None]
-        notes = {"excluded": len(units[top]) - len(x)} if len(units[top]) > len(x) else {}
-        if self.unit == "train_seed":
-            notes["runs"] = [round(float(v), 6) for v in x]
-        return Verdict(
-            label=label,
-            question=self._sentence(kind, sesoi),
-            outcome="inconclusive",
-            kind=kind,
-            metric=self.metric,
-            estimate=sign * found.estimate,
-            low=min(sign * found.low, sign * found.high),
-            high=max(sign * found.low, sign * found.high),
-            wide=(
-                min(sign * simultaneous.low, sign * simultaneous.high),
-                max(sign * simultaneous.low, sign * simultaneous.high),
-            ),
-            sesoi=sign * sesoi,
-            p_supported=p_supported,
-            p_refuted=p_refuted,
-            n=len(x),
-            unit="image" if self.unit == "image" else "training seed",
-            rule=rule,
-            spread=found.spread,
-            needed=power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank"),
-            obstacle=obstacle,
-            notes=notes,
-            curve=tuple((float(lv), r.estimate, r.low, r.high) for lv, r in curve),
-        )
-
-    def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
-        if self.unit == "train_seed":
-            return "signed rank"
-        if kind == "ratio":
-            return "trimmed mean"
-        if kind == "hit" and all(np.isin(effects.known(u), (-1, 0, 1)).all() for u in all_units):
-            return "score"
-        return "mean"
-
-    def _beside(self, wide: pd.DataFrame, top: float | None, kind: Kind, verdict: Verdict) -> dict[str, Any]:
-        """What is printed beside a verdict and decides nothing: trend, ratio of the means, share beyond the SESOI."""
-        found: dict[str, Any] = {}
-        if len(wide.columns) > 2:
-            found |= effects.trend(wide)
-        if kind == "ratio" and top is not None:
-            ratio = float(np.log(wide[top].mean() / wide.iloc[:, 0].mean()))
-            beyond = np.sign(verdict.sesoi or 1) * effects.known(effects.response(wide, kind, top))
-            found |= {
-                "ratio_of_means": ratio,
-                "signs_differ": bool(ratio * verdict.estimate < 0),
-                "share_beyond": float(np.mean(beyond > abs(verdict.sesoi))),
-            }
-        return found
-
-    def _sentence(self, kind: Kind, sesoi: float) -> str:
-        size = shown(abs(sesoi), kind, sign=False) if sesoi >= 0 else f"minus {shown(abs(sesoi), kind, sign=False)}"
-        who = f", {self.between[0]} minus {self.between[1]}," if self.between else ""
-        verb = {"rises": "rises by more than", "falls": "falls by more than", "exceeds": "exceeds", "below": "is below minus",
-                "equivalent": "stays within plus or minus"}[self.ask]  # fmt: skip
-        return f"{self.metric}{who} {verb} {size}"
-
-
-def _scope(frame: pd.DataFrame, unit: str, n: int) -> str:
-    images, draws = frame["image"].nunique(), frame["draw"].nunique()
-    data = ", ".join(map(str, frame["dataset"].unique()))
-    noise = f"{draws} noise draw{'s' if draws > 1 else ''} per image"
-    if unit == "image":
-        many = frame["net"].nunique() > 1
-        return f"over {n:,} images of {data}, for {'these checkpoints' if many else 'this checkpoint'} and {noise}"
-    return f"over {n} training seeds, on these {images:,} images of {data} and {noise}"
+from probes.judge.asking import Question, Sweepable
+from probes.judge.verdict import Verdicts, settle
 
 
 def rises(
@@ -240,6 +29,7 @@ def rises(
     ``"image"`` (a claim about one checkpoint) or ``"train_seed"`` (about an architecture). Raises BadInput for a SESOI
     of the wrong unit, a unit that is nested, several nets or runs in the table; UnknownName for a metric.
 
+    >>> import numpy as np
     >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.repeat(range(200), 2),
     ...                   "draw": 0, "level": [0.0, 0.1] * 200, "site": "a", "gain": np.tile([0.0, 1.0], 200)})
     >>> t["gain"] += np.arange(400) % 7 / 100

@@ -90,7 +90,8 @@ class Verdict:
         tail = f"; {self.obstacle}" if self.obstacle else ""
         if self.outcome == "inconclusive" and not self.obstacle:
             tail = f"; {self.advice()}"
-        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, p = {p:.2g}{tail}"
+        small = f"p = {p:.2g}" if p >= 1e-4 else "p < 1e-4"
+        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, {small}{tail}"
 
     def advice(self) -> str:
         """How many units would decide, for an open verdict."""

@@ -107,7 +107,9 @@ def _read(seen: dict, ids: Sequence[int]) -> dict[str, np.ndarray]:
             out[name] = torch.stack([values[name] for values in merged]).cpu().numpy()
             if (bad := ~np.isfinite(out[name])).any() and name != "ratio_hx":
                 site, image = np.argwhere(bad)[0]
-                raise ProbesError(f"{name} is {out[name][site, image]} in block {out['site'][site]!r} for image {ids[image]}")
+                raise ProbesError(
+                    f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for image {ids[image]}"
+                )
     return out
 
 

@@ -96,7 +96,7 @@ def batches(
     """Clean and noisy images, float32 (N, C, H, W) on the CPU, and their place in the dataset, ``size`` at a time."""
     for i in range(start, stop, size):
         part = slice(i, min(i + size, stop))
-        clean = torch.from_numpy(np.ascontiguousarray(data.images[part])).float().div_(255)
+        clean = torch.from_numpy(np.array(data.images[part])).float().div_(255)
         images = clean
         if level:
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
-from collections.abc import Callable
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torchvision
+from PIL import Image
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable
 from probes.registry import Registry
-from probes.store import Store, sha256
+from probes.store import Store, digest, sha256
 
 Split = Literal["train", "test"]
 
@@ -66,7 +71,7 @@ class Dataset:
         """The SHA-256 of images, labels and ids: what a recorded expectation is bound to."""
         h = hashlib.sha256(repr(self.images.shape).encode())
         for array in (self.images, self.labels.astype("<i8"), self.ids.astype("<i8")):
-            h.update(np.ascontiguousarray(array))
+            h.update(np.ascontiguousarray(array).data)
         return h.hexdigest()
 
     def sample(self, n: int | None) -> Dataset:
@@ -141,3 +146,87 @@ def mnist5k(split: Split, store: Store) -> Dataset:
         std=(0.3081,),
         embeddable=True,
     )
+
+
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def folder() -> Path:
+    """The folder with datasets, ``PROBES_DATA``; Unavailable where it is not set or not there."""
+    named = os.environ.get("PROBES_DATA")
+    if not named:
+        raise Unavailable("no folder with datasets: set PROBES_DATA (or --probes-data) to the one that holds them")
+    if not Path(named).is_dir():
+        raise Unavailable(f"PROBES_DATA = {named!r} is no folder: set it (or --probes-data) to the one that holds the datasets")
+    return Path(named)
+
+
+def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.ndarray) -> Dataset:
+    return Dataset(
+        name=name,
+        title=title,
+        split=split,
+        images=images,
+        labels=np.asarray(labels, dtype=np.int64),
+        ids=np.arange(len(images)),
+        classes=CIFAR_CLASSES,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+    )
+
+
+@datasets.register("cifar10")
+def cifar10(split: Split, store: Store) -> Dataset:
+    """CIFAR-10 under PROBES_DATA: torchvision's files (cifar-10-batches-py), else the JPEG copy, so called in reports.
+
+    An id is the place in torchvision's order, or in the order of the copy's paths.
+    """
+    root = folder()
+    if not (root / "cifar-10-batches-py").is_dir():
+        return _cifar_jpeg("cifar10", split, store, root)
+    try:
+        files = torchvision.datasets.CIFAR10(str(root), train=split == "train", download=False)
+    except RuntimeError as e:
+        raise BadInput(f"{root / 'cifar-10-batches-py'}: {e}; a file is damaged or missing") from e
+    return _cifar("cifar10", "CIFAR-10", split, np.moveaxis(files.data, 3, 1), np.asarray(files.targets))
+
+
+@datasets.register("cifar10-jpeg")
+def cifar10_jpeg(split: Split, store: Store) -> Dataset:
+    """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): cifar10-jpeg.tar.xz, or that folder, under PROBES_DATA."""
+    return _cifar_jpeg("cifar10-jpeg", split, store, folder())
+
+
+def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
+    tar, tree = root / "cifar10-jpeg.tar.xz", root / "cifar10-jpeg"
+    if tree.is_dir():
+        paths = sorted(p.relative_to(root).as_posix() for p in tree.glob(f"{split}/*/*.jpg"))
+        source = digest({"files": [[p, (root / p).stat().st_size] for p in paths]})
+    elif tar.is_file():
+        source = sha256(tar)
+    else:
+        raise Unavailable(f"{name}: neither cifar-10-batches-py nor cifar10-jpeg(.tar.xz) is under PROBES_DATA ({root})")
+
+    def encoded() -> Iterator[tuple[str, bytes]]:
+        if tree.is_dir():
+            yield from ((p, (root / p).read_bytes()) for p in paths)
+            return
+        with tarfile.open(tar, "r|xz") as members:
+            for member in members:
+                content = members.extractfile(member)
+                if f"/{split}/" in f"/{member.name}" and member.name.endswith(".jpg") and content is not None:
+                    yield member.name, content.read()
+
+    def decode(path: Path) -> None:
+        rows = []
+        for member, content in encoded():
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = np.moveaxis(np.asarray(image.convert("RGB")), 2, 0).reshape(-1)
+            rows.append((member, np.append(pixels, np.uint8(CIFAR_CLASSES.index(Path(member).parent.name)))))
+        if not rows:
+            raise BadInput(f"{tree if tree.is_dir() else tar} holds no {split}/CLASS/*.jpg")
+        with open(path, "wb") as f:
+            np.save(f, np.stack([row for _, row in sorted(rows, key=lambda r: r[0])]))
+
+    rows = np.load(store.get_or_make("decoded", {"source": source, "split": split}, ".npy", decode), mmap_mode="r")
+    return _cifar(name, "CIFAR-10 (JPEG)", split, rows[:, :-1].reshape(-1, 3, 32, 32), rows[:, -1])

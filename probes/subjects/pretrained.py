@@ -20,6 +20,7 @@ from probes.subjects import training
 from probes.subjects.data import Dataset
 from probes.subjects.nets import Normalised
 from probes.subjects.spec import Spec
+from probes.subjects.stored import unpack
 
 SHIPPED = Path(__file__).with_name("weights")
 
@@ -119,10 +120,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as e:
-        raise BadInput(f"weights {str(path)!r} can't be read: {str(e).splitlines()[0]}") from e
+        raise BadInput(f"weights {str(path)!r} can't be read: {(str(e).splitlines() or [type(e).__name__])[0]}") from e
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return unpack(state)
 
 
 def state_sha256(model: nn.Module) -> str:
@@ -130,7 +131,7 @@ def state_sha256(model: nn.Module) -> str:
     h = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        h.update(np.ascontiguousarray(tensor.detach().cpu().view(-1).view(torch.uint8).numpy()))
+        h.update(np.ascontiguousarray(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()).data)
     return h.hexdigest()
 
 

@@ -27,6 +27,7 @@ from probes.registry import Registry
 from probes.store import Store, digest, replacing, sha256
 from probes.subjects.data import Dataset, load
 from probes.subjects.nets import Normalised, nets
+from probes.subjects.stored import pack, unpack
 
 Say = Callable[[str], None]
 
@@ -36,7 +37,8 @@ class Recipe:
     """How a network is trained: SGD with Nesterov momentum, a one-cycle learning rate, cross-entropy.
 
     ``shift`` is the largest random shift in pixels (0 for none), ``flip`` mirrors half of the images; ``threads`` is
-    fixed, since it changes the last bits of a convolution; ``stored`` is the precision that the weights are rounded to.
+    fixed, since it changes the last bits of a convolution, as does the memory format; ``stored`` is the precision that
+    the weights are rounded to at the end.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Recipe:
     flip: bool = False
     threads: int = 1
     stored: str = "float16"
+    channels_last: bool = False
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate at ``step`` of ``steps``: up linearly during ``warmup``, then down to 0 as a cosine."""
@@ -63,6 +66,9 @@ class Recipe:
 recipes: Registry[Recipe] = Registry("recipe")
 """Recipes by the name of the dataset that they are for."""
 recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.05, shift=2))
+recipes.register("cifar10")(
+    Recipe("cifar10", epochs=24, label_smoothing=0.05, shift=4, flip=True, threads=2, stored="int8", channels_last=True)
+)
 
 
 @contextlib.contextmanager
@@ -110,7 +116,7 @@ def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
     hits = 0
     with torch.inference_mode():
         for i in range(0, len(data), batch_size):
-            x = torch.from_numpy(data.images[i : i + batch_size]).float() / 255
+            x = torch.from_numpy(np.array(data.images[i : i + batch_size])).float() / 255
             hits += int((model(x).argmax(1).numpy() == data.labels[i : i + batch_size]).sum())
     return hits / len(data)
 
@@ -141,12 +147,8 @@ def train(
     def make(path: Path) -> dict[str, Any]:
         with reproducible(recipe.threads):
             model, history = _fit(net, data, test, seed, recipe, store, key, say)
-            state = {
-                k: v.to(getattr(torch, recipe.stored)).contiguous()
-                for k, v in model.net.state_dict().items()
-                if v.is_floating_point()
-            }
-            model.net.load_state_dict(state, strict=False)
+            state = pack(model.net.state_dict(), recipe.stored)
+            model.net.load_state_dict(unpack(state), strict=False)
             save_file(state, path)
             return {
                 "net": net,
@@ -178,6 +180,8 @@ def _fit(
     net: str, data: Dataset, test: Dataset, seed: int, recipe: Recipe, store: Store, key: dict[str, Any], say: Say
 ) -> tuple[Normalised, list[dict[str, float]]]:
     model = initial(net, data, seed)
+    memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(memory_format=memory)
     optimiser = torch.optim.SGD(
         model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )
@@ -198,7 +202,7 @@ def _fit(
         for i, (x, y) in enumerate(batches(data, recipe, seed, epoch)):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(epoch * per_epoch + i, steps)
-            logits = model(x)
+            logits = model(x.contiguous(memory_format=memory))
             loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
             if not torch.isfinite(loss):
                 raise BadInput(f"{net}@{data.name}#{seed}: the loss is {loss.item()} in epoch {epoch + 1}, step {i + 1}")

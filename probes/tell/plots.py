@@ -186,7 +186,7 @@ def runs(verdict: Verdict, ax: Axes | None = None) -> Axes:
     values = display(verdict.notes["runs"], verdict.kind)
     colour, marker, word = OUTCOME[verdict.outcome]
     low, high = np.clip(display([verdict.low, verdict.high], verdict.kind), -1e6, 1e6)
-    ax.plot(values, np.zeros(len(values)), "|", color="black", ms=16, label=f"a run ({len(values)})")
+    ax.plot(values, np.zeros(len(values)), "|", color="black", ms=16, label=f"a run or pair of runs ({len(values)})")
     ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
     ax.plot(display(verdict.estimate, verdict.kind), -0.35, marker, color=colour, ms=8, label=f"estimate: {word}")
     ax.axvline(0, color="black", lw=0.8)
@@ -203,7 +203,7 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
     """Example images, uint8 (levels, images, C, H, W), a row per noise level: what the network sees."""
     rows, columns = examples.shape[:2]
     figure = Figure((1.0 * columns + 0.7, 1.02 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid: Any = figure.subplots(rows, columns, squeeze=False)
     for y, x in np.ndindex(rows, columns):
         image = np.moveaxis(examples[y, x], 0, -1)
         grid[y, x].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)

@@ -1,0 +1,47 @@
+"""The options of the plugin: ``--probes-NAME`` on the command line, ``probes_NAME`` in the ini file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """An option: its name, what it says in the help, how its text is read, its default."""
+
+    name: str
+    help: str
+    kind: Callable[[str], Any] = str
+    default: Any = None
+    choices: tuple[str, ...] | None = None
+    flag: bool = False
+
+
+def levels(text: str) -> tuple[float, ...]:
+    """Noise levels as typed: numbers between commas or blanks.
+
+    >>> levels("0,.1 .2")
+    (0.0, 0.1, 0.2)
+    """
+    return tuple(float(part) for part in text.replace(",", " ").split())
+
+
+OPTIONS = (
+    Option("model", "network of subjects that the test leaves open, or instead of its own: net[:weights][#seed]"),
+    Option("dataset", "dataset, likewise"),
+    Option("data", "folder with datasets (default: the environment's PROBES_DATA)"),
+    Option("images", "number of test images (default: all)", int),
+    Option("levels", "noise levels instead of the test's own, e.g. 0,.1,.2", levels),
+    Option("draws", "noise draws per image", int),
+    Option("device", "cuda, mps or cpu (default: the best one here)"),
+    Option("batch-size", "images per forward pass", int, 250),
+    Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
+    Option("seed", "seed of the noise", int, 0),
+    Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
+    Option("strict", "what is not on this machine is an error, not a skip", flag=True),
+    Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
+    Option("report", "folder of the report", str, "reports/latest"),
+    Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
+)

@@ -1,0 +1,247 @@
+"""The sections of a report, as Markdown, with the figures that they show."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.judge.verdict import Verdict, shown
+from probes.table import label_of
+from probes.tell import evidence, plots
+
+STUDY = {
+    "l2_h": "l2_norm_hx_vs_noise.png",
+    "var_h": "var_hx_vs_noise.png",
+    "mean_sum": "mean_relu_in_vs_noise.png",
+    "sparsity": "sparsity_relu_out_vs_noise.png",
+}
+"""The four figures of the original study, by its own file names."""
+Line = Mapping[str, Any]
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name.
+
+    >>> slug("resnet20@mnist5k#* + plainnet20@mnist5k#*")
+    'resnet20-mnist5k-all-plainnet20-mnist5k-all'
+    """
+    return re.sub(r"[^\w.]+", "-", text.replace("#*", "-all")).strip("-")
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    body = [" | ".join(str(c).replace("|", "\\|") for c in row) for row in [header, ["---"] * len(header), *rows]]
+    return "\n".join(f"| {row} |" for row in body)
+
+
+def expected(line: Line) -> str:
+    """The recorded expectation of a line, in words."""
+    if line.get("altered"):
+        return "none: altered design"
+    return line["expect"][0] if line.get("expect") else "supported (no expectation recorded)"
+
+
+def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
+    """The first screen: every claim with its verdict and what was expected."""
+    judged = sum(line["judged"] for line in lines)
+    decided = sum(line["overall"] != "inconclusive" for line in lines)
+    rows = [
+        [f"[{r['id']}](#{slug(r['id'] + ' on ' + r['subject']).lower()})", f"`{r['subject']}`", f"**{r['overall']}**",
+         r["counts"] if len(r["verdicts"]) > 1 else "", expected(r)] for r in lines
+    ]  # fmt: skip
+    text = grid(["claim", "subject", "verdict", "blocks", "expected"], rows)
+    partial = "" if run.get("complete", True) else "**Partial: the run was interrupted before its last claim.**\n\n"
+    return (
+        f"# What was claimed, and what was found\n\n{partial}{len(lines)} claims, {judged} judged, {decided} decided.\n\n{text}"
+    )
+
+
+def section(folder: Path, line: Line) -> str:
+    """One claim: the question, the answer, the map by depth, the table per block, the levels."""
+    members = evidence.members(line)
+    place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
+    title = f"{line['id']} on {line['subject']}: {line['overall']}"
+    text = [f'<a id="{slug(line["id"] + " on " + line["subject"]).lower()}"></a>\n## {line["id"]} on `{line["subject"]}`']
+    text.append(f"**Question.** {line['sentence']}")
+    many = f" ({line['counts']})" if len(members) > 1 else ""
+    text.append(f"**Answer: {line['overall']}**{many}, {line['scope']}. Expected: {expected(line)}.")
+    if line.get("altered"):
+        text.append(f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it.")
+    if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
+        for i, leaf in enumerate(members[0].leaves):
+            ax = plots.runs(leaf)
+            plots.save(ax.figure, folder / place / "runs.png")
+            text.append(f"![the effect of each training run]({place.as_posix()}/runs.png)")
+            frame = evidence.load_table(folder, line, i)
+            if frame["site"].nunique() > 1 and frame["level"].nunique() > 1:
+                plots.save(plots.by_depth(frame, leaf.metric, leaf.kind).figure, folder / place / "by_depth.png")
+                text.append(f"![response by depth, a line per training run]({place.as_posix()}/by_depth.png)")
+    else:
+        plots.save(plots.verdict_map(members, title), folder / place / "verdicts.png")
+        text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
+    text.append(_blocks(members))
+    text.extend(_remarks(members))
+    for part in zip(*(m.leaves for m in members), strict=True):
+        if len(part[0].curve) > 1:
+            name = f"heat_{part[0].metric}.png"
+            plots.save(plots.heat(part).figure, folder / place / name)
+            text.append(f"![{part[0].metric}: effect of each level in each block]({place.as_posix()}/{name})")
+    text.extend(_study(folder, line))
+    return "\n\n".join(text)
+
+
+def _study(folder: Path, line: Line) -> list[str]:
+    summary = pd.read_csv(folder / line["summary"]["file"])
+    if len(summary[["net", "train_seed"]].drop_duplicates()) > 1 or summary["level"].nunique() < 3:
+        return []
+    place = Path("figures") / slug(line["subject"])
+    text = ["### The levels themselves" if not (folder / place).exists() else
+            f"The levels themselves: see [{place.as_posix()}/]({place.as_posix()}/), above."]  # fmt: skip
+    if (folder / place).exists():
+        return text
+    for metric, name in STUDY.items():
+        if (summary["metric"] == metric).any():
+            plots.save(plots.stages(summary, metric, f"{label_of(metric)}, {line['subject']}"), folder / place / name)
+            text.append(f"![{label_of(metric)} against noise]({place.as_posix()}/{name})")
+    return text
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "< 1e-4"
+
+
+def _blocks(members: Sequence[Verdict]) -> str:
+    rows = []
+    for member in members:
+        for leaf in member.leaves:
+            wide = f"[{', '.join(shown(v, leaf.kind).split(' ')[0] for v in leaf.wide)}]"
+            rho = leaf.notes.get("rho")
+            rows.append([
+                member.label or "all", f"**{member.outcome}**", leaf.question, leaf.effect(), wide, f"{leaf.n:,} {leaf.unit}s",
+                _p(leaf.p_supported), _p(leaf.p_refuted), "" if rho is None else f"{rho:+.2f}",
+                "" if "ratio_of_means" not in leaf.notes else shown(leaf.notes["ratio_of_means"], leaf.kind),
+                leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else ""),
+            ])  # fmt: skip
+    header = ["block", "verdict", "question", "effect [90 %]", "simultaneous", "n", "p supported", "p refuted", "rho",
+              "ratio of means", "to decide"]  # fmt: skip
+    empty = [i for i, _ in enumerate(header) if all(row[i] == "" for row in rows)]
+    return grid(
+        [h for i, h in enumerate(header) if i not in empty],
+        [[c for i, c in enumerate(r) if i not in empty] for r in rows],
+    )
+
+
+def _remarks(members: Sequence[Verdict]) -> list[str]:
+    text = []
+    leaves = [(m.label, leaf) for m in members for leaf in m.leaves]
+    turned = [f"{label} ({leaf.metric})" for label, leaf in leaves if _turns(leaf)]
+    if turned:
+        text.append(f"Not monotone in σ: the effect changes sign or turns back by more than the SESOI in {', '.join(turned)}.")
+    signs = [f"{label} ({leaf.metric})" for label, leaf in leaves if leaf.notes.get("signs_differ")]
+    if signs:
+        text.append(f"**The typical image and the ratio of the means have different signs** in {', '.join(signs)}.")
+    if excluded := sum(leaf.notes.get("excluded", 0) for _, leaf in leaves):
+        text.append(f"{excluded} effects of 0/0 were left out.")
+    if rules := sorted({leaf.rule for _, leaf in leaves}):
+        text.append(
+            f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)}, once towards each side."
+        )
+    return text
+
+
+def _turns(leaf: Verdict) -> bool:
+    path = [0.0, *(row[1] for row in leaf.curve)]
+    least = abs(leaf.sesoi) if math.isfinite(leaf.sesoi) else 0.0
+    end = path[-1]
+    return len(path) > 2 and any(
+        (v - end if end > 0 else end - v) > least or (abs(v) > least and v * end < 0) for v in path[1:-1]
+    )
+
+
+def noise(folder: Path, lines: Sequence[Line]) -> str:
+    """What the perturbation really was: realised strength, shift of the mean, pictures."""
+    text, done = ["## The noise"], set()
+    for line in lines:
+        summary = pd.read_csv(folder / line["summary"]["file"])
+        key = (line["design"]["dataset"], tuple(line["design"]["levels"]), line["design"]["clamp"])
+        if key in done or not (summary["metric"] == "sigma_realised").any():
+            continue
+        done.add(key)
+        one = summary[(summary["site"] == summary["site"].iloc[0]) & (summary["net"] == summary["net"].iloc[0])]
+        one = one[one["train_seed"] == one["train_seed"].iloc[0]]
+        wide = one.pivot_table(index="level", columns="metric", values="mean")
+        rows = [[f"{lv:g}", f"{r['sigma_realised']:.4f}", f"{r['mean_shift']:+.4f}"] for lv, r in wide.iterrows()]
+        clamp = line["design"]["clamp"]
+        text.append(f"{line['design']['dataset']}, Gaussian noise in pixel space (range 0 to 1), "
+                    f"{'clamped to [0, 1]' if clamp else 'not clamped'}:")  # fmt: skip
+        text.append(grid(["nominal σ", "realised σ (mean over images)", "mean shift"], rows))
+        shift = abs(wide["mean_shift"]).max()
+        if clamp and shift > 0.01:
+            text.append(
+                f"**Clamping is not neutral here.** It cuts the noise on pixels at 0 and 1 and moves the mean of an image by up"
+                f" to {shift:.3f} of the pixel range (on black backgrounds upwards): part of every effect above is a change of"
+                " mean brightness and of the background, not of noise alone. `gaussian(..., clamp=False)` leaves it out."
+            )
+        if line.get("examples"):
+            array = np.load(folder / line["examples"]["file"])
+            title = f"{line['design']['dataset']}: what the network sees"
+            name = f"figures/noisy_{slug(line['design']['dataset'])}_{len(done)}.png"
+            plots.save(plots.pictures(array, line["design"]["levels"], title), folder / name)
+            text.append(f"![noisy images, a row per level]({name})")
+    return "\n\n".join(text) if done else ""
+
+
+def words() -> str:
+    """How to read a verdict."""
+    return """## How to read a verdict
+
+- **supported**: a one-sided test at alpha excludes every effect up to the SESOI (the smallest effect of interest), in the
+  claimed direction. **refuted**: it excludes every effect as large as the SESOI. **inconclusive** (open): neither.
+  **mixed**: after Holm's correction at least one block is supported and at least one refuted.
+- Test and interval are one procedure: supported means that the 90 % interval lies beyond the SESOI, refuted that it ends
+  short of it.
+- A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
+  a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images; it decides nothing.
+- n counts images or training runs, never pixels, channels, batches or noise draws."""
+
+
+def made(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
+    """How to reproduce, and provenance."""
+    dirty = " (with uncommitted changes)" if run.get("dirty") else ""
+    text = ["## How to reproduce", f"```\n{run['command']}\n```",
+            "`probes report DIR` draws this page again from its files; `probes verify DIR` checks the manifest, judges every"
+            " verdict again from the tables, and compares each recorded expectation with the evidence that it cites.",
+            "## Provenance"]  # fmt: skip
+    facts = [
+        ["commit", f"{run.get('commit') or 'not in a git checkout'}{dirty}"],
+        ["probes", run["probes"]],
+        ["python", run["python"]],
+    ]
+    facts += [[name, version] for name, version in run["packages"].items() if version]
+    facts += [["machine", f"{run['processor']} ({run['machine']}), {run['cores']} cores"]]
+    facts += [["options", "; ".join(f"{k} = {v}" for k, v in sorted(run["options"].items())) or "none"]]
+    text.append(grid(["what", "value"], facts))
+    rows = {}
+    for line in lines:
+        where = ", ".join(f"{k} {v}" for k, v in line["where"].items())
+        for name, weights in line["weights"].items():
+            rows[name] = [
+                f"`{name}`",
+                weights["origin"],
+                f"`{weights['sha256']}`",
+                weights.get("accuracy") or "",
+                where,
+            ]
+    text.append(grid(["subject", "weights", "SHA-256 of the weights", "clean test accuracy", "where it ran"], rows.values()))
+    images = {r["design"]["dataset"]: r["design"] for r in lines}
+    text.append(grid(
+        ["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"],
+        [[k, f"{d['images']:,}", f"`{d['images_sha256']}`", d["seed"], d["draws"]] for k, d in images.items()],
+    ))  # fmt: skip
+    return "\n\n".join(text)
