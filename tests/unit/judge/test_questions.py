@@ -1,0 +1,332 @@
+"""Questions asked of made-up tables whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes import seeds, table
+from probes.errors import BadInput, UnknownName
+from probes.judge import below, both, effects, equivalent, exceeds, falls, questions, rises, rules
+from probes.judge.asking import Question, sesoi_of
+
+table.declare_metric("made_norm", "ratio", "a norm")
+table.declare_metric("made_share", "share", "a share")
+table.declare_metric("made_hit", "hit", "a hit")
+LEVELS = (0.0, 0.1, 0.2)
+
+
+def made(n=300, sites=("a", "b"), gain=(0.05, -0.05), nets=("net",), runs=(0,), draws=1, spread=0.02, name="made table"):
+    """A table whose norm changes by exp(gain) per site at the top level, and whose share by gain / 10."""
+    rows = []
+    for net in nets:
+        for run in runs:
+            for s, site in enumerate(sites):
+                for draw in range(draws):
+                    noise = seeds.normals(n, [(name, net, run, site, draw)])[0].astype(float) * spread
+                    base = np.exp(seeds.normals(n, [(name, "base", site)])[0].astype(float) / 3)
+                    for k, level in enumerate(LEVELS):
+                        if level == 0 and draw:
+                            continue
+                        part = k / 2
+                        rows.append(pd.DataFrame({
+                            "net": net, "weights": "w", "dataset": "d", "train_seed": run, "image": np.arange(n), "draw": draw,
+                            "level": level, "site": site,
+                            "made_norm": base * np.exp(part * (gain[s] + noise)),
+                            "made_share": np.clip(0.4 + part * (gain[s] / 10 + noise / 10), 0, 1),
+                            "made_hit": (seeds.uniform(n, name, "hit", site) > 0.1 + 0.3 * part * gain[s]).astype(float),
+                        }))  # fmt: skip
+    return table.join(rows)
+
+
+def test_a_rise_and_a_fall_are_told_apart_by_site():
+    found = rises(made(), "made_norm", by="site", sesoi="1 %")
+
+    assert (found["a"].outcome, found["b"].outcome) == ("supported", "refuted")
+    assert found.overall == "mixed"
+    assert found["a"].estimate == pytest.approx(0.05, abs=0.005)
+
+
+def test_falls_is_the_mirror_image_of_rises():
+    t = made()
+    swapped = t.assign(made_norm=1 / t["made_norm"])
+    up, down = rises(t, "made_norm", by="site", sesoi="1 %"), falls(swapped, "made_norm", by="site", sesoi="1 %")
+
+    for a, b in zip(up, down, strict=True):
+        assert a.outcome == b.outcome
+        assert (a.p_supported, a.p_refuted) == pytest.approx((b.p_supported, b.p_refuted), rel=1e-9)
+        assert (a.low, a.high, a.sesoi) == pytest.approx((-b.high, -b.low, -b.sesoi))
+
+
+def test_the_effect_is_that_of_the_highest_level_and_the_curve_shows_the_others():
+    v = rises(made(), "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert [row[0] for row in v.curve] == [0.1, 0.2]
+    assert v.curve[0][1] == pytest.approx(0.025, abs=0.003)
+    assert v.curve[-1][1] == pytest.approx(v.estimate)
+
+
+def test_draws_are_averaged_before_the_log():
+    t = made(draws=3)
+    found = rises(t, "made_norm", by="site", sesoi="1 %")["a"]
+    top = t[(t["level"] == 0.2) & (t["site"] == "a")].groupby("image")["made_norm"].mean()
+    clean = t[(t["level"] == 0) & (t["site"] == "a")].set_index("image")["made_norm"]
+
+    assert found.n == 300
+    assert found.estimate == pytest.approx(rules.trimmed_mean(np.log(top / clean).to_numpy(), 0).estimate)
+
+
+@pytest.mark.parametrize("unit", ["pixel", "channel", "draw", "batch", "site"])
+def test_trap_s02_a_unit_that_is_nested_is_refused(unit):
+    with pytest.raises(BadInput, match="no evidence"):
+        rises(made(), "made_norm", by="site", sesoi="1 %", unit=unit)
+
+
+def test_trap_s02_n_counts_images_whatever_the_draws():
+    assert rises(made(draws=4), "made_norm", by="site", sesoi="1 %")["a"].n == 300
+
+
+def test_several_runs_are_no_images():
+    with pytest.raises(BadInput, match="2 training runs"):
+        rises(made(runs=(0, 1)), "made_norm", by="site", sesoi="1 %")
+
+
+def test_several_nets_are_not_mixed():
+    with pytest.raises(BadInput, match="several values of 'net'"):
+        rises(made(nets=("net", "other")), "made_norm", by="site", sesoi="1 %")
+
+
+def test_trap_s04_arms_are_paired_by_image_and_an_unpaired_one_is_refused():
+    t = made(nets=("one", "two"), gain=(0.05, 0.05))
+    lost = t[~((t["net"] == "two") & (t["image"] == 7))]
+    with pytest.raises(BadInput, match="not paired"):
+        exceeds(lost, "made_norm", between=("one", "two"), by="site", sesoi="1 %")
+
+
+def test_trap_s04_pairing_takes_out_what_two_arms_share():
+    t = made(nets=("one", "two"), gain=(0.0, 0.0), spread=0.01)
+    paired = exceeds(t, "made_norm", between=("one", "two"), by="site", sesoi="1 %")["a"]
+    values = (
+        t[(t["site"] == "a") & (t["level"] == 0.2)].groupby("net", observed=True)["made_norm"].apply(lambda m: np.log(m).std())
+    )
+
+    assert paired.spread < values.max() / 5
+
+
+def test_runs_are_judged_over_seeds_by_the_signed_rank():
+    t = made(n=150, nets=("one", "two"), runs=range(8), gain=(0.05, 0.05))
+    moved = t.assign(made_norm=np.where((t["net"] == "one") & (t["level"] == 0.2), 1.1, 1.0) * t["made_norm"])
+    found = exceeds(moved, "made_norm", between=("one", "two"), unit="train_seed", sesoi="1 %")
+
+    assert found.overall == "supported"
+    assert found[""].p_supported == 0.5**8
+    assert (found[""].n, found[""].unit) == (8, "training seed")
+    assert len(found[""].notes["runs"]) == 8
+
+
+def test_a_runs_own_summary_is_the_trimmed_mean_over_images_then_the_mean_over_sites():
+    t = made(n=150, runs=range(5))
+    wide = effects.averaged(t, "made_norm", "train_seed", None, None)
+    found = effects.per_unit(effects.response(wide, "ratio", 0.2), "ratio", "train_seed", None, None)[""]
+    one = t[t["train_seed"] == 3]
+    by_hand = []
+    for site in ("a", "b"):
+        part = one[one["site"] == site]
+        ratio = np.log(
+            part[part["level"] == 0.2].set_index("image")["made_norm"]
+            / part[part["level"] == 0].set_index("image")["made_norm"]
+        )
+        by_hand.append(rules.trimmed_mean(ratio.to_numpy(), 0).estimate)
+
+    assert found.loc[3] == pytest.approx(np.mean(by_hand))
+
+
+def test_trap_s01_three_runs_are_inconclusive_by_design():
+    found = exceeds(made(n=120, nets=("one", "two"), runs=range(3), gain=(0.5, 0.5)), "made_norm", between=("one", "two"),
+                    unit="train_seed", sesoi="1 %")  # fmt: skip
+
+    assert found.overall == "inconclusive"
+    assert not found.judged
+    assert "p = 0.125 at best" in found[""].obstacle
+
+
+def test_a_family_of_runs_needs_more_of_them():
+    found = rises(made(n=120, runs=range(5)), "made_norm", by="site", sesoi="1 %", unit="train_seed")
+
+    assert "a family of 2 needs 6 training runs" in found["a"].obstacle
+
+
+def test_accuracy_with_one_draw_is_judged_by_the_score_test():
+    t = made(gain=(0.9, 0.0))
+
+    assert falls(t, "made_hit", by="site", sesoi="5 points")["a"].rule == "score"
+    assert falls(t, "made_hit", by="site", sesoi="5 points")["a"].outcome == "supported"
+
+
+def test_equivalent_is_supported_inside_and_refuted_outside():
+    t = made(gain=(0.001, 0.05))
+    found = equivalent(t, "made_norm", by="site", sesoi="1 %")
+
+    assert (found["a"].outcome, found["b"].outcome) == ("supported", "refuted")
+
+
+def test_below_mirrors_exceeds():
+    t = made(nets=("one", "two"), gain=(0.05, 0.05))
+    a = exceeds(t, "made_norm", between=("one", "two"), by="site", sesoi="1 %")["a"]
+    b = below(t, "made_norm", between=("two", "one"), by="site", sesoi="1 %")["a"]
+
+    assert (a.p_supported, a.p_refuted) == pytest.approx((b.p_supported, b.p_refuted))
+
+
+def test_both_is_joined_within_each_block_first():
+    t = made()
+    up, down = rises(t, "made_norm", by="site", sesoi="1 %"), rises(t, "made_share", by="site", sesoi="0.1 points")
+    found = both(up, down)
+
+    for label in ("a", "b"):
+        assert found[label].p_supported == max(up[label].p_supported, down[label].p_supported)
+        assert found[label].p_refuted == min(1.0, 2 * min(up[label].p_refuted, down[label].p_refuted))
+        assert [p.metric for p in found[label].parts] == ["made_norm", "made_share"]
+
+
+def test_both_refuses_other_blocks():
+    with pytest.raises(BadInput, match="same blocks"):
+        both(rises(made(), "made_norm", by="site", sesoi="1 %"), rises(made(sites=("a",)), "made_norm", by="site", sesoi="1 %"))
+
+
+def test_trap_s05_a_tiny_effect_with_many_images_is_refuted_not_supported():
+    """p = 1e-30 against 0 is no support: the SESOI decides."""
+    found = rises(made(n=5000, gain=(0.002, 0.002)), "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert found.low > 0
+    assert found.outcome == "refuted"
+
+
+def test_trap_s05_a_non_significant_test_is_never_refuted():
+    found = rises(made(n=150, gain=(0.01, 0.01), spread=0.3), "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert found.outcome == "inconclusive"
+    assert found.needed > 150
+    assert "would decide" in found.advice()
+
+
+def test_trap_s06b_the_effect_changes_sign_when_the_arms_are_swapped():
+    """The mean relative change of skewed ratios rises both ways; the trimmed log-ratio does not."""
+    t = made(spread=1.0, gain=(0.0, 0.0))
+    swapped = t.assign(level=t["level"].map({0.0: 0.2, 0.1: 0.1, 0.2: 0.0}))
+    wide = t[t["site"] == "a"].pivot(index="image", columns="level", values="made_norm")
+
+    assert (wide[0.2] / wide[0.0] - 1).mean() > 0.1
+    assert (wide[0.0] / wide[0.2] - 1).mean() > 0.1
+    assert rises(t, "made_norm", by="site", sesoi="1 %")["a"].estimate == pytest.approx(
+        -rises(swapped, "made_norm", by="site", sesoi="1 %")["a"].estimate
+    )
+
+
+def test_trap_s06b_the_ratio_of_means_stands_beside_and_a_different_sign_is_named():
+    t = made(n=300, gain=(0.05, 0.05))
+    few = (t["image"] < 3) & (t["level"] == 0)
+    t = t.assign(made_norm=np.where(few, 1000 * t["made_norm"], t["made_norm"]))
+    found = rises(t, "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert found.estimate > 0 > found.notes["ratio_of_means"]
+    assert found.notes["signs_differ"]
+
+
+def test_ratios_of_zero_by_zero_are_left_out_and_counted():
+    t = made()
+    t.loc[t["image"] < 5, "made_norm"] = 0.0
+    found = rises(t, "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert (found.n, found.notes["excluded"]) == (295, 5)
+
+
+def test_the_trend_is_that_of_scipy():
+    from scipy import stats
+
+    t = made()
+    found = rises(t, "made_norm", by="site", sesoi="1 %")["a"].notes
+    wide = t[t["site"] == "a"].pivot(index="image", columns="level", values="made_norm").to_numpy()
+
+    assert found["rho"] == pytest.approx(np.mean([stats.spearmanr(row, LEVELS).statistic for row in wide]))
+    assert found["page_up"] == pytest.approx(stats.page_trend_test(wide).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("sesoi", "metric", "kind", "value"),
+    [
+        ("1 %", "m", "ratio", np.log(1.01)),
+        ("-1 %", "m", "ratio", -np.log(1.01)),
+        ("0.5 points", "m", "share", 0.005),
+        ("1 point", "m", "hit", 0.01),
+        (0.5, "m", "plain", 0.5),
+        ("0 %", "m", "ratio", 0.0),
+    ],
+)
+def test_a_sesoi_in_working_units(sesoi, metric, kind, value):
+    assert sesoi_of(sesoi, metric, kind) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("sesoi", "kind"), [("1 points", "ratio"), ("1 %", "share"), (1, "ratio"), ("1 %", "plain"), ("much", "ratio")]
+)
+def test_a_sesoi_of_the_wrong_unit_is_an_error(sesoi, kind):
+    with pytest.raises(BadInput, match="sesoi"):
+        sesoi_of(sesoi, "var_h", kind)
+
+
+def test_an_unknown_metric_names_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean made_norm"):
+        rises(made(), "made_nrom", by="site", sesoi="1 %")
+
+
+def test_a_question_asked_again_of_its_inputs_gives_the_same_verdicts():
+    t = made()
+    found = both(rises(t, "made_norm", by="site", sesoi="1 %"), falls(t, "made_share", by="site", sesoi="0.1 points"))
+    again = questions.again(found.spec, list(found.inputs), found.alpha)
+
+    assert [v.json() for v in again] == [v.json() for v in found]
+
+
+def test_inputs_hold_the_keys_and_the_metric_and_nothing_else():
+    frame = rises(made(), "made_norm", by="site", sesoi="1 %").inputs[0]
+
+    assert list(frame.columns) == [*table.KEYS, "made_norm"]
+
+
+class _Lazy:
+    def __init__(self, design):
+        self.design, self.alpha, self.said, self.computed = design, 0.05, [], False
+
+    def say(self, text):
+        assert not self.computed
+        self.said.append(text)
+
+    @property
+    def frame(self):
+        self.computed = True
+        return made(n=40)
+
+
+def test_a_design_that_can_not_decide_is_told_so_before_compute_is_spent():
+    from probes.judge.power import Design
+
+    sweep = _Lazy(Design("d", 40, "", 1, 0, LEVELS, (("net", 1),)))
+    found = rises(sweep, "made_norm", by="site", sesoi="1 %")
+
+    assert "100 images, the design has 40" in sweep.said[0]
+    assert found.overall == "inconclusive"
+    assert not found.judged
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {"ask": "rises"}, {"ask": "grows", "metric": "made_norm", "sesoi": "1 %", "between": None}]
+)
+def test_json_that_is_no_question_is_an_error(spec):
+    with pytest.raises((BadInput, UnknownName)):
+        questions.again(spec, [made()], 0.05)
+
+
+def test_a_question_is_data():
+    q = Question("rises", "made_norm", "1 %", by="site")
+
+    assert Question(**q.json()) == q

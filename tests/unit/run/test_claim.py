@@ -1,0 +1,78 @@
+"""What a claim declares and may expect."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.errors import BadInput, ProbesError, UnknownName
+from probes.run import claim
+from probes.subjects.spec import pair, parse
+
+
+def test_a_claim_is_read():
+    found = claim.declared(
+        ["A sentence."], {"id": "H1", "family": "f", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}}
+    )
+
+    assert (found.sentence, found.id, found.family) == ("A sentence.", "H1", "f")
+    assert found.expect["a@d"] == claim.Expectation("mixed", "2026-12-01", "reports/x")
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "sentence"),
+    [
+        ([], {"id": "x"}, "needs a sentence"),
+        (["s"], {}, "needs an id"),
+        (["s", "t"], {"id": "x"}, "one sentence"),
+        (["s"], {"id": "x", "expects": {}}, "did you mean expect"),
+        (["s"], {"id": "x", "expect": "mixed"}, "dictionary"),
+        (["s"], {"id": "x", "expect": {"a@d": "mixed"}}, "write \\(verdict"),
+        (["s"], {"id": "x", "expect": {"a@d": ("mixed", "yesterday", "r")}}, "write \\(verdict"),
+        (["s"], {"id": "x", "expect": {"a@d": ("mixd", "2026-12-01", "r")}}, "did you mean mixed"),
+    ],
+)
+def test_a_marker_that_is_wrong_says_what_is_allowed(args, kwargs, sentence):
+    with pytest.raises((BadInput, UnknownName), match=sentence):
+        claim.declared(args, kwargs)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(), st.text()), max_size=2), st.dictionaries(st.text(max_size=8), st.none()))
+def test_any_marker_is_a_claim_or_an_error_of_ours(args, kwargs):
+    try:
+        claim.declared(args, kwargs)
+    except ProbesError:
+        pass
+
+
+def test_subjects_are_strings_and_pairs():
+    found = claim.subjects(["a@d", pair("a@d#*", "b@d#*")])
+
+    assert [str(f) for f in found] == ["a@d", "a@d#* + b@d#*"]
+
+
+@pytest.mark.parametrize("args", [[], ["a@d", "a@d"], [3]])
+def test_subjects_that_are_none(args):
+    with pytest.raises(BadInput):
+        claim.subjects(args)
+
+
+def test_options_replace_what_a_subject_says_and_several_become_one():
+    declared = claim.subjects(["a@d", "b@d#1", pair("a@d#*", "b@d#*")])
+
+    assert [str(s) for s in claim.chosen(declared, "c:w", "e")] == ["c:w@e", "a@e#* + b@e#*"]
+    assert [str(s) for s in claim.chosen(declared, None, None)] == ["a@d", "b@d#1", "a@d#* + b@d#*"]
+    assert [str(s) for s in claim.chosen([parse("a")], None, "e")] == ["a@e"]
+
+
+design = {"images": 1000, "images_sha256": "x", "levels": [0, 0.1], "draws": 1, "seed": 0, "clamp": True, "runs": {"a": 1},
+          "perturbation": "gaussian", "dataset": "D"}  # fmt: skip
+
+
+def test_an_expectation_holds_at_the_recorded_design_only():
+    assert claim.differences(design, dict(design)) == []
+    assert claim.differences(design, design | {"images": 300, "images_sha256": "y"}) == ["images 300 instead of 1000"]
+    assert claim.differences(design, design | {"images_sha256": "y"}) == ["images_sha256 y instead of x"]
+    assert claim.differences(design, design | {"seed": 1, "levels": [0]}) == [
+        "levels [0] instead of [0, 0.1]",
+        "seed 1 instead of 0",
+    ]

@@ -1,0 +1,110 @@
+"""The lab: options, lazy sweeps, summaries."""
+
+import numpy as np
+import pytest
+
+from probes.errors import BadInput, Unavailable
+from probes.measure import block_metrics
+from probes.perturb import gaussian
+from probes.run import lab as labs
+from probes.run.lab import Lab, Options
+from probes.store import Store
+from probes.subjects.spec import parse
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def lab(store, *specs, **options):
+    return Lab([parse(s) for s in specs or ("resnet20@mnist5k",)], store, Options(**({"images": 40, "threads": 1} | options)))
+
+
+def test_nothing_is_computed_before_the_table_is_looked_at(store, monkeypatch):
+    monkeypatch.setattr(labs.engine, "run", lambda *_: pytest.fail("computed"))
+    sweep = lab(store).sweep(block_metrics, under=gaussian(0, 0.1))
+
+    assert (sweep.design.images, sweep.design.draws, sweep.design.levels) == (40, 1, (0.0, 0.1))
+    assert sweep.design.runs == (("resnet20", 1),)
+
+
+def test_a_star_runs_every_seed(store):
+    assert len(lab(store, "resnet20@mnist5k#*").subjects) == 8
+
+
+def test_options_override_literals_and_say_so(store):
+    one = lab(store, levels=(0.0, 0.3), draws=2)
+    design = one.sweep(block_metrics, under=gaussian(0, 0.1)).design
+
+    assert (design.levels, design.draws) == ((0.0, 0.3), 2)
+    assert one.altered == ["levels 0 0.3 instead of 0 0.1", "draws 2 instead of 1"]
+
+
+def test_options_that_say_the_same_alter_nothing(store):
+    one = lab(store, levels=(0.0, 0.1), draws=1)
+    one.sweep(block_metrics, under=gaussian(0, 0.1))
+
+    assert one.altered == []
+
+
+def test_levels_of_an_option_are_checked_like_any_other(store):
+    with pytest.raises(BadInput, match="lack 0"):
+        lab(store, levels=(0.1, 0.2)).sweep(block_metrics, under=gaussian(0, 0.1))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"images": 0},
+        {"draws": 0},
+        {"batch_size": -1},
+        {"threads": 0},
+        {"seed": -1},
+        {"alpha": 0.5},
+        {"alpha": 0},
+        {"precision": "fp8"},
+    ],
+)
+def test_options_out_of_range_are_errors(bad):
+    with pytest.raises(BadInput):
+        Options(**bad)
+
+
+def test_a_subject_without_a_dataset_is_an_error(store):
+    with pytest.raises(BadInput, match="names no dataset"):
+        lab(store, "resnet20").subjects  # noqa: B018
+
+
+def test_weights_that_are_not_here_are_unavailable(store):
+    with pytest.raises(Unavailable, match="probes train resnet20 mnist5k --seeds 77"):
+        lab(store, "resnet20@mnist5k#77").subjects  # noqa: B018
+
+
+def test_threads_are_shared_out_among_workers(monkeypatch):
+    monkeypatch.setattr(labs.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+
+    assert labs.default_threads() == 2
+
+
+def test_a_summary_averages_draws_first_and_counts_images(store):
+    sweep = lab(store, draws=3).sweep(block_metrics, under=gaussian(0, 0.1))
+    summary = sweep.summary()
+    row = summary[(summary["metric"] == "l2_h") & (summary["site"] == "layer2.1") & (summary["level"] == 0.1)].iloc[0]
+    f = sweep.frame
+    values = f[(f["site"] == "layer2.1") & (f["level"] == 0.1)].groupby("image")["l2_h"].mean()
+
+    assert row["n"] == 40
+    assert row["mean"] == pytest.approx(values.mean(), rel=1e-6)
+    assert row["high"] - row["mean"] == pytest.approx(1.6849 * values.std() / np.sqrt(40), rel=1e-3)
+
+
+def test_facts_name_weights_where_and_the_summary(store):
+    one = lab(store)
+    one.sweep(block_metrics, under=gaussian(0, 0.1))
+    facts = one.facts()
+
+    assert facts["weights"]["resnet20@mnist5k"]["accuracy"].endswith("of 1,000")
+    assert facts["where"] == {"device": str(one.options.where.device), "precision": "fp32", "threads": 1, "batch_size": 250}
+    assert set(facts) == {"weights", "where", "summary", "examples"}

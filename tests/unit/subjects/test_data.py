@@ -1,0 +1,129 @@
+"""Datasets: images, labels, ids, and what is said where they are not here."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probes import seeds
+from probes.errors import BadInput, Unavailable, UnknownName
+from probes.store import Store
+from probes.subjects.data import CIFAR_CLASSES, Dataset, load
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def test_the_embedded_digits_are_split_for_good(store):
+    train, test = load("mnist5k", "train", store), load("mnist5k", "test", store)
+
+    assert (train.images.shape, test.images.shape) == ((4000, 1, 28, 28), (1000, 1, 28, 28))
+    assert np.bincount(train.labels).tolist() == [400] * 10
+    assert np.bincount(test.labels).tolist() == [100] * 10
+    assert not set(train.ids) & set(test.ids)
+    assert test.sha256 == "addfdac9792844ea4f0dbeb0fce4ddd076b96adec5bb3665ccc8c96f2130f993"
+
+
+def test_decoding_happens_once(store):
+    before = {p: p.stat().st_mtime_ns for p in store.folder.rglob("*.npy")}
+    load("mnist5k", "test", store)
+
+    assert {p: p.stat().st_mtime_ns for p in store.folder.rglob("*.npy")} == before
+
+
+def test_a_sample_of_fewer_is_a_part_of_more(store):
+    test = load("mnist5k", "test", store)
+    few, more = test.sample(100), test.sample(300)
+
+    assert set(few.ids) < set(more.ids) < set(test.ids)
+    assert few.sha256 != more.sha256
+    assert test.sample(None) is test
+
+
+@pytest.mark.parametrize("n", [0, -1, 1001])
+def test_a_sample_that_can_not_be(store, n):
+    with pytest.raises(BadInput, match="there are 1000"):
+        load("mnist5k", "test", store).sample(n)
+
+
+def made(**changes):
+    given = {"name": "d", "title": "D", "split": "test", "images": np.zeros((2, 1, 4, 4), np.uint8), "labels": np.array([0, 1]),
+             "ids": np.array([5, 6]), "classes": ("a", "b"), "mean": (0.0,), "std": (1.0,)}  # fmt: skip
+    return Dataset(**(given | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"images": np.zeros((2, 1, 4, 4), np.float32)}, "uint8"),
+        ({"images": np.zeros((0, 1, 4, 4), np.uint8), "labels": np.array([]), "ids": np.array([])}, "no images"),
+        ({"ids": np.array([5, 5])}, "different ids"),
+        ({"labels": np.array([0, 2])}, "there are 2 classes"),
+    ],
+)
+def test_a_dataset_that_is_none(changes, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        made(**changes)
+
+
+def test_the_hash_is_of_images_labels_and_ids():
+    assert made().sha256 == made().sha256
+    assert len({made().sha256, made(ids=np.array([5, 7])).sha256, made(labels=np.array([1, 1])).sha256}) == 3
+
+
+def test_an_unknown_dataset_names_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean mnist5k"):
+        load("mnist5")
+
+
+def test_an_unknown_split_is_an_error():
+    with pytest.raises(BadInput, match="'train' and 'test'"):
+        load("mnist5k", "val")
+
+
+def test_without_a_folder_of_data_the_way_out_is_said(monkeypatch, store):
+    monkeypatch.delenv("PROBES_DATA", raising=False)
+    with pytest.raises(Unavailable, match="set PROBES_DATA"):
+        load("cifar10", "test", store)
+
+
+def test_a_folder_that_is_none_is_said(monkeypatch, store, tmp_path):
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path / "no"))
+    with pytest.raises(Unavailable, match="is no folder"):
+        load("cifar10", "test", store)
+
+
+def jpegs():
+    for split in ("train", "test"):
+        for c, name in enumerate(CIFAR_CLASSES[:3]):
+            for i in range(2):
+                pixels = (seeds.uniform(32 * 32 * 3, split, c, i) * 255).astype(np.uint8).reshape(32, 32, 3)
+                out = io.BytesIO()
+                Image.fromarray(pixels).save(out, "JPEG", quality=90)
+                yield f"cifar10-jpeg/{split}/{name}/{i:04d}.jpg", out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["tar", "folder"])
+def test_the_jpeg_copy_is_read_from_tar_or_folder_and_named_in_the_title(monkeypatch, tmp_path, form):
+    files = dict(jpegs())
+    if form == "tar":
+        with tarfile.open(tmp_path / "cifar10-jpeg.tar.xz", "w:xz") as tar:
+            for name, content in reversed(files.items()):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    else:
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path))
+    found = load("cifar10", "test", Store(tmp_path / "store"))
+
+    assert found.title == "CIFAR-10 (JPEG)"
+    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    first = np.asarray(Image.open(io.BytesIO(files["cifar10-jpeg/test/airplane/0000.jpg"])))
+    assert (found.images[0] == np.moveaxis(first, 2, 0)).all()

@@ -1,0 +1,145 @@
+"""Weights: shipped, trained, or a file; a file that does not fit or would run code is refused."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from probes.errors import BadInput, ProbesError, Unavailable
+from probes.store import Store, sha256
+from probes.subjects import pretrained
+from probes.subjects.data import load as dataset
+from probes.subjects.nets import nets
+from probes.subjects.spec import parse
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def digits(store):
+    return dataset("mnist5k", "test", store)
+
+
+@pytest.mark.parametrize("net", ["resnet20", "plainnet20"])
+def test_eight_seeds_of_each_twin_are_shipped_with_at_least_97_percent(net, store):
+    found = pretrained.find(parse(f"{net}@mnist5k"), store)
+
+    assert list(found) == list(range(8))
+    for weights in found.values():
+        assert weights.card["test_accuracy"] >= 0.97
+        assert sha256(weights.path) == weights.card["sha256"]
+
+
+def test_the_card_tells_the_truth(digits, store):
+    from probes.subjects.training import accuracy
+
+    subject = pretrained.load(parse("resnet20@mnist5k#3"), digits, store)
+
+    assert accuracy(subject.model, digits) == pytest.approx(subject.card["test_accuracy"], abs=0.0011)
+    assert subject.card["test_images_sha256"] == digits.sha256
+
+
+def test_a_subject_is_in_eval_mode_without_gradients(digits, store):
+    subject = pretrained.load(parse("resnet20@mnist5k"), digits, store)
+
+    assert not any(m.training for m in subject.model.modules())
+    assert not any(p.requires_grad for p in subject.model.parameters())
+    assert subject.spec.seed == 0
+
+
+def test_a_star_is_every_seed_that_is_here(store):
+    assert [s.seed for s in pretrained.expand(parse("resnet20@mnist5k#*"), store)] == list(range(8))
+
+
+@pytest.mark.parametrize("text", ["resnet20@mnist5k#99", "resnet18@mnist5k#*"])
+def test_what_is_not_here_comes_with_the_command_that_brings_it(text, digits, store):
+    spec = parse(text)
+    with pytest.raises(Unavailable, match="probes train"):
+        [pretrained.load(s, digits, store) for s in pretrained.expand(spec, store)]
+
+
+def test_a_shipped_file_that_was_changed_is_refused(digits, store, monkeypatch, tmp_path):
+    for path in pretrained.SHIPPED.glob("resnet20-mnist5k-0.*"):
+        shutil.copy(path, tmp_path)
+    card = json.loads((tmp_path / "resnet20-mnist5k-0.json").read_text()) | {"sha256": "0" * 64}
+    (tmp_path / "resnet20-mnist5k-0.json").write_text(json.dumps(card))
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    with pytest.raises(BadInput, match="not what its card says"):
+        pretrained.load(parse("resnet20@mnist5k#0"), digits, store)
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_trap_p05_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    path, trace = tmp_path / "w.pt", tmp_path / "it ran"
+    with open(path, "wb") as f:
+        pickle.dump(Evil(trace), f)
+    with pytest.raises(BadInput, match="can't be read"):
+        pretrained.read_weights(path)
+
+    assert not trace.exists()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([".safetensors", ".pt"]))
+def test_outside_bytes_are_weights_or_an_error_of_ours(tmp_path_factory, content, suffix):
+    path = tmp_path_factory.mktemp("w") / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(BadInput):
+        pretrained.read_weights(path)
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(BadInput, match="no such file"):
+        pretrained.read_weights(Path("no.safetensors"))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_of_weights_is_loaded(suffix, tmp_path, digits, store):
+    state = {k: v for k, v in nets["resnet20"](1, 10).state_dict().items() if v.is_floating_point()}
+    path = tmp_path / f"w{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    subject = pretrained.load(parse(f"resnet20:{path}@mnist5k"), digits, store)
+
+    assert torch.equal(subject.model.net.fc.weight, state["fc.weight"])
+    assert subject.sha256 == sha256(path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path, digits, store):
+    save_file(
+        {k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(BadInput, match="does not fit|lacks|does not know"):
+        pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
+
+
+def test_nan_in_weights_is_named(tmp_path, digits, store):
+    state = {k: v for k, v in nets["resnet20"](1, 10).state_dict().items() if v.is_floating_point()}
+    state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ProbesError, match=r"layer2\.0\.conv1\.weight"):
+        pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
+
+
+def test_an_own_net_is_taken_as_its_builder_returns_it_the_same_each_time(digits, store):
+    spec = parse("probes.subjects.nets:resnet20@mnist5k")
+    a, b = pretrained.load(spec, digits, store), pretrained.load(spec, digits, store)
+
+    assert a.sha256 == b.sha256
+    assert a.weights == "as built"

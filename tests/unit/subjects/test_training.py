@@ -1,0 +1,139 @@
+"""Training: the same bytes each time, also after a kill; nothing global is touched."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from probes.errors import BadInput
+from probes.store import Store, sha256
+from probes.subjects import training
+from probes.subjects.data import load
+from probes.subjects.nets import CifarNet, nets
+from probes.subjects.training import Recipe, recipes, train
+
+ROOT = Path(__file__).parents[3]
+short = Recipe("short", epochs=2, batch_size=500, peak=0.05, shift=1, flip=True)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    load("mnist5k", "train", store)
+    return store
+
+
+def copy_of(store, tmp_path):
+    import shutil
+
+    shutil.copytree(store.folder / "decoded", tmp_path / "decoded")
+    return Store(tmp_path)
+
+
+def test_weights_and_card_are_made_once(digits, tmp_path):
+    store, said = copy_of(digits, tmp_path), []
+    path, card = train("tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append)
+    again, _ = train("tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append)
+
+    assert again == path
+    assert len(said) == 1
+    assert "s to go" in said[0]
+    assert card["sha256"] == sha256(path)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    if "tiny" not in nets:
+        nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
+
+
+SCRIPT = """
+import sys
+from probes.store import Store
+from probes.subjects.nets import CifarNet, nets
+from probes.subjects.training import Recipe, train
+nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
+r = Recipe("short", epochs=6, batch_size=500, peak=0.05, shift=1, flip=True)
+print(train("tiny", "mnist5k", 1, Store(sys.argv[1]), r, lambda t: print(t, flush=True))[1]["sha256"], flush=True)
+"""
+
+
+def test_trap_p03_a_killed_training_goes_on_and_ends_with_the_same_bytes(digits, tmp_path):
+    one, two = copy_of(digits, tmp_path / "one"), copy_of(digits, tmp_path / "two")
+    longer = dataclasses.replace(short, epochs=6)
+    undisturbed = train("tiny", "mnist5k", 1, one, longer)[1]["sha256"]
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(two.folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert "epoch 1/6" in process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((two.folder / "weights").glob("*.safetensors"))
+    said = []
+    resumed = train("tiny", "mnist5k", 1, two, longer, said.append)[1]["sha256"]
+
+    assert "goes on after epoch" in said[0]
+    assert resumed == undisturbed
+
+
+def test_twins_of_a_seed_start_from_the_same_weights_and_see_the_same_batches(digits):
+    data = load("mnist5k", "train", digits)
+    a, b = (training.initial(net, data, 3) for net in ("resnet20", "plainnet20"))
+
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    first, second = (next(training.batches(data, short, 3, 0)) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+def test_another_seed_or_epoch_is_another_order(digits):
+    data = load("mnist5k", "train", digits)
+    labels = [next(training.batches(data, short, seed, epoch))[1].tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+
+    assert labels[0] != labels[1] != labels[2] != labels[0]
+
+
+def test_an_epoch_visits_each_image_at_most_once_and_every_full_batch(digits):
+    data = load("mnist5k", "train", digits)
+    plain = dataclasses.replace(short, shift=0, flip=False)
+    seen = torch.cat([x.flatten(1).sum(1) for x, _ in training.batches(data, plain, 0, 0)])
+
+    assert len(seen) == 4000
+    assert np.isclose(seen.double().sum().item(), data.images.sum() / 255, rtol=1e-5)
+
+
+def test_no_global_state_is_left_changed(digits):
+    before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    data = load("mnist5k", "train", digits)
+    training.initial("resnet20", data, 0)
+    with pytest.raises(RuntimeError), training.reproducible(1):
+        raise RuntimeError
+
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[1:]
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_zero():
+    rates = [short.rate(i, 100) for i in range(100)]
+
+    assert max(rates) == pytest.approx(short.peak)
+    assert int(np.argmax(rates)) == 29
+    assert rates[-1] < 0.001 * short.peak + 1e-4
+
+
+def test_fewer_images_than_a_batch_are_an_error(digits):
+    with pytest.raises(BadInput, match="fewer than a batch"):
+        train("resnet20", "mnist5k", 0, digits, dataclasses.replace(short, batch_size=5000))
+
+
+def test_the_recipe_of_the_digits_is_frozen():
+    recipe = recipes["mnist5k"]
+
+    assert (recipe.epochs, recipe.batch_size, recipe.peak, recipe.threads, recipe.stored) == (10, 64, 0.05, 1, "float16")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.epochs = 1

@@ -1,0 +1,41 @@
+"""The second door."""
+
+import pytest
+
+from probes import cli
+from probes.errors import BadInput
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,2,5-6", [0, 2, 5, 6]), ("1,1", [1])])
+def test_seeds_as_typed(text, seeds):
+    assert cli.seed_range(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1-", "0-99999999", "1.5"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(BadInput, match="seeds"):
+        cli.seed_range(text)
+
+
+def test_list_shows_networks_datasets_and_weights(capsys, tmp_path):
+    assert cli.main(["list", "--store", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+
+    for word in ("resnet20", "plainnet20", "mnist5k", "resnet20@mnist5k#7", "shipped", "device: "):
+        assert word in text
+
+
+def test_an_unknown_net_is_one_line_with_the_nearest_names(capsys, tmp_path):
+    assert cli.main(["train", "resnet02", "mnist5k", "--store", str(tmp_path)]) == 2
+    assert "unknown network 'resnet02': did you mean resnet20" in capsys.readouterr().err
+
+
+def test_an_unknown_dataset_is_one_line(capsys, tmp_path):
+    assert cli.main(["train", "resnet20", "mnist5", "--store", str(tmp_path)]) == 2
+    assert "did you mean mnist5k" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_report_is_said(capsys, tmp_path):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "is it the folder of a report?" in capsys.readouterr().err
+    assert cli.main(["verify", str(tmp_path)]) == 1

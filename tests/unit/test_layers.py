@@ -1,0 +1,112 @@
+"""The house: imports point down, the judge needs no torch, and a project without claims pays for neither torch nor pandas."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLOORS = [
+    {"errors", "seeds", "registry", "table", "store", "hooks"},
+    {"perturb", "measure", "judge"},
+    {"subjects", "tell"},
+    {"run"},
+    {"plugin", "cli"},
+]
+# Light rooms on a high floor that lower doors may enter: the spelling of a subject needs no torch.
+GROUND = {"probes.subjects.spec", "probes"}
+
+
+def floor(module):
+    room = module.split(".")[1] if "." in module else ""
+    return next((i for i, rooms in enumerate(FLOORS) if room in rooms), None)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("probes"):
+            yield from ([f"{node.module}.{a.name}" for a in node.names] if node.module == "probes" else [node.module])
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("probes"))
+
+
+MODULES = sorted((ROOT / "probes").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_down(path):
+    own = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    here = floor(own)
+    if here is None or own in GROUND:
+        return
+    for target in imports(path):
+        if target in GROUND or target == "probes.__version__":
+            continue
+        there = floor(target)
+        assert there is not None and there <= here, f"{own} imports {target}"
+        same_room = target.split(".")[1] == own.split(".")[1]
+        assert there < here or same_room or here in (0, 2), f"{own} imports {target}, its neighbour"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_only_the_plugin_imports_pytest_and_only_plots_imports_matplotlib(path):
+    roots = {
+        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else a.name.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for a in node.names
+    }
+
+    assert "pytest" not in roots or path.name == "plugin.py"
+    assert "matplotlib" not in roots or path.name == "plots.py"
+
+
+def loaded(code, *names):
+    probe = f"import sys; {code}; print(*(m for m in {names!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.split()
+
+
+def test_the_judge_loads_no_torch():
+    assert loaded("import probes.judge", "torch", "probes.judge") == ["probes.judge"]
+
+
+def test_verifying_loads_no_torch():
+    assert loaded("import probes.tell.verify", "torch") == []
+
+
+def test_the_plugin_loads_neither_torch_nor_pandas():
+    assert loaded("import probes.plugin", "torch", "pandas", "numpy", "matplotlib") == []
+
+
+def test_measure_and_perturb_never_import_each_other():
+    for one, other in (("measure", "perturb"), ("perturb", "measure")):
+        for path in (ROOT / "probes" / one).rglob("*.py"):
+            assert not any(t.startswith(f"probes.{other}") for t in imports(path))
+
+
+def test_no_public_object_has_the_name_of_a_module():
+    import importlib
+
+    for path in MODULES:
+        if path.name != "__init__.py" or path.parent.name == "probes":
+            continue
+        package = importlib.import_module(f"probes.{path.parent.name}")
+        rooms = {p.stem for p in path.parent.glob("*.py")}
+
+        assert not rooms & set(getattr(package, "__all__", ()))
+
+
+def test_rooms_stay_under_about_300_lines():
+    for path in MODULES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_only_one_claim_answers_to_its_name():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "hypothesis_h1" in node.name:
+                assert node.name == "test_hypothesis_h1"
+                assert "claims" in path.parts

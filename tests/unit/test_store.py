@@ -1,0 +1,107 @@
+"""The store: made once, found again, never half-written."""
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from probes import store as stores
+from probes.errors import ProbesError
+from probes.store import Store
+
+
+def put(text):
+    return lambda path: path.write_text(text)
+
+
+def test_an_entry_is_made_once_and_found_again(tmp_path):
+    store, made = Store(tmp_path), []
+
+    for _ in range(3):
+        path = store.get_or_make("k", {"x": 1}, ".txt", lambda p: (made.append(1), p.write_text("one"))[1])
+
+    assert path.read_text() == "one"
+    assert len(made) == 1
+
+
+def test_another_key_is_another_entry(tmp_path):
+    store = Store(tmp_path)
+
+    assert store.get_or_make("k", {"x": 1}, ".txt", put("a")) != store.get_or_make("k", {"x": 2}, ".txt", put("b"))
+
+
+def test_the_sidecar_holds_key_and_hash(tmp_path):
+    path = Store(tmp_path).get_or_make("k", {"x": 1}, ".txt", put("one"))
+    record = json.loads(path.with_suffix(".json").read_text())
+
+    assert record["key"] == {"x": 1}
+    assert record["sha256"] == stores.sha256(path)
+
+
+@pytest.mark.parametrize("damage", ["payload", "sidecar", "no sidecar", "no payload"])
+def test_a_damaged_entry_is_made_again(tmp_path, damage, caplog):
+    store = Store(tmp_path)
+    path = store.get_or_make("k", {"x": 1}, ".txt", put("one"))
+    sidecar = path.with_suffix(".json")
+    {"payload": lambda: path.write_text("two"), "sidecar": lambda: sidecar.write_text("{"), "no sidecar": sidecar.unlink,
+     "no payload": path.unlink}[damage]()  # fmt: skip
+
+    assert store.find("k", {"x": 1}, ".txt") is None
+    assert store.get_or_make("k", {"x": 1}, ".txt", put("one")).read_text() == "one"
+    assert ("corrupt" in caplog.text) == (damage in ("payload", "sidecar"))
+
+
+def test_trap_p03_what_fails_leaves_nothing_behind(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(path):
+        path.write_text("half")
+        raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError):
+        store.get_or_make("k", {"x": 1}, ".txt", fail)
+
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
+    assert store.get_or_make("k", {"x": 1}, ".txt", put("one")).read_text() == "one"
+
+
+def _slow(folder: str, log: str) -> None:
+    def make(path: Path) -> None:
+        with open(log, "a") as f:
+            f.write("made\n")
+        time.sleep(0.3)
+        path.write_text("one")
+
+    Store(folder).get_or_make("k", {"x": 1}, ".txt", make)
+
+
+def test_two_processes_make_an_entry_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_slow, args=(str(tmp_path / "s"), str(tmp_path / "log"))) for _ in range(3)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_a_store_that_can_not_be_written_says_so_and_the_way_out(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProbesError, match="set PROBES_STORE"):
+        Store(tmp_path / "file").get_or_make("k", {}, ".txt", put("x"))
+
+
+def test_the_environment_names_the_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROBES_STORE", str(tmp_path))
+    assert Store.default("elsewhere").folder == tmp_path
+    monkeypatch.delenv("PROBES_STORE")
+    assert Store.default("root").folder == Path("root/.probes")
+
+
+def test_a_digest_does_not_depend_on_the_order_and_refuses_nan():
+    assert stores.digest({"a": 1, "b": [1, 2]}) == stores.digest({"b": [1, 2], "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        stores.digest({"a": float("nan")})
