@@ -35,6 +35,7 @@ MARKERS = {
     "claim": "claim(sentence, *, id, family='', expect={}): a claim about a network, judged by claim.holds(verdicts)",
     "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
 }
+_PROBLEMS = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,7 +92,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         found = _chosen(config, marker.args if marker else None)
     except ProbesError as e:
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {e}") from e
+        # Raised here it would be a collection error of one file; it is the whole run's usage error.
+        config.stash.setdefault(_PROBLEMS, []).append(f"{metafunc.definition.nodeid}: {e}")
+        return
     metafunc.parametrize("_probes_subject", found, ids=[str(f) for f in found], indirect=True, scope="function")
 
 
@@ -106,6 +109,8 @@ def _chosen(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     owners: dict[str, str] = {}
+    if problems := config.stash.get(_PROBLEMS, []):
+        raise pytest.UsageError(problems[0])
     for item in items:
         name = item.nodeid.partition("[")[0]
         try:

@@ -11,11 +11,16 @@ from probes.hooks import handles, refuse_wrapped
 def test_trap_r05_our_hooks_go_and_the_users_stay():
     module = nn.Linear(2, 2)
     module.register_forward_hook(lambda *_: None)
-    with pytest.raises(RuntimeError, match="stop"), handles() as held:
-        held.append(module.register_forward_hook(lambda *_: None))
-        held.append(module.register_forward_pre_hook(lambda *_: None))
-        assert len(module._forward_hooks) == 2
-        raise RuntimeError("stop")
+
+    def work():
+        with handles() as held:
+            held.append(module.register_forward_hook(lambda *_: None))
+            held.append(module.register_forward_pre_hook(lambda *_: None))
+            assert len(module._forward_hooks) == 2
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        work()
 
     assert (len(module._forward_hooks), len(module._forward_pre_hooks)) == (1, 0)
 

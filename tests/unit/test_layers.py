@@ -45,7 +45,8 @@ def test_imports_point_down(path):
         if target in GROUND or target == "probes.__version__":
             continue
         there = floor(target)
-        assert there is not None and there <= here, f"{own} imports {target}"
+        assert there is not None, f"{own} imports {target}, which is in no room"
+        assert there <= here, f"{own} imports {target}"
         same_room = target.split(".")[1] == own.split(".")[1]
         assert there < here or same_room or here in (0, 2), f"{own} imports {target}, its neighbour"
 

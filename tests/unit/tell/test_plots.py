@@ -1,0 +1,97 @@
+"""Plots take a table or verdicts and an optional axis, and give the axis back; equal inputs give equal bytes."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probes.judge import exceeds, rises
+from probes.run.lab import summarise
+from probes.store import sha256
+from probes.tell import plots
+
+spec = importlib.util.spec_from_file_location("made_report", Path(__file__).with_name("test_report.py"))
+made_report = importlib.util.module_from_spec(spec)
+sys.modules["made_report"] = made_report
+spec.loader.exec_module(made_report)
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return list(rises(made_report.made(), "l2_h", by="site", sesoi="1 %"))
+
+
+def test_an_axis_that_is_given_is_drawn_on(verdicts):
+    ax = plots._axes(None)
+
+    assert plots.forest(verdicts, ax) is ax
+    assert plots.heat(verdicts, plots._axes(None)).get_xlabel() == "noise σ"
+
+
+def test_a_forest_shows_every_block_and_the_sesoi(verdicts):
+    ax = plots.forest(verdicts)
+
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["layer1.0", "layer2.0"]
+    assert any(np.isclose(line.get_xdata()[0], 1.0) for line in ax.lines)
+
+
+def test_a_heat_map_prints_the_effect_of_every_level(verdicts):
+    ax = plots.heat(verdicts)
+
+    assert len(ax.texts) == 4
+    assert ax.texts[1].get_text() == f"{plots.display(verdicts[0].estimate, 'ratio'):+.1f}"
+
+
+def test_four_stages_are_two_by_two():
+    summary = summarise(made_report.made())
+    more = [
+        summary.assign(
+            site=summary["site"].astype(str).str.replace(r"layer(\d)", lambda m, k=k: f"layer{int(m[1]) + k}", regex=True)
+        )
+        for k in (0, 2)
+    ]
+    figure = plots.stages(__import__("pandas").concat(more), "l2_h", "t")
+
+    assert [ax.get_title() for ax in figure.axes] == ["layer1", "layer2", "layer3", "layer4"]
+    assert figure.axes[0].get_gridspec().ncols == 2
+
+
+def test_equal_figures_are_equal_bytes(verdicts, tmp_path):
+    for name in ("a.png", "b.png"):
+        plots.save(plots.verdict_map(verdicts, "t"), tmp_path / name)
+
+    assert sha256(tmp_path / "a.png") == sha256(tmp_path / "b.png")
+
+
+def test_runs_and_depth_are_drawn_for_training_seeds():
+    import pandas as pd
+
+    from probes import table
+
+    t = made_report.made()
+    runs = [t.assign(net=net, train_seed=s, l2_h=t["l2_h"] * np.exp(t["level"] * (s + k) / 50))
+            for k, net in enumerate(("a", "b")) for s in range(5)]  # fmt: skip
+    frame = table.join([r.astype({"net": str, "site": str}) for r in runs])
+    found = exceeds(frame, "l2_h", between=("b", "a"), unit="train_seed", sesoi="1 %")
+    assert isinstance(frame, pd.DataFrame)
+
+    assert len(plots.runs(found[""]).lines) >= 4
+    assert [t.get_text() for t in plots.by_depth(frame, "l2_h", "ratio").get_legend().get_texts()] == [
+        "a (5 runs)",
+        "b (5 runs)",
+    ]
+
+
+def test_colours_are_told_apart_in_grey_by_marker_and_style():
+    assert len({marker for _, marker, _ in plots.OUTCOME.values()}) == 3
+    assert len({(plots.STYLES[i % 4], plots.MARKERS[i % 8]) for i in range(8)}) == 8
+
+
+def test_an_unbounded_interval_can_be_drawn(verdicts):
+    import dataclasses
+
+    wild = dataclasses.replace(verdicts[0], low=-np.inf, high=np.inf, wide=(-np.inf, np.inf))
+
+    assert plots.forest([wild, verdicts[1]]).get_xlim()[1] < 100

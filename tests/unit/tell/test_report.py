@@ -1,0 +1,246 @@
+"""A report is a function of files; verification finds what was changed."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes import seeds, table
+from probes.errors import ProbesError
+from probes.judge import both, falls, rises
+from probes.run.lab import summarise
+from probes.store import Store, sha256
+from probes.tell import evidence, report
+from probes.tell.verify import verify
+
+table.declare_metric("l2_h", "ratio", "L2 norm of h(x)")
+table.declare_metric("sparsity", "share", "share of zeros after the ReLU")
+
+
+def made():
+    """A table as a sweep gives it, whose first block rises and whose second falls."""
+    rows = []
+    for site, gain in (("layer1.0", 0.05), ("layer2.0", -0.05)):
+        z = seeds.normals(400, [("report", site, i) for i in range(4)]).astype(float)
+        for k, level in enumerate((0.0, 0.1, 0.2)):
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "net": "resnet20",
+                        "weights": "shipped",
+                        "dataset": "mnist5k",
+                        "train_seed": 0,
+                        "image": np.arange(400),
+                        "draw": 0,
+                        "level": level,
+                        "site": site,
+                        "l2_h": np.exp(z[0] / 3 + k * (gain + 0.02 * z[1])),
+                        "sparsity": 0.4 - k * (gain / 5 + 0.002 * z[2]),
+                        "sigma_realised": 0.8 * level,
+                        "mean_shift": 0.2 * level,
+                    }
+                )
+            )
+    return table.join(rows)
+
+
+def line(store, ident="H1", expect=None, verdicts=None, altered=()):
+    t = made()
+    found = verdicts or both(rises(t, "l2_h", by="site", sesoi="1 %"), falls(t, "sparsity", by="site", sesoi="0.5 points"))
+    return evidence.line(
+        found,
+        claim={
+            "id": ident,
+            "sentence": "Noise does it.",
+            "family": "f",
+            "test": "t.py::t",
+            "expect": expect,
+            "altered": list(altered),
+        },
+        subject="resnet20@mnist5k",
+        design={
+            "dataset": "digits",
+            "images": 400,
+            "images_sha256": "ab",
+            "levels": [0, 0.1, 0.2],
+            "draws": 1,
+            "seed": 0,
+            "clamp": True,
+            "runs": {"resnet20": 1},
+            "perturbation": "gaussian",
+        },
+        inputs=[evidence.deposit(frame, store) for frame in found.inputs],
+        extra={
+            "weights": {"resnet20@mnist5k": {"origin": "shipped", "sha256": "cd", "accuracy": "98.6% of 1,000"}},
+            "where": {"device": "cpu", "threads": 1},
+            "summary": evidence.deposit(summarise(t), store),
+            "examples": evidence.deposit(np.zeros((3, 4, 1, 6, 6), np.uint8), store),
+        },
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(tmp_path, store):
+    run = evidence.provenance(tmp_path, ["pytest", "-k", "h1"], {"images": 400})
+    return report.assemble([line(store)], run, tmp_path / "reports" / "x")
+
+
+def test_a_report_has_question_answer_table_figures_and_provenance(folder):
+    text = (folder / "report.md").read_text()
+
+    for part in (
+        "Noise does it.",
+        "**Answer: mixed**",
+        "layer2.0",
+        "pytest -k h1",
+        "98.6% of 1,000",
+        "Clamping is not neutral",
+        "realised σ",
+        "How to read a verdict",
+        "SHA-256",
+    ):
+        assert part in text
+    linked = [piece.split(")")[0] for piece in text.split("](")[1:] if not piece.startswith("#")]
+    assert all((folder / name).exists() for name in linked)
+    assert len([n for n in linked if n.endswith(".png")]) >= 5
+    for name in ("l2_norm_hx_vs_noise.png", "sparsity_relu_out_vs_noise.png"):
+        assert (folder / "figures" / "resnet20-mnist5k" / name).exists()
+
+
+def test_a_report_holds_no_path_of_the_machine(folder, tmp_path):
+    for path in folder.rglob("*"):
+        if path.suffix in (".md", ".json", ".jsonl", ".csv"):
+            assert str(tmp_path) not in path.read_text(), path
+
+
+def test_a_fresh_report_verifies(folder):
+    assert verify(folder) == []
+
+
+def test_drawing_again_from_files_alone_gives_the_same_files(folder, store):
+    before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
+    shutil.rmtree(store.folder)
+    shutil.rmtree(folder / "figures")
+    report.draw(folder)
+
+    assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
+    assert verify(folder) == []
+
+
+def change_a_value(folder):
+    entry = evidence.read(folder / "evidence.jsonl")[0]["inputs"][0]["file"]
+    t = pd.read_parquet(folder / entry)
+    t.loc[5, "l2_h"] *= 1.5
+    t.to_parquet(folder / entry, index=False)
+
+
+def test_a_changed_value_in_an_input_is_found_by_the_manifest(folder):
+    change_a_value(folder)
+
+    assert any("not what the manifest says" in p for p in verify(folder))
+
+
+def test_a_changed_value_is_found_after_the_manifest_was_made_again_over_it(folder):
+    change_a_value(folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != report.MANIFEST)
+    (folder / report.MANIFEST).write_text(json.dumps({p.relative_to(folder).as_posix(): sha256(p) for p in files}))
+
+    problems = verify(folder)
+    assert problems
+    assert all("SHA-256 differs" in p for p in problems)
+
+
+def rewrite(folder, change):
+    """Change the evidence line and make the manifest again, as a forger would."""
+    lines = evidence.read(folder / "evidence.jsonl")
+    change(lines[0])
+    (folder / "evidence.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
+    listed = json.loads((folder / report.MANIFEST).read_text())
+    listed["evidence.jsonl"] = sha256(folder / "evidence.jsonl")
+    (folder / report.MANIFEST).write_text(json.dumps(listed))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: r.update(overall="supported"), "the evidence says supported, its tables say mixed"),
+        (lambda r: r["verdicts"][0].update(outcome="refuted"), "layer1.0: the evidence says refuted"),
+        (lambda r: r["verdicts"][0]["parts"][0].update(estimate=9.0), "estimate"),
+        (lambda r: r["verdicts"][0]["parts"][0].update(n=9), "n = 9"),
+    ],
+)
+def test_a_changed_verdict_is_found_by_judging_again(folder, change, sentence):
+    rewrite(folder, change)
+
+    assert any(sentence in p for p in verify(folder))
+
+
+def test_a_lost_and_a_new_file_are_found(folder):
+    (folder / "verdicts.csv").unlink()
+    (folder / "more.txt").write_text("x")
+    problems = " ".join(verify(folder))
+
+    assert "verdicts.csv is in the manifest and not in the folder" in problems
+    assert "more.txt is in the folder and not in the manifest" in problems
+
+
+@pytest.mark.parametrize(("expect", "wrong"), [("mixed", False), ("supported", True)])
+def test_an_expectation_must_be_what_it_cites(tmp_path, store, expect, wrong):
+    run = evidence.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble([line(store, expect=[expect, "2026-12-01", "reports/x"])], run, tmp_path / "reports" / "x")
+
+    assert any("expect says supported" in p for p in verify(found)) == wrong
+    assert bool(verify(found)) == wrong
+
+
+def test_an_expectation_that_cites_nothing_is_found(tmp_path, store):
+    run = evidence.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble([line(store, expect=["mixed", "2026-12-01", "reports/no"])], run, tmp_path / "reports" / "x")
+
+    assert any("reports/no" in p for p in verify(found))
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(tmp_path, store):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(ProbesError, match="not a report to replace"):
+        report.assemble([line(store)], evidence.provenance(tmp_path, [], {}), tmp_path / "mine")
+
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_report_that_fails_leaves_the_old_one(folder, store, monkeypatch):
+    before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
+    monkeypatch.setattr(report.pages, "words", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.assemble([line(store)], evidence.provenance(folder, [], {}), folder)
+
+    assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_an_altered_design_is_said(tmp_path, store):
+    run = evidence.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble([line(store, altered=["images 400 instead of 1000"])], run, tmp_path / "r")
+
+    assert "Altered design:** images 400 instead of 1000" in (found / "report.md").read_text()
+
+
+def test_a_partial_run_is_said(tmp_path, store):
+    run = evidence.provenance(tmp_path, ["pytest"], {}) | {"complete": False}
+
+    assert "Partial" in (report.assemble([line(store)], run, tmp_path / "r") / "report.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', "nul\x00"])
+def test_an_evidence_file_that_is_none_is_an_error_of_ours(tmp_path, text):
+    (tmp_path / "evidence.jsonl").write_text(text + "\n")
+    with pytest.raises(ProbesError, match="line 1"):
+        evidence.read(tmp_path / "evidence.jsonl")
