@@ -14,7 +14,10 @@ from probes.perturb import gaussian
 
 @pytest.mark.subjects("resnet20@mnist5k")
 @pytest.mark.claim(
-    "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.", id="H1", family="dynamics"
+    "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.",
+    id="H1",
+    family="dynamics",
+    expect={"resnet20@mnist5k": ("mixed", "2026-11-22", "reports/dynamics")},
 )
 def test_hypothesis_h1(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.15, 0.2, 0.25))
@@ -27,7 +30,12 @@ def test_hypothesis_h1(lab, claim):
 
 
 @pytest.mark.subjects("resnet20@mnist5k")
-@pytest.mark.claim("Noise lowers the L2 norm of h(x), in every block.", id="H0", family="dynamics")
+@pytest.mark.claim(
+    "Noise lowers the L2 norm of h(x), in every block.",
+    id="H0",
+    family="dynamics",
+    expect={"resnet20@mnist5k": ("refuted", "2026-11-22", "reports/dynamics")},
+)
 def test_hypothesis_h0(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.15, 0.2, 0.25))
     claim.holds(falls(table, "l2_h", by="site", sesoi="1 %"))
