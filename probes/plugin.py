@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.registry import unknown
 from probes.run import claim as claims
 from probes.run.claim import Declared
 from probes.run.options import OPTIONS
@@ -143,7 +144,13 @@ def _declared(item: pytest.Item) -> Declared | None:
         return None
     if not uses:
         raise BadInput("a test with a claim marker takes the fixture `claim` and ends in claim.holds(verdicts)")
-    return claims.declared(marks[0].args, marks[0].kwargs)
+    found = claims.declared(marks[0].args, marks[0].kwargs)
+    subjects = item.get_closest_marker("subjects")
+    known = [str(s) for s in claims.subjects(subjects.args)] if subjects else []
+    for subject in found.expect:
+        if subject not in known:
+            raise unknown("subject in expect", subject, known, "an expectation names a subject of the test")
+    return found
 
 
 def _ours(item: Any) -> bool:

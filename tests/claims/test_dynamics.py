@@ -46,6 +46,7 @@ def test_hypothesis_h0(lab, claim):
     "Without shortcuts the L2 norm of h(x) responds more to noise (mean over the blocks).",
     id="SHORTCUT",
     family="dynamics",
+    expect={"resnet20@mnist5k#* + plainnet20@mnist5k#*": ("refuted", "2026-11-22", "reports/dynamics")},
 )
 def test_shortcut_changes_response(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.25))

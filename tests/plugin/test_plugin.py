@@ -251,6 +251,11 @@ def test_holds_is_called_exactly_once(pytester, calls, sentence):
         ('@pytest.mark.claim("S.", id="A")\n@pytest.mark.claim("T.", id="B")\ndef test_x(claim): pass', "two claim markers"),
         ('@pytest.mark.claim("S.", id="A")\ndef test_x(lab): pass', "takes the fixture `claim`"),
         ("def test_x(claim): pass", "needs @pytest.mark.claim"),
+        (
+            '@pytest.mark.subjects("resnet20@mnist5k")\n@pytest.mark.claim("S.", id="A", expect={"resnet20@mnist":'
+            ' ("mixed", "2026-12-01", "r")})\ndef test_x(claim): pass',
+            "unknown subject in expect 'resnet20@mnist': did you mean resnet20@mnist5k",
+        ),
         ('@pytest.mark.subjects("resnet20@")\ndef test_x(lab): pass', "not of the form"),
         ("@pytest.mark.subjects()\ndef test_x(lab): pass", "at least one subject"),
         ('@pytest.mark.subjects("a@d", "a@d")\ndef test_x(lab): pass', "stands twice"),
@@ -289,7 +294,8 @@ def test_trap_p02_reruns_of_a_claim_are_refused(pytester):
 def test_two_subjects_are_two_tests_and_a_pair_is_one(pytester):
     write(
         pytester,
-        '@pytest.mark.subjects("resnet20@mnist5k#0", "plainnet20@mnist5k#0", pair("resnet20@mnist5k#*", "plainnet20@mnist5k#*"))\n'
+        '@pytest.mark.subjects("resnet20@mnist5k#0", "plainnet20@mnist5k#0",'
+        ' pair("resnet20@mnist5k#*", "plainnet20@mnist5k#*"))\n'
         "def test_x(lab): assert len(lab.specs) in (1, 2)\n",
     )
     result = pytester.runpytest("-v")
