@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.store import Store, sha256
 from probes.subjects import training
 from probes.subjects.data import Dataset
-from probes.subjects.nets import Normalised
+from probes.subjects.nets import Normalised, nets
 from probes.subjects.spec import Spec
 from probes.subjects.stored import unpack
 
@@ -74,11 +75,24 @@ def find(spec: Spec, store: Store) -> dict[int, Weights]:
     return dict(sorted(found.items()))
 
 
+def resolved(spec: Spec) -> Spec:
+    """A spec whose net is known: ``module:thing`` of a module without a dot is read as a name, not as weights.
+
+    >>> resolved(Spec("json", "dumps", "mnist5k")).net
+    'json:dumps'
+    """
+    if spec.weights is None or spec.net in nets or ":" in spec.net or importlib.util.find_spec(spec.net) is None:
+        return spec
+    thing, _, weights = spec.weights.partition(":")
+    return dataclasses.replace(spec, net=f"{spec.net}:{thing}", weights=weights or None)
+
+
 def expand(spec: Spec, store: Store) -> list[Spec]:
     """One subject per training run: ``#*`` becomes every seed on this machine, anything else stays itself.
 
     Raises Unavailable, with the command, when ``#*`` finds no run.
     """
+    spec = resolved(spec)
     if spec.seed != "*":
         return [spec]
     if not (seeds := find(spec, store)):

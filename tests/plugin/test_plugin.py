@@ -260,7 +260,8 @@ def test_holds_is_called_exactly_once(pytester, calls, sentence):
         ("@pytest.mark.subjects()\ndef test_x(lab): pass", "at least one subject"),
         ('@pytest.mark.subjects("a@d", "a@d")\ndef test_x(lab): pass', "stands twice"),
         (
-            '@pytest.mark.claim("S.", id="A")\ndef test_x(claim): pass\n@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass',
+            '@pytest.mark.claim("S.", id="A")\ndef test_x(claim): pass\n'
+            '@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass',
             "claim id 'A' is taken by",
         ),
     ],
