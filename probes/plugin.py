@@ -36,7 +36,7 @@ MARKERS = {
     "claim": "claim(sentence, *, id, family='', expect={}): a claim about a network, judged by claim.holds(verdicts)",
     "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
 }
-_PROBLEMS = pytest.StashKey[list[str]]()
+_PROBLEMS = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,7 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         found = _chosen(config, marker.args if marker else None)
     except ProbesError as e:
         # Raised here it would be a collection error of one file; it is the whole run's usage error.
-        config.stash.setdefault(_PROBLEMS, []).append(f"{metafunc.definition.nodeid}: {e}")
+        config.stash.setdefault(_PROBLEMS, {})[metafunc.definition.nodeid] = str(e)
         return
     metafunc.parametrize("_probes_subject", found, ids=[str(f) for f in found], indirect=True, scope="function")
 
@@ -110,8 +110,7 @@ def _chosen(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     owners: dict[str, str] = {}
-    if problems := config.stash.get(_PROBLEMS, []):
-        raise pytest.UsageError(problems[0])
+    problems = config.stash.setdefault(_PROBLEMS, {})
     for item in items:
         name = item.nodeid.partition("[")[0]
         try:
@@ -122,7 +121,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 if getattr(config.option, "reruns", None) or item.get_closest_marker("flaky"):
                     raise BadInput("reruns are extra looks at the data, and a claim has one: run claims without them")
         except ProbesError as e:
-            raise pytest.UsageError(f"{name}: {e}") from e
+            problems.setdefault(name, str(e))
+    if problems and not hasattr(config, "workerinput"):  # a worker that stops takes the run with it: see setup
+        raise pytest.UsageError("\n".join(f"{name}: {text}" for name, text in problems.items()))
 
 
 def _check_typos(item: pytest.Item) -> None:
@@ -285,6 +286,8 @@ def noisy_loader(_probes_lab: Lab, device: torch.device) -> Callable[[float], It
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    if problem := item.config.stash.get(_PROBLEMS, {}).get(item.nodeid.partition("[")[0]):
+        raise BadInput(problem)
     yield from _skipping(item)
 
 

@@ -121,15 +121,28 @@ def _blocks(members: Sequence[Verdict]) -> str:
     for member in members:
         for leaf in member.leaves:
             wide = f"[{', '.join(shown(v, leaf.kind).split(' ')[0] for v in leaf.wide)}]"
-            rho = leaf.notes.get("rho")
-            rows.append([
-                member.label or "all", f"**{member.outcome}**", leaf.question, leaf.effect(), wide, f"{leaf.n:,} {leaf.unit}s",
-                _p(leaf.p_supported), _p(leaf.p_refuted), "" if rho is None else f"{rho:+.2f}",
-                "" if "ratio_of_means" not in leaf.notes else shown(leaf.notes["ratio_of_means"], leaf.kind),
-                leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else ""),
-            ])  # fmt: skip
-    header = ["block", "verdict", "question", "effect [90 %]", "simultaneous", "n", "p supported", "p refuted", "rho",
-              "ratio of means", "to decide"]  # fmt: skip
+            notes = leaf.notes
+            trend = f"{notes['rho']:+.2f} (p {_p(min(notes['page_up'], notes['page_down']))})" if "rho" in notes else ""
+            means = ""
+            if "ratio_of_means" in notes:
+                means = f"{shown(notes['ratio_of_means'], leaf.kind)}; {notes['share_beyond']:.0%}"
+            rows.append(
+                [
+                    member.label or "all",
+                    f"**{member.outcome}**",
+                    leaf.question,
+                    leaf.effect(),
+                    wide,
+                    f"{leaf.n:,} {leaf.unit}s",
+                    _p(leaf.p_supported),
+                    _p(leaf.p_refuted),
+                    trend,
+                    means,
+                    leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else ""),
+                ]
+            )
+    header = ["block", "verdict", "question", "effect [90 %]", "simultaneous", "n", "p supported", "p refuted"]
+    header += ["rho (Page)", "ratio of means; images beyond the SESOI", "to decide"]
     empty = [i for i, _ in enumerate(header) if all(row[i] == "" for row in rows)]
     return grid(
         [h for i, h in enumerate(header) if i not in empty],
@@ -167,9 +180,9 @@ def _turns(leaf: Verdict) -> bool:
 def noise(folder: Path, lines: Sequence[Line]) -> str:
     """What the perturbation really was: realised strength, shift of the mean, pictures."""
     text, done = ["## The noise"], set()
-    for line in lines:
+    for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
         summary = pd.read_csv(folder / line["summary"]["file"])
-        key = (line["design"]["dataset"], tuple(line["design"]["levels"]), line["design"]["clamp"])
+        key = (line["design"]["dataset"], line["design"]["clamp"])
         if key in done or not (summary["metric"] == "sigma_realised").any():
             continue
         done.add(key)
@@ -207,7 +220,8 @@ def words() -> str:
 - Test and interval are one procedure: supported means that the 90 % interval lies beyond the SESOI, refuted that it ends
   short of it.
 - A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
-  a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images; it decides nothing.
+  a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of
+  Page's trend test; neither decides anything.
 - n counts images or training runs, never pixels, channels, batches or noise draws."""
 
 

@@ -132,9 +132,10 @@ def verdict_map(verdicts: Sequence[Verdict], title: str) -> Figure:
         tick.set_color(OUTCOME[v.outcome][0])
         tick.set_fontweight("bold")
     figure.suptitle(title, fontsize=11)
+    between = "\n" if len(parts) == 1 else "   "
     figure.supxlabel(
-        "thick: the block's 90 % interval; thin: simultaneous over the blocks; dashed: SESOI, claimed side shaded."
-        "  ▲ supported  ▼ refuted  ● open",
+        f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
+        "dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open",
         fontsize=8,
     )
     return figure

@@ -274,6 +274,14 @@ def test_a_marker_that_is_wrong_is_a_usage_error_naming_the_test(pytester, code,
     result.stderr.fnmatch_lines([f"*test_it.py::test_*{sentence}*"])
 
 
+def test_a_marker_that_is_wrong_is_an_error_of_its_test_on_xdist_workers(pytester):
+    write(pytester, '@pytest.mark.subjects("resnet20@")\ndef test_x(lab): pass\ndef test_y(): pass')
+    result = pytester.runpytest_subprocess("-n", "2")
+
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*BadInput: subject 'resnet20@' is not of the form*"])
+
+
 def test_a_misspelt_marker_is_a_usage_error_without_strict_markers_too(pytester):
     pytester.makeini("[pytest]\nfilterwarnings = ignore")
     write(pytester, '@pytest.mark.subject("resnet20@mnist5k")\ndef test_x(lab): pass')
