@@ -70,10 +70,10 @@ def _list(given: argparse.Namespace) -> int:
     store = Store(given.store) if given.store else Store.default()
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
-        print(f"  {name:14} {(nets.nets[name].__doc__ or '').splitlines()[0]}")
+        print(f"  {name:14} {(nets.nets[name].__doc__ or '').partition(chr(10))[0]}")
     print("datasets:")
     for name in data.datasets:
-        print(f"  {name:14} {(data.datasets[name].__doc__ or '').splitlines()[0]}")
+        print(f"  {name:14} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
         print(f"  {f'{w.net}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"

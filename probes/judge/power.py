@@ -24,6 +24,9 @@ class Design:
     runs: tuple[tuple[str, int], ...]
     perturbation: str = "gaussian"
     clamp: bool = True
+    space: str = "pixels"
+    precision: str = "fp32"
+    split: str = "test"
 
     def json(self) -> dict:
         """As JSON values: what a recorded expectation is bound to."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.registry import unknown
+
+SPACES = ("pixels", "normalised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +22,14 @@ class Gaussian:
 
     ``levels`` are standard deviations in units of the pixel range, ascending from 0; ``clamp`` cuts the noisy image
     back to [0, 1], which makes the noise smaller than its nominal strength and moves the mean of dark images up.
+
+    ``space="normalised"`` is for comparison with scripts that add noise after normalising: level and clamp then apply
+    to the normalised image, whose zero is the mean colour, so that clamping cuts everything darker than the mean.
     """
 
     levels: tuple[float, ...]
     clamp: bool = True
+    space: str = "pixels"
 
     version = 1
 
@@ -31,6 +38,8 @@ class Gaussian:
         bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
         if bad or any(v < 0 for v in levels):
             raise BadInput(f"noise levels {levels}: each is a standard deviation, a finite number from 0 up")
+        if self.space not in SPACES:
+            raise unknown("space of the noise", self.space, SPACES)
         if 0 not in levels:
             raise BadInput(f"noise levels {levels} lack 0, the clean images that every effect is measured from")
         if len(set(levels)) != len(levels):
@@ -40,7 +49,7 @@ class Gaussian:
     def key(self, level: float) -> dict:
         """What the images at a level depend on, as JSON; the clean images depend on nothing."""
         kind = {"kind": "gaussian", "version": self.version, "level": level}
-        return kind | ({"clamp": self.clamp} if level else {})
+        return kind | ({"clamp": self.clamp, "space": self.space} if level else {})
 
     def noise(self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
         """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on the CPU.
@@ -53,20 +62,30 @@ class Gaussian:
         names = [("pixels", seed, dataset, int(i), draw) for i in ids]
         return torch.from_numpy(seeds.normals(math.prod(shape), names)).reshape(len(names), *shape)
 
-    def apply(self, images: Tensor, noise: Tensor, level: float) -> Tensor:
-        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level 0."""
+    def apply(
+        self, images: Tensor, noise: Tensor, level: float, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+    ) -> Tensor:
+        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level 0.
+
+        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in normalised space only.
+        """
         if level == 0:
             return images
-        noisy = torch.add(images, noise, alpha=level)
-        return noisy.clamp_(0, 1) if self.clamp else noisy
+        if self.space == "pixels":
+            noisy = torch.add(images, noise, alpha=level)
+            return noisy.clamp_(0, 1) if self.clamp else noisy
+        m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+        noisy = (images - m) / s + level * noise
+        return (noisy.clamp_(0, 1) if self.clamp else noisy) * s + m
 
 
-def gaussian(*levels: float, clamp: bool = True) -> Gaussian:
+def gaussian(*levels: float, clamp: bool = True, space: str = "pixels") -> Gaussian:
     """Gaussian pixel noise at these standard deviations (of images in [0, 1]), 0 among them.
 
-    Raises BadInput for a level that is negative, NaN or infinite, for levels without 0, or with one twice.
+    Raises BadInput for a level that is negative, NaN or infinite, for levels without 0, or with one twice, and
+    UnknownName for a space other than ``pixels`` and ``normalised``.
 
     >>> gaussian(0, 0.1, 0.05).levels
     (0.0, 0.05, 0.1)
     """
-    return Gaussian(levels, clamp)
+    return Gaussian(levels, clamp, space)

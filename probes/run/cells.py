@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Protocol
 
 import torch
+import torchvision
 
 from probes import __version__
 from probes.perturb import Gaussian
@@ -37,6 +38,7 @@ class Cell:
 
     subject: str
     weights_sha256: str
+    code_sha256: str
     images_sha256: str
     dataset: str
     measure: Measure
@@ -54,7 +56,9 @@ class Cell:
         return {
             "package": __version__,
             "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
             "weights": self.weights_sha256,
+            "code": self.code_sha256,
             "images": self.images_sha256,
             "range": [self.start, self.stop],
             "measure": self.measure.key(),

@@ -111,7 +111,7 @@ def specs(subject: Spec | Pair) -> list[Spec]:
     return [subject.first, subject.second] if isinstance(subject, Pair) else [subject]
 
 
-DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "runs", "perturbation")
+DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "space", "precision", "split", "runs", "perturbation")
 
 
 def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -122,19 +122,29 @@ def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
     return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
 
 
-def cited(root: Path, claim: Declared, subject: str) -> dict[str, Any]:
+def matching(lines: Iterable[Mapping[str, Any]], design: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Of several evidence lines of one claim on one subject, the one of this design; else the first; else None.
+
+    A report may judge a claim at the design of the test and at more images: the test cites the former.
+    """
+    lines = list(lines)
+    return next((r for r in lines if not differences(r["design"], design)), lines[0] if lines else None)
+
+
+def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> Mapping[str, Any]:
     """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
     from probes.tell import evidence
 
     expect = claim.expect[subject]
-    for line in evidence.read(root / expect.cites / "evidence.jsonl"):
-        if (line["id"], line["subject"]) == (claim.id, subject):
-            if line["overall"] != expect.verdict:
-                raise ProbesError(
-                    f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}"
-                )
-            return line
-    raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
+    lines = evidence.read(root / expect.cites / "evidence.jsonl")
+    line = matching((r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)), design)
+    if line is None:
+        raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
+    if line["overall"] != expect.verdict:
+        raise ProbesError(
+            f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}"
+        )
+    return line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +170,7 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     expect = claim.expect.get(subject)
     altered = list(lab.altered)
     if expect is not None:
-        altered += [d for d in differences(cited(root, claim, subject)["design"], design) if d not in altered]
+        altered += [d for d in differences(cited(root, claim, subject, design)["design"], design) if d not in altered]
     line = evidence.line(
         found,
         claim={

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes import table
-from probes.errors import BadInput, Unavailable
+from probes.errors import Unavailable
 from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
 from probes.run.cells import Cell
@@ -100,7 +100,7 @@ def batches(
         images = clean
         if level:
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
-            images = under.apply(clean, _noise(under, *names), level)
+            images = under.apply(clean, _noise(under, *names), level, data.mean, data.std)
         yield clean, images, part
 
 
@@ -114,12 +114,11 @@ def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarra
 
 def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
     where, data = cell.where, subject.data
-    if where.precision != "fp32":
-        raise BadInput(f"precision {where.precision!r}: allowed is 'fp32'")
     device = torch.device(where.device)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=where.precision == "bf16")
     model = subject.model.to(device)
     parts = []
-    with exact(where.threads), cell.measure.open(model) as read:
+    with exact(where.threads), half, cell.measure.open(model) as read:
         work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
         for clean, images, part in work:
             ids = data.ids[part]

@@ -19,6 +19,7 @@ from probes import table
 from probes.errors import BadInput
 from probes.judge.power import Design
 from probes.perturb import Gaussian
+from probes.registry import unknown
 from probes.run import engine
 from probes.run.cells import Cell, Measure, Where
 from probes.store import Store
@@ -29,10 +30,16 @@ from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
 from probes.tell import evidence
 
+PRECISIONS = ("fp32", "bf16")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a test leaves open: None means "as the test says, else the default"."""
+    """What a test leaves open: None means "as the test says, else the default".
+
+    ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is ``fp32`` or
+    ``bf16`` (autocast of convolutions and products, metrics still in double precision).
+    """
 
     images: int | None = None
     levels: tuple[float, ...] | None = None
@@ -43,6 +50,7 @@ class Options:
     threads: int | None = None
     seed: int = 0
     alpha: float = 0.05
+    split: datasets.Split = "test"
 
     def __post_init__(self) -> None:
         for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0)):
@@ -51,8 +59,10 @@ class Options:
                 raise BadInput(f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up")
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
-        if self.precision != "fp32":
-            raise BadInput(f"precision {self.precision!r}: allowed is 'fp32'")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        if self.split not in ("train", "test"):
+            raise unknown("split", self.split, ("train", "test"))
 
     @cached_property
     def where(self) -> Where:
@@ -131,9 +141,10 @@ class Lab:
         self._data: dict[str, Dataset] = {}
 
     def data(self, name: str) -> Dataset:
-        """The test images of a dataset, as many as the options say."""
+        """The images of a dataset: as many as the options say, else as the dataset gives a claim, else all."""
         if name not in self._data:
-            self._data[name] = datasets.load(name, "test", self.store).sample(self.options.images)
+            data = datasets.load(name, self.options.split, self.store)
+            self._data[name] = data.sample(self.options.images or data.claim_images)
         return self._data[name]
 
     @cached_property
@@ -161,7 +172,7 @@ class Lab:
             self.altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
         cells = [
-            Cell(name, s.sha256, s.data.sha256, s.data.name, measure, under, level, draw, options.seed, start,
+            Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, under, level, draw, options.seed, start,
                  min(start + step, len(s.data)), options.where)
             for name, s in self.subjects.items()
             for step in [engine.BATCHES_PER_CELL * options.batch_size]
@@ -176,7 +187,7 @@ class Lab:
         design = Design(
             dataset=first.title, images=len(first), images_sha256=first.sha256, draws=draws, seed=options.seed,
             levels=under.levels, runs=tuple(sorted(arms.items())), perturbation=under.__class__.__name__.lower(),
-            clamp=under.clamp,
+            clamp=under.clamp, space=under.space, precision=options.precision, split=options.split,
         )  # fmt: skip
         self.sweeps.append(sweep := Sweep(self, cells, self.subjects, design, under))
         return sweep

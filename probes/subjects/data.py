@@ -32,7 +32,8 @@ class Dataset:
 
     An image stands for ``byte / 255`` in [0, 1]; ``mean`` and ``std`` are the constants (per channel) that a model
     wrapper normalises with. An id belongs to the image, not to its place. ``embeddable`` says whether pictures of it
-    may stand in a committed report.
+    may stand in a committed report; ``claim_images`` is how many images a claim is judged on where nothing else is asked
+    for (None: all of them).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     embeddable: bool = False
+    claim_images: int | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -172,6 +174,7 @@ def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.n
         classes=CIFAR_CLASSES,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
+        claim_images=300,
     )
 
 

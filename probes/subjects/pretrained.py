@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ SHIPPED = Path(__file__).with_name("weights")
 class Subject:
     """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
 
-    ``spec`` names one training run; ``sha256`` is of the weights; ``card`` tells how they came about, where known.
+    ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with them (see
+    :func:`code_sha256`); ``card`` tells how the weights came about, where known.
     """
 
     spec: Spec
@@ -38,6 +40,7 @@ class Subject:
     data: Dataset
     sha256: str
     weights: str
+    code: str = ""
     card: Mapping[str, Any] | None = None
 
 
@@ -149,6 +152,23 @@ def state_sha256(model: nn.Module) -> str:
     return h.hexdigest()
 
 
+def code_sha256(model: nn.Module) -> str:
+    """The SHA-256 of what a model computes beside its weights: its structure, and the source files of its own classes.
+
+    Classes of torch and torchvision are left out: their versions are known. So an edited network is measured again.
+    """
+    h = hashlib.sha256(repr(model).encode())
+    for name, tensor in model.named_buffers():
+        if name in ("mean", "std"):
+            h.update(f"{name}{tensor.flatten().tolist()}".encode())
+    own = {type(m).__module__ for m in model.modules() if type(m).__module__.split(".")[0] not in ("torch", "torchvision")}
+    for module in sorted(own):
+        source = getattr(sys.modules.get(module), "__file__", None)
+        if source and Path(source).is_file():
+            h.update(Path(source).read_bytes())
+    return h.hexdigest()
+
+
 def _filled(
     spec: Spec, model: Normalised, data: Dataset, path: Path, state: dict[str, Tensor], origin: str, card: Any
 ) -> Subject:
@@ -168,4 +188,4 @@ def _subject(spec: Spec, model: Normalised, data: Dataset, digest: str, origin: 
         if not torch.isfinite(tensor).all():
             raise ProbesError(f"{spec}: weight {name!r} holds NaN or inf")
     model.eval().requires_grad_(False)
-    return Subject(spec, model, data, digest, origin, card)
+    return Subject(spec, model, data, digest, origin, code_sha256(model), card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -145,9 +144,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or sys.platform
-
-
-def fingerprint(record: Mapping[str, Any]) -> str:
-    """A short digest of what an expectation is bound to: the recorded design, images included."""
-    design = {k: v for k, v in record["design"].items() if k != "dataset"}
-    return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()[:12]

@@ -4,6 +4,7 @@ import pytest
 
 from probes import cli
 from probes.errors import BadInput
+from probes.subjects.nets import nets
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,2,5-6", [0, 2, 5, 6]), ("1,1", [1])])
@@ -23,6 +24,14 @@ def test_list_shows_networks_datasets_and_weights(capsys, tmp_path):
 
     for word in ("resnet20", "plainnet20", "mnist5k", "resnet20@mnist5k#7", "shipped", "device: "):
         assert word in text
+
+
+def test_list_shows_a_network_without_a_docstring(capsys, tmp_path):
+    if "undocumented" not in nets:
+        nets.register("undocumented")(lambda channels, classes: None)
+
+    assert cli.main(["list", "--store", str(tmp_path)]) == 0
+    assert "undocumented" in capsys.readouterr().out
 
 
 def test_an_unknown_net_is_one_line_with_the_nearest_names(capsys, tmp_path):
