@@ -1,4 +1,4 @@
-"""The command line: ``probes list | train | report | verify``."""
+"""The command line: ``probes list | train | fetch | run | report | verify``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from probes import __version__
 from probes.errors import BadInput, ProbesError
+from probes.run.options import levels
 
 
 def seed_range(text: str) -> list[int]:
@@ -47,13 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
     training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    fetching = commands.add_parser("fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network")
+    fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
+    running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
+    studies = running.add_subparsers(dest="study", required=True, metavar="STUDY")
+    dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
+    dynamics.add_argument(
+        "nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)"
+    )
+    dynamics.add_argument("--dataset", default="mnist5k")
+    dynamics.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
+    dynamics.add_argument("--images", type=int, help="test images at most (default: all)")
+    dynamics.add_argument("--out", type=Path, default=Path("reports/latest"), help="folder of the report")
+    dynamics.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
+    dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
+    dynamics.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    dynamics.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
     verify = commands.add_parser("verify", help="check a report: manifest, verdicts, cited expectations")
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
     try:
-        return {"list": _list, "train": _train, "report": _report, "verify": _verify}[given.command](given)
+        given.argv = list(sys.argv[1:] if argv is None else argv)
+        return {"list": _list, "train": _train, "fetch": _fetch, "run": _run, "report": _report, "verify": _verify}[
+            given.command
+        ](given)
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
         return 2
@@ -103,6 +123,47 @@ def _train(given: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch(given: argparse.Namespace) -> int:
+    from probes.subjects import data, pretrained
+    from probes.subjects.spec import parse
+
+    spec = parse(given.thing)
+    place = pretrained.fetch(spec) if spec.weights else data.fetch(given.thing)
+    print(f"{given.thing} is in {place}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    from probes.run import dynamics
+    from probes.run.lab import Options
+    from probes.store import Store
+
+    store = Store(given.store) if given.store else Store.default()
+    folder = dynamics.study(
+        given.nets or ["resnet20"],
+        given.dataset,
+        store,
+        given.out,
+        levels=given.levels or dynamics.LEVELS,
+        options=Options(images=given.images, device=given.device),
+        as_published=given.as_published,
+        variants=given.variants,
+        command=["probes", *given.argv],
+        say=lambda text: print(text, flush=True),
+    )
+    for line in evidence_lines(folder):
+        print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
+    print(f"report: {folder / 'report.md'}")
+    return 0
+
+
+def evidence_lines(folder: Path) -> list[dict]:
+    """The evidence of a report."""
+    from probes.tell import evidence
+
+    return evidence.read(folder / "evidence.jsonl")
+
+
 def _report(given: argparse.Namespace) -> int:
     from probes.tell import report
 
@@ -112,7 +173,6 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from probes.tell import evidence
     from probes.tell.verify import verify
 
     bad = 0
@@ -121,7 +181,7 @@ def _verify(given: argparse.Namespace) -> int:
         for problem in problems:
             print(f"{folder}: {problem}")
         if not problems:
-            n = len(evidence.read(folder / "evidence.jsonl"))
+            n = len(evidence_lines(folder))
             print(f"{folder}: verified; manifest, {n} claims judged again from their tables, expectations as cited")
         bad += bool(problems)
     return 1 if bad else 0

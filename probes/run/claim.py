@@ -112,10 +112,12 @@ def specs(subject: Spec | Pair) -> list[Spec]:
 
 
 DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "space", "precision", "split", "runs", "perturbation")
+DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test"}
 
 
 def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """How a design differs from the recorded one, in words; an expectation holds only where it does not."""
+    recorded, here = DEFAULTS | dict(recorded), DEFAULTS | dict(here)
     changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
     if "images" in changed and "images_sha256" in changed:
         changed.remove("images_sha256")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable
-from probes.registry import Registry
+from probes.registry import Registry, unknown
 from probes.store import Store, digest, sha256
 
 Split = Literal["train", "test"]
@@ -157,7 +157,9 @@ def folder() -> Path:
     """The folder with datasets, ``PROBES_DATA``; Unavailable where it is not set or not there."""
     named = os.environ.get("PROBES_DATA")
     if not named:
-        raise Unavailable("no folder with datasets: set PROBES_DATA (or --probes-data) to the one that holds them")
+        raise Unavailable(
+            "no folder with datasets: set PROBES_DATA (or --probes-data) to theirs; `probes fetch cifar10` fills it"
+        )
     if not Path(named).is_dir():
         raise Unavailable(f"PROBES_DATA = {named!r} is no folder: set it (or --probes-data) to the one that holds the datasets")
     return Path(named)
@@ -174,6 +176,46 @@ def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.n
         classes=CIFAR_CLASSES,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
+        claim_images=300,
+    )
+
+
+def fetch(name: str) -> Path:
+    """Download a dataset through torchvision into PROBES_DATA; Unavailable where its host can't be reached.
+
+    Raises UnknownName for a dataset that torchvision does not bring here.
+    """
+    kinds = {"cifar10": torchvision.datasets.CIFAR10, "mnist": torchvision.datasets.MNIST}
+    if name not in kinds:
+        raise unknown("dataset to fetch", name, kinds, "mnist5k comes with the installation")
+    root = folder()
+    try:
+        kinds[name](str(root), download=True)
+    except (OSError, RuntimeError) as e:
+        raise Unavailable(f"{name} can't be fetched ({e}); put torchvision's files into {root} by other means") from e
+    return root
+
+
+@datasets.register("mnist")
+def mnist(split: Split, store: Store) -> Dataset:
+    """MNIST under PROBES_DATA: torchvision's IDX files (MNIST/raw or mnist/MNIST/raw), 60,000 + 10,000 digits."""
+    here = [root for root in (folder(), folder() / "mnist") if (root / "MNIST" / "raw").is_dir()]
+    if not here:
+        raise Unavailable(f"mnist: no MNIST/raw under PROBES_DATA ({folder()}); bring it with `probes fetch mnist`")
+    try:
+        files = torchvision.datasets.MNIST(str(here[0]), train=split == "train", download=False)
+    except RuntimeError as e:
+        raise BadInput(f"{here[0] / 'MNIST'}: {e}; a file is damaged or missing") from e
+    return Dataset(
+        name="mnist",
+        title="MNIST",
+        split=split,
+        images=files.data.numpy()[:, None],
+        labels=files.targets.numpy().astype(np.int64),
+        ids=np.arange(len(files.data)),
+        classes=tuple("0123456789"),
+        mean=(0.1307,),
+        std=(0.3081,),
         claim_images=300,
     )
 
@@ -208,7 +250,10 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
     elif tar.is_file():
         source = sha256(tar)
     else:
-        raise Unavailable(f"{name}: neither cifar-10-batches-py nor cifar10-jpeg(.tar.xz) is under PROBES_DATA ({root})")
+        raise Unavailable(
+            f"{name}: neither cifar-10-batches-py nor cifar10-jpeg(.tar.xz) is under PROBES_DATA ({root}); bring the former"
+            " with `probes fetch cifar10`"
+        )
 
     def encoded() -> Iterator[tuple[str, bytes]]:
         if tree.is_dir():

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
 from probes.subjects.data import Dataset
@@ -111,7 +113,17 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     from the store. A net given as ``package.module:thing`` without weights and seed is taken as its builder returns
     it. Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that does not fit.
     """
+    spec = resolved(spec)
     seed = 0 if spec.seed is None else int(spec.seed)
+    if spec.weights is not None and not Path(spec.weights).exists() and (known := torchvisions(spec)):
+        path = checkpoint(known)
+        if not path.exists():
+            raise Unavailable(f"{spec}: torchvision's weights are not on this machine; bring them with"
+                              f" `probes fetch {spec.net}:{spec.weights}`")  # fmt: skip
+        if not sha256(path).startswith(wanted := path.stem.rpartition("-")[2]):
+            raise BadInput(f"{path.name} is damaged: its SHA-256 does not begin with {wanted}; remove it and fetch it again")
+        model = training.initial(spec.net, data, seed, len(known.meta["categories"]))
+        return _filled(spec, model, data, path, read_weights(path), f"torchvision {known.name}", None)
     model = training.initial(spec.net, data, seed)
     if spec.weights is not None:
         path = Path(spec.weights)
@@ -125,6 +137,36 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     if sha256(found.path) != found.card["sha256"]:
         raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
     return _filled(spec, model, data, found.path, read_weights(found.path), found.origin, found.card)
+
+
+def torchvisions(spec: Spec) -> Any:
+    """Torchvision's entry for the weights of a spec, by name in any case (``imagenet1k_v1``), or None."""
+    try:
+        entries = torchvision.models.get_model_weights(spec.net).__members__
+    except ValueError:
+        return None
+    return entries.get(str(spec.weights).upper())
+
+
+def checkpoint(entry: Any) -> Path:
+    """Where torchvision keeps the file of an entry (``TORCH_HOME``)."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
+
+
+def fetch(spec: Spec) -> Path:
+    """Download torchvision's weights of a spec; Unavailable, with the way round, where the host can't be reached.
+
+    Raises UnknownName for weights that torchvision does not have.
+    """
+    entry = torchvisions(spec)
+    if entry is None:
+        raise unknown("weights of torchvision", str(spec), ["resnet18:imagenet1k_v1"])
+    try:
+        entry.get_state_dict(progress=True, check_hash=True)
+    except OSError as e:
+        raise Unavailable(f"{spec}: {entry.url} can't be reached ({e}); fetch it on another machine and put it at"
+                          f" {checkpoint(entry)}") from e  # fmt: skip
+    return checkpoint(entry)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -84,11 +84,14 @@ def reproducible(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[1])
 
 
-def initial(net: str, data: Dataset, seed: int) -> Normalised:
-    """The untrained network of a seed, in its wrapper; the global generator is as it was before."""
+def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> Normalised:
+    """The untrained network of a seed, in its wrapper; the global generator is as it was before.
+
+    Its head has as many outputs as the dataset has classes, or ``classes``.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seeds.words(1, "initial weights", seed)[0] >> np.uint64(1)))
-        return Normalised(nets[net](data.channels, len(data.classes)), data.mean, data.std)
+        return Normalised(nets[net](data.channels, classes or len(data.classes)), data.mean, data.std)
 
 
 def batches(data: Dataset, recipe: Recipe, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

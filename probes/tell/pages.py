@@ -47,12 +47,16 @@ def expected(line: Line) -> str:
     return line["expect"][0] if line.get("expect") else "supported (no expectation recorded)"
 
 
+def _anchor(line: Line) -> str:
+    return slug(f"{line['id']} on {line['subject']} {line['design']['images']}").lower()
+
+
 def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """The first screen: every claim with its verdict and what was expected."""
     judged = sum(line["judged"] for line in lines)
     decided = sum(line["overall"] != "inconclusive" for line in lines)
     rows = [
-        [f"[{r['id']}](#{slug(r['id'] + ' on ' + r['subject']).lower()})", f"`{r['subject']}`", f"**{r['overall']}**",
+        [f"[{r['id']}](#{_anchor(r)})", f"`{r['subject']}`", f"**{r['overall']}**",
          r["counts"] if len(r["verdicts"]) > 1 else "", expected(r)] for r in lines
     ]  # fmt: skip
     text = grid(["claim", "subject", "verdict", "blocks", "expected"], rows)
@@ -67,7 +71,7 @@ def section(folder: Path, line: Line) -> str:
     members = evidence.members(line)
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
     title = f"{line['id']} on {line['subject']}: {line['overall']}"
-    text = [f'<a id="{slug(line["id"] + " on " + line["subject"]).lower()}"></a>\n## {line["id"]} on `{line["subject"]}`']
+    text = [f'<a id="{_anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
     many = f" ({line['counts']})" if len(members) > 1 else ""
     text.append(f"**Answer: {line['overall']}**{many}, {line['scope']}. Expected: {expected(line)}.")
@@ -208,6 +212,65 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             plots.save(plots.pictures(array, line["design"]["levels"], title), folder / name)
             text.append(f"![noisy images, a row per level]({name})")
     return "\n\n".join(text) if done else ""
+
+
+def published(folder: Path) -> str:
+    """The study's own way beside ours: the change of each metric, as published and after each correction."""
+    path = folder / "tables" / "published.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    top = table["level"].max()
+    text = [
+        "## The study's own way, put right one step at a time",
+        "Four steps. *As published*: noise on the normalised image, clamped to [0, 1]; h and the ReLU input kept by reference"
+        " and read after the pass, when the block has overwritten them; norm, variance, mean and share of zeros over a batch"
+        " of 128, averaged over batches. *Tensors as they are made*: the same, h and x + h copied in the hook. *Noise in pixel"
+        " space*: the same, noise added to the image in [0, 1] and clamped there. *Per image (ours)*: the typical image"
+        f" (trimmed mean of the log-ratio). Every number is the change from clean images at σ = {top:g}.",
+    ]
+    for subject, part in table.groupby("subject", sort=False):
+        for metric in STUDY:
+            place = Path("figures") / slug(f"published-{subject}")
+            chosen = part[part["metric"] == metric]
+            plots.save(plots.steps(chosen, metric, f"{subject}"), folder / place / f"{metric}.png")
+            text.append(f"![{label_of(metric)}, four steps]({place.as_posix()}/{metric}.png)")
+            text.append(_steps(chosen[chosen["level"] == top], metric))
+    return "\n\n".join(text)
+
+
+def _steps(chosen: pd.DataFrame, metric: str) -> str:
+    kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")
+    wide = chosen.pivot(index="site", columns="step", values="change")
+    wide = wide.loc[list(dict.fromkeys(chosen["site"])), list(dict.fromkeys(chosen["step"]))]
+    last = wide.columns[-1]
+    rows = []
+    for site, row in wide.iterrows():
+        flips = [step for step in wide.columns[:-1] if row[step] * row[last] < 0]
+        rows.append([site, *(shown(v, kind) for v in row), "; ".join(flips)])  # type: ignore[arg-type]
+    return f"**{label_of(metric)}**\n\n" + grid(["block", *wide.columns, "other sign than ours"], rows)
+
+
+def robustness(folder: Path) -> str:
+    """The verdict maps under other noise, images and precision."""
+    path = folder / "tables" / "robustness.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    letter = {"supported": "+", "refuted": "-", "inconclusive": "o"}
+    text = ["## Is the answer the same under other conditions?",
+            "A sign per block, from input to output: + supported, - refuted, o open. Each condition differs from the first in"
+            " one thing only."]  # fmt: skip
+    for (subject, claim), part in table.groupby(["subject", "claim"], sort=False):
+        first = None
+        rows = []
+        for condition, one in part.groupby("condition", sort=False):
+            marks = "".join(letter[v] for v in one["verdict"])
+            first = first or marks
+            same = sum(a == b for a, b in zip(marks, first, strict=True))
+            rows.append([condition, one["overall"].iloc[0], f"`{marks}`", f"{same} of {len(marks)}"])
+        text.append(f"**{claim} on {subject}**\n\n" + grid(["condition", "verdict", "blocks", "as in the first row"], rows))
+    return "\n\n".join(text)
 
 
 def words() -> str:

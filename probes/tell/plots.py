@@ -214,3 +214,30 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
             grid[y, x].set_ylabel(f"σ = {shown_levels[y]:g}", fontsize=9)
     figure.suptitle(title, fontsize=9)
     return figure
+
+
+def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
+    """One metric by block at the highest level, and by level in the first and last block: a line per step."""
+    kind: Kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")  # type: ignore[assignment]
+    sites = list(dict.fromkeys(chosen["site"]))
+    top = chosen["level"].max()
+    figure = Figure((11.5, 3.6), layout="constrained")
+    depth, first, last = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
+    for i, (step, part) in enumerate(chosen.groupby("step", sort=False)):
+        look: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "ls": STYLES[i % 4], "label": step, "ms": 5}
+        at = part[part["level"] == top].set_index("site")["change"].reindex(sites)
+        depth.plot(range(len(sites)), display(at, kind), **look)
+        for ax, site in ((first, sites[0]), (last, sites[-1])):
+            line = part[part["site"] == site].sort_values("level")
+            ax.plot([0, *line["level"]], [0, *display(line["change"], kind)], **look)
+            ax.set_title(f"{site}, by level", fontsize=9)
+            ax.set_xlabel("noise σ")
+    depth.set_xticks(range(len(sites)), sites, rotation=45, fontsize=8)
+    depth.set_title(f"σ = {top:g}, by block", fontsize=9)
+    depth.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}", fontsize=9)
+    for ax in (depth, first, last):
+        ax.axhline(0, color="black", lw=0.8)
+        ax.grid(alpha=0.3)
+    depth.legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    return figure

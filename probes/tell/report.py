@@ -17,21 +17,30 @@ from probes.store import sha256, write_text
 from probes.tell import evidence, pages
 
 MANIFEST = "manifest.json"
+NOTES = "notes.md"
+STUDY = pages.STUDY
 Line = Mapping[str, Any]
 
 
-def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path) -> Path:
+def assemble(
+    lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra: Mapping[str, pd.DataFrame] | None = None
+) -> Path:
     """Write a report from evidence lines whose inputs lie in the store; it replaces the report that is there.
 
-    Everything is written beside ``folder`` first and put in its place at the end. Raises ProbesError when ``folder``
-    holds something that is no report of ours.
+    ``extra`` are tables that a study adds, ``published`` and ``robustness``, each with a section of its own. A ``notes.md``
+    that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
+    put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
     with _replacing(folder) as scratch:
         tables = scratch / "tables"
         tables.mkdir()
-        out = [_moved(dict(line), tables) for line in sorted(lines, key=lambda r: (r["id"], r["subject"]))]
+        if (folder / NOTES).exists():
+            shutil.copyfile(folder / NOTES, scratch / NOTES)
+        for name, frame in (extra or {}).items():
+            frame.to_csv(tables / f"{name}.csv", index=False, float_format="%.7g", lineterminator="\n")
+        out = [_moved(dict(line), tables) for line in sorted(lines, key=_order)]
         write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in out))
         write_text(scratch / "run.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
         _draw(scratch)
@@ -42,8 +51,9 @@ def draw(folder: Path) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing."""
     evidence.read(folder / "evidence.jsonl")
     with _replacing(folder) as scratch:
-        for name in ("evidence.jsonl", "run.json"):
-            shutil.copyfile(folder / name, scratch / name)
+        for name in ("evidence.jsonl", "run.json", NOTES):
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, scratch / name)
         shutil.copytree(folder / "tables", scratch / "tables")
         _draw(scratch)
 
@@ -64,6 +74,10 @@ def _replacing(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _order(line: Line) -> tuple:
+    return line["id"], line["subject"], line["design"]["images"]
 
 
 def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
@@ -90,6 +104,9 @@ def _draw(folder: Path) -> None:
     _verdict_table(lines).to_csv(folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n")
     parts = [
         pages.front(lines, run),
+        (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
+        pages.published(folder),
+        pages.robustness(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),

@@ -12,7 +12,7 @@ from probes.measure import block_metrics
 from probes.perturb import gaussian
 
 
-@pytest.mark.subjects("resnet20@mnist5k")
+@pytest.mark.subjects("resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@cifar10")
 @pytest.mark.claim(
     "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.",
     id="H1",
@@ -29,7 +29,7 @@ def test_hypothesis_h1(lab, claim):
     )
 
 
-@pytest.mark.subjects("resnet20@mnist5k")
+@pytest.mark.subjects("resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@cifar10")
 @pytest.mark.claim(
     "Noise lowers the L2 norm of h(x), in every block.",
     id="H0",

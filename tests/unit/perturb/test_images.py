@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import seeds
-from probes.errors import BadInput
+from probes.errors import BadInput, UnknownName
 from probes.perturb import gaussian
 
 clean = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -99,6 +99,24 @@ def test_trap_n01_noise_in_pixel_space_is_not_noise_after_normalisation():
     assert ours.std().item() == pytest.approx(0.1, rel=0.1)
     assert (0.1 * noise * std).std().item() == pytest.approx(0.02, rel=0.1)
     assert theirs[clean < mean].mean().item() > 0.1  # dark pixels are lifted to the mean, whatever the noise
+
+
+@pytest.mark.parametrize("clamp", [True, False])
+def test_normalised_space_is_noise_after_normalising(clamp):
+    mean, std = [0.45], [0.2]
+    under = gaussian(0, 0.1, clamp=clamp, space="normalised")
+    noise = under.noise("d", ids, (1, 8, 8), 0, 0)
+    seen = (under.apply(clean, noise, 0.1, mean, std) - 0.45) / 0.2
+    theirs = (clean - 0.45) / 0.2 + 0.1 * noise
+
+    torch.testing.assert_close(seen, theirs.clamp(0, 1) if clamp else theirs, rtol=1e-4, atol=1e-5)
+    assert under.key(0.1) != gaussian(0, 0.1, clamp=clamp).key(0.1)
+    assert under.apply(clean, noise, 0.0, mean, std) is clean
+
+
+def test_an_unknown_space_is_an_error():
+    with pytest.raises(UnknownName, match="did you mean pixels"):
+        gaussian(0, 0.1, space="pixel")
 
 
 @pytest.mark.parametrize(

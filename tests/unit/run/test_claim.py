@@ -76,3 +76,17 @@ def test_an_expectation_holds_at_the_recorded_design_only():
         "levels [0] instead of [0, 0.1]",
         "seed 1 instead of 0",
     ]
+
+
+def test_the_line_of_the_same_design_is_the_cited_one():
+    many = {"design": design | {"images": 10000, "images_sha256": "y"}}
+    few = {"design": design}
+
+    assert claim.matching([many, few], design) is few
+    assert claim.matching([many], design) is many
+    assert claim.matching([], design) is None
+
+
+def test_evidence_from_before_a_part_of_the_design_existed_means_its_default():
+    assert claim.differences(design, design | {"space": "pixels", "precision": "fp32", "split": "test"}) == []
+    assert claim.differences(design, design | {"precision": "bf16"}) == ["precision bf16 instead of fp32"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probes.errors import BadInput, Unavailable
+from probes.errors import BadInput, Unavailable, UnknownName
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 from probes.run import lab as labs
@@ -67,7 +67,7 @@ def test_levels_of_an_option_are_checked_like_any_other(store):
     ],
 )
 def test_options_out_of_range_are_errors(bad):
-    with pytest.raises(BadInput):
+    with pytest.raises((BadInput, UnknownName)):
         Options(**bad)
 
 

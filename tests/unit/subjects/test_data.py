@@ -10,6 +10,7 @@ from PIL import Image
 from probes import seeds
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.store import Store
+from probes.subjects import data
 from probes.subjects.data import CIFAR_CLASSES, Dataset, load
 
 
@@ -127,3 +128,43 @@ def test_the_jpeg_copy_is_read_from_tar_or_folder_and_named_in_the_title(monkeyp
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
     first = np.asarray(Image.open(io.BytesIO(files["cifar10-jpeg/test/airplane/0000.jpg"])))
     assert (found.images[0] == np.moveaxis(first, 2, 0)).all()
+
+
+def test_mnist_is_read_from_its_idx_files(monkeypatch, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    pixels = (seeds.uniform(5 * 28 * 28, "idx") * 255).astype(np.uint8)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(
+            bytes.fromhex("00000803") + b"".join(n.to_bytes(4, "big") for n in (5, 28, 28)) + pixels.tobytes()
+        )
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+            bytes.fromhex("00000801") + (5).to_bytes(4, "big") + bytes([1, 2, 3, 4, 5])
+        )
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path))
+    found = load("mnist", "test", Store(tmp_path / "store"))
+
+    assert found.labels.tolist() == [1, 2, 3, 4, 5]
+    assert (found.images.ravel() == pixels).all()
+
+
+def test_mnist_that_is_not_here_comes_with_its_command(monkeypatch, tmp_path, store):
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path))
+    with pytest.raises(Unavailable, match="probes fetch mnist"):
+        load("mnist", "test", store)
+
+
+def test_a_download_that_fails_is_said_with_the_way_round(monkeypatch, tmp_path):
+    def unreachable(root, download):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path))
+    monkeypatch.setattr(data.torchvision.datasets, "CIFAR10", unreachable)
+    with pytest.raises(Unavailable, match="by other means"):
+        data.fetch("cifar10")
+    with pytest.raises(UnknownName, match="did you mean mnist"):
+        data.fetch("mnis")
+
+
+def test_cifar10_gives_a_claim_300_images_of_10000():
+    assert data._cifar("cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)).claim_images == 300

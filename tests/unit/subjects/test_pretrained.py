@@ -1,9 +1,11 @@
 """Weights: shipped, trained, or a file; a file that does not fit or would run code is refused."""
 
+import importlib
 import json
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from probes.errors import BadInput, ProbesError, Unavailable
+from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.store import Store, sha256
 from probes.subjects import pretrained
 from probes.subjects.data import load as dataset
@@ -143,3 +145,85 @@ def test_an_own_net_is_taken_as_its_builder_returns_it_the_same_each_time(digits
 
     assert a.sha256 == b.sha256
     assert a.weights == "as built"
+
+
+class Entry:
+    """As an entry of torchvision's weights: a URL whose name ends in the start of the file's SHA-256."""
+
+    name = "IMAGENET1K_V1"
+    meta = {"categories": [str(i) for i in range(1000)]}  # noqa: RUF012
+
+    def __init__(self, digest, reach=True):
+        self.url, self.reach = f"https://example.invalid/resnet18-{digest}.pth", reach
+
+    def get_state_dict(self, progress, check_hash):
+        raise OSError("Name or service not known")
+
+
+@pytest.fixture
+def colour(monkeypatch, tmp_path):
+    import numpy as np
+
+    from probes.subjects.data import Dataset
+
+    return Dataset(name="d", title="D", split="test", images=np.zeros((2, 3, 32, 32), np.uint8), labels=np.array([0, 1]),
+                   ids=np.array([0, 1]), classes=("a", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)  # fmt: skip
+
+
+def saved(monkeypatch, tmp_path, digest=None):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "w.pth"
+    torch.save(nets["resnet18"](3, 1000).state_dict(), path)
+    entry = Entry(digest or sha256(path)[:8])
+    path.rename(pretrained.checkpoint(entry))
+    monkeypatch.setattr(pretrained, "torchvisions", lambda spec: entry)
+    return entry
+
+
+def test_torchvisions_weights_are_loaded_from_its_folder_with_their_own_head(monkeypatch, tmp_path, colour, store):
+    entry = saved(monkeypatch, tmp_path)
+    subject = pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
+
+    assert subject.model.net.fc.out_features == 1000
+    assert subject.sha256 == sha256(pretrained.checkpoint(entry))
+    assert subject.weights == "torchvision IMAGENET1K_V1"
+
+
+def test_torchvisions_weights_that_are_damaged_are_refused(monkeypatch, tmp_path, colour, store):
+    saved(monkeypatch, tmp_path, digest="00000000")
+    with pytest.raises(BadInput, match="is damaged"):
+        pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
+
+
+def test_torchvisions_weights_that_are_not_here_come_with_their_command(monkeypatch, tmp_path, colour, store):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(Unavailable, match="probes fetch resnet18:imagenet1k_v1"):
+        pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
+
+
+def test_a_host_that_can_not_be_reached_is_said_with_the_way_round(monkeypatch):
+    monkeypatch.setattr(pretrained, "torchvisions", lambda spec: Entry("00000000"))
+    with pytest.raises(Unavailable, match="fetch it on another machine and put it at"):
+        pretrained.fetch(parse("resnet18:imagenet1k_v1"))
+
+
+def test_weights_that_torchvision_does_not_have_are_an_error():
+    with pytest.raises(UnknownName, match="imagenet1k_v1"):
+        pretrained.fetch(parse("resnet18:imagenet1k_v9"))
+
+
+def test_an_edited_network_is_measured_again(tmp_path, monkeypatch, digits, store):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "from torch import nn\nclass N(nn.Module):\n    def forward(self, x):\n        return x.flatten(1)[:, :10]{}\n"
+        "def build(c, k): return N()\n"
+    )
+    digests = []
+    for version in ("", " * 2"):
+        (tmp_path / "edited_net.py").write_text(code.format(version))
+        sys.modules.pop("edited_net", None)
+        importlib.invalidate_caches()
+        digests.append(pretrained.load(parse("edited_net:build@mnist5k"), digits, store).code)
+
+    assert digests[0] != digests[1]

@@ -1,0 +1,181 @@
+"""The study of H1 and H0 without pytest: for anybody's network, and beside the way it was published."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.errors import BadInput
+from probes.judge import Verdicts, both, falls, rises
+from probes.measure import block_metrics
+from probes.measure.published import PublishedMetrics
+from probes.perturb import gaussian
+from probes.run.lab import Lab, Options, Sweep
+from probes.store import Store
+from probes.subjects import data as datasets
+from probes.subjects.spec import Spec, parse
+from probes.tell import evidence, report
+
+LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
+Say = Callable[[str], None]
+
+
+def h1(sweep: Sweep) -> Verdicts:
+    """H1: the variance of h rises by more than 1 %, and the sparsity falls by more than half a point."""
+    return both(
+        rises(sweep, "var_h", by="site", sesoi="1 %"),
+        falls(sweep, "sparsity", by="site", sesoi="0.5 points"),
+    )
+
+
+def h0(sweep: Sweep) -> Verdicts:
+    """H0: the L2 norm of h falls by more than 1 %."""
+    return falls(sweep, "l2_h", by="site", sesoi="1 %")
+
+
+CLAIMS = {
+    "H1": ("Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.", h1),
+    "H0": ("Noise lowers the L2 norm of h(x), in every block.", h0),
+}
+"""The sentences and the questions of the two claims, the same as those of the tests."""
+
+
+def study(
+    nets: Sequence[str],
+    dataset: str,
+    store: Store,
+    out: Path,
+    *,
+    levels: Sequence[float] = LEVELS,
+    options: Options | None = None,
+    as_published: bool = False,
+    variants: bool = False,
+    command: Sequence[str] = ("probes", "run", "dynamics"),
+    say: Say = lambda _: None,
+) -> Path:
+    """Judge H1 and H0 on each net, and write a report into ``out``.
+
+    Where a dataset gives claims fewer images than it has, both are judged: at the number that the tests use, and at all
+    test images (or ``options.images``). ``as_published`` adds the study's own way, put right one step at a time;
+    ``variants`` adds the verdict maps under other noise, images and precision. Raises what a sweep raises, and BadInput
+    for a net with a dataset of its own.
+    """
+    options = options or Options()
+    lines, published, robust = [], [], []
+    for text in nets:
+        spec = dataclasses.replace(parse(text), dataset=dataset)
+        if "@" in text:
+            raise BadInput(f"net {text!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
+        every = len(datasets.load(dataset, options.split, store))
+        most = options.images or every
+        few = datasets.load(dataset, options.split, store).claim_images
+        for images in dict.fromkeys(n for n in (few, most) if n is not None and n <= most):
+            say(f"{spec}: H1 and H0 on {images:,} images")
+            lines += _judge(spec, store, dataclasses.replace(options, images=images), levels)
+        if as_published:
+            say(f"{spec}: the study's own way, put right one step at a time")
+            published.append(steps(spec, store, dataclasses.replace(options, images=most), levels).assign(subject=str(spec)))
+        if variants:
+            robust.append(maps(spec, store, dataclasses.replace(options, images=most), levels, say).assign(subject=str(spec)))
+    extra = {name: pd.concat(parts) for name, parts in (("published", published), ("robustness", robust)) if parts}
+    run = evidence.provenance(Path.cwd(), command, {})
+    return report.assemble(lines, run, out, extra)
+
+
+def _judge(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> list[dict[str, Any]]:
+    lines = []
+    for ident, (sentence, ask) in CLAIMS.items():
+        lab = Lab([spec], store, options, quiet=False)
+        sweep = lab.sweep(block_metrics, under=gaussian(*levels))
+        found = ask(sweep)
+        claim: dict[str, Any] = {
+            "id": ident,
+            "sentence": sentence,
+            "family": "dynamics",
+            "test": None,
+            "expect": None,
+            "altered": [],
+        }
+        inputs = [evidence.deposit(frame, store) for frame in found.inputs]
+        lines.append(
+            evidence.line(found, claim=claim, subject=str(spec), design=sweep.design.json(), inputs=inputs, extra=lab.facts())
+        )
+    return lines
+
+
+BATCH = 128
+STEPS = (
+    ("as published", PublishedMetrics(kept=True), "normalised"),
+    ("tensors as they are made", PublishedMetrics(kept=False), "normalised"),
+    ("noise in pixel space", PublishedMetrics(kept=False), "pixels"),
+)
+"""The study's own way, then the hooks put right, then the noise too; the last step, per image, is ours."""
+
+
+def steps(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> pd.DataFrame:
+    """Every metric at every level, as published and after each correction, relative to clean.
+
+    Columns ``step, site, metric, level, change``: a log-ratio, or a difference for the share of zeros and for the mean.
+    The first three steps are means over batches of 128, the last is the typical image (trimmed mean of the log-ratio).
+    """
+    rows = []
+    batched = dataclasses.replace(options, batch_size=BATCH)
+    for name, measure, space in STEPS:
+        frame = Lab([spec], store, batched, quiet=False).sweep(measure, under=gaussian(*levels, space=space)).frame
+        order = frame["image"].map({image: i for i, image in enumerate(dict.fromkeys(frame["image"]))})
+        means = frame[order % BATCH == 0].groupby(["site", "level"], observed=True)[list(report.STUDY)].mean()
+        rows += [_change(name, means[m].unstack("level"), m) for m in report.STUDY]
+    sweep = Lab([spec], store, options, quiet=False).sweep(block_metrics, under=gaussian(*levels))
+    for metric in report.STUDY:
+        curves = {v.label: v.curve for v in _ask(sweep, metric)}
+        rows.append(
+            pd.DataFrame(
+                [("per image (ours)", site, metric, row[0], row[1]) for site, curve in curves.items() for row in curve],
+                columns=["step", "site", "metric", "level", "change"],
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _ask(sweep: Sweep, metric: str) -> Verdicts:
+    sesoi = {"sparsity": "0.5 points", "mean_sum": "0.01"}.get(metric, "1 %")
+    return rises(sweep, metric, by="site", sesoi=sesoi)
+
+
+def _change(step: str, wide: pd.DataFrame, metric: str) -> pd.DataFrame:
+    clean = wide.iloc[:, 0]
+    ratio = metric in ("l2_h", "var_h")
+    changed = wide.div(clean, axis=0).map(np.log) if ratio else wide.sub(clean, axis=0)
+    rows = [
+        (step, str(site), metric, level, value) for site, row in changed.iloc[:, 1:].iterrows() for level, value in row.items()
+    ]
+    return pd.DataFrame(rows, columns=["step", "site", "metric", "level", "change"])
+
+
+def maps(spec: Spec, store: Store, options: Options, levels: Sequence[float], say: Say) -> pd.DataFrame:
+    """The verdicts of H1 and H0, block by block, under other noise, images and precision.
+
+    Columns ``condition, claim, overall, site, verdict``; one condition differs from the first in one thing only.
+    """
+    conditions: list[tuple[str, Options, bool, int]] = [
+        ("as judged", options, True, 1),
+        ("no clamp", options, False, 1),
+        ("noise seed 1", dataclasses.replace(options, seed=1), True, 1),
+        ("noise seed 2", dataclasses.replace(options, seed=2), True, 1),
+        ("3 draws", options, True, 3),
+        ("training images", dataclasses.replace(options, split="train"), True, 1),
+        ("bf16", dataclasses.replace(options, precision="bf16"), True, 1),
+    ]
+    rows = []
+    for name, changed, clamp, draws in conditions:
+        say(f"{spec}: verdict map, {name}")
+        sweep = Lab([spec], store, changed, quiet=False).sweep(block_metrics, under=gaussian(*levels, clamp=clamp), draws=draws)
+        for ident, (_, ask) in CLAIMS.items():
+            found = ask(sweep)
+            rows += [(name, ident, found.overall, v.label, v.outcome) for v in found]
+    return pd.DataFrame(rows, columns=["condition", "claim", "overall", "site", "verdict"])
