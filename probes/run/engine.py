@@ -81,7 +81,7 @@ def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, qu
 
 def _labels(cell: Cell, subject: Subject) -> dict:
     spec = subject.spec
-    return {"net": spec.net, "weights": subject.weights, "dataset": subject.data.name,
+    return {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
             "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": cell.draw}  # fmt: skip
 
 

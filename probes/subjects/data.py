@@ -138,7 +138,7 @@ def mnist5k(split: Split, store: Store) -> Dataset:
     ids = test if split == "test" else np.setdiff1d(np.arange(len(labels)), test)
     return Dataset(
         name="mnist5k",
-        title="MNIST, 5,000 digits",
+        title="mnist5k (MNIST digits)",
         split=split,
         images=np.ascontiguousarray(rows[ids, :-1]).reshape(-1, 1, 28, 28),
         labels=labels[ids],

@@ -57,9 +57,9 @@ def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     decided = sum(line["overall"] != "inconclusive" for line in lines)
     rows = [
         [f"[{r['id']}](#{_anchor(r)})", f"`{r['subject']}`", f"**{r['overall']}**",
-         r["counts"] if len(r["verdicts"]) > 1 else "", expected(r)] for r in lines
+         r["counts"] if len(r["verdicts"]) > 1 else "", f"{r['design']['images']:,}", expected(r)] for r in lines
     ]  # fmt: skip
-    text = grid(["claim", "subject", "verdict", "blocks", "expected"], rows)
+    text = grid(["claim", "subject", "verdict", "blocks", "images", "expected"], rows)
     partial = "" if run.get("complete", True) else "**Partial: the run was interrupted before its last claim.**\n\n"
     return (
         f"# What was claimed, and what was found\n\n{partial}{len(lines)} claims, {judged} judged, {decided} decided.\n\n{text}"
@@ -70,7 +70,9 @@ def section(folder: Path, line: Line) -> str:
     """One claim: the question, the answer, the map by depth, the table per block, the levels."""
     members = evidence.members(line)
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
-    title = f"{line['id']} on {line['subject']}: {line['overall']}"
+    if (folder / place).exists():  # the same claim on the same subject, at another design
+        place = Path("figures") / slug(f"{line['id']}-{line['subject']}-{line['design']['images']}")
+    title = f"{line['id']} on {line['subject']}: {line['overall']}, {line['design']['images']:,} images"
     text = [f'<a id="{_anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
     many = f" ({line['counts']})" if len(members) > 1 else ""
@@ -227,7 +229,8 @@ def published(folder: Path) -> str:
         " and read after the pass, when the block has overwritten them; norm, variance, mean and share of zeros over a batch"
         " of 128, averaged over batches. *Tensors as they are made*: the same, h and x + h copied in the hook. *Noise in pixel"
         " space*: the same, noise added to the image in [0, 1] and clamped there. *Per image (ours)*: the typical image"
-        f" (trimmed mean of the log-ratio). Every number is the change from clean images at σ = {top:g}.",
+        f" (trimmed mean of the log-ratio). Every number is the change from clean images, at σ = {top:g} where nothing else is"
+        " said: a change that is there at the first level and stays comes from the clamp, not from the noise.",
     ]
     for subject, part in table.groupby("subject", sort=False):
         for metric in STUDY:
@@ -235,20 +238,23 @@ def published(folder: Path) -> str:
             chosen = part[part["metric"] == metric]
             plots.save(plots.steps(chosen, metric, f"{subject}"), folder / place / f"{metric}.png")
             text.append(f"![{label_of(metric)}, four steps]({place.as_posix()}/{metric}.png)")
-            text.append(_steps(chosen[chosen["level"] == top], metric))
+            text.append(_steps(chosen, metric))
     return "\n\n".join(text)
 
 
 def _steps(chosen: pd.DataFrame, metric: str) -> str:
     kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")
-    wide = chosen.pivot(index="site", columns="step", values="change")
-    wide = wide.loc[list(dict.fromkeys(chosen["site"])), list(dict.fromkeys(chosen["step"]))]
-    last = wide.columns[-1]
+    low, top = chosen["level"].min(), chosen["level"].max()
+    wide = chosen.pivot(index="site", columns=["step", "level"], values="change")
+    steps = list(dict.fromkeys(chosen["step"]))
     rows = []
-    for site, row in wide.iterrows():
-        flips = [step for step in wide.columns[:-1] if row[step] * row[last] < 0]
-        rows.append([site, *(shown(v, kind) for v in row), "; ".join(flips)])  # type: ignore[arg-type]
-    return f"**{label_of(metric)}**\n\n" + grid(["block", *wide.columns, "other sign than ours"], rows)
+    for site in dict.fromkeys(chosen["site"]):
+        row = wide.loc[site]
+        flips = [step for step in steps[:-1] if row[step, top] * row[steps[-1], top] < 0]
+        numbers = [row[step, top] for step in steps] + [row[steps[0], low], row[steps[-1], low]]
+        rows.append([site, *(shown(v, kind) for v in numbers), "; ".join(flips)])  # type: ignore[arg-type]
+    header = ["block", *steps, f"{steps[0]}, at σ = {low:g}", f"ours, at σ = {low:g}", "other sign than ours"]
+    return f"**{label_of(metric)}**\n\n" + grid(header, rows)
 
 
 def robustness(folder: Path) -> str:
@@ -288,7 +294,7 @@ def words() -> str:
 - n counts images or training runs, never pixels, channels, batches or noise draws."""
 
 
-def made(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
+def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """How to reproduce, and provenance."""
     dirty = " (with uncommitted changes)" if run.get("dirty") else ""
     text = ["## How to reproduce", f"```\n{run['command']}\n```",
@@ -316,6 +322,10 @@ def made(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
                 where,
             ]
     text.append(grid(["subject", "weights", "SHA-256 of the weights", "clean test accuracy", "where it ran"], rows.values()))
+    for name, history in {n: w["history"] for r in lines for n, w in r["weights"].items() if w.get("history")}.items():
+        path = f"figures/training-{slug(name)}.png"
+        plots.save(plots.training(pd.DataFrame(history), name), folder / path)
+        text.append(f"![how {name} was trained]({path})")
     images = {r["design"]["dataset"]: r["design"] for r in lines}
     text.append(grid(
         ["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"],

@@ -241,3 +241,20 @@ def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
     depth.legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def training(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy per epoch, from the card of trained weights."""
+    figure = Figure((8, 2.8), layout="constrained")
+    loss, hits = figure.subplots(1, 2)
+    loss.plot(history["epoch"], history["train_loss"], "-", marker="o", ms=3, color=COLOURS[0])
+    loss.set_ylabel("training loss")
+    for i, (name, word) in enumerate((("train_accuracy", "training images"), ("test_accuracy", "test images"))):
+        hits.plot(history["epoch"], history[name] * 100, STYLES[i], marker=MARKERS[i], ms=3, color=COLOURS[i], label=word)
+    hits.set_ylabel("accuracy (%)")
+    hits.legend(fontsize=8)
+    for ax in (loss, hits):
+        ax.set_xlabel("epoch")
+        ax.grid(alpha=0.3)
+    figure.suptitle(f"training of {title}", fontsize=10)
+    return figure

@@ -77,7 +77,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 
 def _order(line: Line) -> tuple:
-    return line["id"], line["subject"], line["design"]["images"]
+    return line["id"], line["subject"], -line["design"]["images"]
 
 
 def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _draw(folder: Path) -> None:
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),
-        pages.made(lines, run),
+        pages.made(folder, lines, run),
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
