@@ -44,7 +44,9 @@ def expected(line: Line) -> str:
     """The recorded expectation of a line, in words."""
     if line.get("altered"):
         return "none: altered design"
-    return line["expect"][0] if line.get("expect") else "supported (no expectation recorded)"
+    if line.get("expect"):
+        return line["expect"][0]
+    return "supported (no expectation recorded)" if line.get("test") else "none recorded"
 
 
 def _anchor(line: Line) -> str:

@@ -17,7 +17,10 @@ from probes.perturb import gaussian
     "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.",
     id="H1",
     family="dynamics",
-    expect={"resnet20@mnist5k": ("mixed", "2026-11-22", "reports/dynamics")},
+    expect={
+        "resnet20@mnist5k": ("mixed", "2026-11-22", "reports/dynamics"),
+        "resnet18@cifar10": ("refuted", "2026-11-22", "reports/dynamics-resnet18"),
+    },
 )
 def test_hypothesis_h1(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.15, 0.2, 0.25))
@@ -34,7 +37,10 @@ def test_hypothesis_h1(lab, claim):
     "Noise lowers the L2 norm of h(x), in every block.",
     id="H0",
     family="dynamics",
-    expect={"resnet20@mnist5k": ("refuted", "2026-11-22", "reports/dynamics")},
+    expect={
+        "resnet20@mnist5k": ("refuted", "2026-11-22", "reports/dynamics"),
+        "resnet18@cifar10": ("mixed", "2026-11-22", "reports/dynamics-resnet18"),
+    },
 )
 def test_hypothesis_h0(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.15, 0.2, 0.25))
