@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
     studies = running.add_subparsers(dest="study", required=True, metavar="STUDY")
     dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
-    dynamics.add_argument(
-        "nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)"
-    )
+    dynamics.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
     dynamics.add_argument("--dataset", default="mnist5k")
     dynamics.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
     dynamics.add_argument("--images", type=int, help="test images at most (default: all)")
@@ -69,11 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify = commands.add_parser("verify", help="check a report: manifest, verdicts, cited expectations")
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
+    sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
         given.argv = list(sys.argv[1:] if argv is None else argv)
-        return {"list": _list, "train": _train, "fetch": _fetch, "run": _run, "report": _report, "verify": _verify}[
-            given.command
-        ](given)
+        return {"list": _list, "train": _train, "fetch": _fetch, "run": _run, "report": _report, "verify": _verify}[given.command](
+            given
+        )
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
         return 2
@@ -93,7 +92,8 @@ def _list(given: argparse.Namespace) -> int:
         print(f"  {name:14} {(nets.nets[name].__doc__ or '').partition(chr(10))[0]}")
     print("datasets:")
     for name in data.datasets:
-        print(f"  {name:14} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
+        place = "here    " if data.here(name) else "not here"
+        print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
         print(f"  {f'{w.net}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
@@ -181,8 +181,11 @@ def _verify(given: argparse.Namespace) -> int:
         for problem in problems:
             print(f"{folder}: {problem}")
         if not problems:
-            n = len(evidence_lines(folder))
-            print(f"{folder}: verified; manifest, {n} claims judged again from their tables, expectations as cited")
+            lines = evidence_lines(folder)
+            cited = sum(bool(line["expect"]) for line in lines)
+            print(
+                f"{folder}: verified; manifest, {len(lines)} claims judged again from their tables, {cited} expectations as cited"
+            )
         bad += bool(problems)
     return 1 if bad else 0
 

@@ -174,7 +174,7 @@ def _probes_store(pytestconfig: pytest.Config) -> Store:
 def _probes_options(pytestconfig: pytest.Config) -> Options:
     from probes.run.lab import Options
 
-    names = ("images", "levels", "draws", "device", "batch-size", "threads", "seed", "alpha")
+    names = ("images", "levels", "draws", "device", "precision", "batch-size", "threads", "seed", "alpha")
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
 
 
@@ -309,9 +309,7 @@ def _skipping(item: pytest.Item) -> Generator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, ProbesError) and report.failed:
         # Trouble in preparing is an ERROR, in the body of a claim too: only evidence may FAIL one.
@@ -329,11 +327,18 @@ class Teller:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.lines: list[dict[str, Any]] = []
-        self.skipped: list[str] = []
+        self.others: dict[str, str] = {}  # claims that came to no verdict, by test: skipped or error
+        self.families: dict[str, set[str]] = {}
         self.written: Path | None = None
         self.trouble = ""
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        if marker := item.get_closest_marker("claim"):
+            self.families.setdefault(str(marker.kwargs.get("family", "")), set()).add(item.nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if "claim" in report.keywords and (report.skipped or (report.failed and report.when == "setup")):
+            self.others[report.nodeid] = report.outcome
         found = [value for name, value in report.user_properties if name == "probes"]
         if report.when == "call" and found:
             self.lines.append(json.loads(str(found[-1])) | {"passed": report.passed})
@@ -351,18 +356,19 @@ class Teller:
         command = ["pytest", *self.config.invocation_params.args]
         run = evidence.provenance(self.config.rootpath, [str(c) for c in command], options)
         run["complete"] = int(exitstatus) not in (2, 3)
+        run["families"] = {name: len(tests) for name, tests in sorted(self.families.items()) if name}
         try:
             self.written = report.assemble(self.lines, run, folder)
         except ProbesError as e:
             self.trouble = str(e)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self.lines:
+        if not self.lines and not self.others:
             return
         from probes.tell import terminal
 
         terminalreporter.section("claims")
-        for text, colour in terminal.table(self.lines):
+        for text, colour in terminal.table(self.lines, list(self.others.values())):
             terminalreporter.write_line(text, **colour)
         if self.written:
             root = self.config.rootpath

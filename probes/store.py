@@ -49,7 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as e:
-        raise ProbesError(f"could not write {path}: {e.strerror or e}; make room or choose another folder") from e
+        if e.errno is None:  # not the disk: an error of what is read, such as a damaged image
+            raise
+        raise ProbesError(f"could not write {path}: {e.strerror}; make room or choose another folder") from e
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

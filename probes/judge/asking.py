@@ -98,7 +98,7 @@ class Question:
     def _foresee(self, sweep: Sweepable, alpha: float) -> None:
         kind = tables.kind_of(self.metric)
         rule = "signed rank" if self.unit == "train_seed" else {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
-        if problem := power.foresee(sweep.design, rule, alpha):
+        if problem := power.foresee(sweep.design, rule, alpha, sweep.design.sites if self.by == "site" else 1):
             sweep.say(f"{self.ask}({self.metric}): {problem}")
 
     def _judge(self, frame: pd.DataFrame, alpha: float) -> Verdicts:

@@ -27,6 +27,7 @@ class Design:
     space: str = "pixels"
     precision: str = "fp32"
     split: str = "test"
+    sites: int = 1
 
     def json(self) -> dict:
         """As JSON values: what a recorded expectation is bound to."""

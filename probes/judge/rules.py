@@ -63,9 +63,7 @@ def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
         return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=_alike(winsorised))
     se = float(winsorised.std(ddof=1)) * math.sqrt((n - 1) / (h * (h - 1)))
     t, q = (m - delta) / se, float(stats.t.isf(alpha, h - 1))
-    return Ruling(
-        float(stats.t.sf(t, h - 1)), float(stats.t.cdf(t, h - 1)), m - q * se, m + q * se, m, se * math.sqrt(n), n, few
-    )
+    return Ruling(float(stats.t.sf(t, h - 1)), float(stats.t.cdf(t, h - 1)), m - q * se, m + q * se, m, se * math.sqrt(n), n, few)
 
 
 def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:

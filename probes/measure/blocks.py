@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from probes.errors import ProbesError
 from probes.measure.moments import mean_and_variance, rows, squares, wide
-from probes.measure.taps import block_sites, tap
+from probes.measure.taps import adapter_of, block_sites, tap
 from probes.table import declare_metric
 
 METRICS = {
@@ -76,13 +76,18 @@ class BlockMetrics:
         """What the numbers depend on, as JSON."""
         return {"kind": self.name, "version": self.version, "sites": self.sites and list(self.sites)}
 
+    def count(self, model: nn.Module) -> int:
+        """How many sites it reads of a model: the size of a family over sites, known before any compute."""
+        return len(self.sites or block_sites(model))
+
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
         """Measure every forward pass inside the block; see the class. Raises what :func:`probes.measure.tap` raises."""
         blocks = block_sites(model)
         for site, block in blocks.items():
-            relu = getattr(block, "relu", None)
-            if (self.sites is None or site in self.sites) and relu is not None and not isinstance(relu, nn.ReLU):
+            adapter = adapter_of(block)
+            relu = getattr(block, adapter.relu) if adapter else None
+            if (self.sites is None or site in self.sites) and not isinstance(relu, nn.ReLU):
                 raise ProbesError(
                     f"block {site!r} ends in {type(relu).__name__}: sparsity is defined for ReLU only, whose zeros are exact"
                 )
@@ -107,9 +112,7 @@ def _read(seen: dict, ids: Sequence[int]) -> dict[str, np.ndarray]:
             out[name] = torch.stack([values[name] for values in merged]).cpu().numpy()
             if (bad := ~np.isfinite(out[name])).any() and name != "ratio_hx":
                 site, image = np.argwhere(bad)[0]
-                raise ProbesError(
-                    f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for image {ids[image]}"
-                )
+                raise ProbesError(f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for image {ids[image]}")
     return out
 
 

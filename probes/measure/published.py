@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.measure.taps import tap
+from probes.measure.taps import block_sites, tap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,10 @@ class PublishedMetrics:
     def key(self) -> dict:
         """What the numbers depend on, as JSON."""
         return {"kind": self.name, "version": self.version, "kept": self.kept}
+
+    def count(self, model: nn.Module) -> int:
+        """How many sites it reads of a model."""
+        return len(block_sites(model))
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Callable[[Sequence[int]], dict[str, np.ndarray]]]:

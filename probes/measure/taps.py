@@ -59,8 +59,8 @@ register_block(BasicBlock, BlockAdapter("bn2", "relu", calls=2, shortcut="downsa
 register_block(Bottleneck, BlockAdapter("bn3", "relu", calls=3, shortcut="downsample"))
 
 
-def _adapter(module: nn.Module) -> BlockAdapter | None:
-    # A subclass with a forward of its own is another block: never a guess.
+def adapter_of(module: nn.Module) -> BlockAdapter | None:
+    """The adapter of a block, None for any other module; a subclass with a forward of its own is another block."""
     for kind in type(module).__mro__:
         if kind in _ADAPTERS:
             return _ADAPTERS[kind] if type(module).forward is kind.forward else None
@@ -74,7 +74,7 @@ def block_sites(model: nn.Module) -> dict[str, nn.Module]:
     >>> list(block_sites(nets["resnet20"](1, 10)))[:2]
     ['layer1.0', 'layer1.1']
     """
-    return {name.removeprefix("net."): m for name, m in model.named_modules() if _adapter(m) is not None}
+    return {name.removeprefix("net."): m for name, m in model.named_modules() if adapter_of(m) is not None}
 
 
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
@@ -82,6 +82,10 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
     known = ", ".join(sorted(t.__name__ for t in _ADAPTERS))
     way_out = "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
     if sites is None:
+        own = [n for n, child in model.named_modules() if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None]
+        if own:
+            kind = type(model.get_submodule(own[0])).__name__
+            raise BadInput(f"block {own[0]!r} is a {kind}, a block with a forward of its own: {way_out}, or name the sites to read")
         if not blocks:
             kinds = Counter(type(m).__name__ for m in model.modules() if len(list(m.children())) > 1)
             raise BadInput(f"no block that taps know ({known}) in a network of {', '.join(kinds) or 'no blocks'}; {way_out}")
@@ -144,10 +148,10 @@ def tap(
 
 
 def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callable, parts: set[str], held: list) -> None:
-    adapter = _adapter(block)
+    adapter = adapter_of(block)
     assert adapter is not None
     shortcut = getattr(block, adapter.shortcut) if adapter.shortcut else None
-    calls = 0
+    calls, running = 0, False
 
     def keep(part: str, tensor: Any) -> None:
         if not isinstance(tensor, Tensor) or tensor.ndim < 2:
@@ -156,20 +160,24 @@ def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callabl
             seen[site][part] = reduce(part, tensor)
 
     def start(_: nn.Module, inputs: tuple) -> None:
-        nonlocal calls
+        nonlocal calls, running
         if site in seen:
             raise ProbesError(f"block {site!r} runs more than once in a forward pass: taps read blocks that run once")
-        calls, seen[site] = 0, {}
+        calls, running, seen[site] = 0, True, {}
         if shortcut is None and adapter.identity:
             keep("x", inputs[0])
 
     def activate(_: nn.Module, inputs: tuple) -> None:
         nonlocal calls
+        if not running:  # a module that several blocks share
+            return
         calls += 1
         if calls == adapter.calls:
             keep("sum", inputs[0])
 
     def end(_: nn.Module, __: tuple, output: Any) -> None:
+        nonlocal running
+        running = False
         if calls != adapter.calls:
             raise ProbesError(
                 f"the last ReLU of block {site!r} is its call {calls}, but the adapter of "
@@ -179,8 +187,12 @@ def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callabl
         seen[site]["ran"] = True
 
     held.append(block.register_forward_pre_hook(start))
-    held.append(getattr(block, adapter.branch).register_forward_hook(lambda _, __, out: keep("h", out)))
+
+    def watch(part: str) -> Callable:
+        return lambda _, __, out: keep(part, out) if running else None
+
+    held.append(getattr(block, adapter.branch).register_forward_hook(watch("h")))
     if shortcut is not None:
-        held.append(shortcut.register_forward_hook(lambda _, __, out: keep("x", out)))
+        held.append(shortcut.register_forward_hook(watch("x")))
     held.append(getattr(block, adapter.relu).register_forward_pre_hook(activate))
     held.append(block.register_forward_hook(end))

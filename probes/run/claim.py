@@ -111,41 +111,17 @@ def specs(subject: Spec | Pair) -> list[Spec]:
     return [subject.first, subject.second] if isinstance(subject, Pair) else [subject]
 
 
-DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "space", "precision", "split", "runs", "perturbation")
-DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test"}
-
-
-def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """How a design differs from the recorded one, in words; an expectation holds only where it does not."""
-    recorded, here = DEFAULTS | dict(recorded), DEFAULTS | dict(here)
-    changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
-    if "images" in changed and "images_sha256" in changed:
-        changed.remove("images_sha256")
-    return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
-
-
-def matching(lines: Iterable[Mapping[str, Any]], design: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Of several evidence lines of one claim on one subject, the one of this design; else the first; else None.
-
-    A report may judge a claim at the design of the test and at more images: the test cites the former.
-    """
-    lines = list(lines)
-    return next((r for r in lines if not differences(r["design"], design)), lines[0] if lines else None)
-
-
 def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> Mapping[str, Any]:
     """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
     from probes.tell import evidence
 
     expect = claim.expect[subject]
     lines = evidence.read(root / expect.cites / "evidence.jsonl")
-    line = matching((r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)), design)
+    line = evidence.matching((r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)), design)
     if line is None:
         raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
     if line["overall"] != expect.verdict:
-        raise ProbesError(
-            f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}"
-        )
+        raise ProbesError(f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}")
     return line
 
 
@@ -172,7 +148,7 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     expect = claim.expect.get(subject)
     altered = list(lab.altered)
     if expect is not None:
-        altered += [d for d in differences(cited(root, claim, subject, design)["design"], design) if d not in altered]
+        altered += [d for d in evidence.differences(cited(root, claim, subject, design)["design"], design) if d not in altered]
     line = evidence.line(
         found,
         claim={

@@ -110,27 +110,34 @@ def _judge(spec: Spec, store: Store, options: Options, levels: Sequence[float]) 
 
 BATCH = 128
 STEPS = (
-    ("as published", PublishedMetrics(kept=True), "normalised"),
-    ("tensors as they are made", PublishedMetrics(kept=False), "normalised"),
-    ("noise in pixel space", PublishedMetrics(kept=False), "pixels"),
+    ("as published", PublishedMetrics(kept=True), "normalised", True),
+    ("tensors as they are made", PublishedMetrics(kept=False), "normalised", True),
+    ("without the clamp", PublishedMetrics(kept=False), "normalised", False),
+    ("noise in pixel space", PublishedMetrics(kept=False), "pixels", True),
 )
-"""The study's own way, then the hooks put right, then the noise too; the last step, per image, is ours."""
+"""The study's own way; the hooks put right; the clamp taken out; the noise where images live. Then per image: the mean, ours."""
 
 
 def steps(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> pd.DataFrame:
     """Every metric at every level, as published and after each correction, relative to clean.
 
     Columns ``step, site, metric, level, change``: a log-ratio, or a difference for the share of zeros and for the mean.
-    The first three steps are means over batches of 128, the last is the typical image (trimmed mean of the log-ratio).
+    The first four steps are means over batches of 128; then the mean over images, and the typical image (the trimmed mean
+    of the log-ratio, as judged). Metric ``sigma_realised`` is the noise's standard deviation in pixels, at every step.
     """
     rows = []
     batched = dataclasses.replace(options, batch_size=BATCH)
-    for name, measure, space in STEPS:
-        frame = Lab([spec], store, batched, quiet=False).sweep(measure, under=gaussian(*levels, space=space)).frame
+    for name, measure, space, clamp in STEPS:
+        under = gaussian(*levels, space=space, clamp=clamp)
+        frame = Lab([spec], store, batched, quiet=False).sweep(measure, under=under).frame
         order = frame["image"].map({image: i for i, image in enumerate(dict.fromkeys(frame["image"]))})
         means = frame[order % BATCH == 0].groupby(["site", "level"], observed=True)[list(report.STUDY)].mean()
         rows += [_change(name, means[m].unstack("level"), m) for m in report.STUDY]
+        rows.append(_realised(name, frame))
     sweep = Lab([spec], store, options, quiet=False).sweep(block_metrics, under=gaussian(*levels))
+    means = sweep.frame.groupby(["site", "level"], observed=True)[list(report.STUDY)].mean()
+    rows += [_change("mean over images", means[m].unstack("level"), m) for m in report.STUDY]
+    rows.append(_realised("per image (ours)", sweep.frame))
     for metric in report.STUDY:
         curves = {v.label: v.curve for v in _ask(sweep, metric)}
         rows.append(
@@ -147,13 +154,18 @@ def _ask(sweep: Sweep, metric: str) -> Verdicts:
     return rises(sweep, metric, by="site", sesoi=sesoi)
 
 
+def _realised(step: str, frame: pd.DataFrame) -> pd.DataFrame:
+    first = frame[frame["site"] == frame["site"].iloc[0]]
+    found = first.groupby("level")["sigma_realised"].mean()
+    rows = [(step, "", "sigma_realised", level, value) for level, value in found.items() if level]
+    return pd.DataFrame(rows, columns=["step", "site", "metric", "level", "change"])
+
+
 def _change(step: str, wide: pd.DataFrame, metric: str) -> pd.DataFrame:
     clean = wide.iloc[:, 0]
     ratio = metric in ("l2_h", "var_h")
     changed = wide.div(clean, axis=0).map(np.log) if ratio else wide.sub(clean, axis=0)
-    rows = [
-        (step, str(site), metric, level, value) for site, row in changed.iloc[:, 1:].iterrows() for level, value in row.items()
-    ]
+    rows = [(step, str(site), metric, level, value) for site, row in changed.iloc[:, 1:].iterrows() for level, value in row.items()]
     return pd.DataFrame(rows, columns=["step", "site", "metric", "level", "change"])
 
 

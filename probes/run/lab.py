@@ -113,8 +113,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     n, mean, sd = groups.size(), groups.mean(), groups.std(ddof=1)
     half = sd.mul(stats.t.isf(0.05, n - 1) / np.sqrt(n), axis=0)
     parts = [
-        pd.DataFrame({"metric": m, "n": n, "mean": mean[m], "low": mean[m] - half[m], "high": mean[m] + half[m]})
-        for m in metrics
+        pd.DataFrame({"metric": m, "n": n, "mean": mean[m], "low": mean[m] - half[m], "high": mean[m] + half[m]}) for m in metrics
     ]
     return pd.concat(parts).reset_index()
 
@@ -188,6 +187,7 @@ class Lab:
             dataset=first.title, images=len(first), images_sha256=first.sha256, draws=draws, seed=options.seed,
             levels=under.levels, runs=tuple(sorted(arms.items())), perturbation=under.__class__.__name__.lower(),
             clamp=under.clamp, space=under.space, precision=options.precision, split=options.split,
+            sites=max(measure.count(s.model) for s in self.subjects.values()),
         )  # fmt: skip
         self.sweeps.append(sweep := Sweep(self, cells, self.subjects, design, under))
         return sweep

@@ -36,6 +36,7 @@ OPTIONS = (
     Option("levels", "noise levels instead of the test's own, e.g. 0,.1,.2", levels),
     Option("draws", "noise draws per image", int),
     Option("device", "cuda, mps or cpu (default: the best one here)"),
+    Option("precision", "fp32, or bf16 by autocast", str, "fp32", ("fp32", "bf16")),
     Option("batch-size", "images per forward pass", int, 250),
     Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
     Option("seed", "seed of the noise", int, 0),

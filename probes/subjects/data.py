@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torchvision
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable
@@ -157,9 +159,7 @@ def folder() -> Path:
     """The folder with datasets, ``PROBES_DATA``; Unavailable where it is not set or not there."""
     named = os.environ.get("PROBES_DATA")
     if not named:
-        raise Unavailable(
-            "no folder with datasets: set PROBES_DATA (or --probes-data) to theirs; `probes fetch cifar10` fills it"
-        )
+        raise Unavailable("no folder with datasets: set PROBES_DATA (or --probes-data) to theirs; `probes fetch cifar10` fills it")
     if not Path(named).is_dir():
         raise Unavailable(f"PROBES_DATA = {named!r} is no folder: set it (or --probes-data) to the one that holds the datasets")
     return Path(named)
@@ -178,6 +178,23 @@ def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.n
         std=(0.2023, 0.1994, 0.2010),
         claim_images=300,
     )
+
+
+def here(name: str) -> bool:
+    """Whether a dataset is on this machine, without decoding it; True for one that others registered.
+
+    >>> here("mnist5k")
+    True
+    """
+    places = {
+        "mnist": ("MNIST/raw", "mnist/MNIST/raw"),
+        "cifar10": ("cifar-10-batches-py", "cifar10-jpeg", "cifar10-jpeg.tar.xz"),
+        "cifar10-jpeg": ("cifar10-jpeg", "cifar10-jpeg.tar.xz"),
+    }
+    try:
+        return name not in places or any((folder() / place).exists() for place in places[name])
+    except Unavailable:
+        return False
 
 
 def fetch(name: str) -> Path:
@@ -276,5 +293,9 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
         with open(path, "wb") as f:
             np.save(f, np.stack([row for _, row in sorted(rows, key=lambda r: r[0])]))
 
-    rows = np.load(store.get_or_make("decoded", {"source": source, "split": split}, ".npy", decode), mmap_mode="r")
+    try:
+        made = store.get_or_make("decoded", {"source": source, "split": split}, ".npy", decode)
+    except (UnidentifiedImageError, tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError) as e:
+        raise BadInput(f"{tree if tree.is_dir() else tar} is damaged: {e}; fetch it again") from e
+    rows = np.load(made, mmap_mode="r")
     return _cifar(name, "CIFAR-10 (JPEG)", split, rows[:, :-1].reshape(-1, 3, 32, 32), rows[:, -1])

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
+from probes.subjects.code import code_sha256
 from probes.subjects.data import Dataset
 from probes.subjects.nets import Normalised, nets
 from probes.subjects.spec import Spec
@@ -34,7 +34,7 @@ class Subject:
     """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
 
     ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with them (see
-    :func:`code_sha256`); ``card`` tells how the weights came about, where known.
+    :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about, where known.
     """
 
     spec: Spec
@@ -59,11 +59,12 @@ class Weights:
 
 
 def available(store: Store) -> Iterator[Weights]:
-    """The weights on this machine: those shipped with the package, then those trained into the store."""
+    """The weights on this machine: those shipped with the package, then those trained into the store, newest first."""
     for path in sorted(SHIPPED.glob("*.safetensors")):
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         yield Weights(card["net"], card["dataset"], card["seed"], "shipped", path, card)
-    for path in sorted((store.folder / "weights").glob("*.safetensors")):
+    trained = (store.folder / "weights").glob("*.safetensors")
+    for path in sorted(trained, key=lambda p: (-p.stat().st_mtime_ns, p.name)):
         try:
             card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
             yield Weights(card["net"], card["dataset"], card["seed"], "trained", path, card)
@@ -136,6 +137,9 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
                           f" `probes train {spec.net} {spec.dataset} --seeds {seed}`")  # fmt: skip
     if sha256(found.path) != found.card["sha256"]:
         raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
+    if found.card.get("code", code := code_sha256(model, nets[spec.net])) != code and found.origin == "trained":
+        raise Unavailable(f"{spec}: its weights were trained before the code of {spec.net} was changed; train them again with"
+                          f" `probes train {spec.net} {spec.dataset} --seeds {seed}`")  # fmt: skip
     return _filled(spec, model, data, found.path, read_weights(found.path), found.origin, found.card)
 
 
@@ -194,26 +198,7 @@ def state_sha256(model: nn.Module) -> str:
     return h.hexdigest()
 
 
-def code_sha256(model: nn.Module) -> str:
-    """The SHA-256 of what a model computes beside its weights: its structure, and the source files of its own classes.
-
-    Classes of torch and torchvision are left out: their versions are known. So an edited network is measured again.
-    """
-    h = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.named_buffers():
-        if name in ("mean", "std"):
-            h.update(f"{name}{tensor.flatten().tolist()}".encode())
-    own = {type(m).__module__ for m in model.modules() if type(m).__module__.split(".")[0] not in ("torch", "torchvision")}
-    for module in sorted(own):
-        source = getattr(sys.modules.get(module), "__file__", None)
-        if source and Path(source).is_file():
-            h.update(Path(source).read_bytes())
-    return h.hexdigest()
-
-
-def _filled(
-    spec: Spec, model: Normalised, data: Dataset, path: Path, state: dict[str, Tensor], origin: str, card: Any
-) -> Subject:
+def _filled(spec: Spec, model: Normalised, data: Dataset, path: Path, state: dict[str, Tensor], origin: str, card: Any) -> Subject:
     try:
         lost, extra = model.net.load_state_dict(state, strict=False)
     except RuntimeError as e:
@@ -230,4 +215,4 @@ def _subject(spec: Spec, model: Normalised, data: Dataset, digest: str, origin: 
         if not torch.isfinite(tensor).all():
             raise ProbesError(f"{spec}: weight {name!r} holds NaN or inf")
     model.eval().requires_grad_(False)
-    return Subject(spec, model, data, digest, origin, code_sha256(model), card)
+    return Subject(spec, model, data, digest, origin, code_sha256(model, nets[spec.net]), card)

@@ -25,6 +25,7 @@ from probes import __version__, seeds
 from probes.errors import BadInput
 from probes.registry import Registry
 from probes.store import Store, digest, replacing, sha256
+from probes.subjects.code import code_sha256
 from probes.subjects.data import Dataset, load
 from probes.subjects.nets import Normalised, nets
 from probes.subjects.stored import pack, unpack
@@ -143,6 +144,7 @@ def train(
         "images": data.sha256,
         "seed": seed,
         "recipe": dataclasses.asdict(recipe),
+        "code": code_sha256(initial(net, data, seed), nets[net]),
         "package": __version__,
         "torch": torch.__version__,
     }
@@ -166,6 +168,7 @@ def train(
                 "test_images_sha256": test.sha256,
                 "history": history,
                 "sha256": sha256(path),
+                "code": key["code"],
                 "package": __version__,
                 "torch": torch.__version__.split("+")[0],
             }
@@ -185,9 +188,7 @@ def _fit(
     model = initial(net, data, seed)
     memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(memory_format=memory)
-    optimiser = torch.optim.SGD(
-        model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-    )
+    optimiser = torch.optim.SGD(model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
     history: list[dict[str, float]] = []
     checkpoint = _checkpoint(store, key)
     if checkpoint.exists():

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -144,3 +144,25 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or sys.platform
+
+
+DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "space", "precision", "split", "runs", "perturbation")
+DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test"}
+
+
+def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """How a design differs from the recorded one, in words; an expectation holds only where it does not."""
+    recorded, here = DEFAULTS | dict(recorded), DEFAULTS | dict(here)
+    changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
+    if "images" in changed and "images_sha256" in changed:
+        changed.remove("images_sha256")
+    return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
+
+
+def matching(lines: Iterable[Mapping[str, Any]], design: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Of several evidence lines of one claim on one subject, the one of this design; else the first; else None.
+
+    A report may judge a claim at the design of the test and at more images: the test cites the former.
+    """
+    lines = list(lines)
+    return next((r for r in lines if not differences(r["design"], design)), lines[0] if lines else None)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.judge import family
 from probes.judge.verdict import Verdict, shown
 from probes.table import label_of
 from probes.tell import evidence, plots
@@ -53,19 +54,44 @@ def _anchor(line: Line) -> str:
     return slug(f"{line['id']} on {line['subject']} {line['design']['images']}").lower()
 
 
+def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
+    # Holm over the claims that share a family, by the p-value of the whole claim (the largest over its blocks); of one
+    # claim on one subject at several designs, the one with most images is the member.
+    members: dict[str, dict[tuple, int]] = {}
+    for i, line in enumerate(lines):
+        if line["family"]:
+            members.setdefault(line["family"], {}).setdefault((line["id"], line["subject"]), i)
+    found = {}
+    for name, mine in members.items():
+        p = [[max(v[side] for v in lines[i]["verdicts"]) for i in mine.values()] for side in ("p_supported", "p_refuted")]
+        collected = run.get("families", {}).get(name)
+        ran = f"{len(mine)} of {collected} ran" if collected else f"{len(mine)} ran"
+        alpha = lines[next(iter(mine.values()))]["alpha"]
+        for i, outcome in zip(mine.values(), family.outcomes(p[0], p[1], alpha), strict=True):
+            found[i] = f"{outcome} ({name}, {ran})"
+    return found
+
+
 def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """The first screen: every claim with its verdict and what was expected."""
     judged = sum(line["judged"] for line in lines)
-    decided = sum(line["overall"] != "inconclusive" for line in lines)
+    decided = sum(line["judged"] and line["overall"] != "inconclusive" for line in lines)
+    over = _families(lines, run)
     rows = [
-        [f"[{r['id']}](#{_anchor(r)})", f"`{r['subject']}`", f"**{r['overall']}**",
-         r["counts"] if len(r["verdicts"]) > 1 else "", f"{r['design']['images']:,}", expected(r)] for r in lines
-    ]  # fmt: skip
-    text = grid(["claim", "subject", "verdict", "blocks", "images", "expected"], rows)
+        [
+            f"[{r['id']}](#{_anchor(r)})",
+            f"`{r['subject']}`",
+            f"**{r['overall']}**",
+            r["counts"] if len(r["verdicts"]) > 1 else "",
+            f"{r['design']['images']:,}",
+            expected(r),
+            over.get(i, ""),
+        ]
+        for i, r in enumerate(lines)
+    ]
+    text = grid(["claim", "subject", "verdict", "blocks", "images", "expected", "every block, Holm over the family's claims"], rows)
     partial = "" if run.get("complete", True) else "**Partial: the run was interrupted before its last claim.**\n\n"
-    return (
-        f"# What was claimed, and what was found\n\n{partial}{len(lines)} claims, {judged} judged, {decided} decided.\n\n{text}"
-    )
+    return f"# What was claimed, and what was found\n\n{partial}{len(lines)} claims, {judged} judged, {decided} decided.\n\n{text}"
 
 
 def section(folder: Path, line: Line) -> str:
@@ -163,26 +189,24 @@ def _remarks(members: Sequence[Verdict]) -> list[str]:
     leaves = [(m.label, leaf) for m in members for leaf in m.leaves]
     turned = [f"{label} ({leaf.metric})" for label, leaf in leaves if _turns(leaf)]
     if turned:
-        text.append(f"Not monotone in σ: the effect changes sign or turns back by more than the SESOI in {', '.join(turned)}.")
+        text.append(f"Not monotone in σ: the effect both rises and falls by more than the SESOI in {', '.join(turned)}.")
     signs = [f"{label} ({leaf.metric})" for label, leaf in leaves if leaf.notes.get("signs_differ")]
     if signs:
         text.append(f"**The typical image and the ratio of the means have different signs** in {', '.join(signs)}.")
     if excluded := sum(leaf.notes.get("excluded", 0) for _, leaf in leaves):
         text.append(f"{excluded} effects of 0/0 were left out.")
     if rules := sorted({leaf.rule for _, leaf in leaves}):
-        text.append(
-            f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)}, once towards each side."
-        )
+        text.append(f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)}, once towards each side.")
     return text
 
 
 def _turns(leaf: Verdict) -> bool:
-    path = [0.0, *(row[1] for row in leaf.curve)]
+    """Whether the path over levels both rises and falls by more than the SESOI."""
+    path = np.array([0.0, *(row[1] for row in leaf.curve)])
     least = abs(leaf.sesoi) if math.isfinite(leaf.sesoi) else 0.0
-    end = path[-1]
-    return len(path) > 2 and any(
-        (v - end if end > 0 else end - v) > least or (abs(v) > least and v * end < 0) for v in path[1:-1]
-    )
+    rise = (path - np.minimum.accumulate(path)).max()
+    fall = (np.maximum.accumulate(path) - path).max()
+    return bool(min(rise, fall) > least)
 
 
 def noise(folder: Path, lines: Sequence[Line]) -> str:
@@ -190,7 +214,8 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
     text, done = ["## The noise"], set()
     for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
         summary = pd.read_csv(folder / line["summary"]["file"])
-        key = (line["design"]["dataset"], line["design"]["clamp"])
+        space = line["design"].get("space", "pixels")
+        key = (line["design"]["dataset"], line["design"]["clamp"], space)
         if key in done or not (summary["metric"] == "sigma_realised").any():
             continue
         done.add(key)
@@ -199,11 +224,14 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
         wide = one.pivot_table(index="level", columns="metric", values="mean")
         rows = [[f"{lv:g}", f"{r['sigma_realised']:.4f}", f"{r['mean_shift']:+.4f}"] for lv, r in wide.iterrows()]
         clamp = line["design"]["clamp"]
-        text.append(f"{line['design']['dataset']}, Gaussian noise in pixel space (range 0 to 1), "
-                    f"{'clamped to [0, 1]' if clamp else 'not clamped'}:")  # fmt: skip
+        where = (
+            "in pixel space (range 0 to 1)" if space == "pixels" else "**on the normalised image**, as in scripts that add it late"
+        )
+        how = "clamped to [0, 1]" if clamp else "not clamped"
+        text.append(f"{line['design']['dataset']}, Gaussian noise {where}, {how}; realised in pixels:")
         text.append(grid(["nominal σ", "realised σ (mean over images)", "mean shift"], rows))
         shift = abs(wide["mean_shift"]).max()
-        if clamp and shift > 0.01:
+        if clamp and space == "pixels" and shift > 0.01:
             text.append(
                 f"**Clamping is not neutral here.** It cuts the noise on pixels at 0 and 1 and moves the mean of an image by up"
                 f" to {shift:.3f} of the pixel range (on black backgrounds upwards): part of every effect above is a change of"
@@ -216,69 +244,6 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             plots.save(plots.pictures(array, line["design"]["levels"], title), folder / name)
             text.append(f"![noisy images, a row per level]({name})")
     return "\n\n".join(text) if done else ""
-
-
-def published(folder: Path) -> str:
-    """The study's own way beside ours: the change of each metric, as published and after each correction."""
-    path = folder / "tables" / "published.csv"
-    if not path.exists():
-        return ""
-    table = pd.read_csv(path)
-    top = table["level"].max()
-    text = [
-        "## The study's own way, put right one step at a time",
-        "Four steps. *As published*: noise on the normalised image, clamped to [0, 1]; h and the ReLU input kept by reference"
-        " and read after the pass, when the block has overwritten them; norm, variance, mean and share of zeros over a batch"
-        " of 128, averaged over batches. *Tensors as they are made*: the same, h and x + h copied in the hook. *Noise in pixel"
-        " space*: the same, noise added to the image in [0, 1] and clamped there. *Per image (ours)*: the typical image"
-        f" (trimmed mean of the log-ratio). Every number is the change from clean images, at σ = {top:g} where nothing else is"
-        " said: a change that is there at the first level and stays comes from the clamp, not from the noise.",
-    ]
-    for subject, part in table.groupby("subject", sort=False):
-        for metric in STUDY:
-            place = Path("figures") / slug(f"published-{subject}")
-            chosen = part[part["metric"] == metric]
-            plots.save(plots.steps(chosen, metric, f"{subject}"), folder / place / f"{metric}.png")
-            text.append(f"![{label_of(metric)}, four steps]({place.as_posix()}/{metric}.png)")
-            text.append(_steps(chosen, metric))
-    return "\n\n".join(text)
-
-
-def _steps(chosen: pd.DataFrame, metric: str) -> str:
-    kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")
-    low, top = chosen["level"].min(), chosen["level"].max()
-    wide = chosen.pivot(index="site", columns=["step", "level"], values="change")
-    steps = list(dict.fromkeys(chosen["step"]))
-    rows = []
-    for site in dict.fromkeys(chosen["site"]):
-        row = wide.loc[site]
-        flips = [step for step in steps[:-1] if row[step, top] * row[steps[-1], top] < 0]
-        numbers = [row[step, top] for step in steps] + [row[steps[0], low], row[steps[-1], low]]
-        rows.append([site, *(shown(v, kind) for v in numbers), "; ".join(flips)])  # type: ignore[arg-type]
-    header = ["block", *steps, f"{steps[0]}, at σ = {low:g}", f"ours, at σ = {low:g}", "other sign than ours"]
-    return f"**{label_of(metric)}**\n\n" + grid(header, rows)
-
-
-def robustness(folder: Path) -> str:
-    """The verdict maps under other noise, images and precision."""
-    path = folder / "tables" / "robustness.csv"
-    if not path.exists():
-        return ""
-    table = pd.read_csv(path)
-    letter = {"supported": "+", "refuted": "-", "inconclusive": "o"}
-    text = ["## Is the answer the same under other conditions?",
-            "A sign per block, from input to output: + supported, - refuted, o open. Each condition differs from the first in"
-            " one thing only."]  # fmt: skip
-    for (subject, claim), part in table.groupby(["subject", "claim"], sort=False):
-        first = None
-        rows = []
-        for condition, one in part.groupby("condition", sort=False):
-            marks = "".join(letter[v] for v in one["verdict"])
-            first = first or marks
-            same = sum(a == b for a, b in zip(marks, first, strict=True))
-            rows.append([condition, one["overall"].iloc[0], f"`{marks}`", f"{same} of {len(marks)}"])
-        text.append(f"**{claim} on {subject}**\n\n" + grid(["condition", "verdict", "blocks", "as in the first row"], rows))
-    return "\n\n".join(text)
 
 
 def words() -> str:
@@ -328,9 +293,15 @@ def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
         path = f"figures/training-{slug(name)}.png"
         plots.save(plots.training(pd.DataFrame(history), name), folder / path)
         text.append(f"![how {name} was trained]({path})")
-    images = {r["design"]["dataset"]: r["design"] for r in lines}
-    text.append(grid(
-        ["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"],
-        [[k, f"{d['images']:,}", f"`{d['images_sha256']}`", d["seed"], d["draws"]] for k, d in images.items()],
-    ))  # fmt: skip
+    images = {}
+    for r in lines:
+        d = r["design"]
+        images[d["images_sha256"], d["seed"], d["draws"]] = [
+            d["dataset"],
+            f"{d['images']:,}",
+            f"`{d['images_sha256']}`",
+            d["seed"],
+            d["draws"],
+        ]
+    text.append(grid(["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"], images.values()))
     return "\n\n".join(text)

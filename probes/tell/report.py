@@ -14,7 +14,7 @@ import pandas as pd
 
 from probes.errors import ProbesError
 from probes.store import sha256, write_text
-from probes.tell import evidence, pages
+from probes.tell import evidence, pages, study
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
@@ -22,9 +22,7 @@ STUDY = pages.STUDY
 Line = Mapping[str, Any]
 
 
-def assemble(
-    lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra: Mapping[str, pd.DataFrame] | None = None
-) -> Path:
+def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra: Mapping[str, pd.DataFrame] | None = None) -> Path:
     """Write a report from evidence lines whose inputs lie in the store; it replaces the report that is there.
 
     ``extra`` are tables that a study adds, ``published`` and ``robustness``, each with a section of its own. A ``notes.md``
@@ -105,8 +103,8 @@ def _draw(folder: Path) -> None:
     parts = [
         pages.front(lines, run),
         (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
-        pages.published(folder),
-        pages.robustness(folder),
+        study.published(folder),
+        study.robustness(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),

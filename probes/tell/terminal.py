@@ -11,7 +11,7 @@ from probes.judge import verdict as verdicts
 COLOUR = {"supported": {"green": True}, "refuted": {"red": True}, "mixed": {"yellow": True}, "inconclusive": {}}
 
 
-def table(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, bool]]]:
+def table(lines: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, bool]]]:
     """Lines of text with their colours, for every judged claim, and the count of what was judged and decided."""
     for line in sorted(lines, key=lambda r: (r["id"], r["subject"])):
         expect = "none (altered design)" if line["altered"] else line["expect"][0] if line["expect"] else "supported"
@@ -23,7 +23,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, b
         yield from _blocks([verdicts.from_json(v) for v in line["verdicts"]])
         for change in line["altered"]:
             yield f"  altered design: {change}", {"yellow": True}
-    yield count(lines), {"bold": True}
+    yield count(lines, others), {"bold": True}
 
 
 def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str, bool]]]:
@@ -38,8 +38,10 @@ def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str
             yield f"    {head} {text:42} n = {leaf.n:,} {leaf.unit}s, {small}  {tail}".rstrip(), {}
 
 
-def count(lines: Sequence[Mapping[str, Any]]) -> str:
+def count(lines: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> str:
     """How many claims were judged (to a verdict, with the fewest units met) and how many decided, by outcome.
+
+    ``others`` are the pytest outcomes of claims that came to no verdict: skipped, or failed in preparing.
 
     >>> count([{"judged": True, "overall": "mixed"}, {"judged": True, "overall": "inconclusive"}])
     '2 claims judged, 1 decided (1 mixed, 1 inconclusive)'
@@ -48,4 +50,8 @@ def count(lines: Sequence[Mapping[str, Any]]) -> str:
     decided = sum(line["judged"] and line["overall"] != "inconclusive" for line in lines)
     found = Counter(line["overall"] for line in lines)
     words = ", ".join(f"{found[o]} {o}" for o in ("supported", "refuted", "mixed", "inconclusive") if found[o])
-    return f"{judged} claims judged, {decided} decided ({words})"
+    text = f"{judged} claims judged, {decided} decided" + (f" ({words})" if words else "")
+    for outcome, word in (("skipped", "skipped"), ("failed", "with errors")):
+        if many := list(others).count(outcome):
+            text += f"; {many} {word}"
+    return text

@@ -98,7 +98,8 @@ def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> It
         yield f"{who}: {e}"
         return
     same = [r for r in cited if (r["id"], r["subject"]) == (line["id"], line["subject"])]
-    if not same:
+    found = evidence.matching(same, line["design"])
+    if found is None:
         yield f"{who}: expect cites {cites}, which holds no such line"
-    elif same[0]["overall"] != verdict:
-        yield f"{who}: expect says {verdict}, {cites} found {same[0]['overall']}"
+    elif found["overall"] != verdict:
+        yield f"{who}: expect says {verdict}, {cites} found {found['overall']}"

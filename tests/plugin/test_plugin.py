@@ -226,7 +226,7 @@ def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester)
     write(pytester, GONE, NOISE)
     result = pytester.runpytest(IMAGES)
 
-    result.stdout.fnmatch_lines(["1 claims judged, 1 decided (1 supported)"])
+    result.stdout.fnmatch_lines(["1 claims judged, 1 decided (1 supported); 1 skipped"])
 
 
 @pytest.mark.parametrize(("calls", "sentence"), [(0, "never called"), (2, "second call")])
@@ -260,8 +260,7 @@ def test_holds_is_called_exactly_once(pytester, calls, sentence):
         ("@pytest.mark.subjects()\ndef test_x(lab): pass", "at least one subject"),
         ('@pytest.mark.subjects("a@d", "a@d")\ndef test_x(lab): pass', "stands twice"),
         (
-            '@pytest.mark.claim("S.", id="A")\ndef test_x(claim): pass\n'
-            '@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass',
+            '@pytest.mark.claim("S.", id="A")\ndef test_x(claim): pass\n@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass',
             "claim id 'A' is taken by",
         ),
     ],
@@ -397,9 +396,7 @@ def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester):
 
 
 def test_a_project_without_claims_leaves_no_report_and_loads_no_torch(pytester):
-    pytester.makepyfile(
-        "import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n"
-    )
+    pytester.makepyfile("import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:xdist"],
         capture_output=True,

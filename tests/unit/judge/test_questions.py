@@ -105,9 +105,7 @@ def test_trap_s04_arms_are_paired_by_image_and_an_unpaired_one_is_refused():
 def test_trap_s04_pairing_takes_out_what_two_arms_share():
     t = made(nets=("one", "two"), gain=(0.0, 0.0), spread=0.01)
     paired = exceeds(t, "made_norm", between=("one", "two"), by="site", sesoi="1 %")["a"]
-    values = (
-        t[(t["site"] == "a") & (t["level"] == 0.2)].groupby("net", observed=True)["made_norm"].apply(lambda m: np.log(m).std())
-    )
+    values = t[(t["site"] == "a") & (t["level"] == 0.2)].groupby("net", observed=True)["made_norm"].apply(lambda m: np.log(m).std())
 
     assert paired.spread < values.max() / 5
 
@@ -132,8 +130,7 @@ def test_a_runs_own_summary_is_the_trimmed_mean_over_images_then_the_mean_over_s
     for site in ("a", "b"):
         part = one[one["site"] == site]
         ratio = np.log(
-            part[part["level"] == 0.2].set_index("image")["made_norm"]
-            / part[part["level"] == 0].set_index("image")["made_norm"]
+            part[part["level"] == 0.2].set_index("image")["made_norm"] / part[part["level"] == 0].set_index("image")["made_norm"]
         )
         by_hand.append(rules.trimmed_mean(ratio.to_numpy(), 0).estimate)
 
@@ -318,9 +315,7 @@ def test_a_design_that_can_not_decide_is_told_so_before_compute_is_spent():
     assert not found.judged
 
 
-@pytest.mark.parametrize(
-    "spec", [{}, {"ask": "rises"}, {"ask": "grows", "metric": "made_norm", "sesoi": "1 %", "between": None}]
-)
+@pytest.mark.parametrize("spec", [{}, {"ask": "rises"}, {"ask": "grows", "metric": "made_norm", "sesoi": "1 %", "between": None}])
 def test_json_that_is_no_question_is_an_error(spec):
     with pytest.raises((BadInput, UnknownName)):
         questions.again(spec, [made()], 0.05)
@@ -330,3 +325,17 @@ def test_a_question_is_data():
     q = Question("rises", "made_norm", "1 %", by="site")
 
     assert Question(**q.json()) == q
+
+
+def test_a_family_is_foreseen_with_its_size():
+    from probes.judge.power import Design
+
+    sweep = _Lazy(Design("d", 300, "", 1, 0, LEVELS, (("net", 6),), sites=9))
+    rises(sweep, "made_norm", by="site", sesoi="1 %", unit="train_seed")
+
+    assert "8 are needed in a family of 9" in sweep.said[0]
+
+
+def test_trap_s07_a_null_is_not_supported_and_a_planted_effect_is():
+    assert rises(made(gain=(0.0, 0.0)), "made_norm", by="site", sesoi="1 %").overall == "refuted"
+    assert rises(made(gain=(0.05, 0.05)), "made_norm", by="site", sesoi="1 %").overall == "supported"

@@ -30,9 +30,7 @@ def test_a_rule_equals_the_independent_implementation(case):
     found = RULES[case.rule](reference_data(case), case.delta, case.alpha)
     expected = [case.p_up, case.p_down, case.low, case.high, case.estimate]
 
-    np.testing.assert_allclose(
-        [found.p_up, found.p_down, found.low, found.high, found.estimate], expected, rtol=1e-6, atol=1e-9
-    )
+    np.testing.assert_allclose([found.p_up, found.p_down, found.low, found.high, found.estimate], expected, rtol=1e-6, atol=1e-9)
 
 
 effects = st.lists(st.floats(-2, 2).map(lambda v: round(v, 3)), min_size=5, max_size=60).map(np.array)
@@ -98,9 +96,7 @@ def test_signed_rank_is_that_of_scipy_without_ties(n):
 
 def test_signed_rank_with_ties_is_the_permutation_test_of_scipy():
     x = np.array([1.0, 1.0, 2.0, 2.0, -1.0, 3.0, 3.0, 0.5])
-    exact = stats.wilcoxon(
-        x - 0.2, alternative="greater", zero_method="zsplit", method=stats.PermutationMethod(n_resamples=2**9)
-    )
+    exact = stats.wilcoxon(x - 0.2, alternative="greater", zero_method="zsplit", method=stats.PermutationMethod(n_resamples=2**9))
 
     assert rules.signed_rank(x, 0.2).p_up >= exact.pvalue - 1e-12
     assert rules.signed_rank(x, 0.2).p_up == pytest.approx(exact.pvalue, abs=0.02)

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from probes import seeds
 from probes.errors import ProbesError
-from probes.measure import BlockMetrics, block_metrics
+from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
 from probes.measure.blocks import METRICS
 from probes.subjects.nets import CifarNet, Normalised
 
@@ -166,6 +166,20 @@ def test_trap_r10_sparsity_is_refused_where_zeros_are_not_exact():
     model = CifarNet(1, 10, 1, width=4).eval()
     model.layer2[0].relu = nn.GELU()
     with pytest.raises(ProbesError, match=r"'layer2.0' ends in GELU"), block_metrics.open(model):
+        pass
+
+
+def test_trap_r10_the_adapters_own_relu_is_the_one_that_counts():
+    class Gelu(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f, self.act = nn.Conv2d(1, 1, 3, padding=1), nn.GELU()
+
+        def forward(self, x):
+            return self.act(self.f(x) + x)
+
+    register_block(Gelu, BlockAdapter(branch="f", relu="act"))
+    with pytest.raises(ProbesError, match="ends in GELU"), block_metrics.open(nn.Sequential(Gelu()).eval()):
         pass
 
 

@@ -42,9 +42,7 @@ def state(model):
     return h.hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("make", "images"), [(net, x), (torchvision_net, colour), (lambda: torchvision_net(Bottleneck), colour)]
-)
+@pytest.mark.parametrize(("make", "images"), [(net, x), (torchvision_net, colour), (lambda: torchvision_net(Bottleneck), colour)])
 def test_trap_r01_h_and_the_sum_are_read_before_they_are_overwritten(make, images):
     """A hook that keeps bn2's output finds no negative value left in it."""
     model = make()
@@ -296,3 +294,23 @@ def test_compiled_and_data_parallel_models_are_refused():
 
 def test_torchvisions_resnet18_has_eight_blocks():
     assert len(block_sites(resnet18(num_classes=10))) == 8
+
+
+def test_trap_r04_a_block_with_a_forward_of_its_own_beside_known_ones_is_named():
+    model = torchvision_net()
+    model.layer4[0] = OwnForward(256, 512).eval()
+    with pytest.raises(BadInput, match=r"'layer4\.0' is a OwnForward"), tap(model):
+        pass
+    with tap(model, ["layer1.0"]):
+        pass
+
+
+def test_a_relu_that_blocks_share_is_read_in_its_own_block_only():
+    act = nn.ReLU()
+    model = nn.Sequential(Mine(), Mine()).eval()
+    model[0].act = model[1].act = act
+    with torch.no_grad(), tap(model) as seen:
+        model(x)
+
+    assert torch.equal(seen["0"]["sum"], model[0].f(x) + x)
+    assert torch.equal(seen["1"]["sum"], model[1].f(seen["0"]["out"]) + seen["0"]["out"])

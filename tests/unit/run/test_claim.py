@@ -12,9 +12,7 @@ from probes.subjects.spec import pair, parse
 
 
 def test_a_claim_is_read():
-    found = claim.declared(
-        ["A sentence."], {"id": "H1", "family": "f", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}}
-    )
+    found = claim.declared(["A sentence."], {"id": "H1", "family": "f", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}})
 
     assert (found.sentence, found.id, found.family) == ("A sentence.", "H1", "f")
     assert found.expect["a@d"] == claim.Expectation("mixed", "2026-12-01", "reports/x")
@@ -62,31 +60,3 @@ def test_options_replace_what_a_subject_says_and_several_become_one():
     assert [str(s) for s in claim.chosen(declared, "c:w", "e")] == ["c:w@e", "a@e#* + b@e#*"]
     assert [str(s) for s in claim.chosen(declared, None, None)] == ["a@d", "b@d#1", "a@d#* + b@d#*"]
     assert [str(s) for s in claim.chosen([parse("a")], None, "e")] == ["a@e"]
-
-
-design = {"images": 1000, "images_sha256": "x", "levels": [0, 0.1], "draws": 1, "seed": 0, "clamp": True, "runs": {"a": 1},
-          "perturbation": "gaussian", "dataset": "D"}  # fmt: skip
-
-
-def test_an_expectation_holds_at_the_recorded_design_only():
-    assert claim.differences(design, dict(design)) == []
-    assert claim.differences(design, design | {"images": 300, "images_sha256": "y"}) == ["images 300 instead of 1000"]
-    assert claim.differences(design, design | {"images_sha256": "y"}) == ["images_sha256 y instead of x"]
-    assert claim.differences(design, design | {"seed": 1, "levels": [0]}) == [
-        "levels [0] instead of [0, 0.1]",
-        "seed 1 instead of 0",
-    ]
-
-
-def test_the_line_of_the_same_design_is_the_cited_one():
-    many = {"design": design | {"images": 10000, "images_sha256": "y"}}
-    few = {"design": design}
-
-    assert claim.matching([many, few], design) is few
-    assert claim.matching([many], design) is many
-    assert claim.matching([], design) is None
-
-
-def test_evidence_from_before_a_part_of_the_design_existed_means_its_default():
-    assert claim.differences(design, design | {"space": "pixels", "precision": "fp32", "split": "test"}) == []
-    assert claim.differences(design, design | {"precision": "bf16"}) == ["precision bf16 instead of fp32"]

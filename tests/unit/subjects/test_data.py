@@ -138,9 +138,7 @@ def test_mnist_is_read_from_its_idx_files(monkeypatch, tmp_path):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(
             bytes.fromhex("00000803") + b"".join(n.to_bytes(4, "big") for n in (5, 28, 28)) + pixels.tobytes()
         )
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
-            bytes.fromhex("00000801") + (5).to_bytes(4, "big") + bytes([1, 2, 3, 4, 5])
-        )
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(bytes.fromhex("00000801") + (5).to_bytes(4, "big") + bytes([1, 2, 3, 4, 5]))
     monkeypatch.setenv("PROBES_DATA", str(tmp_path))
     found = load("mnist", "test", Store(tmp_path / "store"))
 
@@ -168,3 +166,24 @@ def test_a_download_that_fails_is_said_with_the_way_round(monkeypatch, tmp_path)
 
 def test_cifar10_gives_a_claim_300_images_of_10000():
     assert data._cifar("cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)).claim_images == 300
+
+
+@pytest.mark.parametrize("damage", ["truncated tar", "damaged image", "other class"])
+def test_damaged_data_are_an_error_of_ours_that_names_them(monkeypatch, tmp_path, damage):
+    files = dict(jpegs())
+    first = "cifar10-jpeg/test/airplane/0000.jpg"
+    if damage == "damaged image":
+        files[first] = b"no image"
+    if damage == "other class":
+        files["cifar10-jpeg/test/dragon/0000.jpg"] = files[first]
+    with tarfile.open(tmp_path / "cifar10-jpeg.tar.xz", "w:xz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    if damage == "truncated tar":
+        content = (tmp_path / "cifar10-jpeg.tar.xz").read_bytes()
+        (tmp_path / "cifar10-jpeg.tar.xz").write_bytes(content[: len(content) // 2])
+    monkeypatch.setenv("PROBES_DATA", str(tmp_path))
+    with pytest.raises(BadInput, match=r"cifar10-jpeg\.tar\.xz is damaged"):
+        load("cifar10", "test", Store(tmp_path / "store"))

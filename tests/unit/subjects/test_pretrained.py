@@ -124,9 +124,7 @@ def test_a_file_of_weights_is_loaded(suffix, tmp_path, digits, store):
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path, digits, store):
-    save_file(
-        {k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()}, tmp_path / "w.safetensors"
-    )
+    save_file({k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()}, tmp_path / "w.safetensors")
     with pytest.raises(BadInput, match=r"does not fit|lacks|does not know"):
         pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
 

@@ -137,3 +137,15 @@ def test_the_recipe_of_the_digits_is_frozen():
     assert (recipe.epochs, recipe.batch_size, recipe.peak, recipe.threads, recipe.stored) == (10, 64, 0.05, 1, "float16")
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.epochs = 1
+
+
+def test_a_network_whose_code_was_edited_is_trained_again(digits, tmp_path, monkeypatch):
+    store = copy_of(digits, tmp_path)
+    one = dataclasses.replace(short, epochs=1)
+    first, _ = train("tiny", "mnist5k", 0, store, one)
+    monkeypatch.setitem(
+        nets._things, "tiny", lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4, residual=False)
+    )
+    second, _ = train("tiny", "mnist5k", 0, store, one)
+
+    assert first != second

@@ -244,3 +244,45 @@ def test_an_evidence_file_that_is_none_is_an_error_of_ours(tmp_path, text):
     (tmp_path / "evidence.jsonl").write_text(text + "\n")
     with pytest.raises(ProbesError, match="line 1"):
         evidence.read(tmp_path / "evidence.jsonl")
+
+
+def test_noise_on_the_normalised_image_is_said(tmp_path, store):
+    one = line(store)
+    one["design"]["space"] = "normalised"
+    text = (report.assemble([one], evidence.provenance(tmp_path, [], {}), tmp_path / "r") / "report.md").read_text()
+
+    assert "Gaussian noise **on the normalised image**" in text
+    assert "in pixel space (range" not in text
+
+
+def test_every_set_of_images_is_in_the_provenance(tmp_path, store):
+    few = line(store)
+    few["design"] |= {"images": 300, "images_sha256": "ef"}
+    text = (report.assemble([line(store), few], evidence.provenance(tmp_path, [], {}), tmp_path / "r") / "report.md").read_text()
+
+    assert "`ab`" in text
+    assert "`ef`" in text
+
+
+def test_holm_over_the_claims_of_a_family_is_a_column(tmp_path, store):
+    run = evidence.provenance(tmp_path, [], {}) | {"families": {"f": 3}}
+    text = (report.assemble([line(store, "A"), line(store, "B")], run, tmp_path / "r") / "report.md").read_text()
+
+    assert "(f, 2 of 3 ran)" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "turns"),
+    [
+        ((0.1, 0.02, 0.12), True),
+        ((0.05, 0.1, 0.12), False),
+        ((-0.1, 0.1), True),
+        ((0.1, 0.095, 0.12), False),
+        ((-0.05, -0.1), False),
+    ],
+)
+def test_a_turn_inside_the_levels_is_seen(path, turns):
+    import dataclasses as d
+
+    leaf = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"]
+    assert report.pages._turns(d.replace(leaf, sesoi=0.01, curve=tuple((0.1 * i, v, v, v) for i, v in enumerate(path, 1)))) == turns

@@ -65,3 +65,8 @@ def test_trap_p04_the_summary_counts_what_was_judged_and_decided_not_what_was_gr
 
 def test_an_altered_design_is_said():
     assert "altered design: images 3 instead of 4" in text(line(altered=["images 3 instead of 4"]))
+
+
+def test_trap_p04_claims_that_came_to_no_verdict_are_counted_apart():
+    assert terminal.count([line()], ["skipped", "skipped", "failed"]).endswith("(1 supported); 2 skipped; 1 with errors")
+    assert terminal.count([], ["skipped"]) == "0 claims judged, 0 decided; 1 skipped"

@@ -1,0 +1,67 @@
+"""A minute of the calibration: what is held is held, both Holms keep their rates, the promised number decides.
+
+The whole table is ``reports/calibration``, made by ``python tests/calibration/simulate.py --out reports/calibration``.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+spec = importlib.util.spec_from_file_location("probes_simulate", Path(__file__).with_name("simulate.py"))
+simulate = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(simulate)
+
+COMMITTED = Path(__file__).parents[2] / "reports" / "calibration" / "calibration.csv"
+
+
+def test_what_is_held_is_held():
+    rows = list(simulate.cells(1000, quick=True))
+
+    assert len(rows) >= 14
+    assert [f"{r['rule']} {r['law']} {r['n']}" for r in rows if not simulate.within(r)] == []
+
+
+def test_a_rule_that_is_known_to_fail_is_found_to_fail():
+    """Student's t on log-normal units of 50 is off: the simulation can tell."""
+
+    def t(x, delta, alpha=0.05):
+        from scipy import stats
+
+        found = stats.ttest_1samp(x, delta)
+        up = stats.t.sf(found.statistic, len(x) - 1)
+        return simulate.rules.Ruling(up, 1 - up, 0, 0, x.mean(), x.std(), len(x))
+
+    simulate.RULES["t"] = t
+    try:
+        row = simulate.cell("t", "lognormal 1", simulate.continuous()["lognormal 1"], 50, 1000, "held")
+    finally:
+        del simulate.RULES["t"]
+
+    assert not simulate.within(row)
+
+
+def test_both_holms_keep_their_rates():
+    table = simulate.families(2000)
+    limit = 0.05 + 2 * (0.05 * 0.95 / 2000) ** 0.5
+
+    assert (table["any false supported"] <= limit).all()
+    assert (table["any false refuted"] <= limit).all()
+    assert table.loc[table["blocks"] == "all far above", "overall supported"].min() > 0.9
+    assert table.loc[table["blocks"].str.startswith("two far"), "overall mixed"].min() > 0.5
+
+
+def test_the_promised_number_of_units_decides_with_power_near_80_percent():
+    table = simulate.promised(600)
+
+    assert (table["decided"].between(0.7, 0.88)).all()
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py")
+def test_the_committed_table_holds_what_is_held():
+    table = pd.read_csv(COMMITTED)
+    held = table[table["status"] == "held"]
+
+    assert len(held) > 60
+    assert held[~held.apply(simulate.within, axis=1)][["rule", "law", "n"]].to_numpy().tolist() == []
