@@ -37,7 +37,7 @@ def published(folder: Path) -> str:
             place = Path("figures") / slug(f"published-{subject}")
             chosen = part[part["metric"] == metric]
             plots.save(plots.steps(chosen, metric, f"{subject}"), folder / place / f"{metric}.png")
-            text.append(f"![{label_of(metric)}, four steps]({place.as_posix()}/{metric}.png)")
+            text.append(f"![{label_of(metric)}, step by step]({place.as_posix()}/{metric}.png)")
             text.append(_steps(chosen, metric))
     return "\n\n".join(text)
 
