@@ -96,6 +96,9 @@ datasets: Registry[Builder] = Registry("dataset")
 """Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")`` files your own."""
 
 
+FOLDER = "imagefolder:"
+
+
 def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:
     """A split of a dataset by name; UnknownName, or Unavailable (with the way to get it) when it is not here.
 
@@ -105,7 +108,12 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
     """
     if split not in ("train", "test"):
         raise BadInput(f"split {split!r}: a dataset has the splits 'train' and 'test'")
-    return datasets[name](split, store or Store.default())
+    store = store or Store.default()
+    if name.startswith(FOLDER):
+        from probes.subjects.folders import imagefolder
+
+        return imagefolder(name.removeprefix(FOLDER), split, store)
+    return datasets[name](split, store)
 
 
 def _embedded_digits() -> Path:

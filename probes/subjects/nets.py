@@ -117,11 +117,15 @@ def plainnet20(channels: int, classes: int) -> nn.Module:
     return CifarNet(channels, classes, residual=False)
 
 
-@nets.register("resnet18")
-def resnet18(channels: int, classes: int) -> nn.Module:
-    """Torchvision's ResNet-18, 7x7 stem and all, with a head of its own: 11.2 M parameters for 10 classes."""
-    if channels != 3:
-        raise BadInput(
-            f"resnet18 takes images of 3 channels, these have {channels}; networks for grey images: resnet20, plainnet20"
-        )
-    return torchvision.models.resnet18(num_classes=classes)
+def _torchvisions(name: str) -> Builder:
+    def build(channels: int, classes: int) -> nn.Module:
+        if channels != 3:
+            raise BadInput(f"{name} takes images of 3 channels, these have {channels}; for grey images: resnet20, plainnet20")
+        return torchvision.models.get_model(name, weights=None, num_classes=classes)
+
+    build.__doc__ = f"Torchvision's {name}, with a head of its own."
+    return build
+
+
+for _name in ("resnet18", "resnet34", "resnet50", "vgg11", "vgg19", "vgg19_bn", "alexnet"):
+    nets.register(_name)(_torchvisions(_name))

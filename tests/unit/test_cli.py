@@ -35,8 +35,8 @@ def test_list_shows_a_network_without_a_docstring(capsys, tmp_path):
 
 
 def test_an_unknown_net_is_one_line_with_the_nearest_names(capsys, tmp_path):
-    assert cli.main(["train", "resnet02", "mnist5k", "--store", str(tmp_path)]) == 2
-    assert "unknown network 'resnet02': did you mean resnet20" in capsys.readouterr().err
+    assert cli.main(["train", "plainet20", "mnist5k", "--store", str(tmp_path)]) == 2
+    assert "unknown network 'plainet20': did you mean plainnet20" in capsys.readouterr().err
 
 
 def test_an_unknown_dataset_is_one_line(capsys, tmp_path):

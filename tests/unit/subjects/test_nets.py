@@ -51,3 +51,13 @@ def test_resnet18_says_that_it_takes_colour_images():
     with pytest.raises(BadInput, match="3 channels"):
         nets["resnet18"](1, 10)
     assert nets["resnet18"](3, 10).fc.out_features == 10
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "vgg11", "vgg19", "vgg19_bn", "alexnet"])
+def test_torchvisions_networks_have_a_head_of_their_own(name):
+    with torch.device("meta"):
+        net = nets[name](3, 7)
+    last = [m for m in net.modules() if isinstance(m, torch.nn.Linear)][-1]
+
+    assert last.out_features == 7
+    assert name in nets[name].__doc__
