@@ -7,10 +7,12 @@ rename, the sidecar last: an entry without a sidecar does not exist, and one who
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,17 +39,35 @@ def digest(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
 
+def sweep_up(folder: Path, pattern: str) -> None:
+    """Remove what processes that are gone left below a folder: names of ``pattern`` that hold ``.PID.`` of no process."""
+    for left in folder.glob(pattern):
+        pid = next((int(part) for part in left.name.split(".") if part.isdigit()), os.getpid())
+        if pid != os.getpid() and not _alive(pid):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, atomically, when the block ends without an exception.
+def scratch(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, gone when the block ends; what killed processes left of it goes first.
 
     Raises ProbesError when the folder can't be written (read-only, full).
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_up(path.parent, f".{glob.escape(path.stem)}.*.tmp{path.suffix}")
         yield temporary
-        os.replace(temporary, path)
     except OSError as e:
         if e.errno is None:  # not the disk: an error of what is read, such as a damaged image
             raise
@@ -55,6 +75,17 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it, atomically, when the block ends without an exception.
+
+    Raises what :func:`scratch` raises.
+    """
+    with scratch(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
 
 
 def write_text(path: Path, text: str) -> None:

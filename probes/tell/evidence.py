@@ -19,7 +19,7 @@ from probes import __version__, table
 from probes.errors import ProbesError
 from probes.judge import verdict as verdicts
 from probes.judge.verdict import Verdict, Verdicts
-from probes.store import Store, replacing, sha256
+from probes.store import Store, scratch, sha256
 
 SCHEMA = 1
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "pytest", "mlxtend")
@@ -29,15 +29,14 @@ def deposit(thing: pd.DataFrame | np.ndarray, store: Store) -> dict[str, str]:
     """Keep a table (Parquet) or an array (npy) in the store by its own bytes; its SHA-256 and its place."""
     suffix = ".npy" if isinstance(thing, np.ndarray) else ".parquet"
     folder = store.folder / "evidence"
-    scratch = folder / f"new-{os.getpid()}{suffix}"
-    with replacing(scratch) as temporary:
+    with scratch(folder / f"new{suffix}") as temporary:
         if isinstance(thing, np.ndarray):
             with open(temporary, "wb") as f:
                 np.save(f, thing)
         else:
             thing.to_parquet(temporary, index=False, compression="zstd", compression_level=9)
-    digest = sha256(scratch)
-    os.replace(scratch, folder / f"{digest}{suffix}")
+        digest = sha256(temporary)
+        os.replace(temporary, folder / f"{digest}{suffix}")
     return {"sha256": digest, "file": str(folder / f"{digest}{suffix}")}
 
 

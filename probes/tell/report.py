@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import ProbesError
-from probes.store import sha256, write_text
+from probes.store import sha256, sweep_up, write_text
 from probes.tell import evidence, pages, study
 
 MANIFEST = "manifest.json"
@@ -60,6 +61,11 @@ def draw(folder: Path) -> None:
 def _replacing(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     scratch, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    lost = [p for p in folder.parent.glob(f".{glob.escape(folder.name)}.*.old") if not folder.exists()]
+    if lost:  # a process was killed between the two renames below
+        lost[0].rename(folder)
+    for end in ("new", "old"):
+        sweep_up(folder.parent, f".{glob.escape(folder.name)}.*.{end}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)

@@ -1,0 +1,60 @@
+"""The journey that the kill harness kills: train, sweep, judge, evidence, report; says what it does, line by line.
+
+python tests/reliability/journey.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from probes.judge import rises
+from probes.measure import block_metrics
+from probes.perturb import gaussian
+from probes.run import engine
+from probes.run.lab import Lab, Options
+from probes.store import Store
+from probes.subjects.nets import CifarNet, nets
+from probes.subjects.spec import parse
+from probes.subjects.training import Recipe, recipes, train
+from probes.tell import evidence, report
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def main(folder):
+    nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
+    store = Store(folder / "store")
+    say("phase", "train")
+    recipe = Recipe("short", epochs=3, batch_size=500, peak=0.05, shift=1)
+    train("tiny", "mnist5k", 0, store, recipe, lambda _: say("epoch"))
+
+    compute, keep = engine._compute, engine.table.write
+
+    def counted(cell, subject):
+        say("phase", "sweep")
+        say("cell")
+        return compute(cell, subject)
+
+    def kept(frame, path):
+        say("phase", "store")
+        return keep(frame, path)
+
+    engine._compute, engine.table.write = counted, kept
+    lab = Lab([parse("tiny@mnist5k#0")], store, Options(images=400, threads=1, batch_size=25))
+    sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
+    found = rises(sweep, "l2_h", by="site", sesoi="1 %")
+    say("phase", "evidence")
+    claim = {"id": "K", "sentence": "S.", "family": "", "test": None, "expect": None, "altered": []}
+    inputs = [evidence.deposit(frame, store) for frame in found.inputs]
+    design = sweep.design.json()
+    line = evidence.line(found, claim=claim, subject="tiny@mnist5k#0", design=design, inputs=inputs, extra=lab.facts())
+    say("phase", "report")
+    run = evidence.provenance(folder, ["journey"], {})
+    report.assemble([line], run, folder / "report")
+    say("phase", "done")
+
+
+if __name__ == "__main__":
+    assert "mnist5k" in recipes
+    main(Path(sys.argv[1]))
