@@ -127,8 +127,9 @@ def main():
         "# Killed at any moment",
         f"`python tests/reliability/kill.py --kills {given.kills} --out {given.out}`",
         f"SIGKILL at moments uniform over a journey of training ({expected['epochs']} epochs), a sweep of"
-        f" {expected['cells']} cells, evidence and report; then the same command again. *Same bytes*: weights, cells, evidence and report equal those of an"
-        " undisturbed run in an empty store, and nothing else is left. A cell or an epoch made again is one that was in flight.",
+        f" {expected['cells']} cells, evidence and report; then the same command again.",
+        "*Same bytes*: weights, cells, evidence and report equal those of an undisturbed run in an empty store, and nothing else is"
+        " left. A cell or an epoch made again is one that was in flight.",
         grid(
             ["phase", "kills that hit it", "same bytes afterwards", "cells made again, at most", "epochs made again, at most"], rows
         ),
