@@ -51,6 +51,15 @@ def declare_metric(name: str, kind: Kind, label: str) -> Metric:
     return metric
 
 
+# What the project's own probes measure, declared here so that a report can be drawn and verified without them.
+declare_metric("l2_h", "ratio", "L2 norm of h(x)")
+declare_metric("var_h", "ratio", "variance of h(x)")
+declare_metric("mean_sum", "plain", "mean of x + h(x), the ReLU's input")
+declare_metric("mean_abs_sum", "ratio", "mean |x + h(x)|")
+declare_metric("sparsity", "share", "share of zeros after the ReLU")
+declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||")
+
+
 def metric(name: str, table: pd.DataFrame) -> Metric:
     """The declaration of a metric that the table holds; UnknownName, with the nearest columns, where it does not."""
     columns = metrics_of(table)

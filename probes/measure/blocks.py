@@ -13,19 +13,9 @@ from torch import Tensor, nn
 from probes.errors import ProbesError
 from probes.measure.moments import mean_and_variance, rows, squares, wide
 from probes.measure.taps import adapter_of, block_sites, tap
-from probes.table import declare_metric
 
-METRICS = {
-    m.name: m
-    for m in (
-        declare_metric("l2_h", "ratio", "L2 norm of h(x)"),
-        declare_metric("var_h", "ratio", "variance of h(x)"),
-        declare_metric("mean_sum", "plain", "mean of x + h(x), the ReLU's input"),
-        declare_metric("mean_abs_sum", "ratio", "mean |x + h(x)|"),
-        declare_metric("sparsity", "share", "share of zeros after the ReLU"),
-        declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||"),
-    )
-}
+METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
+"""The metrics by name; :mod:`probes.table` declares what each of them is."""
 
 Read = Callable[[Sequence[int]], dict[str, np.ndarray]]
 

@@ -15,9 +15,6 @@ from probes.store import Store, sha256
 from probes.tell import evidence, report
 from probes.tell.verify import verify
 
-table.declare_metric("l2_h", "ratio", "L2 norm of h(x)")
-table.declare_metric("sparsity", "share", "share of zeros after the ReLU")
-
 
 def made():
     """A table as a sweep gives it, whose first block rises and whose second falls."""
@@ -286,3 +283,24 @@ def test_a_turn_inside_the_levels_is_seen(path, turns):
 
     leaf = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"]
     assert report.pages._turns(d.replace(leaf, sesoi=0.01, curve=tuple((0.1 * i, v, v, v) for i, v in enumerate(path, 1)))) == turns
+
+
+def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
+    old = folder.with_name(f".{folder.name}.999999.old")  # as a process leaves it that is killed right there
+    folder.rename(old)
+    folder.with_name(f".{folder.name}.999999.new").mkdir()
+    with report._replacing(folder) as scratch:
+        assert (folder / "report.md").exists()
+        scratch.joinpath("x").write_text("new")
+
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_report_drawn_without_torch_is_the_same(folder):
+    import subprocess
+    import sys
+
+    before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
+    subprocess.run([sys.executable, "-m", "probes.cli", "report", str(folder)], check=True, capture_output=True)
+
+    assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
