@@ -26,7 +26,7 @@ def main(folder):
     nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
     store = Store(folder / "store")
     say("phase", "train")
-    recipe = Recipe("short", epochs=3, batch_size=500, peak=0.05, shift=1)
+    recipe = Recipe("short", epochs=2, batch_size=1000, peak=0.05)
     train("tiny", "mnist5k", 0, store, recipe, lambda _: say("epoch"))
 
     compute, keep = engine._compute, engine.table.write
@@ -41,7 +41,7 @@ def main(folder):
         return keep(frame, path)
 
     engine._compute, engine.table.write = counted, kept
-    lab = Lab([parse("tiny@mnist5k#0")], store, Options(images=400, threads=1, batch_size=25))
+    lab = Lab([parse("tiny@mnist5k#0")], store, Options(images=600, threads=1, batch_size=10))
     sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
     found = rises(sweep, "l2_h", by="site", sesoi="1 %")
     say("phase", "evidence")
