@@ -34,6 +34,15 @@ def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -
     return f"{text}{unit}"
 
 
+def p_shown(p: float, equals: str = "") -> str:
+    """A p-value as it is printed: two digits after ``equals``, or that it lies below 1e-4.
+
+    >>> p_shown(0.0391), p_shown(1e-9, "= ")
+    ('0.039', '< 1e-4')
+    """
+    return f"{equals}{p:.2g}" if p >= 1e-4 else "< 1e-4"
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What was found for one block (or one question without blocks).
@@ -90,8 +99,7 @@ class Verdict:
         tail = f"; {self.obstacle}" if self.obstacle else ""
         if self.outcome == "inconclusive" and not self.obstacle:
             tail = f"; {self.advice()}"
-        small = f"p = {p:.2g}" if p >= 1e-4 else "p < 1e-4"
-        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, {small}{tail}"
+        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, p {p_shown(p, '= ')}{tail}"
 
     def advice(self) -> str:
         """How many units would decide, for an open verdict."""

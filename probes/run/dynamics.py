@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes import table
 from probes.errors import BadInput
 from probes.judge import Verdicts, both, falls, rises
 from probes.measure import block_metrics
@@ -71,9 +72,8 @@ def study(
         spec = dataclasses.replace(parse(text), dataset=dataset)
         if "@" in text:
             raise BadInput(f"net {text!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
-        every = len(datasets.load(dataset, options.split, store))
-        most = options.images or every
-        few = datasets.load(dataset, options.split, store).claim_images
+        data = datasets.load(dataset, options.split, store)
+        most, few = options.images or len(data), data.claim_images
         for images in dict.fromkeys(n for n in (few, most) if n is not None and n <= most):
             say(f"{spec}: H1 and H0 on {images:,} images")
             lines += _judge(spec, store, dataclasses.replace(options, images=images), levels)
@@ -163,7 +163,7 @@ def _realised(step: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _change(step: str, wide: pd.DataFrame, metric: str) -> pd.DataFrame:
     clean = wide.iloc[:, 0]
-    ratio = metric in ("l2_h", "var_h")
+    ratio = table.kind_of(metric) == "ratio"
     changed = wide.div(clean, axis=0).map(np.log) if ratio else wide.sub(clean, axis=0)
     rows = [(step, str(site), metric, level, value) for site, row in changed.iloc[:, 1:].iterrows() for level, value in row.items()]
     return pd.DataFrame(rows, columns=["step", "site", "metric", "level", "change"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from probes.judge import family
-from probes.judge.verdict import Verdict, shown
+from probes.judge.verdict import Verdict, p_shown, shown
 from probes.table import label_of
 from probes.tell import evidence, plots
 
@@ -146,17 +146,13 @@ def _study(folder: Path, line: Line) -> list[str]:
     return text
 
 
-def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else "< 1e-4"
-
-
 def _blocks(members: Sequence[Verdict]) -> str:
     rows = []
     for member in members:
         for leaf in member.leaves:
             wide = f"[{', '.join(shown(v, leaf.kind).split(' ')[0] for v in leaf.wide)}]"
             notes = leaf.notes
-            trend = f"{notes['rho']:+.2f} (p {_p(min(notes['page_up'], notes['page_down']))})" if "rho" in notes else ""
+            trend = f"{notes['rho']:+.2f} (p {p_shown(min(notes['page_up'], notes['page_down']))})" if "rho" in notes else ""
             means = ""
             if "ratio_of_means" in notes:
                 means = f"{shown(notes['ratio_of_means'], leaf.kind)}; {notes['share_beyond']:.0%}"
@@ -168,8 +164,8 @@ def _blocks(members: Sequence[Verdict]) -> str:
                     leaf.effect(),
                     wide,
                     f"{leaf.n:,} {leaf.unit}s",
-                    _p(leaf.p_supported),
-                    _p(leaf.p_refuted),
+                    p_shown(leaf.p_supported),
+                    p_shown(leaf.p_refuted),
                     trend,
                     means,
                     leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else ""),

@@ -218,7 +218,7 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
 
 def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
     """One metric by block at the highest level, and by level in the first and last block: a line per step."""
-    kind: Kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")  # type: ignore[assignment]
+    kind = tables.kind_of(metric)
     sites = list(dict.fromkeys(chosen["site"]))
     top = chosen["level"].max()
     figure = Figure((11.5, 3.6), layout="constrained")

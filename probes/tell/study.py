@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes.judge.verdict import shown
-from probes.table import label_of
+from probes.table import kind_of, label_of
 from probes.tell import plots
 from probes.tell.pages import STUDY, grid, slug
 
@@ -49,7 +49,7 @@ def _realised(found: pd.DataFrame) -> str:
 
 
 def _steps(chosen: pd.DataFrame, metric: str) -> str:
-    kind = {"sparsity": "share", "mean_sum": "plain"}.get(metric, "ratio")
+    kind = kind_of(metric)
     low, top = chosen["level"].min(), chosen["level"].max()
     wide = chosen.pivot(index="site", columns=["step", "level"], values="change")
     steps = list(dict.fromkeys(chosen["step"]))
@@ -58,7 +58,7 @@ def _steps(chosen: pd.DataFrame, metric: str) -> str:
         row = wide.loc[site]
         flips = [step for step in steps[:-1] if row[step, top] * row[steps[-1], top] < 0]
         numbers = [row[step, top] for step in steps] + [row[steps[0], low], row[steps[-1], low]]
-        rows.append([site, *(shown(v, kind) for v in numbers), "; ".join(flips)])  # type: ignore[arg-type]
+        rows.append([site, *(shown(v, kind) for v in numbers), "; ".join(flips)])
     header = ["block", *steps, f"{steps[0]}, at σ = {low:g}", f"ours, at σ = {low:g}", "other sign than ours"]
     return f"**{label_of(metric)}**\n\n" + grid(header, rows)
 

@@ -34,8 +34,7 @@ def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str
             text = f"{leaf.metric} {leaf.effect()}"
             head = f"{member.label if i == 0 else '':{wide}}  {member.outcome if i == 0 else '':12}"
             tail = leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else "")
-            small = f"p = {p:.2g}" if p >= 1e-4 else "p < 1e-4"
-            yield f"    {head} {text:42} n = {leaf.n:,} {leaf.unit}s, {small}  {tail}".rstrip(), {}
+            yield f"    {head} {text:42} n = {leaf.n:,} {leaf.unit}s, p {verdicts.p_shown(p, '= ')}  {tail}".rstrip(), {}
 
 
 def count(lines: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> str:
