@@ -18,12 +18,14 @@ import numpy as np
 
 Name = str | int
 
+_written = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for every name
+
 
 def _key(name: Sequence[Name]) -> np.ndarray:
     parts = [part if isinstance(part, str) else operator.index(part) for part in name]
     if not parts:
         raise ValueError("a draw needs a name: seeds.words(4, 'noise', seed, image_id)")
-    digest = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()
+    digest = hashlib.sha256(_written(parts).encode()).digest()
     return np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
 
 
@@ -42,8 +44,9 @@ def _streams(n: int, names: Iterable[Sequence[Name]]) -> Iterator[np.ndarray]:
     # One generator, set to the start of each stream: a new Philox object per name costs four times the draw itself.
     generator = np.random.Philox(key=0)
     start: Any = dict(generator.state)
+    zero = np.zeros(4, dtype=np.uint64)
     for name in names:
-        start["state"] = {"counter": np.zeros(4, dtype=np.uint64), "key": _key(name)}
+        start["state"] = {"counter": zero, "key": _key(name)}
         generator.state = start
         yield generator.random_raw(n)
 
@@ -79,10 +82,23 @@ def normals(size: int, names: Iterable[Sequence[Name]]) -> np.ndarray:
     """
     half = (size + 1) // 2
     names = list(names)
-    raw = np.empty((len(names), half), dtype=np.uint64)
-    for row, stream in zip(raw, _streams(half, names), strict=True):
-        row[:] = stream
-    parts = raw.view(np.uint32).reshape(len(names), half, 2)
+    out = np.empty((len(names), 2 * half), dtype=np.float32)
+    raw = np.empty((max(1, _BLOCK // max(1, half)), half), dtype=np.uint64)
+    for i, stream in enumerate(_streams(half, names)):
+        row = i % len(raw)
+        raw[row] = stream
+        if row + 1 == len(raw) or i + 1 == len(names):
+            _box_muller(raw[: row + 1], out[i - row : i + 1])
+    return out[:, :size]
+
+
+_BLOCK = 1 << 15
+"""Words that are made normal together: few enough for the cache, enough for numpy's vector loops."""
+
+
+def _box_muller(words: np.ndarray, out: np.ndarray) -> None:
+    half = words.shape[1]
+    parts = words.view(np.uint32).reshape(len(words), half, 2)
     low = 0 if np.little_endian else 1
     # (k + 1/2) / 2**32 lies in (0, 1], so the logarithm is finite and |z| stays below 6.8.
     radius = parts[..., low].astype(np.float32)
@@ -93,7 +109,5 @@ def normals(size: int, names: Iterable[Sequence[Name]]) -> np.ndarray:
     np.sqrt(radius, out=radius)
     angle = parts[..., 1 - low].astype(np.float32)
     angle *= np.float32(2 * np.pi * 2.0**-32)
-    out = np.empty((len(names), 2 * half), dtype=np.float32)
     np.multiply(radius, np.cos(angle), out=out[:, :half])
     np.multiply(radius, np.sin(angle), out=out[:, half:])
-    return out[:, :size]

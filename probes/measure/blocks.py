@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.errors import ProbesError
-from probes.measure.moments import mean_and_variance, rows, squares, wide
-from probes.measure.taps import adapter_of, block_sites, tap
+from probes.errors import BadInput, ProbesError
+from probes.measure.moments import power_sums, rows, sign_sums
+from probes.measure.taps import Streams, adapter_of, block_sites, tap
+from probes.registry import unknown
 
 METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
 """The metrics by name; :mod:`probes.table` declares what each of them is."""
@@ -20,20 +23,38 @@ METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
 Read = Callable[[Sequence[int]], dict[str, np.ndarray]]
 
 
-def _reduce(part: str, tensor: Tensor) -> dict[str, Tensor]:
+Arrays = dict[str, Any]
+"""What a hook keeps of one stream: tensors (images,), the variance where it was taken exactly, the row length."""
+
+
+def _reduce(part: str, tensor: Tensor, metrics: frozenset[str]) -> Arrays:
     row = rows(tensor)
-    if part == "h":
-        mean, variance = mean_and_variance(row)
-        return {"l2_h": (row.shape[1] * (variance + mean.square())).sqrt(), "var_h": variance}
     if part == "x":
-        return {"l2_x": squares(row).sqrt()}
-    n = row.shape[1]
-    return {
-        "mean_sum": wide(row.sum(1)) / n,
-        "mean_abs_sum": wide(torch.linalg.vector_norm(row, ord=1, dim=1)) / n,
-        # ReLU(s) is 0 exactly where s <= 0.
-        "sparsity": wide((row <= 0).sum(1)) / n,
-    }
+        return {"norm": torch.linalg.vector_norm(row, dim=1)}
+    if part == "h":
+        total, norm, variance = power_sums(row)
+        return {"total": total, "norm": norm, "variance": variance, "n": row.shape[1]}
+    total, zeros, size = sign_sums(row, "mean_abs_sum" in metrics)
+    return {"total": total, "zeros": zeros, "size": size, "n": row.shape[1]}
+
+
+def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
+    """The metrics of one site in float64, from what its hooks kept."""
+
+    def array(part: str, name: str) -> np.ndarray:
+        return streams[part][name].cpu().numpy().astype(np.float64)
+
+    h, s = streams["h"], streams["sum"]
+    norm, mean = array("h", "norm"), array("h", "total") / h["n"]
+    variance = np.maximum(norm**2 / h["n"] - mean**2, 0) if h["variance"] is None else array("h", "variance")
+    out = {"l2_h": norm, "var_h": variance, "mean_sum": array("sum", "total") / s["n"]}
+    if s["size"] is not None:
+        out["mean_abs_sum"] = array("sum", "size") / s["n"]
+    out["sparsity"] = array("sum", "zeros") / s["n"]  # ReLU(s) is 0 exactly where s <= 0
+    if "x" in streams:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out["ratio_hx"] = norm / array("x", "norm")
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +79,21 @@ class BlockMetrics:
     """
 
     sites: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = METRICS
 
     name = "block_metrics"
-    version = 1
+    version = 2
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in METRICS:
+                raise unknown("block metric", name, METRICS)
+        if not self.metrics:
+            raise BadInput(f"BlockMetrics(metrics=()): at least one of {', '.join(METRICS)}")
 
     def key(self) -> dict:
         """What the numbers depend on, as JSON."""
-        return {"kind": self.name, "version": self.version, "sites": self.sites and list(self.sites)}
+        return {"kind": self.name, "version": self.version, "sites": self.sites and list(self.sites), "metrics": list(self.metrics)}
 
     def count(self, model: nn.Module) -> int:
         """How many sites it reads of a model: the size of a family over sites, known before any compute."""
@@ -81,26 +110,24 @@ class BlockMetrics:
                 raise ProbesError(
                     f"block {site!r} ends in {type(relu).__name__}: sparsity is defined for ReLU only, whose zeros are exact"
                 )
-        with tap(model, self.sites, _reduce, parts=("h", "x", "sum")) as seen:
+        reduce = partial(_reduce, metrics=frozenset(self.metrics))
+        with tap(model, self.sites, reduce, parts=("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum")) as seen:
 
             def read(ids: Sequence[int]) -> dict[str, np.ndarray]:
-                return _read(seen, ids)
+                return _read(seen, ids, self.metrics)
 
             yield read
 
 
-def _read(seen: dict, ids: Sequence[int]) -> dict[str, np.ndarray]:
+def _read(seen: Mapping[str, Streams], ids: Sequence[int], metrics: Sequence[str]) -> dict[str, np.ndarray]:
     if not seen:
         raise ProbesError("nothing was measured: run a forward pass before read()")
-    merged = [{k: v for part in streams.values() for k, v in part.items()} for streams in seen.values()]
-    for values in merged:
-        if "l2_x" in values:
-            values["ratio_hx"] = values["l2_h"] / values.pop("l2_x")
+    found = [_finish(streams) for streams in seen.values()]
     out: dict[str, np.ndarray] = {"site": np.array(list(seen))}
-    for name in METRICS:
-        if all(name in values for values in merged):
-            out[name] = torch.stack([values[name] for values in merged]).cpu().numpy()
-            if (bad := ~np.isfinite(out[name])).any() and name != "ratio_hx":
+    for name in metrics:
+        if all(name in values for values in found):
+            out[name] = np.stack([values[name] for values in found])
+            if name != "ratio_hx" and (bad := ~np.isfinite(out[name])).any():
                 site, image = np.argwhere(bad)[0]
                 raise ProbesError(f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for image {ids[image]}")
     return out

@@ -27,26 +27,37 @@ def wide(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def squares(row: Tensor) -> Tensor:
-    """The sum of squares of each row: (N, elements) -> (N,), float64."""
-    return wide(torch.linalg.vector_norm(row, dim=1)).square()
+def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of each row the sum, the 2-norm and, only where these two would lose its digits, the variance: three of (N,).
 
+    The variance is the mean square less the squared mean, which cancels where the mean is large beside the spread;
+    where that holds for any row, all variances are taken in two passes and float64.
 
-def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance (ddof 0) of each row: (N, elements) -> two of (N,), float64.
-
-    The variance is the mean square less the squared mean, which loses digits where the mean is large beside the
-    spread; such rows are centred first.
-
-    >>> mean, variance = mean_and_variance(torch.tensor([[1.0, 3.0], [1e4, 1e4 + 2]]))
-    >>> variance.numpy().round(5).tolist()
-    [1.0, 1.0]
+    >>> [t.tolist() for t in power_sums(torch.tensor([[3.0, -4.0]]))[:2]]
+    [[-1.0], [5.0]]
     """
-    n = row.shape[1]
-    mean = wide(row.sum(1)) / n
-    variance = squares(row) / n - mean.square()
-    far = variance < 0.01 * mean.square()
-    if far.any():
-        centred = wide(row[far.to(row.device)]) - mean[far, None]
-        variance[far] = centred.square().mean(1) - centred.mean(1).square()
-    return mean, variance.clamp_(min=0)
+    total, norm = row.sum(1), torch.linalg.vector_norm(row, dim=1)
+    far = norm * norm < total * total * (1.01 / row.shape[1])
+    return total, norm, wide(row).var(1, correction=0) if far.any() else None
+
+
+PIECE = 1 << 19
+"""Elements of the rows that are reduced together: several passes over them find them in the cache."""
+
+
+def sign_sums(row: Tensor, size: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of each row the sum, the number of elements <= 0 and (unless ``size`` is false) the sum of absolute values.
+
+    Float32 holds a count exactly up to 2**24 elements (wider rows are counted as integers). Measured on a CPU, a sum
+    over a scratch row of 0s and 1s takes a third of the time of one that widens booleans.
+
+    >>> [t.item() for t in sign_sums(torch.tensor([[1.0, -3.0, 0.0]]))]
+    [-2.0, 2.0, 4.0]
+    """
+    found = []
+    for piece in row.split(max(1, PIECE // row.shape[1])):
+        scratch = torch.empty_like(piece)
+        zeros = torch.le(piece, 0, out=scratch).sum(1) if row.shape[1] <= 1 << 24 else (piece <= 0).sum(1)
+        found.append([piece.sum(1), zeros, *([torch.abs(piece, out=scratch).sum(1)] if size else [])])
+    total, zeros, *sizes = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
+    return total, zeros, sizes[0] if sizes else None

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from probes import seeds
-from probes.errors import ProbesError
+from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
 from probes.measure.blocks import METRICS
 from probes.subjects.nets import CifarNet, Normalised
@@ -160,6 +160,25 @@ def test_chosen_sites_only():
     with torch.no_grad(), BlockMetrics(sites=("layer2.0",)).open(model) as read:
         model(torch.rand(2, 1, 8, 8))
         assert list(read([0, 1])["site"]) == ["layer2.0"]
+
+
+def test_chosen_metrics_only_and_the_same_numbers():
+    model = CifarNet(1, 10, 1, width=4).eval()
+    images = torch.rand(2, 1, 8, 8)
+    some = ("sparsity", "l2_h")
+    with torch.no_grad(), block_metrics.open(model) as read, BlockMetrics(metrics=some).open(model) as few:
+        model(images)
+        found, expected = few([0, 1]), read([0, 1])
+
+    assert list(found) == ["site", *some]
+    assert all((found[name] == expected[name]).all() for name in some)
+
+
+def test_metrics_that_do_not_exist_are_refused_with_the_nearest():
+    with pytest.raises(UnknownName, match="unknown block metric 'var_g': did you mean var_h"):
+        BlockMetrics(metrics=("var_g",))
+    with pytest.raises(BadInput, match="at least one of l2_h, var_h"):
+        BlockMetrics(metrics=())
 
 
 def test_trap_r10_sparsity_is_refused_where_zeros_are_not_exact():

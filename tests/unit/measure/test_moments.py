@@ -7,22 +7,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import seeds
-from probes.measure.moments import mean_and_variance, rows, squares
+from probes.measure.moments import power_sums, rows, sign_sums
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6))
 
 
+def mean_and_variance(row):
+    total, norm, variance = power_sums(row)
+    mean = total.double() / row.shape[1]
+    return mean, norm.double() ** 2 / row.shape[1] - mean**2 if variance is None else variance
+
+
 @settings(max_examples=60, deadline=None)
 @given(shapes, st.booleans(), st.floats(-50, 50), st.floats(0.01, 20))
-def test_mean_and_variance_are_those_of_numpy(shape, channels_last, offset, scale):
+def test_sums_are_those_of_numpy(shape, channels_last, offset, scale):
     x = torch.from_numpy(seeds.normals(int(np.prod(shape)), [("moments",)])[0] * np.float32(scale) + np.float32(offset))
     x = x.reshape(shape)
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    mean, variance = mean_and_variance(rows(x.contiguous(memory_format=memory)))
+    row = rows(x.contiguous(memory_format=memory))
+    mean, variance = mean_and_variance(row)
+    total, zeros, size = sign_sums(row)
     double = x.double().flatten(1).numpy()
 
     np.testing.assert_allclose(mean, double.mean(1), rtol=1e-5, atol=1e-5 * (abs(offset) + scale))
     np.testing.assert_allclose(variance, double.var(1), rtol=2e-4, atol=1e-6 * scale**2)
+    np.testing.assert_allclose(total, double.sum(1), rtol=1e-5, atol=1e-5 * (abs(offset) + scale) * row.shape[1])
+    np.testing.assert_allclose(size, abs(double).sum(1), rtol=1e-5)
+    assert zeros.tolist() == (double <= 0).sum(1).tolist()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 40, 10**6])
+def test_rows_are_the_same_in_any_pieces(piece, monkeypatch):
+    row = torch.from_numpy(seeds.normals(20, [("pieces", i) for i in range(9)]))
+    whole = sign_sums(row)
+    monkeypatch.setattr("probes.measure.moments.PIECE", piece)
+
+    assert all(torch.equal(a, b) for a, b in zip(whole, sign_sums(row), strict=True))
+    assert sign_sums(row, size=False)[2] is None
+
+
+def test_more_elements_than_float32_counts_are_counted_exactly():
+    row = torch.zeros(1, (1 << 24) + 3, dtype=torch.bfloat16)
+
+    assert sign_sums(row)[1].item() == (1 << 24) + 3
 
 
 def test_a_large_mean_costs_no_digits():
@@ -35,7 +62,7 @@ def test_trap_r08_half_precision_does_not_overflow():
     x = torch.full((1, 64, 112, 112), 4.0, dtype=torch.float16)
 
     assert torch.isinf((x * x).sum(dtype=torch.float16))
-    assert squares(rows(x)).item() == pytest.approx(16 * 64 * 112 * 112)
+    assert power_sums(rows(x))[1].item() ** 2 == pytest.approx(16 * 64 * 112 * 112)
 
 
 def test_trap_r10_channels_last_is_reduced_without_a_view_of_another_shape():
@@ -45,4 +72,4 @@ def test_trap_r10_channels_last_is_reduced_without_a_view_of_another_shape():
         last.view(2, -1)
 
     assert rows(last).data_ptr() == last.data_ptr()
-    np.testing.assert_allclose(squares(rows(last)), squares(rows(x)), rtol=1e-6)
+    np.testing.assert_allclose(power_sums(rows(last))[1], power_sums(rows(x))[1], rtol=1e-6)
