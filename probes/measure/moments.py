@@ -41,6 +41,19 @@ def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     return total, norm, wide(row).var(1, correction=0) if far.any() else None
 
 
+def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance (ddof 0) of each row: (N, elements) -> two of (N,), float64.
+
+    >>> mean, variance = mean_and_variance(torch.tensor([[1.0, 3.0], [1e4, 1e4 + 2]]))
+    >>> variance.tolist()
+    [1.0, 1.0]
+    """
+    n = row.shape[1]
+    total, norm, variance = power_sums(row)
+    mean = wide(total) / n
+    return mean, (wide(norm).square() / n - mean.square()).clamp_(min=0) if variance is None else variance
+
+
 PIECE = 1 << 19
 """Elements of the rows that are reduced together: several passes over them find them in the cache."""
 

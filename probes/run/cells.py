@@ -11,6 +11,9 @@ import torchvision
 from probes import __version__
 from probes.perturb import Gaussian
 
+ENGINE = 2
+"""The version of what lies between a cell and its numbers: memory format, casts, what is measured of the images."""
+
 
 class Measure(Protocol):
     """What a sweep measures: see :class:`probes.measure.BlockMetrics` for the contract of ``open``."""
@@ -57,6 +60,7 @@ class Cell:
         under = self.under.key(self.level)
         return {
             "package": __version__,
+            "engine": ENGINE,
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
             "weights": self.weights_sha256,

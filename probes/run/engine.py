@@ -6,15 +6,20 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.modules.utils import _pair
+from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from probes import table
 from probes.errors import Unavailable
+from probes.measure.moments import mean_and_variance
 from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
 from probes.run.cells import Cell
@@ -59,24 +64,63 @@ def exact(threads: int) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
 
 
-def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, quiet: bool = False) -> pd.DataFrame:
-    """The table of some cells: those in the store are read, the others are computed and kept, one by one.
+@contextlib.contextmanager
+def cast(device: torch.device, precision: str) -> Iterator[None]:
+    """Autocast of convolutions and products to bf16 inside the block, where that precision is asked for.
 
-    ``subjects`` maps the name of a cell's subject to the subject itself. A bar with the time to go is on the terminal
-    while it works, where there is one.
+    On a CPU a convolution whose output is a single position stays in fp32: measured for 128 images, 512 channels and a
+    3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms), while it is faster everywhere else.
     """
-    tables = []
+    if precision != "bf16":
+        yield
+        return
+    with torch.autocast(device.type, torch.bfloat16), _WideWhereNarrow() if device.type == "cpu" else contextlib.nullcontext():
+        yield
+
+
+class _WideWhereNarrow(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.conv2d and _one_position(*args, **kwargs):
+            with torch.autocast("cpu", enabled=False):
+                x, *others = args
+                return func(x.float(), *others, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _one_position(
+    x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> bool:
+    if isinstance(padding, str) or weight.dtype != torch.float32 or weight[0, 0].numel() == 1:
+        return False
+    geometry = zip(x.shape[-2:], weight.shape[-2:], _pair(stride), _pair(padding), _pair(dilation), strict=True)
+    return all((n + 2 * p - d * (k - 1) - 1) // s == 0 for n, k, s, p, d in geometry)
+
+
+def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, quiet: bool = False) -> pd.DataFrame:
+    """The table of some cells: :func:`fill`, then what is in the store."""
+    paths = fill(cells, subjects, store, quiet)
+    labelled = zip(cells, paths, strict=True)
+    return table.join([table.read(path).assign(**_labels(cell, subjects[cell.subject])) for cell, path in labelled])
+
+
+def fill(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, quiet: bool = False) -> list[Path]:
+    """Compute and keep the cells that are not in the store, one by one; where each of them is.
+
+    ``subjects`` maps the name of a cell's subject to the subject itself. Memory is that of a few batches, however many
+    cells there are. A bar with the time to go is on the terminal while it works, where there is one.
+    """
+    paths = []
     with tqdm(total=len(cells), desc="probes", unit="cell", disable=True if quiet else None, leave=False) as bar:
         for cell in cells:
             bar.set_postfix_str(f"{cell.subject} level {cell.level:g}")
 
-            def make(path, cell=cell) -> None:
+            def make(path: Path, cell: Cell = cell) -> None:
                 table.write(_compute(cell, subjects[cell.subject]), path)
 
-            tables.append(table.read(store.get_or_make("cells", cell.key(), ".parquet", make)))
-            tables[-1] = tables[-1].assign(**_labels(cell, subjects[cell.subject]))
+            paths.append(store.get_or_make("cells", cell.key(), ".parquet", make))
             bar.update()
-    return table.join(tables)
+    return paths
 
 
 def _labels(cell: Cell, subject: Subject) -> dict:
@@ -115,27 +159,34 @@ def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarra
 def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
     where, data = cell.where, subject.data
     device = torch.device(where.device)
-    half = torch.autocast(device.type, torch.bfloat16, enabled=where.precision == "bf16")
-    model = subject.model.to(device)
-    parts = []
-    with exact(where.threads), half, cell.measure.open(model) as read:
+    model = subject.model.to(device).to(memory_format=torch.channels_last)  # faster on nearly every map, most in bf16
+    found: list[dict[str, np.ndarray]] = []
+    with exact(where.threads), cast(device, where.precision), cell.measure.open(model) as read:
         work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
         for clean, images, part in work:
-            ids = data.ids[part]
-            model(images.to(device))
-            change = (images - clean).flatten(1).double()
-            found = read(ids)
-            sites = found.pop("site")
-            parts.append(pd.DataFrame({
-                "image": np.tile(ids, len(sites)),
-                "site": np.repeat(sites, len(ids)),
-                **{name: values.reshape(-1).astype(np.float32) for name, values in found.items()},
-                "sigma_realised": np.tile(change.std(1, correction=0).numpy().astype(np.float32), len(sites)),
-                "mean_shift": np.tile(change.mean(1).numpy().astype(np.float32), len(sites)),
-            }))  # fmt: skip
-    rows = pd.concat(parts, ignore_index=True)
-    rows = rows.assign(net="", weights="", dataset="", train_seed=-1, draw=cell.draw, level=cell.level)
-    return rows[[*table.KEYS, *(c for c in rows.columns if c not in table.KEYS)]]
+            model(images.to(device, memory_format=torch.channels_last))
+            found.append(read(data.ids[part]))
+            found[-1] |= _realised(images - clean)
+    return _rows(found, data.ids[cell.start : cell.stop], cell)
+
+
+def _realised(change: Tensor) -> dict[str, np.ndarray]:
+    """The standard deviation and the mean of what was done to each image: what is left of the nominal level."""
+    mean, variance = mean_and_variance(change.flatten(1))
+    return {"sigma_realised": variance.sqrt().numpy(), "mean_shift": mean.numpy()}
+
+
+def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell) -> pd.DataFrame:
+    """The table of a cell: site by site the images, the metrics in single precision; names come with the subject."""
+    sites = [str(site) for site in found[0]["site"]]
+    metrics = {name: np.concatenate([f[name] for f in found], axis=-1).astype(np.float32) for name in found[0] if name != "site"}
+    each = (len(sites), len(ids))
+    columns: dict[str, Any] = {
+        "net": "", "weights": "", "dataset": "", "train_seed": -1, "image": np.tile(ids, len(sites)),
+        "draw": cell.draw, "level": cell.level,
+        "site": pd.Categorical(np.repeat(sites, len(ids)), categories=sites, ordered=True),
+    }  # fmt: skip
+    return pd.DataFrame(columns | {name: np.broadcast_to(values, each).reshape(-1) for name, values in metrics.items()})
 
 
 def loader(

@@ -7,15 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import seeds
-from probes.measure.moments import power_sums, rows, sign_sums
+from probes.measure.moments import mean_and_variance, power_sums, rows, sign_sums
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6))
-
-
-def mean_and_variance(row):
-    total, norm, variance = power_sums(row)
-    mean = total.double() / row.shape[1]
-    return mean, norm.double() ** 2 / row.shape[1] - mean**2 if variance is None else variance
 
 
 @settings(max_examples=60, deadline=None)

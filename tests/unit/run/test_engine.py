@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from probes.errors import Unavailable, UnknownName
 from probes.measure import block_metrics
@@ -142,3 +143,62 @@ def test_a_loader_gives_the_noise_of_a_sweep(store):
     assert torch.equal(noisy, under.apply(clean, noise, 0.3))
     assert labels.tolist() == data.labels.tolist()
     assert torch.equal(clean, torch.from_numpy(np.array(data.images)).float() / 255)
+
+
+def test_bf16_casts_convolutions_and_the_metrics_stay_near(store):
+    full, half = (sweep(store, precision=p) for p in ("fp32", "bf16"))
+
+    assert (full["l2_h"] != half["l2_h"]).mean() > 0.9
+    for name in ("l2_h", "var_h", "mean_abs_sum"):
+        assert abs(half[name].mean() / full[name].mean() - 1) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "expected"),
+    [(1, 1, torch.float32), (2, 1, torch.bfloat16), (3, 0, torch.float32), (3, "valid", torch.bfloat16), (4, 1, torch.bfloat16)],
+)
+def test_convolutions_to_a_single_position_stay_in_fp32_where_bf16_is_asked_for(size, padding, expected):
+    conv, point = nn.Conv2d(4, 4, 3, padding=padding), nn.Conv2d(4, 4, 1)
+    x = torch.randn(2, 4, size, size)
+    with torch.no_grad(), engine.cast(torch.device("cpu"), "bf16"):
+        found = conv(x)
+        assert point(x[..., :1, :1]).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert conv(x).dtype == torch.float32
+        torch.testing.assert_close(found.float(), conv(x), rtol=0.05, atol=0.05)
+
+    assert found.dtype == expected
+
+
+def test_trap_n09_tf32_is_off_inside_a_sweep_and_as_before_after_it():
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before, inside = [f.allow_tf32 for f in flags], []
+
+    def interrupted():
+        with engine.exact(1):
+            inside.extend(f.allow_tf32 for f in flags)
+            raise KeyboardInterrupt
+
+    try:
+        for f in flags:
+            f.allow_tf32 = True
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        after = [f.allow_tf32 for f in flags]
+    finally:
+        for f, value in zip(flags, before, strict=True):
+            f.allow_tf32 = value
+
+    assert inside == [False, False]
+    assert after == [True, True]
+
+
+def test_trap_n09_no_randomness_depends_on_the_loader_or_its_workers(store):
+    """Noise is named by the image, so it is the same in any order and from any process."""
+    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=50))
+    data = lab.data("mnist5k")
+    whole = torch.cat([x for x, _ in engine.loader(data, 0.3, 50, torch.device("cpu"))])
+    torch.manual_seed(1)
+    parts = torch.cat([x for x, _ in engine.loader(data, 0.3, 7, torch.device("cpu"))])
+
+    assert torch.equal(whole, parts)
