@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 MARKERS = {
-    "claim": "claim(sentence, *, id, family='', expect={}): a claim about a network, judged by claim.holds(verdicts)",
+    "claim": "claim(sentence, *, id, family='', expect={}, looks=1): a claim about a network, judged by claim.holds(verdicts)",
     "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
 }
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
@@ -198,6 +198,8 @@ def _probes_lab(
             with capture.global_and_fixture_disabled():
                 terminal.write_line(f"{request.node.nodeid}: {text}", yellow=True)
 
+    if (declared := _declared(request.node)) is not None and declared.looks > 1:
+        _probes_options = dataclasses.replace(_probes_options, alpha=_probes_options.alpha / declared.looks)
     watched = {} if quiet or capture is None else {"watched": capture.global_and_fixture_disabled}
     return Lab(claims.specs(_probes_subject), _probes_store, _probes_options, quiet, say, **watched)
 

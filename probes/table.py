@@ -83,6 +83,11 @@ def keys_of(table: pd.DataFrame) -> list[str]:
     return [k for k in (*KEYS, *table.attrs.get("keys", ())) if k in table.columns]
 
 
+def common_draws(table: pd.DataFrame) -> bool:
+    """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation), instead of having their own."""
+    return table.attrs.get("draws") == "common"
+
+
 def metrics_of(table: pd.DataFrame) -> list[str]:
     """The metric columns of a table, in its order."""
     keys = set(keys_of(table))

@@ -30,6 +30,7 @@ RULES: Mapping[str, Callable[..., rules.Ruling]] = {
     "mean": rules.mean,
     "score": rules.score,
     "signed rank": rules.signed_rank,
+    "two-way": rules.two_way,
 }
 
 
@@ -97,7 +98,8 @@ class Question:
 
     def _foresee(self, sweep: Sweepable, alpha: float) -> None:
         kind = tables.kind_of(self.metric)
-        rule = "signed rank" if self.unit == "train_seed" else {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
+        by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way"}
+        rule = by_unit.get(self.unit) or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         if problem := power.foresee(sweep.design, rule, alpha, sweep.design.sites if self.by == "site" else 1):
             sweep.say(f"{self.ask}({self.metric}): {problem}")
 
@@ -141,7 +143,8 @@ class Question:
         alpha: float,
         k: int,
     ) -> Verdict:
-        x = effects.known(units[top])
+        values = effects.matrix if self.unit == effects.BOTH else effects.known
+        x = values(units[top])
         if len(x) == 0:
             raise BadInput(f"{self.metric} {label}: every ratio is 0/0, nothing is left to judge")
         rule = self._rule(x, kind, list(units.values()))
@@ -159,10 +162,16 @@ class Question:
         if obstacle:
             p_supported = p_refuted = 1.0
         simultaneous = run(sign * x, sesoi, alpha / k)
-        curve = [(lv, run(effects.known(part), 0.0, alpha)) for lv, part in units.items() if lv is not None]
-        notes: dict[str, Any] = {"excluded": len(units[top]) - len(x)} if len(units[top]) > len(x) else {}
+        curve = [(lv, run(values(part), 0.0, alpha)) for lv, part in units.items() if lv is not None]
+        notes: dict[str, Any] = {"excluded": len(units[top]) - len(x)} if x.ndim == 1 and len(units[top]) > len(x) else {}
+        needed = power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank")
         if self.unit == "train_seed":
             notes["runs"] = [round(float(v), 6) for v in x]
+        if found.components:
+            n, draws = x.shape
+            needed, more = power.needed_crossed(found.components, sesoi, n, draws, alpha, k)
+            images_limit = found.components[0] / n > found.components[1] / draws
+            notes |= {"draws": draws, "needed_draws": more, "limit": "images" if images_limit else "draws"}
         return Verdict(
             label=label,
             question=self._sentence(kind, sesoi),
@@ -180,10 +189,10 @@ class Question:
             p_supported=p_supported,
             p_refuted=p_refuted,
             n=len(x),
-            unit="image" if self.unit == "image" else "training seed",
+            unit="training seed" if self.unit == "train_seed" else "image",
             rule=rule,
             spread=found.spread,
-            needed=power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank"),
+            needed=needed,
             obstacle=obstacle,
             notes=notes,
             curve=tuple((float(lv), r.estimate, r.low, r.high) for lv, r in curve),
@@ -192,6 +201,12 @@ class Question:
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
         if self.unit == "train_seed":
             return "signed rank"
+        if self.unit == effects.BOTH:
+            if kind == "ratio":
+                raise BadInput(
+                    f"{self.metric} is judged by log-ratios, which the two-way rule does not take: it averages differences"
+                )
+            return "two-way"
         if kind == "ratio":
             return "trimmed mean"
         if kind == "hit" and all(np.isin(effects.known(u), (-1, 0, 1)).all() for u in all_units):
@@ -224,8 +239,14 @@ class Question:
 def _scope(frame: pd.DataFrame, unit: str, n: int) -> str:
     images, draws = frame["image"].nunique(), frame["draw"].nunique()
     data = ", ".join(map(str, frame["dataset"].unique()))
-    noise = f"{draws} noise draw{'s' if draws > 1 else ''} per image"
+    common = tables.common_draws(frame)
+    plural = "s" if draws > 1 else ""
+    noise = f"th{'ese' if draws > 1 else 'is'} {draws} draw{plural}, common to all images" if common else (
+        f"{draws} noise draw{plural} per image"
+    )  # fmt: skip
+    checkpoints = "these checkpoints" if frame["net"].nunique() > 1 else "this checkpoint"
+    if unit == effects.BOTH:
+        return f"over {n:,} images of {data} and over draws ({draws} of them, common to all images), for {checkpoints}"
     if unit == "image":
-        many = frame["net"].nunique() > 1
-        return f"over {n:,} images of {data}, for {'these checkpoints' if many else 'this checkpoint'} and {noise}"
+        return f"over {n:,} images of {data}, for {checkpoints} and {noise}"
     return f"over {n} training seeds, on these {images:,} images of {data} and {noise}"

@@ -12,7 +12,8 @@ from probes.judge import rules
 from probes.registry import unknown
 from probes.table import Kind
 
-UNITS = ("image", "train_seed")
+BOTH = "image and draw"
+UNITS = ("image", "train_seed", BOTH)
 
 
 def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None) -> pd.DataFrame:
@@ -23,14 +24,16 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
     """
     if unit not in UNITS:
         raise BadInput(
-            f"unit {unit!r}: the units of replication are 'image' and 'train_seed'; pixels, channels, batches and draws"
-            " are nested in an image, and counting them is no evidence"
+            f"unit {unit!r}: the units of replication are 'image', 'train_seed' and, where all images share the draws,"
+            f" {BOTH!r}; pixels, channels, batches and an image's own draws are nested in it, and counting them is no evidence"
         )
+    if unit == BOTH and not tables.common_draws(frame):
+        raise BadInput(f"unit {BOTH!r}: here each image has draws of its own, which are nested in it; judge with unit='image'")
     keys = tables.keys_of(frame)
     for name in filter(None, (by, arm)):
         if name not in keys:
             raise unknown("key column", name, keys)
-    index = list(dict.fromkeys(filter(None, (arm, "train_seed", by, "site", "image"))))
+    index = list(dict.fromkeys(filter(None, (arm, "train_seed", by, "site", "image", "draw" if unit == BOTH else None))))
     loose = [k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1]
     if loose:
         raise BadInput(
@@ -38,12 +41,14 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
             " two with between=(...), give by=..., or select one"
         )
     runs = frame[["train_seed", *filter(None, [arm])]].drop_duplicates()
-    if unit == "image" and len(runs) > (frame[arm].nunique() if arm else 1):
-        raise BadInput(f"the table holds {len(runs)} training runs: with unit='image' a claim is about one checkpoint"
+    if unit != "train_seed" and len(runs) > (frame[arm].nunique() if arm else 1):
+        raise BadInput(f"the table holds {len(runs)} training runs: with unit={unit!r} a claim is about one checkpoint"
                        " (select a seed, or judge over runs with unit='train_seed')")  # fmt: skip
-    if unit == "image" and arm:
+    if unit != "train_seed" and arm:
         index.remove("train_seed")  # two nets may have other seeds: what is paired is the image
     wide = frame.groupby([*index, "level"], observed=True, sort=True)[metric].mean().astype(float).unstack("level")
+    if unit == BOTH and 0.0 in wide.columns:  # the clean pass has no draws: it stands for all of them
+        wide[0.0] = wide[0.0].groupby(level=[n for n in wide.index.names if n != "draw"], observed=True).transform("first")
     if wide.isna().any(axis=None):
         lost = wide.index[wide.isna().any(axis=1)][0]
         raise BadInput(f"{metric}: not every image was measured at every level; the first without: {lost}")
@@ -90,6 +95,14 @@ def per_unit(
     if by is None:
         return {"": effect}
     return {str(label): part.droplevel(by) for label, part in effect.groupby(level=by, observed=True)}
+
+
+def matrix(effects: pd.Series) -> np.ndarray:
+    """The effects as images x draws; BadInput where an image was not measured at every draw."""
+    wide = effects.unstack("draw")
+    if wide.isna().any(axis=None):
+        raise BadInput("not every image was measured at every draw, which all images share")
+    return wide.to_numpy(float)
 
 
 def known(effects: pd.Series) -> np.ndarray:

@@ -24,6 +24,15 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return out
 
 
+def conjunction(p_supported: Sequence[float], p_refuted: Sequence[float]) -> tuple[float, float]:
+    """The two p-values of "every part": supported when all parts are (the largest p), refuted when one is (Holm over parts).
+
+    >>> conjunction([0.01, 0.04], [0.9, 0.02])
+    (0.04, 0.04)
+    """
+    return max(p_supported), min(1.0, len(p_refuted) * min(p_refuted))
+
+
 def outcomes(p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float) -> list[Outcome]:
     """Each member's outcome: Holm at alpha over the p-values of ``supported``, and again over those of ``refuted``.
 

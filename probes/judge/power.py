@@ -60,6 +60,28 @@ def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: 
     return max(math.ceil((z * spread / abs(sesoi)) ** 2), runs_needed(alpha, k) if runs else 1)
 
 
+def needed_crossed(
+    components: tuple[float, float, float], sesoi: float, n: int, draws: int, alpha: float, k: int = 1
+) -> tuple[int | None, int | None]:
+    """Images that would decide with these draws, and draws that would decide with these images, as in :func:`needed`.
+
+    ``components``: the variance of images, of draws (common to all images) and of what is left. None where no number is enough,
+    since the other one limits.
+
+    >>> needed_crossed((0.04, 0.0014, 0.08), 0.01, 10_000, 20, 0.05)
+    (None, 117)
+    """
+    if not sesoi:
+        return None, None
+    target = (sesoi / float(stats.norm.isf(alpha / k) + stats.norm.ppf(POWER))) ** 2
+    image, draw, left = components
+
+    def enough(grows: float, fixed: float) -> int | None:
+        return max(1, math.ceil(grows / (target - fixed))) if fixed < target else None
+
+    return enough(image + left / draws, draw / draws), enough(draw + left / n, image / n)
+
+
 def detectable(spread: float, n: int, alpha: float, k: int = 1) -> float:
     """The distance from the SESOI that n units decide with power .8, in the units of ``spread``.
 
@@ -78,7 +100,9 @@ def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> f
     return float(stats.norm.sf(stats.norm.isf(alpha / k) - np.abs(distance) * math.sqrt(n) / spread))
 
 
-MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20}
+MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200}
+DRAWS = 20
+"""Draws common to all images without which the two-way rule does not decide."""
 
 
 def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
@@ -97,4 +121,6 @@ def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
             )
     elif design.images < MINIMUM[rule]:
         return f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has {design.images}"
+    elif rule == "two-way" and design.draws < DRAWS:
+        return f"can not decide: the two-way rule needs {DRAWS} draws common to all images, the design has {design.draws}"
     return ""

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import BadInput
+from probes.judge import family
 from probes.judge.asking import Question, Sweepable
 from probes.judge.verdict import Verdicts, settle
 
@@ -26,8 +27,11 @@ def rises(
     """Does the metric rise from level 0 to the highest level, by more than the SESOI?
 
     ``by="site"`` judges each block, with Holm over them; without it the blocks of a unit are averaged. ``unit`` is
-    ``"image"`` (a claim about one checkpoint) or ``"train_seed"`` (about an architecture). Raises BadInput for a SESOI
-    of the wrong unit, a unit that is nested, several nets or runs in the table; UnknownName for a metric.
+    ``"image"`` (a claim about one checkpoint), ``"train_seed"`` (about an architecture) or, where a perturbation gives all
+    images the same draws, ``"image and draw"`` (one checkpoint, over images and over draws: the two-way rule).
+
+    Raises BadInput for a SESOI of the wrong unit, a unit that is nested, several nets or runs in the table; UnknownName for
+    a metric.
 
     >>> import numpy as np
     >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.repeat(range(200), 2),
@@ -114,6 +118,7 @@ def both(*parts: Verdicts) -> Verdicts:
     for label in labels[0]:
         mine = [part[label] for part in parts]
         nan = math.nan
+        p_supported, p_refuted = family.conjunction([v.p_supported for v in mine], [v.p_refuted for v in mine])
         items.append(
             dataclasses.replace(
                 mine[0],
@@ -125,8 +130,8 @@ def both(*parts: Verdicts) -> Verdicts:
                 wide=(-math.inf, math.inf),
                 sesoi=nan,
                 spread=nan,
-                p_supported=max(v.p_supported for v in mine),
-                p_refuted=min(1.0, len(mine) * min(v.p_refuted for v in mine)),
+                p_supported=p_supported,
+                p_refuted=p_refuted,
                 n=min(v.n for v in mine),
                 needed=max((v.needed for v in mine if v.needed is not None), default=None),
                 rule=" & ".join(dict.fromkeys(v.rule for v in mine)),

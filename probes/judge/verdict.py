@@ -102,7 +102,11 @@ class Verdict:
         return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, p {p_shown(p, '= ')}{tail}"
 
     def advice(self) -> str:
-        """How many units would decide, for an open verdict."""
+        """How many units would decide, for an open verdict; with draws common to all images, which of the two limits."""
+        if "needed_draws" in self.notes:
+            ways = [(self.needed, self.n, "images"), (self.notes["needed_draws"], self.notes["draws"], "draws")]
+            more = " or ".join(f"{needed:,} {what}" for needed, have, what in ways if needed is not None and needed > have)
+            return f"open: the {self.notes['limit']} limit" + (f"; {more} would decide" if more else "")
         if self.needed is None:
             return "open"
         if self.n >= self.needed:

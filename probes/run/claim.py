@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from probes.run.lab import Lab
 
 OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
-ARGUMENTS = ("sentence", "id", "family", "expect")
+ARGUMENTS = ("sentence", "id", "family", "expect", "looks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +31,16 @@ class Expectation:
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """A claim marker, checked: the sentence, an id, the family, and expectations by subject."""
+    """A claim marker, checked: the sentence, an id, the family, expectations by subject, and how often the data may be looked at.
+
+    Of ``looks`` declared looks (more images after a verdict on fewer) each is judged at alpha / looks.
+    """
 
     sentence: str
     id: str
     family: str
     expect: Mapping[str, Expectation]
+    looks: int = 1
 
 
 def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
@@ -58,11 +62,17 @@ def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
     expect = given.get("expect") or {}
     if not isinstance(expect, Mapping):
         raise BadInput("expect={subject: (verdict, date, report)}: a dictionary by subject")
+    looks = given.get("looks", 1)
+    if isinstance(looks, bool) or not isinstance(looks, int) or looks < 1:
+        raise BadInput(
+            f"claim(looks={looks!r}): how often more data may be judged, a whole number from 1 up, each look at alpha / looks"
+        )
     return Declared(
         given["sentence"].strip(),
         given["id"],
         str(given.get("family", "")),
         {k: _expectation(k, v) for k, v in expect.items()},
+        looks,
     )
 
 
@@ -125,6 +135,23 @@ def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) 
     return line
 
 
+def extension(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> str:
+    """Why this run is one look too many: more images after a verdict on fewer, undeclared; empty where it is not."""
+    from probes.tell import evidence
+
+    lines = evidence.read(root / claim.expect[subject].cites / "evidence.jsonl")
+    mine = [r["design"] for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
+    if any(not evidence.differences(d, design) for d in mine):
+        return ""
+    before = sorted({d["images"] for d in mine if d["images"] < design["images"]})
+    if len(before) < claim.looks:
+        return ""
+    return (
+        f"{design['images']:,} images after a verdict on {' and on '.join(f'{n:,}' for n in before)} is an undeclared look: declare"
+        f" claim(..., looks={len(before) + 1}) before it, or judge new images alone"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """A judged claim: its evidence line, whether it came out as it should, and the sentence that says so."""
@@ -138,7 +165,7 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     """The evidence line of a claim, and whether its verdict is the expected one.
 
     With an expectation at the recorded design the verdict must be that one; without one, at an altered design, or with
-    the policy ``"supported"``, only ``supported`` passes.
+    the policy ``"supported"``, only ``supported`` passes; an undeclared extension never does.
     """
     from probes.tell import evidence
 
@@ -146,9 +173,11 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
         raise ProbesError("claim.holds() got verdicts, but lab.sweep() was never called: what was measured?")
     design = lab.sweeps[-1].design.json()
     expect = claim.expect.get(subject)
-    altered = list(lab.altered)
+    altered, extended = list(lab.altered), ""
     if expect is not None:
+        extended = extension(root, claim, subject, design)
         altered += [d for d in evidence.differences(cited(root, claim, subject, design)["design"], design) if d not in altered]
+        altered += [extended] if extended else []
     line = evidence.line(
         found,
         claim={
@@ -158,6 +187,7 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
             "test": test,
             "expect": dataclasses.astuple(expect) if expect else None,
             "altered": altered,
+            "looks": claim.looks,
         },
         subject=subject,
         design=design,
@@ -169,4 +199,4 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     if altered:
         why += f"; the design is altered ({'; '.join(altered)}), so no expectation applies"
     message = f"{claim.id} on {subject}: {why}, found {found.overall}\n{claim.sentence}\n{found}"
-    return Finding(line, found.overall == wanted, message)
+    return Finding(line, found.overall == wanted and not extended, message)

@@ -21,6 +21,8 @@ def table(lines: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> Ite
         yield f"  {line['sentence']}", {}
         yield f"  {line['overall']}{many}, expected {expect}; {line['scope']}{mark}", COLOUR[line["overall"]]
         yield from _blocks([verdicts.from_json(v) for v in line["verdicts"]])
+        if (looks := line.get("looks", 1)) > 1:
+            yield f"  one of {looks} declared looks, each at alpha {line['alpha']:g}", {}
         for change in line["altered"]:
             yield f"  altered design: {change}", {"yellow": True}
     yield count(lines, others), {"bold": True}

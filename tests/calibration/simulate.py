@@ -11,6 +11,7 @@ since test and interval are one procedure. Power is the chance to decide an effe
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -60,8 +61,10 @@ def measured(kind: str) -> dict[str, Draw]:
     return found
 
 
-def truth(rule: str, draw: Draw) -> tuple[float, float]:
+def truth(rule: str, draw: Draw, n: int) -> tuple[float, float]:
     """The estimand of a law (trimmed mean, mean or pseudo-median) and the spread of its units, from many draws."""
+    if isinstance(draw, Crossed):
+        return 0.0, draw.spread(n)
     x = draw(np.random.Generator(np.random.Philox(1)), 2_000_000)
     if rule == "trimmed mean":
         found = rules.trimmed_mean(x, 0)
@@ -80,7 +83,34 @@ def _score(b: int, c: int, n: int, delta: float) -> tuple[float, float]:
     return found.p_up, found.p_down
 
 
-RULES: dict[str, Callable] = {"trimmed mean": rules.trimmed_mean, "mean": rules.mean, "signed rank": rules.signed_rank}
+RULES: dict[str, Callable] = {
+    "trimmed mean": rules.trimmed_mean,
+    "mean": rules.mean,
+    "signed rank": rules.signed_rank,
+    "two-way": rules.two_way,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossed:
+    """Effects of images x draws, the draws common to all images: a sum of Gaussian parts with these standard deviations.
+
+    A share ``bad`` of the draws is catastrophic: ten of their standard deviations down. The mean is 0.
+    """
+
+    draws: int
+    image: float
+    draw: float
+    left: float
+    bad: float = 0.0
+
+    def __call__(self, g: np.random.Generator, n: int) -> np.ndarray:
+        draw = self.draw * (g.standard_normal(self.draws) - 10 * (g.uniform(size=self.draws) < self.bad) + 10 * self.bad)
+        return self.image * g.standard_normal((n, 1)) + draw + self.left * g.standard_normal((n, self.draws))
+
+    def spread(self, n: int) -> float:
+        draw = self.draw * math.sqrt(1 + 100 * self.bad * (1 - self.bad))
+        return math.sqrt(self.image**2 + n * draw**2 / self.draws + self.left**2 / self.draws)
 
 
 def rates(rule: str, draw: Draw, n: int, delta: float, repetitions: int, seed: int) -> np.ndarray:
@@ -101,7 +131,7 @@ def rates(rule: str, draw: Draw, n: int, delta: float, repetitions: int, seed: i
 def cell(rule: str, law: str, draw: Draw, n: int, repetitions: int, status: str, sesoi: float | None = None) -> dict:
     """One row of the table: level at alpha and alpha/8 in both directions, cover, power, Monte Carlo error."""
     seed = int(seeds.words(1, "calibration", rule, law, n)[0] >> np.uint64(33))
-    centre, spread = truth(rule, draw)
+    centre, spread = truth(rule, draw, n)
     at = rates(rule, draw, n, centre if sesoi is None else sesoi, repetitions, seed)
     row = {"rule": rule, "law": law, "n": n, "status": status, "repetitions": repetitions}
     for name, level in (("", ALPHA), (" / 8", ALPHA / TAIL)):
@@ -114,14 +144,25 @@ def cell(rule: str, law: str, draw: Draw, n: int, repetitions: int, status: str,
         few = max(200, repetitions // 4)
         for name, shift, side in (("power at twice the SESOI", -reach, 0), ("power at 0", reach, 1)):
             row[name] = float((rates(rule, draw, n, centre + shift, few, seed + 1)[:, side] <= ALPHA).mean())
+    elif isinstance(draw, Ternary) and draw.q >= 2 * sesoi:
+        few = max(200, repetitions // 4)
+        for name, mean, side in (("power at twice the SESOI", 2 * sesoi, 0), ("power at 0", 0.0, 1)):
+            other = dataclasses.replace(draw, mean=mean)
+            row[name] = float((rates(rule, other, n, sesoi, few, seed + 1)[:, side] <= ALPHA).mean())
     row["standard error at alpha"] = math.sqrt(ALPHA * (1 - ALPHA) / repetitions)
     return row
 
 
-def ternary(q: float, mean: float) -> Draw:
+@dataclasses.dataclass(frozen=True)
+class Ternary:
     """Effects -1, 0, 1 with P(nonzero) q and the given mean."""
-    up, down = (q + mean) / 2, (q - mean) / 2
-    return lambda g, n: g.choice([1.0, -1.0, 0.0], n, p=[up, down, 1 - up - down])
+
+    q: float
+    mean: float
+
+    def __call__(self, g: np.random.Generator, n: int) -> np.ndarray:
+        up, down = (self.q + self.mean) / 2, (self.q - self.mean) / 2
+        return g.choice([1.0, -1.0, 0.0], n, p=[up, down, 1 - up - down])
 
 
 def cells(repetitions: int, quick: bool) -> Iterator[dict]:
@@ -136,7 +177,11 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
             if q < sesoi:
                 continue
             for n in (100, 1000) if quick else (20, 100, 300, 1000):
-                yield cell("score", f"ternary, q {q:g}, SESOI {sesoi:g}", ternary(q, sesoi), n, repetitions, "held", sesoi)
+                yield cell("score", f"ternary, q {q:g}, SESOI {sesoi:g}", Ternary(q, sesoi), n, repetitions, "held", sesoi)
+    dominant = {"images dominate": (0.2, 0.005, 0.28), "draws dominate": (0.05, 0.04, 0.1)}
+    for law, parts in dominant.items():
+        for draws in (20,) if quick else (20, 60):
+            yield cell("two-way", f"{law}, {draws} draws", Crossed(draws, *parts), 300, repetitions, "held")
     symmetric = {k: v for k, v in continuous().items() if k in ("normal", "t3")}
     for law, draw in symmetric.items():
         for n in (5, 8) if quick else (5, 6, 8, 10, 15):
@@ -149,6 +194,9 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
     for law, draw in (measured("share") | continuous()).items():
         for n in (200, 500) if law not in continuous() else (200, 1000):
             yield cell("mean", law, draw, n, repetitions, "disclosed")
+    for draws in (20, 60):
+        law = f"a draw in ten catastrophic, {draws} draws"
+        yield cell("two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed")
     for law in ("lognormal .5", "lognormal 1"):
         for n in (5, 8, 10):
             yield cell("signed rank", law, continuous()[law], n, repetitions, "disclosed")
@@ -198,6 +246,68 @@ def _any(found: list, outcome: str, null: np.ndarray) -> bool:
     return any(o == outcome for o, true in zip(found, null, strict=True) if true)
 
 
+def joint(repetitions: int, k: int = 8) -> pd.DataFrame:
+    """Claims of two parts ("A and B"), alone and over k blocks, and the intersection-union verdict over blocks."""
+    from probes.judge import family
+
+    generator = np.random.Generator(np.random.Philox(98))
+    rows = []
+    worlds = {"both parts at the SESOI": (0.0, 0.0), "one part at the SESOI, the other far above": (0.0, 4.0),
+              "both parts far above": (4.0, 4.0), "one part far below, the other far above": (-4.0, 4.0)}  # fmt: skip
+    for blocks in (1, k):
+        for world, shift in worlds.items():
+            z = np.array(shift) + generator.standard_normal((repetitions, blocks, 2))
+            up, down = stats.norm.sf(z), stats.norm.cdf(z)
+            p = [[family.conjunction(u, d) for u, d in zip(us, ds, strict=True)] for us, ds in zip(up, down, strict=True)]
+            each = [family.outcomes(*zip(*one, strict=True), ALPHA) for one in p]
+            whole = [family.overall(*zip(*one, strict=True), ALPHA) for one in p]
+            rows.append({
+                "parts": world, "blocks": blocks, "repetitions": repetitions,
+                "any block supported": np.mean(["supported" in e for e in each]),
+                "any block refuted": np.mean(["refuted" in e for e in each]),
+                "overall supported": np.mean([w == "supported" for w in whole]),
+                "overall refuted": np.mean([w == "refuted" for w in whole]),
+            })  # fmt: skip
+    # Over blocks: one at the SESOI, the others far above. Overall supported is then the false verdict.
+    z = np.array([0.0] + [4.0] * (k - 1)) + generator.standard_normal((repetitions, k))
+    whole = [family.overall(a, b, ALPHA) for a, b in zip(stats.norm.sf(z), stats.norm.cdf(z), strict=True)]
+    rows.append({
+        "parts": "one question; one block at the SESOI, the others far above", "blocks": k, "repetitions": repetitions,
+        "any block supported": math.nan, "any block refuted": math.nan,
+        "overall supported": np.mean([w == "supported" for w in whole]),
+        "overall refuted": np.mean([w == "refuted" for w in whole]),
+    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def looks(repetitions: int, n: int = 1000) -> pd.DataFrame:
+    """L declared looks at growing data, each at alpha / L, and undeclared ones at alpha each: error rates and images used."""
+    generator = np.random.Generator(np.random.Philox(97))
+    delta = 2.486 / math.sqrt(n)
+    rows = []
+    for declared, count in ((True, 1), (True, 2), (True, 3), (False, 2), (False, 3), (False, 10)):
+        level = ALPHA / count if declared else ALPHA
+        sizes = [n * (i + 1) // count for i in range(count)]
+        row = {"looks": count, "each at": "alpha / L" if declared else "alpha (undeclared)", "repetitions": repetitions}
+        for name, centre in (("at the SESOI", delta), ("at twice the SESOI", 2 * delta), ("at 0", 0.0)):
+            supported = refuted = used = 0
+            for _ in range(repetitions):
+                x = centre + generator.standard_normal(n)
+                for size in sizes:
+                    found = rules.mean(x[:size], delta, level) if size >= 200 else None
+                    if found is not None and min(found.p_up, found.p_down) <= level:
+                        supported, refuted = supported + (found.p_up <= level), refuted + (found.p_down <= level)
+                        break
+                used += size
+            if name == "at the SESOI":
+                row |= {"false supported": supported / repetitions, "false refuted": refuted / repetitions}
+            else:
+                power = (supported if centre else refuted) / repetitions
+                row |= {f"power {name}": power, f"images used {name}": used / repetitions}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def promised(repetitions: int) -> pd.DataFrame:
     """How often the number of units that an open verdict asks for decides, at effects of 0 and of twice the SESOI."""
     from probes.judge import power
@@ -214,7 +324,9 @@ def promised(repetitions: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def page(table: pd.DataFrame, joint: pd.DataFrame, units: pd.DataFrame, command: str) -> str:
+def page(
+    table: pd.DataFrame, families: pd.DataFrame, joint: pd.DataFrame, looks: pd.DataFrame, units: pd.DataFrame, command: str
+) -> str:
     """The calibration page: the held rows with what broke them, the disclosed rows by their worst, families, numbers."""
     level = ["false supported at alpha", "false refuted at alpha", "false supported at alpha / 8", "false refuted at alpha / 8"]
     worst = table.assign(
@@ -257,7 +369,16 @@ def page(table: pd.DataFrame, joint: pd.DataFrame, units: pd.DataFrame, command:
         "![level by rule](calibration.png)",
         "## Families of eight blocks",
         "Two Holms, one towards each side, on z statistics; a false verdict of a family is one of any of its blocks.",
+        _markdown(families.round(3), list(families.columns)),
+        "## Claims of two parts, and intersection-union",
+        "Two independent parts on z statistics. Supported needs every part (the largest p), refuted one of them (Holm over"
+        " parts), then Holm over blocks; the claim as a whole needs every block, each at alpha. At the SESOI in both parts a"
+        " verdict of either kind is false; with one part at the SESOI, supported is.",
         _markdown(joint.round(3), list(joint.columns)),
+        "## Looking more than once",
+        "The same images and more of them, in equal steps up to 1,000, stopping at the first verdict. Declared looks are judged at"
+        " alpha / L each; undeclared ones show why a second look has to be declared.",
+        _markdown(looks.round(3), list(looks.columns)),
         "## The number of units that an open verdict asks for",
         "Power .8 was promised, at an effect of 0 and of twice the SESOI.",
         _markdown(units.round(3), list(units.columns)),
@@ -310,7 +431,8 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table.to_csv(given.out / "calibration.csv", index=False, float_format="%.5g", lineterminator="\n")
     command = f"python tests/calibration/simulate.py --out {given.out} --repetitions {given.repetitions}"
-    text = page(table, families(given.repetitions), promised(given.repetitions), command)
+    few = given.repetitions
+    text = page(table, families(few), joint(few), looks(few), promised(few), command)
     write_text(given.out / "calibration.md", text)
     picture(table, given.out / "calibration.png")
 

@@ -4,6 +4,7 @@ The whole table is ``reports/calibration``, made by ``python tests/calibration/s
 """
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 spec = importlib.util.spec_from_file_location("probes_simulate", Path(__file__).with_name("simulate.py"))
 simulate = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = simulate  # dataclasses look their module up
 spec.loader.exec_module(simulate)
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "calibration" / "calibration.csv"
@@ -50,6 +52,26 @@ def test_both_holms_keep_their_rates():
     assert (table["any false refuted"] <= limit).all()
     assert table.loc[table["blocks"] == "all far above", "overall supported"].min() > 0.9
     assert table.loc[table["blocks"].str.startswith("two far"), "overall mixed"].min() > 0.5
+
+
+def test_claims_of_two_parts_and_the_verdict_over_blocks_keep_their_rates():
+    table = simulate.joint(1000)
+    limit = 0.05 + 2 * (0.05 * 0.95 / 1000) ** 0.5
+    at = table[table["parts"].str.contains("at the SESOI")]
+
+    assert at["overall supported"].max() <= limit
+    assert at["any block supported"].max() <= limit
+    assert table.loc[table["parts"] == "both parts at the SESOI", "any block refuted"].max() <= limit
+    assert table.loc[table["parts"].str.startswith("one part far below"), "overall refuted"].min() > 0.8
+    assert table.loc[table["parts"] == "both parts far above", "overall supported"].min() > 0.8
+
+
+def test_declared_looks_keep_alpha_and_undeclared_ones_do_not():
+    table = simulate.looks(500).set_index(["each at", "looks"])
+    limit = 0.05 + 2 * (0.05 * 0.95 / 500) ** 0.5
+
+    assert (table.loc["alpha / L", ["false supported", "false refuted"]] <= limit).all(axis=None)
+    assert table.loc[("alpha (undeclared)", 10), "false supported"] > 0.1
 
 
 def test_the_promised_number_of_units_decides_with_power_near_80_percent():

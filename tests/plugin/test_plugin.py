@@ -154,6 +154,36 @@ def test_an_altered_design_has_no_expectation_and_is_reported(pytester, option):
     assert lines(pytester)[0]["altered"]
 
 
+def noise_expecting(pytester, looks, images=IMAGES):
+    """Record evidence for NOISE, then expect its verdict, with so many declared looks."""
+    write(pytester, NOISE)
+    pytester.runpytest(images, "--probes-report=reports/x")
+    write(pytester, NOISE, expect=f', looks={looks}, expect={{"resnet20@mnist5k": ("supported", "2026-12-01", "reports/x")}}')
+
+
+def test_an_undeclared_second_look_does_not_pass_whatever_it_finds(pytester):
+    noise_expecting(pytester, 1)
+    result = pytester.runpytest("--probes-images=400")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*400 images after a verdict on 200 is an undeclared look: declare claim(..., looks=2)*"])
+
+
+def test_a_declared_second_look_is_judged_at_half_alpha(pytester):
+    noise_expecting(pytester, 2)
+    result = pytester.runpytest("--probes-images=400")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*one of 2 declared looks, each at alpha 0.025*"])
+    assert lines(pytester)[0]["alpha"] == 0.025
+
+
+def test_fewer_images_are_no_further_look(pytester):
+    noise_expecting(pytester, 1, "--probes-images=300")
+
+    pytester.runpytest(IMAGES).assert_outcomes(passed=1)
+
+
 def test_the_outcome_does_not_depend_on_k(pytester):
     write(pytester, NOISE, NORM)
     pytester.runpytest(IMAGES)

@@ -37,6 +37,21 @@ def test_power_and_detectable_effect_agree():
     assert power.power(distance, 2.0, 300, 0.05, k=4) == pytest.approx(0.8)
 
 
+def test_with_common_draws_images_and_draws_limit_each_on_its_own():
+    """The figures of 1,000 images and 3 of 20 layers: 89 or 90 draws with any number of images, or 2,450 to 2,480 images."""
+    measured = (0.20**2, 0.038**2, 0.28**2)
+    images, draws = power.needed_crossed(measured, 0.01, 10**9, 20, 0.05), power.needed_crossed(measured, 0.01, 1000, 10**9, 0.05)
+
+    assert (images[0], draws[1]) == (None, None)
+    assert images[1] in (89, 90)
+    assert 2450 <= draws[0] <= 2480
+    assert power.needed_crossed(measured, 0.0, 1000, 20, 0.05) == (None, None)
+
+
+def test_few_common_draws_are_foreseen():
+    assert "needs 20 draws common to all images, the design has 1" in power.foresee(design, "two-way", 0.05)
+
+
 def test_a_design_that_can_decide_is_not_held_up():
     assert power.foresee(design, "trimmed mean", 0.05) == ""
     assert power.foresee(design, "signed rank", 0.05) == ""

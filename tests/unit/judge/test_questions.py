@@ -339,3 +339,89 @@ def test_a_family_is_foreseen_with_its_size():
 def test_trap_s07_a_null_is_not_supported_and_a_planted_effect_is():
     assert rises(made(gain=(0.0, 0.0)), "made_norm", by="site", sesoi="1 %").overall == "refuted"
     assert rises(made(gain=(0.05, 0.05)), "made_norm", by="site", sesoi="1 %").overall == "supported"
+
+
+def common(n=240, draws=24, gain=-0.06, nets=("net",), draw_spread=0.01):
+    """A table whose draws are common to all images: a share that falls by ``gain``, more or less by draw."""
+    rows = []
+    for net in nets:
+        share = 0.1 * seeds.normals(n, [("crossed", net, "image")])[0].astype(float)
+        by_draw = draw_spread * seeds.normals(draws, [("crossed", net, "draw")])[0].astype(float)
+        for draw in range(draws):
+            for level in (0.0, 0.1) if draw == 0 else (0.1,):
+                left = 0.05 * seeds.normals(n, [("crossed", net, draw)])[0].astype(float)
+                moved = (gain + by_draw[draw] + left + share / 5) if level else 0
+                rows.append(pd.DataFrame({
+                    "net": net, "weights": "w", "dataset": "d", "train_seed": 0, "image": np.arange(n), "draw": draw,
+                    "level": level, "site": "all", "made_share": 0.5 + share + moved, "made_norm": np.exp(share + moved),
+                }))  # fmt: skip
+    t = table.join(rows)
+    t.attrs["draws"] = "common"
+    return t
+
+
+def test_over_images_and_draws_the_two_way_rule_decides():
+    found = falls(common(), "made_share", sesoi="1 points", unit="image and draw")
+    v = found[""]
+
+    assert (v.rule, v.outcome, v.n, v.notes["draws"]) == ("two-way", "supported", 240, 24)
+    assert v.estimate == pytest.approx(-0.06, abs=0.01)
+    assert found.scope == "over 240 images of d and over draws (24 of them, common to all images), for this checkpoint"
+
+
+def test_the_two_way_interval_is_wider_than_that_of_these_very_draws():
+    t = common(draw_spread=0.05)
+    over, these = (falls(t, "made_share", sesoi="1 points", unit=u) for u in ("image and draw", "image"))
+
+    assert over[""].estimate == pytest.approx(these[""].estimate)
+    assert over[""].high - over[""].low > 2 * (these[""].high - these[""].low)
+    assert these.scope == "over 240 images of d, for this checkpoint and these 24 draws, common to all images"
+
+
+def test_an_open_verdict_says_whether_images_or_draws_limit():
+    v = falls(common(gain=-0.015, draw_spread=0.03), "made_share", sesoi="1 points", unit="image and draw")[""]
+
+    assert v.outcome == "inconclusive"
+    assert "the draws limit" in v.advice()
+    assert "draws would decide" in v.advice()
+
+
+def test_two_arms_are_paired_by_image_and_draw():
+    t = common(nets=("a", "b"))
+    found = exceeds(t, "made_share", between=("a", "b"), sesoi="1 points", unit="image and draw")[""]
+    wide = t[t["level"] == 0.1].pivot_table(index=["image", "draw"], columns="net", values="made_share", observed=True)
+    clean = t[t["level"] == 0].pivot_table(index="image", columns="net", values="made_share", observed=True)
+    expected = (wide["a"] - wide["b"]).mean() - (clean["a"] - clean["b"]).mean()
+
+    assert found.estimate == pytest.approx(expected)
+
+
+def test_draws_of_their_own_are_nested_and_not_judged_over():
+    with pytest.raises(BadInput, match="each image has draws of its own, which are nested"):
+        falls(made(draws=20), "made_share", by="site", sesoi="1 points", unit="image and draw")
+
+
+def test_log_ratios_are_refused_by_the_two_way_rule():
+    with pytest.raises(BadInput, match="made_norm is judged by log-ratios"):
+        falls(common(), "made_norm", sesoi="1 %", unit="image and draw")
+
+
+def test_an_image_without_one_of_the_common_draws_is_an_error():
+    t = common()
+    with pytest.raises(BadInput, match="measured at every draw"):
+        falls(t[(t["draw"] != 3) | (t["image"] != 5)], "made_share", sesoi="1 points", unit="image and draw")
+
+
+def test_few_common_draws_leave_it_open_and_say_so():
+    found = falls(common(draws=5), "made_share", sesoi="1 points", unit="image and draw")[""]
+
+    assert found.outcome == "inconclusive"
+    assert "there are 240 and 5" in found.obstacle
+
+
+def test_a_table_with_common_draws_is_judged_the_same_from_its_file(tmp_path):
+    found = falls(common(), "made_share", sesoi="1 points", unit="image and draw")
+    table.write(found.inputs[0], tmp_path / "t.parquet")
+    again = questions.again(found.spec, [table.read(tmp_path / "t.parquet")], found.alpha)
+
+    assert again[""].json() == found[""].json()

@@ -64,6 +64,61 @@ def test_mirrored_effects_give_mirrored_answers(case, delta):
     np.testing.assert_allclose([a.p_up, a.p_down, a.low, a.high], [b.p_down, b.p_up, -b.high, -b.low], rtol=1e-6, atol=1e-9)
 
 
+CROSSED = pd.read_csv(Path(__file__).with_name("reference_two_way.csv"))
+
+
+def crossed(n, draws, case=0, image=0.2, draw=0.05, left=0.3, label="reference crossed"):
+    def z(name, *shape):
+        return seeds.normals(int(np.prod(shape)), [(label, case, name)])[0].astype(float).reshape(shape)
+
+    return image * z("image", n, 1) + draw * z("draw", 1, draws) + left * z("left", n, draws)
+
+
+@pytest.mark.parametrize("c", list(CROSSED.itertuples()), ids=lambda c: f"two-way-{c.case}")
+def test_the_two_way_rule_equals_the_independent_implementation(c):
+    y = crossed(c.n, c.draws, c.case, [0.2, 0.02, 1.0][c.case % 3], [0.05, 0.3, 0.001][(c.case // 2) % 3])
+    found = rules.two_way(y, c.delta, c.alpha)
+
+    expected = [c.p_up, c.p_down, c.low, c.high, c.estimate]
+    np.testing.assert_allclose([found.p_up, found.p_down, found.low, found.high, found.estimate], expected, rtol=1e-6, atol=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 12), st.integers(2, 12), st.floats(-1, 1), st.sampled_from([0.05, 0.005]), st.integers(0, 99))
+def test_the_two_way_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(n, draws, delta, alpha, case):
+    y = crossed(n, draws, case, draw=0.2)
+    found, other = rules.two_way(y, delta, alpha), rules.two_way(-y, -delta, alpha)
+
+    assert (found.p_up <= alpha) == (found.low > delta)
+    assert (found.p_down <= alpha) == (found.high < delta)
+    np.testing.assert_allclose([found.p_up, found.low, found.high], [other.p_down, -other.high, -other.low], rtol=1e-9, atol=1e-12)
+
+
+def test_the_components_are_those_that_the_effects_were_made_of():
+    image, draw, left = rules.two_way(crossed(3000, 400, image=0.2, draw=0.05, left=0.3), 0).components
+
+    assert (image, draw, left) == (pytest.approx(0.04, rel=0.1), pytest.approx(0.0025, rel=0.2), pytest.approx(0.09, rel=0.02))
+
+
+def test_trap_s06c_draws_that_all_images_share_are_no_replicates():
+    """With one effect per image the interval ignores the draws, and misses the mean over draws in nearly half of the cases."""
+    missed = {"image": 0, "two-way": 0}
+    for case in range(200):
+        y = crossed(300, 20, case, image=0.2, draw=0.1, left=0.3, label="trap s06c")
+        for name, found in (("image", rules.mean(y.mean(1), 0)), ("two-way", rules.two_way(y, 0))):
+            missed[name] += not found.low <= 0 <= found.high
+
+    assert missed["image"] > 60
+    assert missed["two-way"] < 32  # 10 % of 200, and three standard errors
+
+
+def test_the_two_way_rule_names_what_is_missing():
+    assert "200 images and 20 draws, there are 300 and 5" in rules.two_way(crossed(300, 5), 0).obstacle
+    assert "there are 100 and 20" in rules.two_way(crossed(100, 20), 0).obstacle
+    assert rules.two_way(np.zeros((300, 20)), 0).obstacle == "all effects are exactly 0"
+    assert rules.two_way(crossed(300, 1), 0).p_up == 1
+
+
 def test_the_trimmed_mean_is_that_of_scipy():
     x = seeds.normals(201, [("scipy", 0)])[0].astype(float) ** 3
 

@@ -25,6 +25,8 @@ def test_a_claim_is_read():
         (["s"], {}, "needs an id"),
         (["s", "t"], {"id": "x"}, "one sentence"),
         (["s"], {"id": "x", "expects": {}}, "did you mean expect"),
+        (["s"], {"id": "x", "looks": 0}, "looks=0"),
+        (["s"], {"id": "x", "looks": "two"}, "whole number from 1 up"),
         (["s"], {"id": "x", "expect": "mixed"}, "dictionary"),
         (["s"], {"id": "x", "expect": {"a@d": "mixed"}}, "write \\(verdict"),
         (["s"], {"id": "x", "expect": {"a@d": ("mixed", "yesterday", "r")}}, "write \\(verdict"),
