@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +21,7 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.run import claim as claims
 from probes.run.claim import Declared
-from probes.run.options import OPTIONS
+from probes.run.options import OPTIONS, contradiction
 from probes.subjects.spec import Pair, Spec, parse
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def option(config: pytest.Config, name: str) -> Any:
 def pytest_configure(config: pytest.Config) -> None:
     for text in MARKERS.values():
         config.addinivalue_line("markers", text)
-    if data := option(config, "data"):
+    values = {o.name: option(config, o.name) for o in OPTIONS}
+    if problem := contradiction(values | {"store": values["store"] or os.environ.get("PROBES_STORE")}):
+        raise pytest.UsageError(problem)
+    if data := values["data"]:
         os.environ["PROBES_DATA"] = str(data)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Teller(config), "probes-teller")
@@ -174,7 +178,7 @@ def _probes_store(pytestconfig: pytest.Config) -> Store:
 def _probes_options(pytestconfig: pytest.Config) -> Options:
     from probes.run.lab import Options
 
-    names = ("images", "levels", "draws", "device", "precision", "batch-size", "threads", "seed", "alpha")
+    names = ("images", "levels", "draws", "device", "precision", "batch-size", "threads", "seed", "alpha", "download")
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
 
 
@@ -301,13 +305,28 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         pytest.fail("claim.holds() is called exactly once per claim: it was never called", pytrace=False)
 
 
+class _Notes(logging.Handler):
+    """What the project logs while a test runs (a damaged cell, say) travels with the test, to be told at the end."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        super().__init__(logging.WARNING)
+        self.item = item
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.item.user_properties.append(("probes-note", record.getMessage()))
+
+
 def _skipping(item: pytest.Item) -> Generator[None]:
+    log, notes = logging.getLogger("probes"), _Notes(item)
+    log.addHandler(notes)
     try:
         yield
     except Unavailable as e:
         if option(item.config, "strict"):
             raise
         pytest.skip(str(e))
+    finally:
+        log.removeHandler(notes)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -331,6 +350,7 @@ class Teller:
         self.lines: list[dict[str, Any]] = []
         self.others: dict[str, str] = {}  # claims that came to no verdict, by test: skipped or error
         self.families: dict[str, set[str]] = {}
+        self.notes: dict[str, None] = {}
         self.written: Path | None = None
         self.trouble = ""
 
@@ -341,12 +361,13 @@ class Teller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if "claim" in report.keywords and (report.skipped or (report.failed and report.when == "setup")):
             self.others[report.nodeid] = report.outcome
+        self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
         found = [value for name, value in report.user_properties if name == "probes"]
         if report.when == "call" and found:
             self.lines.append(json.loads(str(found[-1])) | {"passed": report.passed})
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self.lines:
             return
         from probes.tell import evidence, report
@@ -363,6 +384,7 @@ class Teller:
             self.written = report.assemble(self.lines, run, folder)
         except ProbesError as e:
             self.trouble = str(e)
+            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED  # verdicts without evidence are none
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.lines and not self.others:
@@ -372,6 +394,8 @@ class Teller:
         terminalreporter.section("claims")
         for text, colour in terminal.table(self.lines, list(self.others.values())):
             terminalreporter.write_line(text, **colour)
+        for note in self.notes:
+            terminalreporter.write_line(f"note: {note}", yellow=True)
         if self.written:
             root = self.config.rootpath
             shown = self.written.relative_to(root) if self.written.is_relative_to(root) else self.written

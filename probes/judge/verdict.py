@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from probes.judge import family
+from probes.judge import family, rules
 from probes.judge.family import Outcome
 from probes.table import Kind
 
@@ -185,6 +185,12 @@ class Verdicts:
     def __str__(self) -> str:
         head = f"{self.overall}" + (f" ({self.counts()})" if len(self) > 1 else "")
         return "\n".join([f"{head} {self.scope}", *(f"  {v}" for v in self)])
+
+
+def disclosures(members: Iterable[Verdict]) -> list[str]:
+    """What calibration knows of the rules of some verdicts at their numbers of units, each once."""
+    told = (rules.disclosed(leaf.rule, leaf.n) for member in members for leaf in member.leaves)
+    return list(dict.fromkeys(filter(None, told)))
 
 
 def settle(items: list[Verdict], alpha: float) -> tuple[Verdict, ...]:

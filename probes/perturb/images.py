@@ -67,8 +67,10 @@ class Gaussian:
     ) -> Tensor:
         """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level 0.
 
-        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in normalised space only.
+        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in normalised space only. Raises
+        BadInput for images outside [0, 1], NaN or infinite, naming the first of them.
         """
+        _check(images)
         if level == 0:
             return images
         if self.space == "pixels":
@@ -77,6 +79,25 @@ class Gaussian:
         m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
         noisy = (images - m) / s + level * noise
         return (noisy.clamp_(0, 1) if self.clamp else noisy) * s + m
+
+
+def _check(images: Tensor) -> None:
+    if images.numel() == 0:
+        raise BadInput(f"there are no images: got shape {tuple(images.shape)}")
+    low, high = (v.item() for v in images.aminmax())
+    if low >= 0 and high <= 1:
+        return
+    rows = images.flatten(1)
+    bad = ~((rows >= 0) & (rows <= 1)).all(1)
+    where = int(bad.nonzero()[0])
+    first = rows[where]
+    if not first.isfinite().all():
+        value = first[~first.isfinite()][0].item()
+        raise BadInput(f"image {where} of the batch holds {value}: every value of an image is a number in [0, 1]")
+    raise BadInput(
+        f"image {where} of the batch has values from {first.min():.3g} to {first.max():.3g}: noise is added to images in [0, 1]"
+        " (divide bytes by 255; leave normalising to the model, see probes.subjects.nets.Normalised)"
+    )
 
 
 def gaussian(*levels: float, clamp: bool = True, space: str = "pixels") -> Gaussian:

@@ -7,8 +7,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager as ContextManager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 
 from probes import table
-from probes.errors import BadInput
+from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.power import Design
 from probes.perturb import Gaussian
 from probes.registry import unknown
@@ -31,6 +31,7 @@ from probes.subjects.spec import Spec
 from probes.tell import evidence
 
 PRECISIONS = ("fp32", "bf16")
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Options:
     """What a test leaves open: None means "as the test says, else the default".
 
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is ``fp32`` or
-    ``bf16`` (autocast of convolutions and products, metrics still in double precision).
+    ``bf16`` (autocast of convolutions and products, metrics still in double precision); ``download`` fetches what is
+    not on this machine and can be fetched.
     """
 
     images: int | None = None
@@ -51,6 +53,7 @@ class Options:
     seed: int = 0
     alpha: float = 0.05
     split: datasets.Split = "test"
+    download: bool | None = None
 
     def __post_init__(self) -> None:
         for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0)):
@@ -142,7 +145,7 @@ class Lab:
     def data(self, name: str) -> Dataset:
         """The images of a dataset: as many as the options say, else as the dataset gives a claim, else all."""
         if name not in self._data:
-            data = datasets.load(name, self.options.split, self.store)
+            data = self._here(name, partial(datasets.load, name, self.options.split, self.store), partial(datasets.fetch, name))
             self._data[name] = data.sample(self.options.images or data.claim_images)
         return self._data[name]
 
@@ -154,8 +157,23 @@ class Lab:
             if spec.dataset is None:
                 raise BadInput(f"subject {spec} names no dataset: write {spec}@mnist5k")
             for one in pretrained.expand(spec, self.store):
-                found[str(one)] = pretrained.load(one, self.data(spec.dataset), self.store)
+                here = partial(pretrained.load, one, self.data(spec.dataset), self.store)
+                found[str(one)] = self._here(str(one), here, partial(pretrained.fetch, one))
         return found
+
+    def _here(self, what: str, load: Callable[[], T], fetch: Callable[[], object]) -> T:
+        """What is on this machine; where it is not and downloads are asked for, fetched first."""
+        try:
+            return load()
+        except Unavailable as missing:
+            if not self.options.download:
+                raise
+            self.say(f"{what}: fetching it")
+            try:
+                fetch()
+            except UnknownName:  # nobody brings this one
+                raise missing from None
+            return load()
 
     def sweep(self, measure: Measure, under: Gaussian, draws: int = 1) -> Sweep:
         """A table of ``measure`` for every subject, image and draw at every level of ``under``.

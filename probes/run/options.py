@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +29,26 @@ def levels(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.replace(",", " ").split())
 
 
+def contradiction(values: Mapping[str, Any]) -> str:
+    """Why options can't be followed together; empty when they can. ``values`` are options by name, None where not given.
+
+    >>> contradiction({"levels": (0.0,), "draws": 3})
+    '--probes-draws 3 with --probes-levels 0: clean images have no draws; give a level above 0'
+    """
+    levels, draws = values.get("levels"), values.get("draws")
+    if draws and draws > 1 and levels is not None and not any(levels):
+        return f"--probes-draws {draws} with --probes-levels 0: clean images have no draws; give a level above 0"
+    report, store = values.get("report"), values.get("store")
+    if report and store:
+        folder, other = Path(report).resolve(), Path(store).resolve()
+        if folder == other or other in folder.parents or folder in other.parents:
+            return f"--probes-report {report} with --probes-store {store}: a report replaces its folder; keep the two apart"
+    device, precision = values.get("device"), values.get("precision")
+    if precision == "bf16" and str(device).startswith("mps"):
+        return f"--probes-precision bf16 with --probes-device {device}: bf16 is for cuda and cpu; use fp32 there"
+    return ""
+
+
 OPTIONS = (
     Option("model", "network of subjects that the test leaves open, or instead of its own: net[:weights][#seed]"),
     Option("dataset", "dataset, likewise"),
@@ -44,5 +65,10 @@ OPTIONS = (
     Option("strict", "what is not on this machine is an error, not a skip", flag=True),
     Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
     Option("report", "folder of the report", str, "reports/latest"),
+    Option(
+        "download",
+        "what is not on this machine, and can be fetched, is: datasets into --probes-data, torchvision's weights",
+        flag=True,
+    ),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

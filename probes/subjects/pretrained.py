@@ -125,6 +125,8 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
             raise BadInput(f"{path.name} is damaged: its SHA-256 does not begin with {wanted}; remove it and fetch it again")
         model = training.initial(spec.net, data, seed, len(known.meta["categories"]))
         return _filled(spec, model, data, path, read_weights(path), f"torchvision {known.name}", None)
+    if spec.weights is not None and not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
+        raise unknown("weights", spec.weights, names, "or the path of a .safetensors or .pt file")
     model = training.initial(spec.net, data, seed)
     if spec.weights is not None:
         path = Path(spec.weights)
@@ -145,11 +147,14 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
 
 def torchvisions(spec: Spec) -> Any:
     """Torchvision's entry for the weights of a spec, by name in any case (``imagenet1k_v1``), or None."""
+    return _torchvisions_names(spec.net).get(str(spec.weights).lower())
+
+
+def _torchvisions_names(net: str) -> dict[str, Any]:
     try:
-        entries = torchvision.models.get_model_weights(spec.net).__members__
+        return {name.lower(): entry for name, entry in torchvision.models.get_model_weights(net).__members__.items()}
     except ValueError:
-        return None
-    return entries.get(str(spec.weights).upper())
+        return {}
 
 
 def checkpoint(entry: Any) -> Path:

@@ -192,11 +192,17 @@ def _fit(
     history: list[dict[str, float]] = []
     checkpoint = _checkpoint(store, key)
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        history = saved["history"]
-        say(f"{net}@{data.name}#{seed}: goes on after epoch {len(history)}")
+        try:
+            saved = torch.load(checkpoint, weights_only=True)
+            model.load_state_dict(saved["model"])
+            optimiser.load_state_dict(saved["optimiser"])
+            history = saved["history"]
+            say(f"{net}@{data.name}#{seed}: goes on after epoch {len(history)}")
+        except Exception as e:  # noqa: BLE001 - whatever unpickling damaged bytes raises
+            why = (str(e).splitlines() or [type(e).__name__])[0]
+            say(f"{net}@{data.name}#{seed}: its checkpoint can't be read ({why}); begins anew")
+            checkpoint.unlink()
+            return _fit(net, data, test, seed, recipe, store, key, say)
     per_epoch = len(data) // recipe.batch_size
     steps = recipe.epochs * per_epoch
     began, first = time.monotonic(), len(history)
@@ -207,6 +213,9 @@ def _fit(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(epoch * per_epoch + i, steps)
             logits = model(x.contiguous(memory_format=memory))
+            if logits.ndim != 2 or logits.shape[1] <= y.max():
+                raise BadInput(f"{net}@{data.name}: labels run to {data.labels.max()}, but its output is {tuple(logits.shape)[1:]}"
+                               f" per image; a network gets (channels, classes) and returns a logit per class")  # fmt: skip
             loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
             if not torch.isfinite(loss):
                 raise BadInput(f"{net}@{data.name}#{seed}: the loss is {loss.item()} in epoch {epoch + 1}, step {i + 1}")

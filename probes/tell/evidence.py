@@ -71,19 +71,36 @@ def line(
     return json.loads(json.dumps(record, allow_nan=False))
 
 
+SHAPE = {
+    "id": str,
+    "subject": str,
+    "overall": str,
+    "alpha": float,
+    "question": dict,
+    "verdicts": list,
+    "inputs": list,
+    "design": dict,
+}
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of an ``evidence.jsonl``; ProbesError, with the line's number, where one is none."""
     lines = []
     if not path.is_file():
         raise ProbesError(f"{path}: no such file; is it the folder of a report?")
-    for i, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for i, raw in enumerate(path.read_bytes().splitlines(), 1):
         try:
+            text = raw.decode("utf-8")
             record = json.loads(text)
             if record["schema"] != SCHEMA:
                 raise ProbesError(f"{path}, line {i}: schema {record['schema']}, this version reads {SCHEMA}")
+            for name, kind in SHAPE.items():
+                if not isinstance(record[name], kind):
+                    raise TypeError(f"{name} is {type(record[name]).__name__}")
+            members(record)
             lines.append(record)
-        except (ValueError, KeyError, TypeError) as e:
-            raise ProbesError(f"{path}, line {i}: no evidence ({e})") from e
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise ProbesError(f"{path}, line {i}: no evidence ({type(e).__name__}: {e})") from e
     return lines
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from probes.judge import family
-from probes.judge.verdict import Verdict, p_shown, shown
+from probes.judge.verdict import Verdict, disclosures, p_shown, shown
 from probes.table import label_of
 from probes.tell import evidence, plots
 
@@ -193,6 +193,7 @@ def _remarks(members: Sequence[Verdict]) -> list[str]:
         text.append(f"{excluded} effects of 0/0 were left out.")
     if rules := sorted({leaf.rule for _, leaf in leaves}):
         text.append(f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)}, once towards each side.")
+    text += [f"Error rate: {told}." for told in disclosures(members)]
     return text
 
 

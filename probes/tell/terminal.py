@@ -20,7 +20,10 @@ def table(lines: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> Ite
         yield f"{line['id']}  {line['subject']}", {"bold": True}
         yield f"  {line['sentence']}", {}
         yield f"  {line['overall']}{many}, expected {expect}; {line['scope']}{mark}", COLOUR[line["overall"]]
-        yield from _blocks([verdicts.from_json(v) for v in line["verdicts"]])
+        members = [verdicts.from_json(v) for v in line["verdicts"]]
+        yield from _blocks(members)
+        for text in verdicts.disclosures(members):
+            yield f"  error rate: {text}", {}
         if (looks := line.get("looks", 1)) > 1:
             yield f"  one of {looks} declared looks, each at alpha {line['alpha']:g}", {}
         for change in line["altered"]:

@@ -38,8 +38,8 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
 
 def _manifest(folder: Path) -> Iterator[str]:
     try:
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+        listed = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as e:
         yield f"{folder / MANIFEST} can't be read: {e}"
         return
     here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
@@ -57,10 +57,14 @@ def _verdicts(folder: Path, line: Mapping[str, Any]) -> Iterator[str]:
     try:
         frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
         found = questions.again(line["question"], frames, line["alpha"])
+        problems = list(compare(line, found))
     except ProbesError as e:
         yield str(e) if who in str(e) else f"{who}: {e}"
         return
-    yield from (f"{who}: {problem}" for problem in compare(line, found))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+        yield f"{who}: its evidence can't be judged again ({type(e).__name__}: {e})"
+        return
+    yield from (f"{who}: {problem}" for problem in problems)
 
 
 def compare(line: Mapping[str, Any], found: Verdicts) -> Iterator[str]:
@@ -87,7 +91,12 @@ def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> It
     if not line.get("expect"):
         return
     who = f"{line['id']} on {line['subject']}"
-    verdict, _, cites = line["expect"]
+    try:
+        verdict, _, cites = line["expect"]
+        Path(cites)
+    except (ValueError, TypeError):
+        yield f"{who}: expect = {line['expect']!r} is no (verdict, date, report)"
+        return
     above = [root] if root else [p for p in folder.resolve().parents if (p / cites).is_dir()]
     if not above:
         yield f"{who}: expect cites {cites}, which is not found above {folder.name}"

@@ -87,3 +87,14 @@ def test_the_committed_table_holds_what_is_held():
 
     assert len(held) > 60
     assert held[~held.apply(simulate.within, axis=1)][["rule", "law", "n"]].to_numpy().tolist() == []
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py")
+def test_what_is_disclosed_beside_a_verdict_is_what_was_measured():
+    table = pd.read_csv(COMMITTED)
+    for rule, (_, level, tail, _) in simulate.rules.DISCLOSED.items():
+        part = table[(table["rule"] == rule) & (table["status"] == "disclosed")]
+        at = part[["false supported at alpha", "false refuted at alpha"]].max(axis=None) / 0.05
+        at_tail = part[["false supported at alpha / 8", "false refuted at alpha / 8"]].max(axis=None) / (0.05 / 8)
+
+        assert (level, tail) == (pytest.approx(at, rel=0.01), pytest.approx(at_tail, rel=0.01))
