@@ -69,9 +69,10 @@ def scratch(path: Path) -> Iterator[Path]:
         sweep_up(path.parent, f".{glob.escape(path.stem)}.*.tmp{path.suffix}")
         yield temporary
     except OSError as e:
-        if e.errno is None:  # not the disk: an error of what is read, such as a damaged image
+        # Without a number it is an error of what is read, such as a damaged image; but numpy gives none to a full disk.
+        if e.errno is None and "requested and" not in str(e):
             raise
-        raise ProbesError(f"could not write {path}: {e.strerror}; make room or choose another folder") from e
+        raise ProbesError(f"could not write {path}: {e.strerror or e}; make room or choose another folder") from e
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

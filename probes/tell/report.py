@@ -74,7 +74,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         scratch.rename(folder)
     except OSError as e:
-        raise ProbesError(f"the report {folder.name} could not be written: {e.strerror or e}") from e
+        raise ProbesError(
+            f"the report {folder.name} could not be written: {e.strerror or e}; make room or choose another folder"
+        ) from e
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
