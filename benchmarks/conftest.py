@@ -9,33 +9,24 @@ baseline that we wrote must itself cost what the original is known to cost, with
 
 import dataclasses
 import importlib.util
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from scipy import stats
-
-SLACK = 1.1
 
 
-@dataclasses.dataclass(frozen=True)
-class Ratio:
-    """The median of the ratios of paired times, its 90 % interval (order statistics), and the limit it is held to."""
-
-    name: str
-    median: float
-    low: float
-    high: float
-    limit: float | None
-    seconds: float
-    note: str = ""
-
-    @property
-    def holds(self):
-        return self.limit is None or self.low <= SLACK * self.limit
+def beside(name):
+    """The module ``name.py`` beside this file (pytest imports no neighbours)."""
+    spec = importlib.util.spec_from_file_location(f"probes_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
+ratios = beside("ratios")
 FOUND = pytest.StashKey()
 
 
@@ -55,17 +46,11 @@ def ratio(benchmark, request):
 
         benchmark.pedantic(ours, setup=timed_baseline, rounds=rounds, warmup_rounds=2)
         timed_baseline()
-        around = around[-rounds - 1 :]
-        times = zip(benchmark.stats.stats.data, around[:-1], around[1:], strict=True)
-        pairs = [t / ((before + after) / 2) for t, before, after in times]
-        test = stats.quantile_test(pairs, p=0.5)
-        interval = test.confidence_interval(0.9)
-        median = float(stats.scoreatpercentile(pairs, 50))
-        found = Ratio(name, median, float(interval.low), float(interval.high), limit, sum(around) / len(around), note)
+        found = ratios.ratio(name, benchmark.stats.stats.data, around[-rounds - 1 :], limit, note)
         benchmark.extra_info.update(dataclasses.asdict(found))
         request.config.stash[FOUND].append(found)
 
-        assert found.holds, f"{name}: {median:.3f} [{found.low:.3f}, {found.high:.3f}], at most {limit}"
+        assert found.holds, f"{name}: {found.median:.3f} [{found.low:.3f}, {found.high:.3f}], at most {limit}"
         return found
 
     return measure
@@ -73,11 +58,8 @@ def ratio(benchmark, request):
 
 @pytest.fixture(scope="session")
 def study():
-    """The module ``study.py`` beside this file: the loop that is timed against."""
-    spec = importlib.util.spec_from_file_location("probes_study", Path(__file__).with_name("study.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The loop that is timed against."""
+    return beside("study")
 
 
 @pytest.fixture

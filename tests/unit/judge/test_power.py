@@ -66,7 +66,7 @@ def test_too_few_images_are_foreseen(rule, images):
     assert str(images) in power.foresee(few, rule, 0.05)
 
 
-def test_three_runs_are_told_before_they_cost():
+def test_trap_s01_three_runs_are_told_before_they_cost():
     import dataclasses
 
     few = dataclasses.replace(design, runs=(("resnet20", 3),))
