@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -22,6 +21,7 @@ from probes.registry import unknown
 from probes.run import claim as claims
 from probes.run.claim import Declared
 from probes.run.options import OPTIONS, contradiction
+from probes.run.teller import Teller
 from probes.subjects.spec import Pair, Spec, parse
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if data := values["data"]:
         os.environ["PROBES_DATA"] = str(data)
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Teller(config), "probes-teller")
+        given = {o.name: v for o in OPTIONS if (v := config.getoption(_dest(o.name))) is not None}
+        config.pluginmanager.register(Teller(config, config.rootpath / values["report"], given), "probes-teller")
 
 
 # --- collection: subjects and markers ------------------------------------------------------------------------------
@@ -337,68 +338,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Gener
         report.when = "setup" if report.when == "call" else report.when
         report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
     return report
-
-
-# --- telling -------------------------------------------------------------------------------------------------------
-
-
-class Teller:
-    """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.lines: list[dict[str, Any]] = []
-        self.others: dict[str, str] = {}  # claims that came to no verdict, by test: skipped or error
-        self.families: dict[str, set[str]] = {}
-        self.notes: dict[str, None] = {}
-        self.written: Path | None = None
-        self.trouble = ""
-
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        if marker := item.get_closest_marker("claim"):
-            self.families.setdefault(str(marker.kwargs.get("family", "")), set()).add(item.nodeid)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if "claim" in report.keywords and (report.skipped or (report.failed and report.when == "setup")):
-            self.others[report.nodeid] = report.outcome
-        self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
-        found = [value for name, value in report.user_properties if name == "probes"]
-        if report.when == "call" and found:
-            self.lines.append(json.loads(str(found[-1])) | {"passed": report.passed})
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if not self.lines:
-            return
-        from probes.tell import evidence, report
-
-        folder = self.config.rootpath / option(self.config, "report")
-        options = {o.name: v for o in OPTIONS if (v := self.config.getoption(_dest(o.name))) is not None}
-        for machine in ("data", "store", "report"):
-            options.pop(machine, None)
-        command = ["pytest", *self.config.invocation_params.args]
-        run = evidence.provenance(self.config.rootpath, [str(c) for c in command], options)
-        run["complete"] = int(exitstatus) not in (2, 3)
-        run["families"] = {name: len(tests) for name, tests in sorted(self.families.items()) if name}
-        try:
-            self.written = report.assemble(self.lines, run, folder)
-        except ProbesError as e:
-            self.trouble = str(e)
-            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED  # verdicts without evidence are none
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self.lines and not self.others:
-            return
-        from probes.tell import terminal
-
-        terminalreporter.section("claims")
-        for text, colour in terminal.table(self.lines, list(self.others.values())):
-            terminalreporter.write_line(text, **colour)
-        for note in self.notes:
-            terminalreporter.write_line(f"note: {note}", yellow=True)
-        if self.written:
-            root = self.config.rootpath
-            shown = self.written.relative_to(root) if self.written.is_relative_to(root) else self.written
-            terminalreporter.write_line(f"report: {shown / 'report.md'}")
-        if self.trouble:
-            terminalreporter.write_line(f"no report: {self.trouble}", red=True)

@@ -69,7 +69,7 @@ def needed_crossed(
     since the other one limits.
 
     >>> needed_crossed((0.04, 0.0014, 0.08), 0.01, 10_000, 20, 0.05)
-    (None, 117)
+    (None, 116)
     """
     if not sesoi:
         return None, None
