@@ -62,6 +62,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
     dynamics.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     dynamics.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    maps = studies.add_parser("features", help="feature maps under noise: values, statistics, pictures, how far they move")
+    maps.add_argument(
+        "net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][@trained on][#seed] (default: resnet20)"
+    )
+    maps.add_argument("--images", default="mnist5k", help="a file, a folder, a dataset, or DATASET:IDS (default: mnist5k)")
+    maps.add_argument("--layers", help="names between commas (default: the stages layer1, layer2, ...)")
+    maps.add_argument("--levels", type=levels, default=None, help="noise levels (default: the study's .2,.4,.6,.8,1)")
+    maps.add_argument("--space", default="normalised", choices=("normalised", "pixels"), help="where noise is added")
+    maps.add_argument("--clamp", action="store_true", help="cut noisy images back to [0, 1]")
+    maps.add_argument("--scale", default="shared", choices=("shared", "per map"), help="grey scale of the maps in a picture")
+    maps.add_argument("--each", type=int, default=3, help="how many images get a folder of values and pictures (default: 3)")
+    maps.add_argument(
+        "--values", default="both", choices=("both", "csv", "parquet", "none"), help="files with all values of an image"
+    )
+    maps.add_argument("--count", type=int, help="images of a dataset at most (default: all)")
+    maps.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    maps.add_argument("--out", type=Path, default=Path("reports/features"), help="folder of the results")
+    maps.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
+    maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
+    maps.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    maps.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
     verify = commands.add_parser("verify", help="check a report: manifest, verdicts, cited expectations")
@@ -134,6 +155,37 @@ def _fetch(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    return {"dynamics": _dynamics, "features": _features}[given.study](given)
+
+
+def _features(given: argparse.Namespace) -> int:
+    from probes.run import features
+    from probes.run.lab import Options
+    from probes.store import Store
+
+    folder = features.study(
+        given.net,
+        given.images,
+        Store(given.store) if given.store else Store.default(),
+        given.out,
+        layers=[name.strip() for name in given.layers.split(",")] if given.layers else None,
+        levels=given.levels or features.LEVELS,
+        space=given.space,
+        clamp=given.clamp,
+        scale=given.scale,
+        each=given.each,
+        values=given.values,
+        force=given.force,
+        claims=given.claims,
+        options=Options(images=given.count, device=given.device, seed=given.seed),
+        command=["probes", *given.argv],
+        say=lambda text: print(text, flush=True),
+    )
+    print(f"written: {folder / 'features.md'}")
+    return 0
+
+
+def _dynamics(given: argparse.Namespace) -> int:
     from probes.run import dynamics
     from probes.run.lab import Options
     from probes.store import Store

@@ -30,6 +30,12 @@ def refuse_wrapped(model: nn.Module) -> None:
             )
 
 
+def refuse_training(model: nn.Module) -> None:
+    """Raise BadInput for a model in training mode, where a pass changes its buffers or draws at random."""
+    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm | nn.Dropout)):
+        raise BadInput("the model is in training mode, where a pass changes its buffers: call model.eval() first")
+
+
 @contextlib.contextmanager
 def handles() -> Iterator[list[RemovableHandle]]:
     """A list for hook handles, each of which is removed when the block ends, however it ends."""

@@ -58,6 +58,11 @@ declare_metric("mean_sum", "plain", "mean of x + h(x), the ReLU's input")
 declare_metric("mean_abs_sum", "ratio", "mean |x + h(x)|")
 declare_metric("sparsity", "share", "share of zeros after the ReLU")
 declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||")
+declare_metric("map_distance", "plain", "distance to the clean maps, relative to their norm")
+declare_metric("map_cosine", "plain", "cosine with the clean maps")
+declare_metric("map_zeros", "share", "share of zeros in the maps")
+declare_metric("map_mean", "plain", "mean of the maps")
+declare_metric("map_std", "ratio", "standard deviation of the maps")
 
 
 def metric(name: str, table: pd.DataFrame) -> Metric:

@@ -79,7 +79,7 @@ def per_unit(
         over = [n for n in effect.index.names if n != "image"]
         grouped = effect.groupby(level=over, observed=True)
         effect = grouped.apply(lambda x: rules.trimmed_mean(known(x), 0).estimate) if kind == "ratio" else grouped.mean()
-    if by != "site":
+    if by != "site" and arm != "site":
         effect = effect.groupby(level=[n for n in effect.index.names if n != "site"], observed=True).mean()
     if arms is not None and arm is not None:
         here = list(effect.index.unique(arm))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -81,6 +82,12 @@ class Verdict:
         )
 
     @property
+    def measured(self) -> str:
+        """What the effect is of, in short: the metric and, of two arms, which minus which."""
+        arms = re.search(r", ([^,]+ minus [^,]+), ", self.question)
+        return f"{self.metric}, {arms[1]}" if arms else self.metric
+
+    @property
     def leaves(self) -> tuple[Verdict, ...]:
         """The verdicts on single metrics: the parts of a joint verdict, or the verdict itself."""
         return self.parts or (self,)
@@ -94,7 +101,7 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.label}: " if self.label else ""
         if self.parts:
-            return f"{head}{self.outcome} ({'; '.join(f'{p.metric} {p.effect()}' for p in self.parts)})"
+            return f"{head}{self.outcome} ({'; '.join(f'{p.measured} {p.effect()}' for p in self.parts)})"
         p = min(self.p_supported, self.p_refuted)
         tail = f"; {self.obstacle}" if self.obstacle else ""
         if self.outcome == "inconclusive" and not self.obstacle:

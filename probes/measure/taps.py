@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, refuse_wrapped
+from probes.hooks import handles, refuse_training, refuse_wrapped
 from probes.registry import unknown
 
 Streams = dict[str, Any]
@@ -128,8 +128,7 @@ def tap(
     refuse_wrapped(model)
     if wrong := set(parts) - set(PARTS):
         raise unknown("stream", min(wrong), PARTS)
-    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm | nn.Dropout)):
-        raise BadInput("the model is in training mode, where a pass changes its buffers: call model.eval() first")
+    refuse_training(model)
     chosen = _chosen(model, sites)
     seen: dict[str, Streams] = {}
     with handles() as held:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from probes.judge import Verdicts, both, falls, rises
 from probes.measure import block_metrics
 from probes.measure.published import PublishedMetrics
 from probes.perturb import gaussian
+from probes.run.judging import Claims, judge
 from probes.run.lab import Lab, Options, Sweep
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -72,11 +72,8 @@ def study(
         spec = dataclasses.replace(parse(text), dataset=dataset)
         if "@" in text:
             raise BadInput(f"net {text!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
-        data = datasets.load(dataset, options.split, store)
-        most, few = options.images or len(data), data.claim_images
-        for images in dict.fromkeys(n for n in (few, most) if n is not None and n <= most):
-            say(f"{spec}: H1 and H0 on {images:,} images")
-            lines += _judge(spec, store, dataclasses.replace(options, images=images), levels)
+        lines += judge(spec, store, options, _claims(levels), "dynamics", say)
+        most = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:
             say(f"{spec}: the study's own way, put right one step at a time")
             published.append(steps(spec, store, dataclasses.replace(options, images=most), levels).assign(subject=str(spec)))
@@ -87,25 +84,11 @@ def study(
     return report.assemble(lines, run, out, extra)
 
 
-def _judge(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> list[dict[str, Any]]:
-    lines = []
-    for ident, (sentence, ask) in CLAIMS.items():
-        lab = Lab([spec], store, options, quiet=False)
-        sweep = lab.sweep(block_metrics, under=gaussian(*levels))
-        found = ask(sweep)
-        claim: dict[str, Any] = {
-            "id": ident,
-            "sentence": sentence,
-            "family": "dynamics",
-            "test": None,
-            "expect": None,
-            "altered": [],
-        }
-        inputs = [evidence.deposit(frame, store) for frame in found.inputs]
-        lines.append(
-            evidence.line(found, claim=claim, subject=str(spec), design=sweep.design.json(), inputs=inputs, extra=lab.facts())
-        )
-    return lines
+def _claims(levels: Sequence[float]) -> Claims:
+    def asked(ask: Callable[[Sweep], Verdicts]) -> Callable[[Lab], Verdicts]:
+        return lambda lab: ask(lab.sweep(block_metrics, under=gaussian(*levels)))
+
+    return {ident: (sentence, asked(ask)) for ident, (sentence, ask) in CLAIMS.items()}
 
 
 BATCH = 128

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,10 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
     images, or naming an image that can't be read.
     """
     root = Path(place).expanduser()
+    if not root.is_dir() and (named := os.environ.get("PROBES_DATA")):
+        root = Path(named) / place
     if not root.is_dir():
-        raise Unavailable(f"imagefolder:{place}: no such folder on this machine")
+        raise Unavailable(f"imagefolder:{place}: no such folder on this machine, nor below PROBES_DATA")
     here = _split(root, split)
     paths = sorted(p for p in here.glob("*/*") if p.suffix.lower() in ENDINGS)
     if not paths:
@@ -69,8 +72,10 @@ def _imagenet(names: list[str]) -> bool:
     return len(names) == 1000 and all(n.startswith("n") and n[1:].isdigit() for n in names)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file as bytes (3, 224, 224): turned upright (EXIF), RGB whatever its mode, resized and cropped.
+def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
+    """An image file as bytes (channels, side, side): turned upright (EXIF), RGB or grey whatever its mode, resized, cropped.
+
+    At 224 pixels the shorter side is made 256 first, as torchvision does; else it is made ``side``.
 
     Raises BadInput, naming the file, when it is no image or is truncated.
     """
@@ -79,11 +84,13 @@ def read_image(path: Path) -> np.ndarray:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):  # 16-bit greyscale: Pillow would clip it
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
+            image = image.convert("RGB" if channels == 3 else "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BadInput(f"{path} is no image that can be read: {e}") from e
-    scale = SHORTER / min(image.size)
-    wide, high = (max(SHORTER, round(s * scale)) for s in image.size)
+    shorter = SHORTER if side == SIDE else side
+    scale = shorter / min(image.size)
+    wide, high = (max(shorter, round(s * scale)) for s in image.size)
     image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = (wide - SIDE) // 2, (high - SIDE) // 2
-    return np.moveaxis(np.asarray(image.crop((left, top, left + SIDE, top + SIDE))), 2, 0)
+    left, top = (wide - side) // 2, (high - side) // 2
+    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    return np.moveaxis(pixels, 2, 0) if channels == 3 else pixels[None]

@@ -32,7 +32,7 @@ def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
-    with _replacing(folder) as scratch:
+    with replacing_folder(folder) as scratch:
         tables = scratch / "tables"
         tables.mkdir()
         if (folder / NOTES).exists():
@@ -49,7 +49,7 @@ def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra:
 def draw(folder: Path) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing."""
     evidence.read(folder / "evidence.jsonl")
-    with _replacing(folder) as scratch:
+    with replacing_folder(folder) as scratch:
         for name in ("evidence.jsonl", "run.json", NOTES):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
@@ -58,7 +58,8 @@ def draw(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of ``folder`` when the block ends well; ProbesError where it can't be written."""
     folder = folder.resolve()
     scratch, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     lost = [p for p in folder.parent.glob(f".{glob.escape(folder.name)}.*.old") if not folder.exists()]
@@ -119,9 +120,14 @@ def _draw(folder: Path) -> None:
         pages.made(folder, lines, run),
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
+    manifest(folder)
+
+
+def manifest(folder: Path) -> None:
+    """Write the manifest of a folder: every file with its SHA-256."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    manifest = {str(p.relative_to(folder).as_posix()): sha256(p) for p in files}
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    listed = {str(p.relative_to(folder).as_posix()): sha256(p) for p in files}
+    write_text(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")
 
 
 def _verdict_table(lines: Sequence[Line]) -> pd.DataFrame:

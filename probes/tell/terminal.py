@@ -36,7 +36,7 @@ def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str
     for member in members:
         for i, leaf in enumerate(member.leaves):
             p = min(leaf.p_supported, leaf.p_refuted)
-            text = f"{leaf.metric} {leaf.effect()}"
+            text = f"{leaf.measured} {leaf.effect()}"
             head = f"{member.label if i == 0 else '':{wide}}  {member.outcome if i == 0 else '':12}"
             tail = leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else "")
             yield f"    {head} {text:42} n = {leaf.n:,} {leaf.unit}s, p {verdicts.p_shown(p, '= ')}  {tail}".rstrip(), {}

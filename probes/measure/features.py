@@ -1,0 +1,182 @@
+"""Feature maps: the outputs of any modules, taken as they are made, and how far noise moves them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probes.errors import BadInput, ProbesError
+from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.measure.moments import power_sums, rows
+from probes.registry import unknown
+
+
+def modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a model by name, in its order; the wrapper's ``net.`` is left out."""
+    return {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+
+
+def stages(model: nn.Module) -> list[str]:
+    """The stages of a residual network: ``layer1``, ``layer2``, ...; BadInput for a network without them.
+
+    >>> from probes.subjects.nets import nets
+    >>> stages(nets["resnet20"](1, 10))
+    ['layer1', 'layer2', 'layer3']
+    """
+    found = [name for name in modules(model) if re.fullmatch(r"layer\d+", name)]
+    if not found:
+        some = [name for name, m in modules(model).items() if not list(m.children())][:8]
+        raise BadInput(f"the network has no stages layer1, layer2, ...: name the layers to read, e.g. {', '.join(some)}")
+    return found
+
+
+@contextlib.contextmanager
+def extract(
+    model: nn.Module, layers: Sequence[str] | None = None, reduce: Callable[[str, Tensor], Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read the outputs of modules, by name, at every forward pass inside the block.
+
+    Yields a dictionary, filled anew by each pass in the order in which the layers run: layer -> ``reduce(layer, maps)``, of
+    maps (N, C, H, W). Without ``reduce`` it is a copy, since an in-place operation may come right after. ``layers`` are the
+    stages where none are named. Hooks are gone after the block, whatever ended it.
+
+    Raises UnknownName for a layer; BadInput for an output that is no 4-d tensor of floats, for a layer that runs more than once
+    in a pass, and for a model that is compiled, in DataParallel or in training mode; ProbesError for a layer that does not run.
+
+    >>> from probes.subjects.nets import nets
+    >>> net = nets["resnet20"](1, 10).eval()
+    >>> with torch.no_grad(), extract(net, ["layer1", "layer2"]) as maps:
+    ...     _ = net(torch.rand(2, 1, 8, 8))
+    >>> [tuple(m.shape) for m in maps.values()]
+    [(2, 16, 8, 8), (2, 32, 4, 4)]
+    """
+    refuse_wrapped(model)
+    refuse_training(model)
+    known, layers = modules(model), list(layers) if layers is not None else stages(model)
+    for layer in layers:
+        if layer not in known:
+            raise unknown("layer", layer, known)
+    seen: dict[str, Any] = {}
+
+    def keep(layer: str, _: nn.Module, __: tuple, out: Any) -> None:
+        if not isinstance(out, Tensor) or out.ndim != 4 or not out.is_floating_point():
+            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+            raise BadInput(f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width)")
+        if layer in seen:
+            raise BadInput(f"layer {layer!r} runs more than once in a pass: name the block that it belongs to")
+        seen[layer] = out.clone() if reduce is None else reduce(layer, out)
+
+    def ran(*_: Any) -> None:
+        if lost := [layer for layer in layers if layer not in seen]:
+            raise ProbesError(f"layer {lost[0]!r} did not run in this forward pass")
+
+    with handles() as held:
+        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
+        for layer in dict.fromkeys(layers):
+            held.append(known[layer].register_forward_hook(partial(keep, layer)))
+        held.append(model.register_forward_hook(ran))
+        yield seen
+
+
+# --- numbers per image, for claims ------------------------------------------------------------------------------------
+
+METRICS = ("map_distance", "map_cosine", "map_zeros", "map_mean", "map_std")
+"""The metrics by name; :mod:`probes.table` declares what each of them is."""
+
+
+class Reader:
+    """``read(ids)`` after a pass, and ``read.reference()`` after the pass of the clean images that it is compared with."""
+
+    def __init__(self, seen: Mapping[str, Tensor]) -> None:
+        self.seen = seen
+        self.clean: dict[str, Tensor] = {}
+
+    def reference(self) -> None:
+        """Take the maps of the last pass as those of the clean images."""
+        self.clean = dict(self.seen)
+
+    def __call__(self, ids: Sequence[int]) -> dict[str, np.ndarray]:
+        """The layers under ``"site"``, and an array (layers, images) per metric."""
+        found = [compare(rows(maps), rows(self.clean[layer])) for layer, maps in self.seen.items()]
+        out: dict[str, np.ndarray] = {"site": np.array(list(self.seen))}
+        for name in METRICS:
+            out[name] = np.stack([f[name].cpu().numpy() for f in found])
+            if (bad := ~np.isfinite(out[name])).any():
+                site, image = np.argwhere(bad)[0]
+                raise ProbesError(f"{name} is {out[name][site, image]} in layer {str(out['site'][site])!r} for image {ids[image]}")
+        return out
+
+
+def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    """The metrics of each image, float64, from its maps and those of the clean image, as rows (images, elements).
+
+    >>> compare(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 0.0]]))["map_cosine"].item()
+    0.6
+    """
+    n = maps.shape[1]
+    total, norm, variance = power_sums(maps)
+    total, norm = total.double(), norm.double()
+    if variance is None:
+        variance = (norm.square() / n - (total / n).square()).clamp(min=0)
+    first = torch.linalg.vector_norm(clean, dim=1).double()
+    apart = torch.linalg.vector_norm(maps - clean, dim=1).double()
+    product = torch.linalg.vecdot(maps, clean).double()
+    same = apart == 0
+    return {
+        "map_distance": torch.where(same, 0, apart / first),
+        "map_cosine": torch.where(same, 1, (product / (norm * first)).clamp(-1, 1)),
+        "map_zeros": (maps == 0).float().mean(1).double(),
+        "map_mean": total / n,
+        "map_std": variance.sqrt(),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMetrics:
+    """Five metrics of the feature maps of a layer, per image, over all depths and positions.
+
+    ``map_distance``: ||f - f0|| / ||f0||, where f0 are the maps of the clean image. ``map_cosine``: of f and f0.
+    ``map_zeros``: the share of exact zeros. ``map_mean`` and ``map_std`` (ddof 0). ``layers`` are the stages where none are
+    named. The clean images pass before the noisy ones (``reference``), so a level costs two passes.
+
+    >>> from probes.subjects.nets import nets
+    >>> net = nets["resnet20"](1, 10).eval()
+    >>> with torch.no_grad(), FeatureMetrics().open(net) as read:
+    ...     _ = net(torch.zeros(2, 1, 8, 8))
+    ...     read.reference()
+    ...     _ = net(torch.rand(2, 1, 8, 8))
+    ...     found = read([0, 1])
+    >>> found["map_distance"].shape
+    (3, 2)
+    """
+
+    layers: tuple[str, ...] | None = None
+
+    name = "feature_metrics"
+    version = 1
+
+    def key(self) -> dict:
+        """What the numbers depend on, as JSON."""
+        return {"kind": self.name, "version": self.version, "layers": self.layers and list(self.layers)}
+
+    def count(self, model: nn.Module) -> int:
+        """How many layers it reads of a model."""
+        return len(self.layers or stages(model))
+
+    @contextlib.contextmanager
+    def open(self, model: nn.Module) -> Iterator[Reader]:
+        """Measure the passes inside the block; raises what :func:`extract` raises."""
+        with extract(model, self.layers) as seen:
+            yield Reader(seen)
+
+
+feature_metrics = FeatureMetrics()
+"""The stages of a residual network: ``lab.sweep(feature_metrics, under=gaussian(0, .1))``."""
