@@ -293,9 +293,10 @@ class _Found:
         return list(dict.fromkeys(layer for layer, _ in self.statistics))
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        by_depth = pd.concat([described(layer, level, s) for (layer, level), s in self.statistics.items()])
-        by_layer = pd.concat([described(layer, level, s.layer()) for (layer, level), s in self.statistics.items()])
-        predictions = pd.concat(self.predictions)
+        keys = [(layer, level) for layer in self._order() for level in self.levels]
+        by_depth = pd.concat([described(*key, self.statistics[key]) for key in keys])
+        by_layer = pd.concat([described(*key, self.statistics[key].layer()) for key in keys])
+        predictions = pd.concat(self.predictions).astype({"probability": "float32"}).round({"probability": 4})
         found = {
             "statistics_by_depth": by_depth,
             "statistics_by_layer": by_layer.drop(columns="depth"),
@@ -308,8 +309,9 @@ class _Found:
         """Tables and figures of all images together."""
         tables = self.tables()
         for name, table in tables.items():
-            if len(table) > 20_000:
-                table.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+            if len(table) > 5_000:
+                small = {c: "category" for c in table.select_dtypes(["object", "string"])}
+                table.astype(small).to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
             else:
                 table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         who = f"{subject.spec}, {n:,} image{'s' * (n > 1)}"

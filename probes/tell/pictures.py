@@ -67,7 +67,7 @@ def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str
     """A small histogram per depth, the levels overlaid: ``histograms`` maps a level's name to (depths, bins) shares."""
     depths = len(next(iter(histograms.values())))
     across = math.ceil(math.sqrt(depths))
-    figure, axes = panels(depths, (9, 9), across, fixed=True)
+    figure, axes = panels(depths, (8, 8), across, fixed=True)
     for depth, ax in enumerate(axes):
         for i, (name, shares) in enumerate(histograms.items()):
             ax.stairs(shares[depth], edges, color=COLOURS[i % 8], ls=STYLES[i % 4], lw=0.8, label=name)

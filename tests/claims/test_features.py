@@ -14,6 +14,10 @@ from probes.perturb import gaussian
     "The deeper the stage, the further noise moves its feature maps from the clean ones, relative to their norm.",
     id="DEPTH",
     family="feature maps",
+    expect={
+        "resnet20@mnist5k": ("refuted", "2026-11-22", "reports/feature-maps/resnet20/claims"),
+        "resnet18@cifar10": ("refuted", "2026-11-22", "reports/feature-maps/resnet18/claims"),
+    },
 )
 def test_feature_distance_rises_with_depth(lab, claim):
     stages = ("layer1", "layer2", "layer3")
@@ -33,6 +37,10 @@ def test_feature_distance_rises_with_depth(lab, claim):
     "Noise lowers the share of zeros in the feature maps of every stage.",
     id="ZEROS",
     family="feature maps",
+    expect={
+        "resnet20@mnist5k": ("mixed", "2026-11-22", "reports/feature-maps/resnet20/claims"),
+        "resnet18@cifar10": ("supported", "2026-11-22", "reports/feature-maps/resnet18/claims"),
+    },
 )
 def test_feature_zeros_fall_with_noise(lab, claim):
     table = lab.sweep(feature_metrics, under=gaussian(0, 0.1, 0.25))
