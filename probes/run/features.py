@@ -112,7 +112,7 @@ def study(
                     mapfiles.one_image(
                         scratch / names[image], one, shown, _captions(passes, i, subject), names[image], scale, values
                     )
-        tables = found.write(scratch, subject, len(subject.data))
+        tables = found.write(scratch, subject, len(subject.data), by_depth=each < len(subject.data))
         run = evidence.provenance(Path.cwd(), command, {})
         if claims:
             if subject.data.name not in datasets.datasets:
@@ -305,7 +305,7 @@ class _Found:
         }
         return {name: table.reset_index(drop=True) for name, table in found.items()}
 
-    def write(self, folder: Path, subject: Subject, n: int) -> dict[str, pd.DataFrame]:
+    def write(self, folder: Path, subject: Subject, n: int, by_depth: bool) -> dict[str, pd.DataFrame]:
         """Tables and figures of all images together."""
         tables = self.tables()
         for name, table in tables.items():
@@ -315,7 +315,7 @@ class _Found:
             else:
                 table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         who = f"{subject.spec}, {n:,} image{'s' * (n > 1)}"
-        mapfiles.histograms(folder / "histograms", self.statistics, self.levels, who)
+        mapfiles.histograms(folder / "histograms", self.statistics, self.levels, who, by_depth)
         if self.distances:
             pictures.save_small(
                 pictures.moved(self.moved(), f"How far the maps move from the clean ones: {who}"), folder / "moved.png"

@@ -88,9 +88,8 @@ def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BadInput(f"{path} is no image that can be read: {e}") from e
     shorter = SHORTER if side == SIDE else side
-    scale = shorter / min(image.size)
-    wide, high = (max(shorter, round(s * scale)) for s in image.size)
+    wide, high = (int(shorter * s / min(image.size)) for s in image.size)  # torchvision's rounding, here and below
     image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = (wide - side) // 2, (high - side) // 2
+    left, top = round((wide - side) / 2), round((high - side) / 2)
     pixels = np.asarray(image.crop((left, top, left + side, top + side)))
     return np.moveaxis(pixels, 2, 0) if channels == 3 else pixels[None]

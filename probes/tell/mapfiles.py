@@ -103,7 +103,10 @@ def write_long(maps: Mapping[float, Mapping[str, np.ndarray]], path: Path) -> No
     pyarrow.parquet.write_table(pa.table(found), path, compression="zstd")
 
 
-def histograms(folder: Path, statistics: Mapping[tuple[str, float], MapStatistics], levels: Sequence[float], title: str) -> None:
+def histograms(
+    folder: Path, statistics: Mapping[tuple[str, float], MapStatistics], levels: Sequence[float], title: str, by_depth: bool = True
+) -> None:
+    """Histograms by layer and, unless they are left out, by depth: 64 depths to a picture, the levels overlaid."""
     names = pictures.named(levels)
     layers = list(dict.fromkeys(layer for layer, _ in statistics))
     edges, whole = {}, {}
@@ -113,7 +116,7 @@ def histograms(folder: Path, statistics: Mapping[tuple[str, float], MapStatistic
         low, high = min(s.quantile(0.001)[0] for s in every), max(s.quantile(0.999)[0] for s in every)
         edges[layer] = np.linspace(low, high if high > low else low + 1, 41)
         whole[layer] = {names[lv]: (s.layer().histogram(edges[layer]) / s.layer().n[:, None])[0] for lv, s in by.items()}
-        for depths in pictures.groups(len(by[levels[0]].n)):
+        for depths in pictures.groups(len(by[levels[0]].n)) if by_depth else ():
             part = slice(depths.start, depths.stop)
             coarse = edges[layer][::2]
             shares = {names[lv]: (s.histogram(coarse) / s.n[:, None])[part] for lv, s in by.items()}

@@ -63,25 +63,43 @@ def grid(maps: np.ndarray, title: str, first: int = 0, scale: str = "shared", si
     return figure
 
 
+FLOOR = 1e-4  # the smallest share that a histogram shows
+
+
 def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str, first: int = 0) -> Any:
-    """A small histogram per depth, the levels overlaid: ``histograms`` maps a level's name to (depths, bins) shares."""
+    """A small histogram per depth, the levels overlaid: ``histograms`` maps a level's name to (depths, bins) shares.
+
+    The panels are cells of one axis (64 axes would take seconds): across a cell the activation, up it the share, on a log scale.
+    """
     depths = len(next(iter(histograms.values())))
     across = math.ceil(math.sqrt(depths))
-    figure, axes = panels(depths, (8, 8), across, fixed=True)
-    for depth, ax in enumerate(axes):
-        for i, (name, shares) in enumerate(histograms.items()):
-            ax.stairs(shares[depth], edges, color=COLOURS[i % 8], ls=STYLES[i % 4], lw=0.8, label=name)
-        ax.set_yscale("log")
-        ax.set_ylim(1e-4, 1.2)
-        ax.tick_params(labelsize=4, length=1, pad=1)
-        ax.text(0.96, 0.86, str(first + depth), transform=ax.transAxes, ha="right", fontsize=6)
-        if depth % across:
-            ax.set_yticklabels([])
-        if depth + across < depths:
-            ax.set_xticklabels([])
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower center", ncols=len(names), fontsize=8, title="noise level")
-    figure.suptitle(f"{title}: share of positions (log) by activation, one panel per depth", fontsize=10)
+    down = math.ceil(depths / across)
+    figure, (ax,) = panels(1, (8.5, 8.5 * down / across + 0.9))
+    inside = 0.06 + 0.88 * (edges - edges[0]) / (edges[-1] - edges[0])
+    for i, (name, shares) in enumerate(histograms.items()):
+        height = 0.9 * np.clip(1 - np.log10(np.maximum(shares, FLOOR)) / np.log10(FLOOR), 0, 1)
+        x, y = [], []
+        for depth in range(depths):
+            column, row = depth % across, down - 1 - depth // across
+            steps = np.concatenate([[0], np.repeat(height[depth], 2), [0]])
+            x += [*(column + np.repeat(inside, 2)), np.nan]
+            y += [*(row + steps), np.nan]
+        ax.plot(x, y, STYLES[i % 4], color=COLOURS[i % 8], lw=0.8, label=name)
+    for depth in range(depths):
+        ax.text(depth % across + 0.93, down - 1 - depth // across + 0.93, str(first + depth), ha="right", va="top", fontsize=6)
+    ax.hlines(range(down + 1), 0, across, color="#999999", lw=0.6)
+    ax.vlines(range(across + 1), 0, down, color="#999999", lw=0.6)
+    ax.set_xlim(0, across)
+    ax.set_ylim(0, down)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_xlabel(
+        f"each panel is a depth: across, activation from {edges[0]:.2g} to {edges[-1]:.2g}; up, share of positions from"
+        f" {FLOOR:g} to 1 (log)",
+        fontsize=8,
+    )
+    figure.legend(loc="outside lower center", ncols=len(histograms), fontsize=8, title="noise level")
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

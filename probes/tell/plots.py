@@ -37,16 +37,11 @@ def _axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
     return ax if ax is not None else Figure(size, layout="constrained").subplots()
 
 
-def panels(n: int, size: tuple[float, float], across: int | None = None, fixed: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of ``n`` axes, ``across`` to a row; places that are left over stay empty.
-
-    ``fixed`` margins are for many small axes, which a layout that fits them takes seconds for.
-    """
-    figure = Figure(size, layout=None if fixed else "constrained")
+def panels(n: int, size: tuple[float, float], across: int | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure of ``n`` axes, ``across`` to a row; places that are left over stay empty."""
+    figure = Figure(size, layout="constrained")
     across = min(across or n, n)
     axes = figure.subplots(math.ceil(n / across), across, squeeze=False).ravel()
-    if fixed:
-        figure.subplots_adjust(0.05, 0.1, 0.98, 0.93, 0.12, 0.14)
     for ax in axes[n:]:
         ax.set_axis_off()
     return figure, list(axes[:n])

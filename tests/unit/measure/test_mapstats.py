@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import BadInput
-from probes.measure.mapstats import LOWER, QUANTILES, UPPER, WIDTH, Alikeness, MapStatistics, bins
+from probes.measure.mapstats import LOWER, QUANTILES, UPPER, WIDTH, Alikeness, MapStatistics
 
 
 def maps(seed, n=6, depths=3, side=5, relu=True, scale=1.0):
@@ -63,20 +63,23 @@ def test_the_median_of_mostly_zeros_is_zero():
 
 @given(st.floats(-60000, 60000, width=32))
 def test_a_value_lies_in_its_bin(value):
-    place = int(bins(torch.tensor([value]))[0])
+    counts = MapStatistics.of(torch.full((1, 1, 1, 1), value)).counts[0]
+    place = int(counts.argmax())
 
-    assert 0 <= place < WIDTH
+    assert counts.sum() == 1
     if value == 0:
         assert LOWER[place] == UPPER[place] == 0
     elif abs(value) >= 2**-16:
         assert LOWER[place] <= value <= UPPER[place]
+    else:
+        assert np.sign(value) * (LOWER[place] + UPPER[place]) > 0
 
 
-def test_bins_ascend():
-    values = torch.linspace(-5, 5, 1001)
-
-    assert (bins(values).diff() >= 0).all()
+def test_edges_ascend_and_meet():
+    assert len(LOWER) == len(UPPER) == WIDTH
     assert (np.diff(LOWER) >= 0).all()
+    inner = np.arange(WIDTH - 1) != WIDTH // 2 - 1
+    assert (UPPER[:-1][inner][:1000] == LOWER[1:][inner][:1000]).all()
 
 
 def test_the_layer_is_all_depths_together():
