@@ -150,7 +150,7 @@ class FeatureMetrics:
     >>> from probes.subjects.nets import nets
     >>> net = nets["resnet20"](1, 10).eval()
     >>> with torch.no_grad(), FeatureMetrics().open(net) as read:
-    ...     _ = net(torch.zeros(2, 1, 8, 8))
+    ...     _ = net(torch.full((2, 1, 8, 8), 0.5))
     ...     read.reference()
     ...     _ = net(torch.rand(2, 1, 8, 8))
     ...     found = read([0, 1])

@@ -425,3 +425,18 @@ def test_a_table_with_common_draws_is_judged_the_same_from_its_file(tmp_path):
     again = questions.again(found.spec, [table.read(tmp_path / "t.parquet")], found.alpha)
 
     assert again[""].json() == found[""].json()
+
+
+def test_two_sites_of_one_net_are_compared_image_by_image():
+    t = made(gain=(0.05, -0.05))
+    found = exceeds(t, "made_share", between=("a", "b"), arm="site", sesoi="0.1 points")[""]
+    wide = t[t["level"].isin([0.0, 0.2])].pivot_table(index="image", columns=["site", "level"], values="made_share", observed=True)
+    expected = (wide["a"][0.2] - wide["a"][0.0] - wide["b"][0.2] + wide["b"][0.0]).mean()
+
+    assert found.estimate == pytest.approx(expected)
+    assert found.outcome == "supported"
+    assert found.measured == "made_share, a minus b"
+
+
+def test_what_was_measured_is_the_metric_where_nothing_is_compared():
+    assert rises(made(), "made_norm", by="site", sesoi="-1 %")["a"].measured == "made_norm"

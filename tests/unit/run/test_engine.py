@@ -202,3 +202,16 @@ def test_trap_n09_no_randomness_depends_on_the_loader_or_its_workers(store):
     parts = torch.cat([x for x, _ in engine.loader(data, 0.3, 7, torch.device("cpu"))])
 
     assert torch.equal(whole, parts)
+
+
+def test_a_measure_that_compares_with_clean_images_gets_them_first(store):
+    from probes.measure import feature_metrics
+
+    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=30, threads=1, batch_size=10))
+    t = lab.sweep(feature_metrics, under=gaussian(0, 0.1, 0.3)).frame
+    by_level = t.groupby("level")["map_distance"].mean()
+
+    assert by_level[0.0] == 0
+    assert 0 < by_level[0.1] < by_level[0.3]
+    assert (t[t["level"] == 0]["map_cosine"] == 1).all()
+    assert list(t["site"].cat.categories) == ["layer1", "layer2", "layer3"]
