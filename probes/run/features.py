@@ -117,7 +117,7 @@ def study(
         if claims:
             if subject.data.name not in datasets.datasets:
                 raise BadInput(f"claims are judged on a dataset, not on files: --images {images}")
-            spec = dataclasses.replace(subject.spec, dataset=subject.data.name)
+            spec = dataclasses.replace(parse(net), dataset=subject.data.name)  # as it was typed: what a test names
             report.assemble(judge(spec, store, options, CLAIMS, "feature maps", say), run, scratch / "claims")
         run |= {"net": str(subject.spec), "weights": subject.weights, "sha256": subject.sha256, "images": len(subject.data),
                 "images_sha256": subject.data.sha256, "layers": chosen, "levels": list(under.levels), "space": space,

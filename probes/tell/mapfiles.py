@@ -121,7 +121,7 @@ def histograms(
             coarse = edges[layer][::2]
             shares = {names[lv]: (s.histogram(coarse) / s.n[:, None])[part] for lv, s in by.items()}
             figure = pictures.by_depth(shares, coarse, f"{title}, {layer}", depths.start)
-            pictures.save_small(figure, folder / f"{layer}_by_depth_{depths.start:03}-{depths.stop - 1:03}.png")
+            pictures.save_small(figure, folder / f"{layer}_by_depth_{depths.start:03}-{depths.stop - 1:03}.png", 110)
     pictures.save_small(pictures.by_layer(whole, edges, f"{title}: activations by layer"), folder / "by_layer.png")
 
 
@@ -144,14 +144,14 @@ def page(run: Mapping[str, Any], moved: pd.DataFrame, layer: pd.DataFrame, title
             "![distance, cosine and CKA against noise](moved.png)",
             grid(
                 list(shown.columns),
-                [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in shown.itertuples(index=False)],
+                [[_number(v) for v in row] for row in shown.itertuples(index=False)],
             ),
         ]
     columns = [c for c in layer.columns if c != "n"]
     text += [
         "## Statistics by layer",
         "Over all images, depths and positions; quantiles are within 1.6 % of the exact ones. By depth: `statistics_by_depth`.",
-        grid(columns, [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in layer[columns].itertuples(index=False)]),
+        grid(columns, [[_number(v) for v in row] for row in layer[columns].itertuples(index=False)]),
     ]
     if each:
         text.append(
@@ -159,3 +159,9 @@ def page(run: Mapping[str, Any], moved: pd.DataFrame, layer: pd.DataFrame, title
         )
         text += [f"![{name} at every level]({name}/contact_sheet.png)" for name in names[:each]]
     return "\n\n".join(text) + "\n"
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if np.isnan(value) else f"{value:.4g}"

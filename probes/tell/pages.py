@@ -134,6 +134,8 @@ def _study(folder: Path, line: Line) -> list[str]:
     summary = pd.read_csv(folder / line["summary"]["file"])
     if len(summary[["net", "train_seed"]].drop_duplicates()) > 1 or summary["level"].nunique() < 3:
         return []
+    if not summary["metric"].isin(list(STUDY)).any():
+        return []
     place = Path("figures") / slug(line["subject"])
     text = ["### The levels themselves" if not (folder / place).exists() else
             f"The levels themselves: see [{place.as_posix()}/]({place.as_posix()}/), above."]  # fmt: skip

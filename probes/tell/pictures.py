@@ -74,7 +74,7 @@ def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str
     depths = len(next(iter(histograms.values())))
     across = math.ceil(math.sqrt(depths))
     down = math.ceil(depths / across)
-    figure, (ax,) = panels(1, (8.5, 8.5 * down / across + 0.9))
+    figure, (ax,) = panels(1, (7.4, 7.4 * down / across + 0.9))
     inside = 0.06 + 0.88 * (edges - edges[0]) / (edges[-1] - edges[0])
     for i, (name, shares) in enumerate(histograms.items()):
         height = 0.9 * np.clip(1 - np.log10(np.maximum(shares, FLOOR)) / np.log10(FLOOR), 0, 1)
@@ -171,11 +171,11 @@ def moved(table: Any, title: str) -> Any:
     return figure
 
 
-def save_small(figure: Any, path: Path) -> None:
-    """Write a figure as PNG with at most 200 colours: a third of the bytes, and the same bytes each time."""
+def save_small(figure: Any, path: Path, colours: int = 200) -> None:
+    """Write a figure as PNG with few colours: a third of the bytes, and the same bytes each time."""
     save(figure, path)
     with Image.open(path) as full:
-        small = full.convert("RGB").quantize(200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        small = full.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 

@@ -1,15 +1,16 @@
-"""Controls of the dynamics claims: null data are not supported, a planted effect is found, and gone when taken out."""
+"""Controls of the claims: null data are not supported, a planted effect is found, and gone when taken out."""
 
 import copy
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from probes import seeds, table
-from probes.judge import exceeds, family, rules
-from probes.measure import block_metrics
+from probes.judge import both, exceeds, family, rules
+from probes.measure import block_metrics, feature_metrics
 from probes.perturb import gaussian
 from probes.run.lab import Lab
 from probes.subjects.spec import parse
@@ -89,3 +90,38 @@ def test_control_a_planted_difference_between_runs_is_found_and_gone_when_taken_
 
         assert found.overall == expected
         assert ("exactly 0" in found[""].obstacle) == (gain == 1.0)
+
+
+def stages_of(lab):
+    return lab.sweep(feature_metrics, under=gaussian(0, 0.1)).frame
+
+
+def depth_of(frame):
+    pairs = itertools.pairwise(("layer1", "layer2", "layer3"))
+    return both(*(exceeds(frame, "map_distance", between=(b, a), arm="site", sesoi=0.05) for a, b in pairs))
+
+
+def test_control_stages_that_change_places_at_random_differ_in_no_direction(lab):
+    """Trap S7: the stages of each image are shuffled, 50 times; a claim that depth matters is then never supported."""
+    frame = stages_of(lab)
+    wide = frame.pivot_table(index=["image", "level"], columns="site", values="map_distance", observed=True)
+    images = wide.index.get_level_values("image")
+    for repetition in range(50):
+        keys = seeds.uniform(3 * images.nunique(), "control", "stages", repetition).reshape(-1, 3)
+        order = np.argsort(keys, axis=1)[images.factorize()[0]]
+        shuffled = wide.copy()
+        shuffled[:] = np.take_along_axis(wide.to_numpy(), order, 1)
+        rows = shuffled.stack().rename("map_distance").reset_index()
+        found = frame.drop(columns="map_distance").merge(rows.astype({"site": frame["site"].dtype}), on=["image", "level", "site"])
+
+        assert depth_of(found).overall != "supported"
+
+
+def test_control_planted_distances_are_found_and_gone_when_taken_out(lab):
+    frame = stages_of(lab)
+    depth = frame["site"].map({"layer1": 0, "layer2": 1, "layer3": 2}).astype(float)
+    level = frame[frame["site"] == "layer1"].set_index(["image", "level"])["map_distance"]
+    flat = level.reindex(frame.set_index(["image", "level"]).index).to_numpy()
+
+    assert depth_of(frame.assign(map_distance=flat * (1 + depth))).overall == "supported"
+    assert depth_of(frame.assign(map_distance=flat * (1 + 0.01 * depth))).overall == "refuted"
