@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from torchvision.models import resnet18
@@ -343,3 +345,18 @@ def test_a_wide_file_pads_the_shorter_layers_with_empty_cells(tmp_path):
     mapfiles.write_wide({"a": np.ones((1, 2, 2), np.float32), "b": np.full((2, 1, 1), 3, np.float32)}, tmp_path / "w.csv")
 
     assert (tmp_path / "w.csv").read_text().splitlines() == ['"a_0","b_0","b_1"', "1,3,3", "1,,", "1,,", "1,,"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(alphabet="0123456789-, x", max_size=12))
+def test_any_text_is_image_ids_or_an_error_of_ours(store, text):
+    data = features.datasets.load("mnist5k", "test", store)
+    try:
+        found = features._by_id(data, text)
+    except BadInput as error:
+        told = str(error)
+    else:
+        told = ""
+        assert 0 < len(found) <= 1000
+
+    assert "\n" not in told

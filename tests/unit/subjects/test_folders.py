@@ -1,7 +1,11 @@
 """Image folders: any mode, size and rotation; what can't be read is named."""
 
+import io
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from probes.errors import BadInput, Unavailable
@@ -99,3 +103,38 @@ def test_the_thousand_wnids_are_torchvisions_categories(tmp_path):
 
     assert found.classes[:2] == ("tench", "goldfish")
     assert found.claim_images == 300
+
+
+def _png():
+    kept = io.BytesIO()
+    Image.fromarray((np.arange(20 * 30) % 256).astype(np.uint8).reshape(20, 30)).save(kept, "PNG")
+    return kept.getvalue()
+
+
+def _jpeg():
+    kept = io.BytesIO()
+    Image.fromarray((np.arange(20 * 30 * 3) % 256).astype(np.uint8).reshape(20, 30, 3)).save(kept, "JPEG")
+    return kept.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([b"", _png(), _jpeg()]),
+    st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), max_size=4),
+    st.integers(0, 2000),
+)
+def test_any_bytes_are_an_image_or_an_error_of_ours_that_names_the_file(tmp_path_factory, whole, changes, length):
+    data = bytearray(whole)
+    for place, new in changes:
+        data[place : place + len(new)] = new
+    path = tmp_path_factory.mktemp("bytes") / "x.png"
+    path.write_bytes(bytes(data[:length]))
+    try:
+        found = read_image(path, 28, 1)
+    except BadInput as error:
+        told = str(error)
+    else:
+        told = "x.png"
+        assert (found.shape, found.dtype) == ((1, 28, 28), np.uint8)
+
+    assert "x.png" in told
