@@ -35,7 +35,11 @@ def test_extraction_and_statistics_of_four_layers(ratio, model, images, size, ba
         with extract(model, LAYERS, reduce=lambda _, maps: MapStatistics.of(maps)) as seen:
             for part in parts:
                 model(part)
-                found = {k: found[k].merge(v) if k in found else v for k, v in seen.items()}
+                for layer, new in seen.items():
+                    if layer in found:
+                        found[layer].update(new)
+                    else:
+                        found[layer] = new
         return {k: v.summary() for k, v in found.items()}
 
     with torch.inference_mode():

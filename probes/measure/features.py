@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
-from probes.measure.moments import power_sums, rows
+from probes.measure.moments import mean_and_variance, rows, wide
 from probes.registry import unknown
 
 
@@ -121,20 +121,15 @@ def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
     >>> compare(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 0.0]]))["map_cosine"].item()
     0.6
     """
-    n = maps.shape[1]
-    total, norm, variance = power_sums(maps)
-    total, norm = total.double(), norm.double()
-    if variance is None:
-        variance = (norm.square() / n - (total / n).square()).clamp(min=0)
-    first = torch.linalg.vector_norm(clean, dim=1).double()
-    apart = torch.linalg.vector_norm(maps - clean, dim=1).double()
-    product = torch.linalg.vecdot(maps, clean).double()
+    mean, variance = mean_and_variance(maps)
+    norm, first, apart = (wide(torch.linalg.vector_norm(t, dim=1)) for t in (maps, clean, maps - clean))
+    product = wide(torch.linalg.vecdot(maps, clean))
     same = apart == 0
     return {
         "map_distance": torch.where(same, 0, apart / first),
         "map_cosine": torch.where(same, 1, (product / (norm * first)).clamp(-1, 1)),
-        "map_zeros": (maps == 0).float().mean(1).double(),
-        "map_mean": total / n,
+        "map_zeros": wide((maps == 0).float().mean(1)),
+        "map_mean": mean,
         "map_std": variance.sqrt(),
     }
 

@@ -136,19 +136,25 @@ def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) 
 
 
 def extension(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> str:
-    """Why this run is one look too many: more images after a verdict on fewer, undeclared; empty where it is not."""
+    """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared; empty where it is not."""
     from probes.tell import evidence
 
     lines = evidence.read(root / claim.expect[subject].cites / "evidence.jsonl")
     mine = [r["design"] for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
     if any(not evidence.differences(d, design) for d in mine):
         return ""
-    before = sorted({d["images"] for d in mine if d["images"] < design["images"]})
-    if len(before) < claim.looks:
+    size = ("images", "draws")
+    looks = sorted({tuple(int(d[name]) for name in size) for d in mine})
+    here = tuple(int(design[name]) for name in size)
+    if len(looks) < claim.looks or not any(a != here and a[0] <= here[0] and a[1] <= here[1] for a in looks):
         return ""
+
+    def shown(look: tuple[int, ...]) -> str:
+        return f"{look[0]:,}" + (f" x {look[1]} draws" if max(d for _, d in [*looks, here]) > 1 else "")
+
     return (
-        f"{design['images']:,} images after a verdict on {' and on '.join(f'{n:,}' for n in before)} is an undeclared look: declare"
-        f" claim(..., looks={len(before) + 1}) before it, or judge new images alone"
+        f"{shown(here)} images after a verdict on {' and on '.join(map(shown, looks))} is an undeclared look: declare"
+        f" claim(..., looks={len(looks) + 1}) before it, or judge new images alone"
     )
 
 

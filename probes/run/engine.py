@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
@@ -83,17 +82,22 @@ class _WideWhereNarrow(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.conv2d and _one_position(*args, **kwargs):
             with torch.autocast("cpu", enabled=False):
-                x, *others = args
-                return func(x.float(), *others, **kwargs)
+                x, *others = args if args else (kwargs["input"],)
+                return func(x.float(), *others, **{k: v for k, v in kwargs.items() if k != "input"})
         return func(*args, **kwargs)
 
 
 def _one_position(
-    x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> bool:
     if isinstance(padding, str) or weight.dtype != torch.float32 or weight[0, 0].numel() == 1:
         return False
-    geometry = zip(x.shape[-2:], weight.shape[-2:], _pair(stride), _pair(padding), _pair(dilation), strict=True)
+
+    def two(value: Any) -> tuple[int, int]:
+        many = (value,) if isinstance(value, int) else tuple(value)
+        return many * 2 if len(many) == 1 else many  # type: ignore[return-value]
+
+    geometry = zip(input.shape[-2:], weight.shape[-2:], two(stride), two(padding), two(dilation), strict=True)
     return all((n + 2 * p - d * (k - 1) - 1) // s == 0 for n, k, s, p, d in geometry)
 
 

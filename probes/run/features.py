@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import torchvision
 from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
@@ -33,13 +34,15 @@ from probes.subjects import pretrained
 from probes.subjects.data import Dataset
 from probes.subjects.folders import ENDINGS, read_image
 from probes.subjects.pretrained import Subject
-from probes.subjects.spec import parse
+from probes.subjects.spec import Spec, parse
 from probes.tell import evidence, mapfiles, pictures, report
 from probes.tell.mapfiles import described
 
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The study's noise levels, standard deviations in units of the normalised image."""
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+TAKEN = ("histograms", "claims")
+"""Folders of the run itself, which no image may have."""
 VALUES = ("both", "csv", "parquet", "none")
 Say = Callable[[str], None]
 
@@ -94,12 +97,16 @@ def study(
     options = options or Options()
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not force:
         raise BadInput(f"{out} exists and is kept: choose another --out, or replace it with --force")
+    if each < 0:
+        raise BadInput(f"each {each}: how many images get a folder, a whole number from 0 up")
     for name, value, allowed in (("scale", scale, ("shared", "per map")), ("values", values, VALUES)):
         if value not in allowed:
             raise unknown(name, value, allowed)
     under = gaussian(0, *(v for v in levels if v != 0), clamp=clamp, space=space)
     subject, names = _chosen(net, images, store, options)
     chosen = list(layers) if layers else stages(subject.model)
+    if claims:
+        _check_claims(subject, images, parse(net))
     found = _Found(chosen, under.levels)
     with report.replacing_folder(out) as scratch:
         for batch, passes in _passes(subject, chosen, under, options):
@@ -115,18 +122,30 @@ def study(
         tables = found.write(scratch, subject, len(subject.data), by_depth=each < len(subject.data))
         run = evidence.provenance(Path.cwd(), command, {})
         if claims:
-            if subject.data.name not in datasets.datasets:
-                raise BadInput(f"claims are judged on a dataset, not on files: --images {images}")
             spec = dataclasses.replace(parse(net), dataset=subject.data.name)  # as it was typed: what a test names
-            report.assemble(judge(spec, store, options, CLAIMS, "feature maps", say), run, scratch / "claims")
+            lines = judge(spec, store, options, CLAIMS, "feature maps", say)
+            report.assemble(lines, run, scratch / "claims")
+            found.judged = [f"{line['id']} {line['overall']} on {line['design']['images']:,} images" for line in lines]
+        if subject.data.name == "files":
+            run["files"] = {str(i): name for i, name in zip(subject.data.ids, names, strict=True)}
         run |= {"net": str(subject.spec), "weights": subject.weights, "sha256": subject.sha256, "images": len(subject.data),
                 "images_sha256": subject.data.sha256, "layers": chosen, "levels": list(under.levels), "space": space,
                 "clamp": clamp, "seed": options.seed}  # fmt: skip
         write_text(scratch / "run.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
-        page = mapfiles.page(run, found.moved(), tables["statistics_by_layer"], subject.data.title, names, each)
+        page = mapfiles.page(run, found.moved(), tables["statistics_by_layer"], subject.data.title, names, each, found.judged)
         write_text(scratch / "features.md", page)
         report.manifest(scratch)
     return out
+
+
+def _check_claims(subject: Subject, images: str, spec: Spec) -> None:
+    """Before any work: claims are judged on the whole dataset that the network was trained on, by its first three stages."""
+    if subject.data.name not in datasets.datasets:
+        raise BadInput(f"claims are judged on a dataset, not on files: --images {images}")
+    if spec.dataset not in (None, subject.data.name):
+        raise BadInput(f"claims are judged on the dataset of the network: {spec} has another than --images {images}")
+    if lost := {"layer1", "layer2", "layer3"} - set(stages(subject.model)):
+        raise BadInput(f"the claims read layer1, layer2 and layer3; {spec.net} has no {min(lost)}")
 
 
 # --- which images, which network ----------------------------------------------------------------------------------------
@@ -141,10 +160,17 @@ def _chosen(net: str, images: str, store: Store, options: Options) -> tuple[Subj
         data, names = _files(place, trained_on)
     else:
         name, ids = (images, "") if images.startswith(datasets.FOLDER) else images.partition(":")[::2]
-        data = datasets.load(name, options.split, store).sample(options.images)
-        data = _by_id(data, ids) if ids else data
+        data = datasets.load(name, options.split, store)
+        data = _by_id(data, ids) if ids else data.sample(options.images)
         names = [f"image_{i}" for i in data.ids]
         trained_on = data
+        if spec.dataset not in (None, name):  # the network was trained on another one: its classes and constants
+            trained_on = datasets.load(str(spec.dataset), "test", store)
+            if trained_on.images.shape[1:] != data.images.shape[1:]:
+                raise BadInput(f"{net} takes images of {trained_on.images.shape[1:]}, those of {name} are {data.images.shape[1:]}:"
+                               " give files instead, which are resized")  # fmt: skip
+            data = dataclasses.replace(data, classes=trained_on.classes, mean=trained_on.mean, std=trained_on.std,
+                                       labels=np.zeros(len(data), np.int64))  # fmt: skip
     spec = dataclasses.replace(spec, dataset=spec.dataset or (trained_on.name if trained_on else "imagenet"))
     return pretrained.load(spec, data, store), names
 
@@ -157,10 +183,12 @@ def _files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
         raise BadInput(f"images {str(place)!r}: no image in this folder ({', '.join(sorted(ENDINGS))})")
     side, channels = (224, 3) if like is None else (like.images.shape[2], like.channels)
     pixels = np.stack([read_image(p, side, channels) for p in paths])
-    classes = like.classes if like else tuple(map(str, range(1000)))
+    classes = like.classes if like else tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
     constants = IMAGENET if like is None else {"mean": like.mean, "std": like.std}
     stems = [re.sub(r"[^\w.-]+", "_", p.stem) for p in paths]
-    names = [f"{i}_{s}" if stems.count(s) > 1 else s for i, s in enumerate(stems)]
+    names = [f"{i}_{s}" if stems.count(s) > 1 or s in TAKEN else s for i, s in enumerate(stems)]
+    if len(set(names)) < len(names):
+        names = [f"{i:04}_{s}" for i, s in enumerate(stems)]
     n = len(paths)
     return Dataset("files", place.name, "test", pixels, np.zeros(n, np.int64), np.arange(n), classes, **constants), names
 
@@ -204,7 +232,7 @@ def _passes(
     data, where = subject.data, options.where
     device = torch.device(where.device)
     model = subject.model.to(device).to(memory_format=torch.channels_last)
-    size = min(where.batch_size, max(8, 16_000_000 // data.images[0].size))
+    size = min(where.batch_size, max(4, 4_000_000 // data.images[0].size))
     with (
         tqdm(total=len(data) * len(under.levels), desc="features", unit="pass", disable=None, leave=False) as bar,
         engine.exact(where.threads),
@@ -224,9 +252,7 @@ def _passes(
 
 def _classes(subject: Subject, outputs: int) -> Sequence[str]:
     known = subject.data.classes
-    if len(known) != outputs and outputs == 1000:
-        import torchvision
-
+    if len(known) != outputs == 1000:
         known = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
     return known if len(known) == outputs else [str(i) for i in range(outputs)]
 
@@ -249,6 +275,7 @@ class _Found:
         self.alike = {(layer, level): Alikeness() for layer in layers for level in levels}
         self.distances: list[pd.DataFrame] = []
         self.predictions: list[pd.DataFrame] = []
+        self.judged: list[str] = []
 
     def add(self, batch: range, passes: Mapping[float, _Pass], subject: Subject) -> None:
         ids = subject.data.ids[batch.start : batch.stop]
@@ -257,7 +284,10 @@ class _Found:
             for layer, maps in one.maps.items():
                 new = MapStatistics.of(maps)
                 key = (layer, level)
-                self.statistics[key] = self.statistics[key].merge(new) if key in self.statistics else new
+                if key in self.statistics:
+                    self.statistics[key].update(new)
+                else:
+                    self.statistics[key] = new
                 if not level:
                     continue
                 moved = compare(rows(maps), rows(clean.maps[layer]))

@@ -125,14 +125,22 @@ def histograms(
     pictures.save_small(pictures.by_layer(whole, edges, f"{title}: activations by layer"), folder / "by_layer.png")
 
 
-def page(run: Mapping[str, Any], moved: pd.DataFrame, layer: pd.DataFrame, title: str, names: Sequence[str], each: int) -> str:
+def page(
+    run: Mapping[str, Any],
+    moved: pd.DataFrame,
+    layer: pd.DataFrame,
+    title: str,
+    names: Sequence[str],
+    each: int,
+    judged: Sequence[str] = (),
+) -> str:
     """The page of a run: what it was, how far the maps move, statistics by layer, a contact sheet per image."""
     how = "normalised image" if run["space"] == "normalised" else "pixel range"
     text = [
         f"# Feature maps of `{run['net']}` under noise",
         f"`{run['command']}`",
         f"{len(names):,} image{'s' * (len(names) > 1)} of {title}; weights {run['weights']}, SHA-256 {run['sha256'][:12]};"
-        f" noise of standard deviation {', '.join(f'{v:g}' for v in run['levels'][1:])} in units of the {how},"
+        f" noise of standard deviation {', '.join(f'{v:g}' for v in run['levels'][1:]) or 0} in units of the {how},"
         f" {'clamped' if run['clamp'] else 'not clamped'}, seed {run['seed']}.",
         "![activations by layer](histograms/by_layer.png)",
     ]
@@ -147,10 +155,14 @@ def page(run: Mapping[str, Any], moved: pd.DataFrame, layer: pd.DataFrame, title
                 [[_number(v) for v in row] for row in shown.itertuples(index=False)],
             ),
         ]
+    if judged:
+        text.append(
+            f"Claims, judged on the dataset with noise in pixel space ([claims/report.md](claims/report.md)): {'; '.join(judged)}."
+        )
     columns = [c for c in layer.columns if c != "n"]
     text += [
         "## Statistics by layer",
-        "Over all images, depths and positions; quantiles are within 1.6 % of the exact ones. By depth: `statistics_by_depth`.",
+        "Over all images, depths and positions; quantiles from counts on edges 3 % apart. By depth: `statistics_by_depth`.",
         grid(columns, [[_number(v) for v in row] for row in layer[columns].itertuples(index=False)]),
     ]
     if each:

@@ -80,7 +80,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         ) from e
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        old.unlink() if old.is_file() else shutil.rmtree(old, ignore_errors=True)
 
 
 def _order(line: Line) -> tuple:

@@ -31,6 +31,17 @@ def test_any_split_of_the_stream_gives_the_statistics_of_numpy(seed, relu, scale
     assert (found["n"] == flat.shape[1]).all()
 
 
+def test_merging_changes_neither_and_the_order_does_not_matter():
+    a, b = MapStatistics.of(maps(1, relu=True)), MapStatistics.of(maps(2, relu=False))
+    before = a.summary(), b.summary()
+    ab, ba = a.merge(b).summary(), b.merge(a).summary()
+
+    for name, values in ab.items():
+        np.testing.assert_allclose(values, ba[name], rtol=1e-12)
+        np.testing.assert_array_equal(a.summary()[name], before[0][name])
+        np.testing.assert_array_equal(b.summary()[name], before[1][name])
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from([1e-3, 1.0, 300.0]))
 def test_quantiles_are_within_1_6_percent_of_a_value_at_that_rank(seed, relu, scale):
@@ -51,6 +62,21 @@ def test_quantiles_of_many_values_are_within_1_6_percent():
     found, flat = MapStatistics.of(x), x.permute(1, 0, 2, 3).flatten(1).double().numpy()
     for q in (0.05, 0.25, 0.75, 0.95):
         np.testing.assert_allclose(found.quantile(q), np.quantile(flat, q, axis=1), rtol=0.016)
+
+
+def test_quantiles_of_few_values_lie_between_order_statistics_as_numpys():
+    x = torch.tensor([0.0, 0.0, 1.0, 3.0]).reshape(1, 1, 2, 2)
+    found = MapStatistics.of(x)
+
+    for q in QUANTILES:
+        assert found.quantile(q)[0] == pytest.approx(np.quantile([0, 0, 1, 3], q), rel=0.02)
+
+
+def test_a_small_spread_about_a_large_mean_keeps_its_digits():
+    x = torch.tensor(np.random.Generator(np.random.Philox(5)).normal(3.3, 1e-3, (8, 1, 30, 30)), dtype=torch.float32)
+    found = MapStatistics.of(x[:3]).merge(MapStatistics.of(x[3:])).summary()["std"][0]
+
+    assert found == pytest.approx(x.double().std(correction=0).item(), rel=1e-4)
 
 
 def test_the_median_of_mostly_zeros_is_zero():

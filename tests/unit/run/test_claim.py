@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.run import claim
 from probes.subjects.spec import pair, parse
+from probes.tell import evidence
 
 
 def test_a_claim_is_read():
@@ -62,3 +63,27 @@ def test_options_replace_what_a_subject_says_and_several_become_one():
     assert [str(s) for s in claim.chosen(declared, "c:w", "e")] == ["c:w@e", "a@e#* + b@e#*"]
     assert [str(s) for s in claim.chosen(declared, None, None)] == ["a@d", "b@d#1", "a@d#* + b@d#*"]
     assert [str(s) for s in claim.chosen([parse("a")], None, "e")] == ["a@e"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "here", "looks", "one_too_many"),
+    [
+        ([(300, 1)], (300, 1), 1, False),
+        ([(300, 1)], (200, 1), 1, False),
+        ([(300, 1)], (400, 1), 1, True),
+        ([(300, 1)], (400, 1), 2, False),
+        ([(1000, 20)], (1000, 200), 1, True),
+        ([(1000, 1), (5000, 1)], (3000, 1), 2, True),
+        ([(1000, 1), (5000, 1)], (3000, 1), 3, False),
+    ],
+)
+def test_more_images_or_draws_after_a_verdict_are_a_look(monkeypatch, recorded, here, looks, one_too_many, tmp_path):
+    def design(images, draws):
+        return {"images": images, "draws": draws, "images_sha256": str(images), "levels": [0.0, 0.1], "seed": 0}
+
+    lines = [{"id": "X", "subject": "a@d", "design": design(*size)} for size in recorded]
+    monkeypatch.setattr(evidence, "read", lambda _: lines)
+    expect = {"a@d": ("mixed", "2026-12-01", "reports/x")}
+    declared = claim.declared(["S."], {"id": "X", "looks": looks, "expect": expect})
+
+    assert bool(claim.extension(tmp_path, declared, "a@d", design(*here))) is one_too_many

@@ -215,3 +215,11 @@ def test_a_measure_that_compares_with_clean_images_gets_them_first(store):
     assert 0 < by_level[0.1] < by_level[0.3]
     assert (t[t["level"] == 0]["map_cosine"] == 1).all()
     assert list(t["site"].cat.categories) == ["layer1", "layer2", "layer3"]
+
+
+def test_every_legal_convolution_runs_where_bf16_is_asked_for():
+    x, w = torch.rand(2, 3, 3, 3), torch.rand(4, 3, 3, 3)
+    with torch.no_grad(), engine.cast(torch.device("cpu"), "bf16"):
+        found = [torch.conv2d(input=x, weight=w), torch.conv2d(x, w, stride=(2,)), torch.conv2d(x[..., :1, :1], w, padding=(1,))]
+
+    assert {t.dtype for t in found} == {torch.float32}

@@ -289,7 +289,7 @@ def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
     old = folder.with_name(f".{folder.name}.999999.old")  # as a process leaves it that is killed right there
     folder.rename(old)
     folder.with_name(f".{folder.name}.999999.new").mkdir()
-    with report._replacing(folder) as scratch:
+    with report.replacing_folder(folder) as scratch:
         assert (folder / "report.md").exists()
         scratch.joinpath("x").write_text("new")
 
