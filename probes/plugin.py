@@ -319,7 +319,8 @@ class _Notes(logging.Handler):
 
 def _skipping(item: pytest.Item) -> Generator[None]:
     log, notes = logging.getLogger("probes"), _Notes(item)
-    log.addHandler(notes)
+    if "_probes_lab" in getattr(item, "fixturenames", ()):
+        log.addHandler(notes)
     try:
         yield
     except Unavailable as e:

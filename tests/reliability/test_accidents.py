@@ -98,7 +98,7 @@ def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "s"))
     pytester.makepyfile(test_it=CLAIM.replace('sesoi="1 %"', 'sesoi="-90 %"'))
     (pytester.path / "reports").write_text("a file where a folder should be")
-    result = pytester.runpytest(*OPTIONS, "-k", "resnet20")
+    result = pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20")
 
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -110,11 +110,11 @@ def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_
 def test_a_damaged_cell_is_made_again_and_said(pytester, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "s"))
     pytester.makepyfile(test_it=CLAIM)
-    pytester.runpytest(*OPTIONS, "-k", "resnet20", "--probes-report=reports/a")
+    pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20", "--probes-report=reports/a")
     hurt = sorted((tmp_path / "s" / "cells").glob("*.parquet"))[0]
     whole = hurt.read_bytes()
     hurt.write_bytes(whole[: len(whole) // 2])
-    result = pytester.runpytest(*OPTIONS, "-k", "resnet20", "--probes-report=reports/b")
+    result = pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20", "--probes-report=reports/b")
 
     result.stdout.fnmatch_lines([f"note: {hurt} is corrupt: it is made again"])
     assert hurt.read_bytes() == whole
