@@ -121,13 +121,20 @@ def specs(subject: Spec | Pair) -> list[Spec]:
     return [subject.first, subject.second] if isinstance(subject, Pair) else [subject]
 
 
+def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]:
+    """The evidence lines of a claim on a subject, of the report that its expectation cites."""
+    from probes.tell import evidence
+
+    lines = evidence.read(root / claim.expect[subject].cites / "evidence.jsonl")
+    return [r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
+
+
 def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> Mapping[str, Any]:
     """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
     from probes.tell import evidence
 
     expect = claim.expect[subject]
-    lines = evidence.read(root / expect.cites / "evidence.jsonl")
-    line = evidence.matching((r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)), design)
+    line = evidence.matching(_recorded(root, claim, subject), design)
     if line is None:
         raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
     if line["overall"] != expect.verdict:
@@ -139,8 +146,7 @@ def extension(root: Path, claim: Declared, subject: str, design: Mapping[str, An
     """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared; empty where it is not."""
     from probes.tell import evidence
 
-    lines = evidence.read(root / claim.expect[subject].cites / "evidence.jsonl")
-    mine = [r["design"] for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
+    mine = [r["design"] for r in _recorded(root, claim, subject)]
     if any(not evidence.differences(d, design) for d in mine):
         return ""
     size = ("images", "draws")

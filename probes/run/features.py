@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
@@ -32,15 +31,13 @@ from probes.store import Store, write_text
 from probes.subjects import data as datasets
 from probes.subjects import pretrained
 from probes.subjects.data import Dataset
-from probes.subjects.folders import ENDINGS, read_image
+from probes.subjects.folders import CATEGORIES, ENDINGS, IMAGENET, read_image
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec, parse
 from probes.tell import evidence, mapfiles, pictures, report
-from probes.tell.mapfiles import described
 
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The study's noise levels, standard deviations in units of the normalised image."""
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 TAKEN = ("histograms", "claims")
 """Folders of the run itself, which no image may have."""
 VALUES = ("both", "csv", "parquet", "none")
@@ -183,7 +180,7 @@ def _files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
         raise BadInput(f"images {str(place)!r}: no image in this folder ({', '.join(sorted(ENDINGS))})")
     side, channels = (224, 3) if like is None else (like.images.shape[2], like.channels)
     pixels = np.stack([read_image(p, side, channels) for p in paths])
-    classes = like.classes if like else tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    classes = like.classes if like else CATEGORIES
     constants = IMAGENET if like is None else {"mean": like.mean, "std": like.std}
     stems = [re.sub(r"[^\w.-]+", "_", p.stem) for p in paths]
     names = [f"{i}_{s}" if stems.count(s) > 1 or s in TAKEN else s for i, s in enumerate(stems)]
@@ -253,7 +250,7 @@ def _passes(
 def _classes(subject: Subject, outputs: int) -> Sequence[str]:
     known = subject.data.classes
     if len(known) != outputs == 1000:
-        known = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+        known = CATEGORIES
     return known if len(known) == outputs else [str(i) for i in range(outputs)]
 
 
@@ -324,12 +321,8 @@ class _Found:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         keys = [(layer, level) for layer in self._order() for level in self.levels]
-        by_depth = pd.concat([described(*key, self.statistics[key]) for key in keys])
-        by_layer = pd.concat([described(*key, self.statistics[key].layer()) for key in keys])
         predictions = pd.concat(self.predictions).astype({"probability": "float32"}).round({"probability": 4})
-        found = {
-            "statistics_by_depth": by_depth,
-            "statistics_by_layer": by_layer.drop(columns="depth"),
+        found = mapfiles.tables({key: self.statistics[key] for key in keys}) | {
             "moved": self.moved(),
             "predictions": predictions.sort_values(["image", "level"]),
         }

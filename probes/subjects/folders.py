@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torchvision
@@ -14,6 +15,8 @@ from probes.store import Store, digest
 from probes.subjects.data import Dataset, Split
 
 SIDE, SHORTER = 224, 256
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CATEGORIES: tuple[str, ...] = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -45,7 +48,6 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
 
     images = np.load(store.get_or_make("decoded", {"source": source}, ".npy", decode), mmap_mode="r")
     labels = np.array([names.index(p.parent.name) for p in paths], dtype=np.int64)
-    known = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
     return Dataset(
         name=f"imagefolder:{root.name}",
         title=f"images of {root.name}",
@@ -53,9 +55,8 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
         images=images,
         labels=labels,
         ids=np.arange(len(paths)),
-        classes=tuple(known if _imagenet(names) else names),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        classes=CATEGORIES if _imagenet(names) else tuple(names),
+        **IMAGENET,
         claim_images=min(300, len(paths)),
     )
 

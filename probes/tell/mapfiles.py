@@ -27,6 +27,14 @@ def described(layer: str, level: float, found: MapStatistics) -> pd.DataFrame:
     return table
 
 
+def tables(statistics: Mapping[tuple[str, float], MapStatistics]) -> dict[str, pd.DataFrame]:
+    """The statistics by layer and level as tables, by depth and by layer, in the order given."""
+    return {
+        "statistics_by_depth": pd.concat([described(*key, s) for key, s in statistics.items()]),
+        "statistics_by_layer": pd.concat([described(*key, s.layer()) for key, s in statistics.items()]).drop(columns="depth"),
+    }
+
+
 # --- files of one image --------------------------------------------------------------------------------------------------
 
 
@@ -50,10 +58,7 @@ def one_image(
     if values in ("both", "parquet"):
         write_long(arrays, folder / "features.parquet")
     statistics = {(layer, level): MapStatistics.of(m[None]) for level, by in maps.items() for layer, m in by.items()}
-    for name, table in (
-        ("statistics_by_depth", pd.concat([described(*key, s) for key, s in statistics.items()])),
-        ("statistics_by_layer", pd.concat([described(*key, s.layer()) for key, s in statistics.items()]).drop(columns="depth")),
-    ):
+    for name, table in tables(statistics).items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (folder / "aggregated").mkdir()
     layers = list(arrays[0.0])
@@ -115,7 +120,7 @@ def histograms(
         every = [s.layer() for s in by.values()]
         low, high = min(s.quantile(0.001)[0] for s in every), max(s.quantile(0.999)[0] for s in every)
         edges[layer] = np.linspace(low, high if high > low else low + 1, 41)
-        whole[layer] = {names[lv]: (s.layer().histogram(edges[layer]) / s.layer().n[:, None])[0] for lv, s in by.items()}
+        whole[layer] = {names[lv]: (s.histogram(edges[layer]) / s.n[:, None])[0] for lv, s in zip(by, every, strict=True)}
         for depths in pictures.groups(len(by[levels[0]].n)) if by_depth else ():
             part = slice(depths.start, depths.stop)
             coarse = edges[layer][::2]
