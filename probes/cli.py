@@ -13,7 +13,7 @@ from pathlib import Path
 
 from probes import __version__
 from probes.errors import BadInput, ProbesError
-from probes.run.options import levels
+from probes.run.options import levels, ranges
 
 
 def seed_range(text: str) -> list[int]:
@@ -22,14 +22,10 @@ def seed_range(text: str) -> list[int]:
     >>> seed_range("0-2,5")
     [0, 1, 2, 5]
     """
-    seeds: list[int] = []
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if last < first or last - first > 10_000:
-            raise BadInput(f"seeds {text!r}: numbers and ranges from small to large, e.g. 0-7 or 0,2,5")
-        seeds += range(first, last + 1)
-    return list(dict.fromkeys(seeds))
+    found = ranges(text)
+    if found is None or any(last - first > 10_000 for first, last in found):
+        raise BadInput(f"seeds {text!r}: numbers and ranges from small to large, e.g. 0-7 or 0,2,5")
+    return list(dict.fromkeys(seed for first, last in found for seed in range(first, last + 1)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from probes.registry import unknown
 from probes.run import engine
 from probes.run.judging import Claims, judge
 from probes.run.lab import Lab, Options
+from probes.run.options import ranges
 from probes.store import Store, write_text
 from probes.subjects import data as datasets
 from probes.subjects import pretrained
@@ -194,19 +195,15 @@ def _by_id(data: Dataset, text: str) -> Dataset:
     """The images with these ids; a range takes those that there are (a split has not every id)."""
     ids = data.ids.astype(int)
     chosen = np.zeros(len(ids), bool)
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
-        if not found or int(found[2] or found[1]) < int(found[1]):
-            raise BadInput(
-                f"image ids {text!r}: numbers and ranges from small to large, e.g. {data.name}:{ids[0]} or {data.name}:0-40"
-            )
-        first, last = int(found[1]), int(found[2] or found[1])
+    wanted = ranges(text)
+    if wanted is None:
+        raise BadInput(f"image ids {text!r}: numbers and ranges from small to large, e.g. {data.name}:{ids[0]} or {data.name}:0-40")
+    for first, last in wanted:
         here = (ids >= first) & (ids <= last)
         if not here.any():
-            near = sorted(ids[np.argsort(np.abs(ids - first), kind="stable")[:3]].tolist())
-            raise BadInput(
-                f"{data.name} ({data.split}) has no image with id {part.strip()}; the nearest are {', '.join(map(str, near))}"
-            )
+            near = ", ".join(map(str, sorted(ids[np.argsort(np.abs(ids - first), kind="stable")[:3]].tolist())))
+            asked = first if first == last else f"{first}-{last}"
+            raise BadInput(f"{data.name} ({data.split}) has no image with id {asked}; the nearest are {near}")
         chosen |= here
     return dataclasses.replace(data, images=data.images[chosen], labels=data.labels[chosen], ids=data.ids[chosen])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,17 @@ def contradiction(values: Mapping[str, Any]) -> str:
     if precision == "bf16" and str(device).startswith("mps"):
         return f"--probes-precision bf16 with --probes-device {device}: bf16 is for cuda and cpu; use fp32 there"
     return ""
+
+
+def ranges(text: str) -> list[tuple[int, int]] | None:
+    """Whole numbers and ranges between commas, as (first, last); None where the text is anything else.
+
+    >>> ranges("0-2, 5"), ranges("3-1"), ranges("x")
+    ([(0, 2), (5, 5)], None, None)
+    """
+    found = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
+    pairs = [(int(m[1]), int(m[2] or m[1])) for m in found if m]
+    return pairs if len(pairs) == len(found) and all(first <= last for first, last in pairs) else None
 
 
 OPTIONS = (
