@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from probes import __version__
 from probes.errors import BadInput, ProbesError
@@ -79,9 +80,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
     maps.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     maps.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    noise = studies.add_parser("weight-noise", help="does training with weight noise buy robustness to it?")
+    noise.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
+    noise.add_argument(
+        "--dataset", default="mnist", help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ..."
+    )
+    noise.add_argument(
+        "--alphas", type=levels, help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)"
+    )
+    noise.add_argument("--draws", type=int, default=5, help="draws of noise at each strength (default: 5)")
+    noise.add_argument("--alpha-train", type=float, default=0.2, help="strength in training, noisy regime (default: .2)")
+    noise.add_argument("--epochs", type=int, help="of training (default: 10; with --quick 1)")
+    noise.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)")
+    noise.add_argument("--batch-size", type=int, default=128, help="of training (default: 128)")
+    noise.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
+    noise.add_argument(
+        "--checkpoints", type=Path, help="folder of checkpoints under the study's names: read where there, else written"
+    )
+    noise.add_argument("--quick", action="store_true", help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict")
+    noise.add_argument("--images", type=int, help="test images at most (default: all)")
+    noise.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
+    noise.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
+    noise.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    noise.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
-    verify = commands.add_parser("verify", help="check a report: manifest, verdicts, cited expectations")
+    verify = commands.add_parser("verify", help="check a report, or all below a folder: manifest, verdicts, cited expectations")
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
@@ -151,7 +175,51 @@ def _fetch(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    return {"dynamics": _dynamics, "features": _features}[given.study](given)
+    return {"dynamics": _dynamics, "features": _features, "weight-noise": _weight_noise}[given.study](given)
+
+
+def _weight_noise(given: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from probes.run import weightnoise
+    from probes.run.lab import Options
+    from probes.store import Store
+    from probes.tell import decay
+
+    quick = weightnoise.QUICK if given.quick else {}
+    chosen: dict[str, Any] = {
+        "alphas": given.alphas,
+        "epochs": given.epochs,
+        "seeds": tuple(seed_range(given.seeds)) if given.seeds else None,
+    }
+    asked: dict[str, Any] = {**quick, **{name: value for name, value in chosen.items() if value is not None}}
+    plan = weightnoise.Plan(
+        dataset=given.dataset,
+        draws=given.draws,
+        alpha_train=given.alpha_train,
+        lr=given.lr,
+        batch_size=given.batch_size,
+        quick=given.quick,
+        **asked,
+    )
+    folder = weightnoise.study(
+        given.nets or (["mlp_small"] if given.quick else weightnoise.NETS),
+        plan,
+        Store(given.store) if given.store else Store.default(),
+        given.out or Path("results/weight-noise") / given.dataset,
+        options=Options(images=given.images, device=given.device, precision=given.precision),
+        checkpoints=given.checkpoints,
+        command=["probes", *given.argv],
+        say=lambda text: print(text, flush=True),
+    )
+    sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
+    print(decay.summary(sweep, decay.primary_of(calibration)))
+    for line in evidence_lines(folder):
+        print(f"{line['id']} on {line['subject']}: {line['overall']}")
+        for member in line["verdicts"]:
+            print(f"  {decay.sentence(member)}")
+    print(f"report: {folder / 'report.md'}")
+    return 0
 
 
 def _features(given: argparse.Namespace) -> int:
@@ -220,11 +288,17 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def reports_in(folder: Path) -> list[Path]:
+    """The reports below a folder that is none itself; else the folder."""
+    below = sorted(path.parent for path in folder.rglob("evidence.jsonl"))
+    return [folder] if not below or (folder / "manifest.json").exists() else below
+
+
 def _verify(given: argparse.Namespace) -> int:
     from probes.tell.verify import verify
 
     bad = 0
-    for folder in given.folder:
+    for folder in [report for asked in given.folder for report in reports_in(asked)]:
         problems = verify(folder)
         for problem in problems:
             print(f"{folder}: {problem}")

@@ -58,6 +58,9 @@ declare_metric("mean_sum", "plain", "mean of x + h(x), the ReLU's input")
 declare_metric("mean_abs_sum", "ratio", "mean |x + h(x)|")
 declare_metric("sparsity", "share", "share of zeros after the ReLU")
 declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||")
+declare_metric("correct", "hit", "accuracy")
+declare_metric("loss", "plain", "cross-entropy loss")
+declare_metric("relative_accuracy", "plain", "accuracy, in units of the net's calibrated clean drop")
 declare_metric("map_distance", "plain", "distance to the clean maps, relative to their norm")
 declare_metric("map_cosine", "plain", "cosine with the clean maps")
 declare_metric("map_zeros", "share", "share of zeros in the maps")
@@ -128,9 +131,9 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         sites.update(dict.fromkeys(table["site"].astype(str)))
     out = pd.concat([t[common].astype({"site": str}) for t in tables], ignore_index=True)
     out["site"] = pd.Categorical(out["site"], categories=list(sites), ordered=True)
-    for name in ("net", "weights", "dataset"):
-        out[name] = out[name].astype("category")
     out.attrs = dict(tables[0].attrs)
+    for name in ("net", "weights", "dataset", *out.attrs.get("keys", ())):
+        out[name] = out[name].astype("category")
     return check(out)
 
 

@@ -23,7 +23,8 @@ from probes.judge.verdict import Verdict, Verdicts, settle, shown
 from probes.registry import unknown
 from probes.table import Kind
 
-ASKS = ("rises", "falls", "exceeds", "below", "equivalent")
+TRENDS = ("increases", "decreases")
+ASKS = ("rises", "falls", "exceeds", "below", "equivalent", *TRENDS)
 UNIT_OF = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}
 RULES: Mapping[str, Callable[..., rules.Ruling]] = {
     "trimmed mean": rules.trimmed_mean,
@@ -77,6 +78,7 @@ class Question:
     between: tuple[str, str] | None = None
     arm: str = "net"
     kind: Kind | None = None
+    pool: str | None = None
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -99,14 +101,17 @@ class Question:
     def _foresee(self, sweep: Sweepable, alpha: float) -> None:
         kind = tables.kind_of(self.metric)
         by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way"}
-        rule = by_unit.get(self.unit) or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
+        ternary = "score" if self.ask in TRENDS else None
+        rule = by_unit.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         if problem := power.foresee(sweep.design, rule, alpha, sweep.design.sites if self.by == "site" else 1):
             sweep.say(f"{self.ask}({self.metric}): {problem}")
 
     def _judge(self, frame: pd.DataFrame, alpha: float) -> Verdicts:
+        if self.ask in TRENDS:
+            return self._trends(frame, alpha)
         kind = self.kind or tables.metric(self.metric, frame).kind
         sesoi = sesoi_of(self.sesoi, self.metric, kind)
-        wide = effects.averaged(frame, self.metric, self.unit, self.by, self.arm if self.between else None)
+        wide = effects.averaged(frame, self.metric, self.unit, self.by, self.arm if self.between else None, self.pool)
         levels = [float(v) for v in wide.columns]
         if len(levels) > 1 and levels[0] != 0:
             raise BadInput(f"{self.metric}: levels {levels} lack 0, which effects are measured from")
@@ -124,14 +129,28 @@ class Question:
                 here = wide if self.by is None else wide.xs(label, level=self.by)
                 one = dataclasses.replace(one, notes={**one.notes, **self._beside(here, top, kind, one)})
             items.append(one)
+        return self._settled(items, frame, kind, alpha)
+
+    def _settled(self, items: list[Verdict], frame: pd.DataFrame, kind: Kind, alpha: float) -> Verdicts:
         keep = [*tables.keys_of(frame), self.metric]
-        return Verdicts(
-            settle(items, alpha),
-            alpha,
-            _scope(frame, self.unit, items[0].n),
-            self.json() | {"kind": kind},
-            (frame[keep],),
-        )
+        scope = _scope(frame, self.unit, items[0].n, self.pool)
+        return Verdicts(settle(items, alpha), alpha, scope, self.json() | {"kind": kind}, (frame[keep],))
+
+    def _trends(self, frame: pd.DataFrame, alpha: float) -> Verdicts:
+        bound = sesoi_of(self.sesoi, "rho", "plain")
+        if not 0 < bound < 1:
+            raise BadInput(f"{self.ask}(rho={self.sesoi!r}): the bound of a correlation lies between 0 and 1")
+        if self.unit == effects.BOTH or self.between or self.pool:
+            raise BadInput(f"{self.ask}({self.metric}) is asked of images or of training runs, of one arm")
+        wide = effects.averaged(frame, self.metric, self.unit, self.by, None)
+        if len(wide.columns) < 3:
+            raise BadInput(f"{self.ask}({self.metric}) needs three levels or more, the table has {len(wide.columns)}")
+        found = effects.trends(wide, self.unit, self.by)
+        if self.unit == "image":  # beyond the bound, within, below: the score test on -1, 0, 1
+            found = {label: np.sign(rho).where(rho.abs() > bound, 0.0) for label, rho in found.items()}
+        delta = 0.0 if self.unit == "image" else bound
+        items = [self._one(label, {None: x}, None, "plain", delta, alpha, len(found)) for label, x in found.items()]
+        return self._settled(items, frame, "plain", alpha)
 
     def _one(
         self,
@@ -147,9 +166,10 @@ class Question:
         x = values(units[top])
         if len(x) == 0:
             raise BadInput(f"{self.metric} {label}: every ratio is 0/0, nothing is left to judge")
+        each: dict[str, float] = {}
         rule = self._rule(x, kind, list(units.values()))
         run = RULES[rule]
-        sign = -1.0 if self.ask in ("falls", "below") else 1.0
+        sign = -1.0 if self.ask in ("falls", "below", "decreases") else 1.0
         found = run(sign * x, sesoi, alpha)
         p_supported, p_refuted = found.p_up, found.p_down
         obstacle = found.obstacle
@@ -159,6 +179,12 @@ class Question:
             p_refuted = min(1.0, 2 * min(found.p_up, other.p_down))
         if rule == "signed rank" and not obstacle and (least := power.runs_needed(alpha, k)) > len(x):
             obstacle = f"a family of {k} needs {least} training runs, there are {len(x)}"
+        if self.pool:
+            parts = units[top].groupby(level=self.pool, observed=True)
+            each = {str(name): sign * run(sign * part.to_numpy(float), sesoi, alpha).estimate for name, part in parts}
+            against = [name for name, estimate in each.items() if estimate * sign * found.estimate <= 0]
+            if against and not obstacle:
+                obstacle = f"not pooled: {', '.join(against)} {'points' if len(against) == 1 else 'point'} the other way"
         if obstacle:
             p_supported = p_refuted = 1.0
         simultaneous = run(sign * x, sesoi, alpha / k)
@@ -167,6 +193,8 @@ class Question:
         needed = power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank")
         if self.unit == "train_seed":
             notes["runs"] = [round(float(v), 6) for v in x]
+        if each:
+            notes["pooled"] = {name: round(estimate, 6) for name, estimate in each.items()}
         if found.components:
             n, draws = x.shape
             needed, more = power.needed_crossed(found.components, sesoi, n, draws, alpha, k)
@@ -174,7 +202,7 @@ class Question:
             notes |= {"draws": draws, "needed_draws": more, "limit": "images" if images_limit else "draws"}
         return Verdict(
             label=label,
-            question=self._sentence(kind, sesoi),
+            question=self._sentence(kind, sesoi) if self.ask not in TRENDS else self._trend_sentence(),
             outcome="inconclusive",
             kind=kind,
             metric=self.metric,
@@ -201,6 +229,8 @@ class Question:
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
         if self.unit == "train_seed":
             return "signed rank"
+        if self.ask in TRENDS:
+            return "score"
         if self.unit == effects.BOTH:
             if kind == "ratio":
                 raise BadInput(
@@ -228,6 +258,10 @@ class Question:
             }
         return found
 
+    def _trend_sentence(self) -> str:
+        whose = "images that do" if self.unit == "image" else "runs"
+        return f"{self.metric} {self.ask} with the level: {whose}, rho beyond {'minus ' * (self.ask == 'decreases')}{self.sesoi}"
+
     def _sentence(self, kind: Kind, sesoi: float) -> str:
         size = shown(abs(sesoi), kind, sign=False) if sesoi >= 0 else f"minus {shown(abs(sesoi), kind, sign=False)}"
         who = f", {self.between[0]} minus {self.between[1]}," if self.between else ""
@@ -236,8 +270,8 @@ class Question:
         return f"{self.metric}{who} {verb} {size}"
 
 
-def _scope(frame: pd.DataFrame, unit: str, n: int) -> str:
-    images, draws = frame["image"].nunique(), frame["draw"].nunique()
+def _scope(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:
+    images, draws = (frame.attrs.get(f"mean over {name}s", frame[name].nunique()) for name in ("image", "draw"))
     data = ", ".join(map(str, frame["dataset"].unique()))
     common = tables.common_draws(frame)
     plural = "s" if draws > 1 else ""
@@ -249,4 +283,5 @@ def _scope(frame: pd.DataFrame, unit: str, n: int) -> str:
         return f"over {n:,} images of {data} and over draws ({draws} of them, common to all images), for {checkpoints}"
     if unit == "image":
         return f"over {n:,} images of {data}, for {checkpoints} and {noise}"
-    return f"over {n} training seeds, on these {images:,} images of {data} and {noise}"
+    pooled = f", pooled over {frame[pool].nunique()} values of {pool}" if pool else ""
+    return f"over {n} training seeds{pooled}, on these {images:,} images of {data} and {noise}"

@@ -16,8 +16,8 @@ BOTH = "image and draw"
 UNITS = ("image", "train_seed", BOTH)
 
 
-def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None) -> pd.DataFrame:
-    """The metric, averaged over draws: a row per (arm, train_seed, by, site, image), a column per level.
+def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None, pool: str | None = None) -> pd.DataFrame:
+    """The metric, averaged over draws: a row per (arm, pool, train_seed, by, site, image), a column per level.
 
     Raises BadInput for a unit that is nested in another one, for several runs under ``unit="image"``, and where the
     same images were not measured at every level.
@@ -30,10 +30,12 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
     if unit == BOTH and not tables.common_draws(frame):
         raise BadInput(f"unit {BOTH!r}: here each image has draws of its own, which are nested in it; judge with unit='image'")
     keys = tables.keys_of(frame)
-    for name in filter(None, (by, arm)):
+    for name in filter(None, (by, arm, pool)):
         if name not in keys:
             raise unknown("key column", name, keys)
-    index = list(dict.fromkeys(filter(None, (arm, "train_seed", by, "site", "image", "draw" if unit == BOTH else None))))
+    if pool and (unit != "train_seed" or by == pool or arm == pool):
+        raise BadInput(f"pool={pool!r}: pooled are training runs, over a key column that is neither by nor arm")
+    index = list(dict.fromkeys(filter(None, (arm, pool, "train_seed", by, "site", "image", "draw" if unit == BOTH else None))))
     loose = [k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1]
     if loose:
         raise BadInput(
@@ -97,6 +99,28 @@ def per_unit(
     return {str(label): part.droplevel(by) for label, part in effect.groupby(level=by, observed=True)}
 
 
+def trends(wide: pd.DataFrame, unit: str, by: str | None) -> dict[str, pd.Series]:
+    """Spearman's rho of each unit's metric with the level, for each member of the family; 0 where the metric never moves.
+
+    A training run's metric is its mean over images; without ``by`` the sites of a unit are averaged.
+    """
+    keep = [n for n in wide.index.names if (n != "site" or by == "site") and (n != "image" or unit == "image")]
+    means = wide.groupby(level=keep, observed=True).mean()
+    rho = pd.Series(_rho(means.to_numpy()), index=means.index)
+    if by is None:
+        return {"": rho}
+    return {str(label): part.droplevel(by) for label, part in rho.groupby(level=by, observed=True)}
+
+
+def _rho(values: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each row with its place: 0 for a row that never moves."""
+    ranks = stats.rankdata(values, axis=1)
+    steps = np.arange(values.shape[1]) - (values.shape[1] - 1) / 2
+    centred = ranks - ranks.mean(1, keepdims=True)
+    norm = np.sqrt((centred**2).sum(1) * (steps**2).sum())
+    return np.divide(centred @ steps, norm, out=np.zeros(len(values)), where=norm > 0)
+
+
 def matrix(effects: pd.Series) -> np.ndarray:
     """The effects as images x draws; BadInput where an image was not measured at every draw."""
     wide = effects.unstack("draw")
@@ -119,11 +143,7 @@ def trend(wide: pd.DataFrame) -> dict[str, float]:
     values = wide.to_numpy()
     k = values.shape[1]
     ranks = stats.rankdata(values, axis=1)
-    steps = np.arange(1, k + 1)
-    centred = ranks - ranks.mean(1, keepdims=True)
-    norm = np.sqrt((centred**2).sum(1) * ((steps - steps.mean()) ** 2).sum())
-    moved = norm > 0
-    rho = (centred @ (steps - steps.mean()))[moved] / norm[moved]
+    rho = _rho(values)[np.ptp(values, axis=1) > 0]
     up = stats.page_trend_test(ranks, ranked=True, method="asymptotic").pvalue
     down = stats.page_trend_test(k + 1 - ranks, ranked=True, method="asymptotic").pvalue
     return {"rho": float(rho.mean()) if len(rho) else 0.0, "page_up": float(up), "page_down": float(down)}

@@ -62,14 +62,16 @@ def exceeds(
     by: str | None = None,
     unit: str = "image",
     arm: str = "net",
+    pool: str | None = None,
 ) -> Verdicts:
     """Does the response of one arm exceed that of another by more than the SESOI, on the same units?
 
     ``between=("a", "b")`` takes a minus b, where both are values of the key column ``arm``. A table with one level
-    compares the values themselves. Without ``between`` it asks whether the response itself exceeds the SESOI. Raises
-    what :func:`rises` raises, and BadInput where the arms are not paired.
+    compares the values themselves. Without ``between`` it asks whether the response itself exceeds the SESOI.
+    ``pool="net"`` judges the training runs of several networks together, where the estimate of each network has the sign of
+    all (else inconclusive). Raises what :func:`rises` raises, and BadInput where the arms are not paired.
     """
-    return Question("exceeds", metric, sesoi, by, unit, between, arm).of(table)
+    return Question("exceeds", metric, sesoi, by, unit, between, arm, pool=pool).of(table)
 
 
 def below(
@@ -104,6 +106,31 @@ def equivalent(
     if not float(re.sub(r"[^\d.+-]", "", str(sesoi)) or 0) > 0:
         raise BadInput(f"equivalent(sesoi={sesoi!r}): the SESOI must be positive")
     return question.of(table)
+
+
+def increases(
+    table: pd.DataFrame | Sweepable, metric: str, *, rho: float = 0.5, by: str | None = None, unit: str = "image"
+) -> Verdicts:
+    """Does the metric increase with the level, as Spearman's correlation beyond ``rho``?
+
+    Over training runs each run's rho (of its mean over images) is judged against the bound by the signed-rank test. Over images
+    each counts +1, 0 or -1 for a rho beyond the bound, within, or below minus the bound, and the score test asks whether their
+    mean is above 0. Raises what :func:`rises` raises, and BadInput for fewer than three levels or a bound outside (0, 1).
+
+    >>> import numpy as np
+    >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": np.repeat(range(8), 3), "image": 0, "draw": 0,
+    ...                   "level": [0.0, 0.1, 0.2] * 8, "site": "a", "loss": np.tile([0.1, 0.2, 0.4], 8)})
+    >>> increases(t, "loss", unit="train_seed").overall
+    'supported'
+    """
+    return Question("increases", metric, rho, by, unit).of(table)
+
+
+def decreases(
+    table: pd.DataFrame | Sweepable, metric: str, *, rho: float = 0.5, by: str | None = None, unit: str = "image"
+) -> Verdicts:
+    """Does the metric decrease with the level, Spearman's correlation below minus ``rho``?  Mirrors :func:`increases`."""
+    return Question("decreases", metric, rho, by, unit).of(table)
 
 
 def both(*parts: Verdicts) -> Verdicts:

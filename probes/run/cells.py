@@ -9,10 +9,13 @@ import torch
 import torchvision
 
 from probes import __version__
-from probes.perturb import Gaussian
+from probes.perturb import Gaussian, WeightNoise
 
 ENGINE = 2
 """The version of what lies between a cell and its numbers: memory format, casts, what is measured of the images."""
+
+
+Perturbation = Gaussian | WeightNoise
 
 
 class Measure(Protocol):
@@ -39,7 +42,11 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable."""
+    """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable.
+
+    ``run`` is the training seed where it belongs to the name of the noise; ``training_sha256`` is of the training images where
+    the perturbation needs them.
+    """
 
     subject: str
     weights_sha256: str
@@ -47,17 +54,22 @@ class Cell:
     images_sha256: str
     dataset: str
     measure: Measure
-    under: Gaussian
+    under: Perturbation
     level: float
     draw: int
     seed: int
     start: int
     stop: int
     where: Where
+    run: int | None = None
+    training_sha256: str = ""
 
     def key(self) -> dict[str, Any]:
         """What the numbers of this cell depend on, and nothing else."""
         under = self.under.key(self.level)
+        drawn: dict[str, Any] = {"draw": self.draw, "seed": self.seed}
+        drawn |= {"dataset": self.dataset} if isinstance(self.under, Gaussian) else {"run": self.run}
+        drawn |= {"training": self.training_sha256} if self.training_sha256 else {}
         return {
             "package": __version__,
             "engine": ENGINE,
@@ -68,6 +80,6 @@ class Cell:
             "images": self.images_sha256,
             "range": [self.start, self.stop],
             "measure": self.measure.key(),
-            "under": under | ({"draw": self.draw, "seed": self.seed, "dataset": self.dataset} if self.level else {}),
+            "under": under | (drawn if self.level else {}),
             "where": dataclasses.asdict(self.where),
         }

@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from probes import table
 from probes.errors import Unavailable
 from probes.measure.moments import mean_and_variance
-from probes.perturb import Gaussian, gaussian
+from probes.perturb import Gaussian, WeightNoise, gaussian
+from probes.perturb.weights import re_estimated
 from probes.registry import unknown
-from probes.run.cells import Cell
+from probes.run.cells import Cell, Perturbation
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -105,7 +107,10 @@ def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, qu
     """The table of some cells: :func:`fill`, then what is in the store."""
     paths = fill(cells, subjects, store, quiet)
     labelled = zip(cells, paths, strict=True)
-    return table.join([table.read(path).assign(**_labels(cell, subjects[cell.subject])) for cell, path in labelled])
+    frames = [table.read(path).assign(**_labels(cell, subjects[cell.subject])) for cell, path in labelled]
+    if isinstance(cells[0].under, WeightNoise):
+        frames[0].attrs |= {"keys": ["batch_norm"], "draws": "common"}
+    return table.join(frames)
 
 
 def fill(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, quiet: bool = False) -> list[Path]:
@@ -129,8 +134,9 @@ def fill(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, q
 
 def _labels(cell: Cell, subject: Subject) -> dict:
     spec = subject.spec
-    return {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
-            "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": cell.draw}  # fmt: skip
+    labels = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
+              "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": cell.draw}  # fmt: skip
+    return labels | ({"batch_norm": cell.under.batch_norm[0]} if isinstance(cell.under, WeightNoise) else {})
 
 
 @lru_cache(maxsize=BATCHES_PER_CELL)
@@ -139,14 +145,17 @@ def _noise(under, dataset: str, ids: tuple[int, ...], shape: tuple[int, ...], se
 
 
 def batches(
-    data: Dataset, start: int, stop: int, size: int, under: Gaussian, level: float, seed: int, draw: int
+    data: Dataset, start: int, stop: int, size: int, under: Perturbation, level: float, seed: int, draw: int
 ) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """Clean and noisy images, float32 (N, C, H, W) on the CPU, and their place in the dataset, ``size`` at a time."""
+    """Clean and noisy images, float32 (N, C, H, W) on the CPU, and their place in the dataset, ``size`` at a time.
+
+    Both are the same where the perturbation is not one of images.
+    """
     for i in range(start, stop, size):
         part = slice(i, min(i + size, stop))
         clean = torch.from_numpy(np.array(data.images[part])).float().div_(255)
         images = clean
-        if level:
+        if level and isinstance(under, Gaussian):
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
             images = under.apply(clean, _noise(under, *names), level, data.mean, data.std)
         yield clean, images, part
@@ -161,21 +170,47 @@ def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarra
 
 
 def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
-    where, data = cell.where, subject.data
+    where, data, measure = cell.where, subject.data, cell.measure
     device = torch.device(where.device)
     model = subject.model.to(device).to(memory_format=torch.channels_last)  # faster on nearly every map, most in bf16
     found: list[dict[str, np.ndarray]] = []
-    with exact(where.threads), cast(device, where.precision), cell.measure.open(model) as read:
-        work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
-        for clean, images, part in work:
-            if reference := getattr(read, "reference", None):  # a measure that compares with the clean images
-                model(clean.to(device, memory_format=torch.channels_last))
-                reference()
-            if not reference or cell.level:
-                model(images.to(device, memory_format=torch.channels_last))
-            found.append(read(data.ids[part]))
-            found[-1] |= _realised(images - clean)
+    with exact(where.threads), cast(device, where.precision):
+        weights = _weights(cell, subject, device)
+        with measure.open(model) as read:
+            work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
+            for clean, images, part in work:
+                if reference := getattr(read, "reference", None):  # a measure that compares with the clean pass
+                    model(clean.to(device, memory_format=torch.channels_last))
+                    reference()
+                if not reference or cell.level:
+                    x = images.to(device, memory_format=torch.channels_last)
+                    functional_call(model, weights, (x,)) if weights else model(x)
+                labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
+                found.append(read(data.ids[part], *labels))
+                if isinstance(cell.under, Gaussian):
+                    found[-1] |= _realised(images - clean)
     return _rows(found, data.ids[cell.start : cell.stop], cell)
+
+
+def _weights(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Tensor]:
+    """What replaces the model's own tensors at the level of a cell: nothing at level 0 or under noise on images."""
+    under, level = cell.under, cell.level
+    if not isinstance(under, WeightNoise) or level == 0:
+        return {}
+    name = (under.select, cell.weights_sha256, cell.seed, cell.draw, cell.run)
+    if name not in _last:  # the direction of a draw is common to all levels: the last one is kept
+        _last.clear()
+        _last[name] = under.directions(subject.model, cell.seed, cell.draw, cell.run)
+    weights = under.mapping(subject.model, level, _last[name])
+    if under.batch_norm == ("re-estimated",) and subject.training is not None:
+        training, size = subject.training, cell.where.batch_size
+        clean = (images.to(device, memory_format=torch.channels_last)
+                 for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))  # fmt: skip
+        weights |= re_estimated(subject.model, weights, clean)
+    return weights
+
+
+_last: dict[tuple, dict[str, Tensor]] = {}
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -18,13 +18,13 @@ from scipy import stats
 from probes import table
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.power import Design
-from probes.perturb import Gaussian
+from probes.perturb import Gaussian, WeightNoise
 from probes.registry import unknown
 from probes.run import engine
-from probes.run.cells import Cell, Measure, Where
+from probes.run.cells import Cell, Measure, Perturbation, Where
 from probes.store import Store
 from probes.subjects import data as datasets
-from probes.subjects import pretrained
+from probes.subjects import pretrained, training
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
@@ -87,7 +87,7 @@ class Sweep:
     training seeds, levels. A question asks the design first, so one that can't be decided says so before it costs.
     """
 
-    def __init__(self, lab: Lab, cells: Sequence[Cell], subjects: dict[str, Subject], design: Design, under: Gaussian) -> None:
+    def __init__(self, lab: Lab, cells: Sequence[Cell], subjects: dict[str, Subject], design: Design, under: Perturbation) -> None:
         self._lab, self._cells, self._subjects = lab, cells, subjects
         self.design, self.under = design, under
         self.alpha = lab.options.alpha
@@ -124,7 +124,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 class Lab:
     """One claim's laboratory: its subjects, the store, and what the options say.
 
-    ``specs`` are the subjects of the claim (two of them for a pair). ``used`` lists, for the evidence, what was run.
+    ``specs`` are the subjects of the claim (two of them for a pair), ``subjects`` the networks themselves where one has them.
+    ``used`` lists, for the evidence, what was run.
     """
 
     def __init__(
@@ -135,12 +136,15 @@ class Lab:
         quiet: bool = True,
         say: Callable[[str], None] = lambda _: None,
         watched: Callable[[], ContextManager] = contextlib.nullcontext,
+        subjects: Mapping[str, Subject] | None = None,
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
         self.sweeps: list[Sweep] = []
         self.altered: list[str] = []
         self._data: dict[str, Dataset] = {}
+        if subjects is not None:
+            self.__dict__["subjects"] = dict(subjects)
 
     def data(self, name: str) -> Dataset:
         """The images of a dataset: as many as the options say, else as the dataset gives a claim, else all."""
@@ -175,40 +179,89 @@ class Lab:
                 raise missing from None
             return load()
 
-    def sweep(self, measure: Measure, under: Gaussian, draws: int = 1) -> Sweep:
+    def sweep(self, measure: Measure, under: Perturbation, draws: int = 1, per_run: bool | None = None) -> Sweep:
         """A table of ``measure`` for every subject, image and draw at every level of ``under``.
 
-        The noise of an image at a draw is the same at every level and in every net. Nothing is computed before the
+        The noise of an image at a draw is the same at every level and in every net; so is the direction of a draw of weight
+        noise, which belongs to a training seed where several are compared (``per_run`` says so). Nothing is computed before the
         table is looked at. Options override levels and draws that the test wrote; the evidence then says "altered".
         """
-        options = self.options
+        options, weighty = self.options, isinstance(under, WeightNoise)
         if options.levels is not None and options.levels != under.levels:
             self.altered.append(f"levels {_list(options.levels)} instead of {_list(under.levels)}")
             under = dataclasses.replace(under, levels=options.levels)
         if options.draws is not None and options.draws != draws:
             self.altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
+        subjects = self._with_training_images(under)
+        if per_run is None:
+            per_run = len({s.spec.seed for s in subjects.values()}) > 1
         cells = [
-            Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, under, level, draw, options.seed, start,
-                 min(start + step, len(s.data)), options.where)
-            for name, s in self.subjects.items()
-            for step in [engine.BATCHES_PER_CELL * options.batch_size]
+            Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, arm, level, draw, options.seed, start,
+                 min(start + step, len(s.data)), options.where,
+                 run=int(s.spec.seed) if weighty and per_run and s.spec.seed not in (None, "*") else None,
+                 training_sha256=s.training.sha256 if s.training is not None else "")
+            for name, s in subjects.items()
+            for step in [len(s.data) if weighty else engine.BATCHES_PER_CELL * options.batch_size]
             for start in range(0, len(s.data), step)
             for draw in range(draws)
+            for arm in _arms(under)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]  # fmt: skip
-        first = next(iter(self.subjects.values())).data
-        arms: dict[str, int] = {}
-        for s in self.subjects.values():
-            arms[s.spec.net] = arms.get(s.spec.net, 0) + 1
-        design = Design(
-            dataset=first.title, images=len(first), images_sha256=first.sha256, draws=draws, seed=options.seed,
-            levels=under.levels, runs=tuple(sorted(arms.items())), perturbation=under.__class__.__name__.lower(),
-            clamp=under.clamp, space=under.space, precision=options.precision, split=options.split,
-            sites=max(measure.count(s.model) for s in self.subjects.values()),
-        )  # fmt: skip
-        self.sweeps.append(sweep := Sweep(self, cells, self.subjects, design, under))
+        first = next(iter(subjects.values())).data
+        runs: dict[str, int] = {}
+        for s in subjects.values():
+            arm = s.spec.net + (f":{s.spec.weights}" if pretrained.by_recipe(s.spec) else "")
+            runs[arm] = runs.get(arm, 0) + 1
+        design = self.design(measure, under, draws, first, runs, max(measure.count(s.model) for s in subjects.values()))
+        self.sweeps.append(sweep := Sweep(self, cells, subjects, design, under))
         return sweep
+
+    def design(
+        self, measure: Measure, under: Perturbation, draws: int, data: Dataset, runs: Mapping[str, int], sites: int = 1
+    ) -> Design:
+        """What is fixed before a sweep of these images: what an expectation is bound to."""
+        return Design(
+            dataset=data.title, images=len(data), images_sha256=data.sha256, draws=draws, seed=self.options.seed,
+            levels=under.levels, runs=tuple(sorted(runs.items())), perturbation=_kind(under),
+            clamp=under.clamp if isinstance(under, Gaussian) else False,
+            space=under.space if isinstance(under, Gaussian) else "weights",
+            precision=self.options.precision, split=self.options.split, sites=sites,
+        )  # fmt: skip
+
+    def _with_training_images(self, under: Perturbation) -> dict[str, Subject]:
+        """The subjects, with training images where batch norm is re-estimated on some."""
+        if not isinstance(under, WeightNoise) or "re-estimated" not in under.batch_norm:
+            return self.subjects
+        found = {}
+        for name, s in self.subjects.items():
+            data = datasets.load(s.data.name, "train", self.store)
+            found[name] = dataclasses.replace(s, training=data.sample(min(under.images, len(data))))
+        return found
+
+    def train(self, seeds: int | Sequence[int]) -> Lab:
+        """Train, where they are not on this machine, the runs of subjects that a recipe names, with these seeds (``8``: 0 to 7).
+
+        ``net:noisy@dataset#*`` are then these runs. It goes before the sweep: short trainings belong in a claim, long ones
+        are brought by ``probes train``. Raises BadInput for a claim without such subjects.
+        """
+        wanted = range(seeds) if isinstance(seeds, int) else list(seeds)
+        if not any(pretrained.by_recipe(spec) for spec in self.specs):
+            names = ", ".join(map(str, self.specs))
+            raise BadInput(f"lab.train({seeds}): no recipe is named in {names}; write e.g. mlp_small:clean@mnist5k#*")
+        specs = []
+        for spec in self.specs:
+            mine = [spec] if not pretrained.by_recipe(spec) or spec.seed != "*" else [
+                dataclasses.replace(spec, seed=seed) for seed in wanted
+            ]  # fmt: skip
+            for one in mine:
+                if pretrained.by_recipe(one):
+                    recipe = training.recipes[str(one.weights)]
+                    training.train(one.net, str(one.dataset), int(one.seed or 0), self.store, recipe, self.say)
+            specs += mine
+        self.specs = specs
+        self.__dict__.pop("subjects", None)
+        return self
 
     def facts(self) -> dict[str, Any]:
         """What the evidence says of the last sweep: weights, where it ran, the summary and examples, as deposits."""
@@ -231,6 +284,22 @@ class Lab:
             examples = engine.examples(first, sweep.under, self.options.seed)
             found["examples"] = evidence.deposit(examples, self.store)
         return found
+
+
+def _arms(under: Perturbation) -> list[Perturbation]:
+    """One perturbation per arm: per policy of batch norm, where there are two."""
+    if isinstance(under, Gaussian):
+        return [under]
+    return [dataclasses.replace(under, batch_norm=(policy,)) for policy in under.batch_norm]
+
+
+def _kind(under: Perturbation) -> str:
+    """The perturbation in an evidence's design: everything that matters beside its levels."""
+    if isinstance(under, Gaussian):
+        return "gaussian"
+    select = f" on {', '.join(under.select)}" if under.select else ""
+    images = f" on {under.images} training images" if "re-estimated" in under.batch_norm else ""
+    return f"weight noise{select}, batch norm {' and '.join(under.batch_norm)}{images}"
 
 
 def _list(levels: Sequence[float]) -> str:

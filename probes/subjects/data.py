@@ -8,6 +8,7 @@ import importlib.util
 import io
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 import torchvision
 from PIL import Image, UnidentifiedImageError
+from torchvision.transforms.functional import resize as resized
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable
@@ -109,11 +112,34 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
     if split not in ("train", "test"):
         raise BadInput(f"split {split!r}: a dataset has the splits 'train' and 'test'")
     store = store or Store.default()
+    if view := re.fullmatch(r"(.+)@(\d{1,4})px", name):
+        return _resized(load(view[1], split, store), name, int(view[2]), store)
     if name.startswith(FOLDER):
         from probes.subjects.folders import imagefolder
 
         return imagefolder(name.removeprefix(FOLDER), split, store)
     return datasets[name](split, store)
+
+
+def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
+    """A view ``DATASET@SIDEpx``: square images, bilinear with antialiasing, as torchvision's Resize does on PIL images."""
+    if side < 1:
+        raise BadInput(f"dataset {name!r}: a view has a side of 1 pixel or more, e.g. {data.name}@28px")
+    if data.images.shape[2:] == (side, side):
+        return dataclasses.replace(data, name=name)
+
+    def resize(path: Path) -> None:
+        small = [
+            resized(torch.from_numpy(np.array(data.images[i : i + 1000])), [side, side], antialias=True).numpy()
+            for i in range(0, len(data), 1000)
+        ]
+        with open(path, "wb") as f:
+            np.save(f, np.concatenate(small))
+
+    made = store.get_or_make(
+        "decoded", {"images": data.sha256, "side": side, "torchvision": torchvision.__version__}, ".npy", resize
+    )
+    return dataclasses.replace(data, name=name, title=f"{data.title} at {side} px", images=np.load(made, mmap_mode="r"))
 
 
 def _embedded_digits() -> Path:
@@ -199,6 +225,7 @@ def here(name: str) -> bool:
         "cifar10": ("cifar-10-batches-py", "cifar10-jpeg", "cifar10-jpeg.tar.xz"),
         "cifar10-jpeg": ("cifar10-jpeg", "cifar10-jpeg.tar.xz"),
     }
+    name = name.partition("@")[0]
     try:
         return name not in places or any((folder() / place).exists() for place in places[name])
     except Unavailable:

@@ -34,7 +34,8 @@ class Subject:
     """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
 
     ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with them (see
-    :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about, where known.
+    :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about, where known; ``training`` are
+    training images, where a perturbation needs some.
     """
 
     spec: Spec
@@ -44,6 +45,7 @@ class Subject:
     weights: str
     code: str = ""
     card: Mapping[str, Any] | None = None
+    training: Dataset | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +75,23 @@ def available(store: Store) -> Iterator[Weights]:
 
 
 def find(spec: Spec, store: Store) -> dict[int, Weights]:
-    """The weights on this machine for a net and a dataset, by training seed; shipped ones come first."""
+    """The weights on this machine for a net and a dataset, by training seed; shipped ones come first.
+
+    ``net:recipe@dataset`` are those of exactly that recipe; without a name, those of any that has no name of its own.
+    """
+    named = None if spec.weights is None else training.recipes[spec.weights].json()
     found: dict[int, Weights] = {}
     for weights in available(store):
-        if (weights.net, weights.dataset) == (spec.net, spec.dataset):
+        recipe = weights.card["recipe"]
+        fits = recipe["name"] not in training.OWN_NAMES if named is None else recipe == named
+        if fits and (weights.net, weights.dataset) == (spec.net, spec.dataset):
             found.setdefault(weights.seed, weights)
     return dict(sorted(found.items()))
+
+
+def by_recipe(spec: Spec) -> bool:
+    """Whether the weights of a spec are named by the recipe that trains them: ``mlp_small:noisy@mnist5k``."""
+    return spec.weights is not None and spec.weights in training.OWN_NAMES
 
 
 def resolved(spec: Spec) -> Spec:
@@ -102,21 +115,26 @@ def expand(spec: Spec, store: Store) -> list[Spec]:
     if spec.seed != "*":
         return [spec]
     if not (seeds := find(spec, store)):
-        raise Unavailable(f"{spec}: no trained weights on this machine; bring them with"
-                          f" `probes train {spec.net} {spec.dataset} --seeds 0-7`")  # fmt: skip
+        raise Unavailable(f"{spec}: no trained weights on this machine; bring them with `{_command(spec, '0-7')}`")
     return [dataclasses.replace(spec, seed=seed) for seed in seeds]
+
+
+def _command(spec: Spec, seeds: str | int) -> str:
+    recipe = f" --recipe {spec.weights}" if by_recipe(spec) else ""
+    return f"probes train {spec.net} {spec.dataset} --seeds {seeds}{recipe}"
 
 
 def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     """The subject that a spec names (one training run), in eval mode on the CPU, with gradients off.
 
-    Weights that are not named are those trained on the dataset with the seed (0 where none is given): shipped, else
-    from the store. A net given as ``package.module:thing`` without weights and seed is taken as its builder returns
+    Weights that are not named, or named by a recipe, are those trained on the dataset with the seed (0 where none is given):
+    shipped, else from the store. A net given as ``package.module:thing`` without weights and seed is taken as its builder returns
     it. Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that does not fit.
     """
     spec = resolved(spec)
     seed = 0 if spec.seed is None else int(spec.seed)
-    if spec.weights is not None and not Path(spec.weights).exists() and (known := torchvisions(spec)):
+    recipe = by_recipe(spec)
+    if not recipe and spec.weights is not None and not Path(spec.weights).exists() and (known := torchvisions(spec)):
         path = checkpoint(known)
         if not path.exists():
             raise Unavailable(f"{spec}: torchvision's weights are not on this machine; bring them with"
@@ -125,24 +143,30 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
             raise BadInput(f"{path.name} is damaged: its SHA-256 does not begin with {wanted}; remove it and fetch it again")
         model = training.initial(spec.net, data, seed, len(known.meta["categories"]))
         return _filled(spec, model, data, path, read_weights(path), f"torchvision {known.name}", None)
-    if spec.weights is not None and not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
-        raise unknown("weights", spec.weights, names, "or the path of a .safetensors or .pt file")
+    if not recipe and spec.weights is not None and not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
+        known = [*names, *training.OWN_NAMES]
+        raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
     model = training.initial(spec.net, data, seed)
-    if spec.weights is not None:
+    if spec.weights is not None and not recipe:
         path = Path(spec.weights)
         return _filled(spec, model, data, path, read_weights(path), path.name, None)
-    if ":" in spec.net and spec.seed is None:
+    if ":" in spec.net and spec.seed is None and not recipe:
         return _subject(spec, model, data, state_sha256(model.net), "as built", None)
     spec = dataclasses.replace(spec, seed=seed)
     if not (found := find(spec, store).get(seed)):
-        raise Unavailable(f"{spec}: no such weights on this machine; bring them with"
-                          f" `probes train {spec.net} {spec.dataset} --seeds {seed}`")  # fmt: skip
+        raise Unavailable(f"{spec}: no such weights on this machine; bring them with `{_command(spec, seed)}`")
     if sha256(found.path) != found.card["sha256"]:
         raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
     if found.card.get("code", code := code_sha256(model, nets[spec.net])) != code and found.origin == "trained":
         raise Unavailable(f"{spec}: its weights were trained before the code of {spec.net} was changed; train them again with"
-                          f" `probes train {spec.net} {spec.dataset} --seeds {seed}`")  # fmt: skip
-    return _filled(spec, model, data, found.path, read_weights(found.path), found.origin, found.card)
+                          f" `{_command(spec, seed)}`")  # fmt: skip
+    origin = spec.weights if recipe and spec.weights else found.origin
+    return filled(spec, model, data, found.path, origin, found.card)
+
+
+def filled(spec: Spec, model: Normalised, data: Dataset, path: Path, origin: str, card: Mapping[str, Any] | None) -> Subject:
+    """The subject whose weights a file holds, in eval mode; BadInput for a file that does not fit the model."""
+    return _filled(spec, model, data, path, read_weights(path), origin, card)
 
 
 def torchvisions(spec: Spec) -> Any:

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,37 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from probes import __version__, seeds
 from probes.errors import BadInput
-from probes.registry import Registry
+from probes.perturb.weights import perturbed, targets
+from probes.registry import Registry, unknown
 from probes.store import Store, digest, replacing, sha256
 from probes.subjects.code import code_sha256
 from probes.subjects.data import Dataset, load
-from probes.subjects.nets import Normalised, nets
+from probes.subjects.nets import Normalised, Takes, nets
 from probes.subjects.stored import pack, unpack
 
 Say = Callable[[str], None]
+REGIMES = ("clean", "noisy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: SGD with Nesterov momentum, a one-cycle learning rate, cross-entropy.
+    """How a network is trained: cross-entropy, by SGD (Nesterov momentum, one-cycle learning rate) or Adam (constant rate).
 
-    ``shift`` is the largest random shift in pixels (0 for none), ``flip`` mirrors half of the images; ``threads`` is
-    fixed, since it changes the last bits of a convolution, as does the memory format; ``stored`` is the precision that
-    the weights are rounded to at the end.
+    ``peak`` is the highest learning rate; ``shift`` the largest random shift in pixels (0 for none), ``flip`` mirrors half
+    of the images; ``threads`` is fixed, since it changes the last bits of a convolution, as does the memory format; ``stored``
+    is the precision that the weights are rounded to at the end. ``precision`` ``bf16`` runs convolutions and products of the
+    forward and backward pass in 8 bits of mantissa (autocast); weights, batch norm, loss and optimiser stay in fp32.
+
+    The ``noisy`` regime draws weight noise of strength ``alpha_train`` for every batch (:mod:`probes.perturb.weights`): forward
+    and backward pass at W + eps, the optimiser updates the clean W. Raises BadInput for a strength in the clean regime, none in
+    the noisy one, or one that is no number from 0 up; UnknownName for another regime or optimiser.
+
+    >>> Recipe("mine", epochs=1, regime="noisy", alpha_train=0.2).alpha_train
+    0.2
     """
 
     name: str
@@ -55,9 +67,37 @@ class Recipe:
     threads: int = 1
     stored: str = "float16"
     channels_last: bool = False
+    optimiser: str = "sgd"
+    regime: str = "clean"
+    alpha_train: float = 0.0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.regime not in REGIMES:
+            raise unknown("regime", self.regime, REGIMES)
+        if self.optimiser not in ("sgd", "adam"):
+            raise unknown("optimiser", self.optimiser, ("sgd", "adam"))
+        if self.precision not in ("fp32", "bf16"):
+            raise unknown("precision", self.precision, ("fp32", "bf16"))
+        if not (math.isfinite(self.alpha_train) and self.alpha_train >= 0):
+            raise BadInput(f"alpha_train {self.alpha_train}: the strength of weight noise in training, a finite number above 0")
+        if (self.alpha_train > 0) != (self.regime == "noisy"):
+            allowed = "0 (no noise) in the clean regime" if self.regime == "clean" else "above 0 in the noisy regime"
+            raise BadInput(f"alpha_train {self.alpha_train:g} in the {self.regime} regime: it is {allowed}")
+        if self.epochs < 1 or self.batch_size < 1 or not (math.isfinite(self.peak) and self.peak > 0):
+            raise BadInput(f"a recipe with {self.epochs} epochs, batches of {self.batch_size} and a learning rate of {self.peak}:"
+                           " each is above 0")  # fmt: skip
+
+    def json(self) -> dict[str, Any]:
+        """As JSON values, without what was added to recipes later and is not used: so that weights trained before are found."""
+        later = ("optimiser", "regime", "alpha_train", "precision")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in later or v != defaults[k]}
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate at ``step`` of ``steps``: up linearly during ``warmup``, then down to 0 as a cosine."""
+        """The learning rate at ``step`` of ``steps``: up during ``warmup``, then a cosine down to 0; constant for Adam."""
+        if self.optimiser == "adam":
+            return self.peak
         up = max(1.0, self.warmup * steps)
         if step < up:
             return self.peak * (step + 1) / up
@@ -65,11 +105,17 @@ class Recipe:
 
 
 recipes: Registry[Recipe] = Registry("recipe")
-"""Recipes by the name of the dataset that they are for."""
+"""Recipes by the name of the dataset that they are for; those of a study by names of their own, for ``net:recipe@dataset``."""
 recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.05, shift=2))
 recipes.register("cifar10")(
     Recipe("cifar10", epochs=24, label_smoothing=0.05, shift=4, flip=True, threads=2, stored="int8", channels_last=True)
 )
+WEIGHT_NOISE = Recipe("clean", epochs=10, peak=1e-3, weight_decay=0.0, optimiser="adam", stored="float32", channels_last=True)
+"""The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no augmentation."""
+recipes.register("clean")(WEIGHT_NOISE)
+OWN_NAMES = ("clean", "noisy")
+"""Recipes with a name of their own: their weights are found as ``net:clean@dataset``, and only so."""
+recipes.register("noisy")(dataclasses.replace(WEIGHT_NOISE, name="noisy", regime="noisy", alpha_train=0.2))
 
 
 @contextlib.contextmanager
@@ -88,11 +134,27 @@ def reproducible(threads: int) -> Iterator[None]:
 def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> Normalised:
     """The untrained network of a seed, in its wrapper; the global generator is as it was before.
 
-    Its head has as many outputs as the dataset has classes, or ``classes``.
+    Its head has as many outputs as the dataset has classes, or ``classes``. What the builder declares (:func:`takes`) is
+    respected: grey images are repeated to its channels, it gets their side, its values stay in [0, 1].
     """
+    build = nets[net]
+    wants: Takes = getattr(build, "takes", Takes())
+    channels = wants.channels if wants.channels and data.channels == 1 else data.channels
+    mean, std = ((0.0,), (1.0,)) if wants.raw else (data.mean, data.std)
+    high, wide = data.images.shape[2:]
+    if wants.side and high != wide:
+        raise BadInput(
+            f"{net} takes square images, those of {data.name} are {high} x {wide}; a view such as {data.name}@28px is square"
+        )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seeds.words(1, "initial weights", seed)[0] >> np.uint64(1)))
-        return Normalised(nets[net](data.channels, classes or len(data.classes)), data.mean, data.std)
+        torch.manual_seed(_word("initial weights", seed))
+        model = build(channels, classes or len(data.classes), *([wide] if wants.side else []))
+    return Normalised(model, mean * (channels // len(mean)), std * (channels // len(std)))
+
+
+def _word(*name: str | int) -> int:
+    """A seed for torch's generator, from a name."""
+    return int(seeds.words(1, *name)[0] >> np.uint64(1))
 
 
 def batches(data: Dataset, recipe: Recipe, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -134,7 +196,7 @@ def train(
     finished epoch and ends with the same bytes. ``say`` gets a line per epoch. Raises UnknownName for a net or dataset
     that nobody knows, BadInput when the dataset has fewer images than a batch.
     """
-    recipe = recipe or recipes[dataset]
+    recipe = recipe or default_recipe(dataset)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
     if len(data) < recipe.batch_size:
         raise BadInput(f"{dataset} has {len(data)} images to train on, fewer than a batch of {recipe.batch_size}")
@@ -143,7 +205,7 @@ def train(
         "dataset": dataset,
         "images": data.sha256,
         "seed": seed,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.json(),
         "code": code_sha256(initial(net, data, seed), nets[net]),
         "package": __version__,
         "torch": torch.__version__,
@@ -160,7 +222,7 @@ def train(
                 "dataset": dataset,
                 "title": data.title,
                 "seed": seed,
-                "recipe": dataclasses.asdict(recipe),
+                "recipe": recipe.json(),
                 "train_images": len(data),
                 "train_images_sha256": data.sha256,
                 "test_accuracy": round(accuracy(model, test), 6),
@@ -178,17 +240,69 @@ def train(
     return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
 
 
+def default_recipe(dataset: str) -> Recipe:
+    """The recipe of a dataset, or of the dataset that it is a view of; UnknownName where there is none.
+
+    >>> default_recipe("cifar10@28px").name
+    'cifar10'
+    """
+    return recipes[dataset.partition("@")[0]]
+
+
 def _checkpoint(store: Store, key: dict[str, Any]) -> Path:
     return store.folder / "checkpoints" / f"{digest(key)}.pt"
+
+
+def _epoch(
+    name: str, model: nn.Module, optimiser: torch.optim.Optimizer, data: Dataset, recipe: Recipe, seed: int, epoch: int
+) -> tuple[float, int]:
+    """One epoch of training: the sum of the losses and the number of hits."""
+    model.train()
+    per_epoch = len(data) // recipe.batch_size
+    total, hits = 0.0, 0
+    jitter = torch.Generator().manual_seed(_word("weight noise in training", seed, epoch))
+    memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_word("training", seed, epoch))  # for dropout
+        for i, (x, y) in enumerate(batches(data, recipe, seed, epoch)):
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(epoch * per_epoch + i, recipe.epochs * per_epoch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+                logits = _forward(model, x.contiguous(memory_format=memory), recipe.alpha_train, jitter).float()
+            if logits.ndim != 2 or logits.shape[1] <= y.max():
+                raise BadInput(f"{name}: labels run to {data.labels.max()}, but its output is {tuple(logits.shape)[1:]}"
+                               f" per image; a network gets (channels, classes) and returns a logit per class")  # fmt: skip
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            if not torch.isfinite(loss):
+                raise BadInput(f"{name}: the loss is {loss.item()} in epoch {epoch + 1}, step {i + 1}")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item()
+            hits += int((logits.argmax(1) == y).sum())
+    return total, hits
+
+
+def _forward(model: nn.Module, x: Tensor, alpha: float, jitter: torch.Generator) -> Tensor:
+    """The logits, at weights with fresh noise where alpha is above 0; gradients reach the clean weights."""
+    if alpha == 0:
+        return model(x)
+    return functional_call(model, perturbed(targets(model), alpha, partial(torch.randn, generator=jitter)), (x,))
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), recipe.peak, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
 
 
 def _fit(
     net: str, data: Dataset, test: Dataset, seed: int, recipe: Recipe, store: Store, key: dict[str, Any], say: Say
 ) -> tuple[Normalised, list[dict[str, float]]]:
+    name = f"{net}{':' + recipe.name if recipe.name in OWN_NAMES else ''}@{data.name}#{seed}"
     model = initial(net, data, seed)
-    memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    model = model.to(memory_format=memory)
-    optimiser = torch.optim.SGD(model.parameters(), recipe.peak, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
+    model = model.to(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    optimiser = _optimiser(model, recipe)
     history: list[dict[str, float]] = []
     checkpoint = _checkpoint(store, key)
     if checkpoint.exists():
@@ -197,33 +311,17 @@ def _fit(
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
             history = saved["history"]
-            say(f"{net}@{data.name}#{seed}: goes on after epoch {len(history)}")
+            say(f"{name}: goes on after epoch {len(history)}")
         except Exception as e:  # noqa: BLE001 - whatever unpickling damaged bytes raises
             why = (str(e).splitlines() or [type(e).__name__])[0]
-            say(f"{net}@{data.name}#{seed}: its checkpoint can't be read ({why}); begins anew")
+            say(f"{name}: its checkpoint can't be read ({why}); begins anew")
             checkpoint.unlink()
             return _fit(net, data, test, seed, recipe, store, key, say)
     per_epoch = len(data) // recipe.batch_size
-    steps = recipe.epochs * per_epoch
     began, first = time.monotonic(), len(history)
+    targets(model) if recipe.alpha_train else None  # an error before the work, where there is nothing to perturb
     for epoch in range(first, recipe.epochs):
-        model.train()
-        total = hits = 0.0
-        for i, (x, y) in enumerate(batches(data, recipe, seed, epoch)):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(epoch * per_epoch + i, steps)
-            logits = model(x.contiguous(memory_format=memory))
-            if logits.ndim != 2 or logits.shape[1] <= y.max():
-                raise BadInput(f"{net}@{data.name}: labels run to {data.labels.max()}, but its output is {tuple(logits.shape)[1:]}"
-                               f" per image; a network gets (channels, classes) and returns a logit per class")  # fmt: skip
-            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
-            if not torch.isfinite(loss):
-                raise BadInput(f"{net}@{data.name}#{seed}: the loss is {loss.item()} in epoch {epoch + 1}, step {i + 1}")
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.item()
-            hits += int((logits.argmax(1) == y).sum())
+        total, hits = _epoch(name, model, optimiser, data, recipe, seed, epoch)
         history.append({
             "epoch": epoch + 1,
             "train_loss": round(total / per_epoch, 6),
@@ -235,7 +333,7 @@ def _fit(
         done = epoch + 1 - first
         eta = (time.monotonic() - began) / done * (recipe.epochs - epoch - 1)
         say(
-            f"{net}@{data.name}#{seed}: epoch {epoch + 1}/{recipe.epochs}, loss {history[-1]['train_loss']:.3f}, "
+            f"{name}: epoch {epoch + 1}/{recipe.epochs}, loss {history[-1]['train_loss']:.3f}, "
             f"test accuracy {history[-1]['test_accuracy']:.3f}, {eta:.0f} s to go"
         )
     return model, history

@@ -15,7 +15,7 @@ import pandas as pd
 
 from probes.errors import ProbesError
 from probes.store import sha256, sweep_up, write_text
-from probes.tell import evidence, pages, study
+from probes.tell import decay, evidence, pages, study
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
@@ -23,14 +23,22 @@ STUDY = pages.STUDY
 Line = Mapping[str, Any]
 
 
-def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra: Mapping[str, pd.DataFrame] | None = None) -> Path:
+def assemble(
+    lines: Iterable[Line],
+    run: Mapping[str, Any],
+    folder: Path,
+    extra: Mapping[str, pd.DataFrame] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write a report from evidence lines whose inputs lie in the store; it replaces the report that is there.
 
-    ``extra`` are tables that a study adds, ``published`` and ``robustness``, each with a section of its own. A ``notes.md``
+    ``extra`` are tables that a study adds, ``published`` and ``robustness``, each with a section of its own; ``files`` lie in
+    the folder as they are, those of the weight-noise study with a section, too. A ``notes.md``
     that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+    ours = {*decay.FILES, "aside"} if files else set()
+    if folder.exists() and any(p.name not in ours for p in folder.iterdir()) and not (folder / MANIFEST).exists():
         raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
     with replacing_folder(folder) as scratch:
         tables = scratch / "tables"
@@ -39,6 +47,9 @@ def assemble(lines: Iterable[Line], run: Mapping[str, Any], folder: Path, extra:
             shutil.copyfile(folder / NOTES, scratch / NOTES)
         for name, frame in (extra or {}).items():
             frame.to_csv(tables / f"{name}.csv", index=False, float_format="%.7g", lineterminator="\n")
+        for name, content in (files or {}).items():
+            (scratch / name).parent.mkdir(exist_ok=True)
+            (scratch / name).write_bytes(content)
         out = [_moved(dict(line), tables) for line in sorted(lines, key=_order)]
         write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in out))
         write_text(scratch / "run.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
@@ -50,9 +61,11 @@ def draw(folder: Path) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing."""
     evidence.read(folder / "evidence.jsonl")
     with replacing_folder(folder) as scratch:
-        for name in ("evidence.jsonl", "run.json", NOTES):
+        for name in ("evidence.jsonl", "run.json", NOTES, *decay.FILES):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
+        if (folder / "aside").exists():
+            shutil.copytree(folder / "aside", scratch / "aside")
         shutil.copytree(folder / "tables", scratch / "tables")
         _draw(scratch)
 
@@ -114,6 +127,7 @@ def _draw(folder: Path) -> None:
         (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
         study.published(folder),
         study.robustness(folder),
+        decay.section(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),

@@ -38,8 +38,10 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
 
 def _manifest(folder: Path) -> Iterator[str]:
     try:
-        listed = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as e:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(listed, dict):
+            raise ValueError(f"it holds {type(listed).__name__}, not names with their SHA-256")
+    except (OSError, ValueError) as e:
         yield f"{folder / MANIFEST} can't be read: {e}"
         return
     here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}

@@ -6,6 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import Resize
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable, UnknownName
@@ -187,3 +188,25 @@ def test_damaged_data_are_an_error_of_ours_that_names_them(monkeypatch, tmp_path
     monkeypatch.setenv("PROBES_DATA", str(tmp_path))
     with pytest.raises(BadInput, match=r"cifar10-jpeg\.tar\.xz is damaged"):
         load("cifar10", "test", Store(tmp_path / "store"))
+
+
+def test_a_view_is_torchvisions_antialiased_resize(monkeypatch, tmp_path):
+    """Trap of resizing: within a level of PIL's, which the study uses; labels, ids and title are those of the dataset."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    made = Dataset("made", "made", "test", images, np.arange(3), np.arange(3) + 7, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    if "made" not in data.datasets:
+        data.datasets.register("made")(lambda split, store: made)
+    small = load("made@28px", "test", Store(tmp_path))
+    known = [Resize(28)(Image.fromarray(np.moveaxis(image, 0, 2))) for image in images]
+
+    assert (small.name, small.title, small.images.shape) == ("made@28px", "made at 28 px", (3, 3, 28, 28))
+    assert np.abs(small.images.astype(int) - np.moveaxis(np.stack([np.asarray(k) for k in known]), 3, 1)).max() <= 1
+    assert small.ids.tolist() == [7, 8, 9]
+    assert small.sha256 != made.sha256
+    assert load("made@32px", "test", Store(tmp_path)).images is images
+
+
+@pytest.mark.parametrize("name", ["mnist5k@0px", "mnist5k@28", "mnist5k@px"])
+def test_a_view_that_can_not_be(store, name):
+    with pytest.raises((BadInput, UnknownName)):
+        load(name, "test", store)

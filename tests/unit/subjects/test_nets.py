@@ -1,10 +1,14 @@
 """Networks: the twins have the same parameters, and normalisation lives in the wrapper."""
 
+import numpy as np
 import pytest
 import torch
 
 from probes.errors import BadInput, UnknownName
-from probes.subjects.nets import CifarNet, Normalised, nets
+from probes.perturb.weights import targets
+from probes.subjects.data import Dataset
+from probes.subjects.nets import CifarNet, Normalised, Takes, nets, takes
+from probes.subjects.training import initial
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -61,3 +65,53 @@ def test_torchvisions_networks_have_a_head_of_their_own(name):
 
     assert last.out_features == 7
     assert name in nets[name].__doc__
+
+
+SMALL = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "vit_lite", "row_gru", "row_lstm", "mobilenet_v2", "resnet18")
+
+
+@pytest.mark.parametrize("side", [28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("net", SMALL)
+def test_small_networks_take_grey_and_colour_of_either_side(net, channels, side):
+    model = initial(net, made_of(channels, side), 0).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(2, channels, side, side)).shape == (2, 10)
+
+
+def made_of(channels, side, high=None):
+    images = np.zeros((10, channels, high or side, side), np.uint8)
+    constants = {"mean": (0.4,) * channels, "std": (0.2,) * channels}
+    return Dataset("made", "made", "test", images, np.arange(10), np.arange(10), tuple("0123456789"), **constants)
+
+
+def test_the_studys_networks_have_its_sizes():
+    """MNIST as 3 x 28 x 28: 2352 inputs; the last linear layer of the CNN has 576."""
+    shapes = {net: [tuple(p.shape) for p in targets(initial(net, made_of(1, 28), 0)).values()] for net in SMALL[:4]}
+
+    assert shapes["mlp_small"] == [(256, 2352), (128, 256), (10, 128)]
+    assert shapes["mlp_medium"] == [(512, 2352), (256, 512), (10, 256)]
+    assert shapes["mlp_large"] == [(1024, 2352), (512, 1024), (256, 512), (10, 256)]
+    assert shapes["cnn"] == [(32, 3, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (10, 576)]
+
+
+def test_networks_on_pixels_are_not_normalised_and_grey_is_repeated():
+    grey = torch.rand(2, 1, 28, 28)
+    raw, usual = (initial(net, made_of(1, 28), 0).eval() for net in ("mlp_small", "resnet18"))
+    with torch.inference_mode():
+        assert torch.equal(raw(grey), raw.net(grey.expand(-1, 3, -1, -1)))
+        assert torch.equal(usual(grey), usual.net((grey.expand(-1, 3, -1, -1) - 0.4) / 0.2))
+
+
+def test_a_network_for_squares_says_so():
+    with pytest.raises(BadInput, match="mlp_small takes square images, those of made are 20 x 28"):
+        initial("mlp_small", made_of(1, 28, high=20), 0)
+
+
+def test_what_a_builder_takes_is_declared_beside_it():
+    @takes(channels=3, side=True, raw=True)
+    def build(channels, classes, side):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * side * side, classes))
+
+    assert build.takes == Takes(3, True, True)
+    assert Takes() == Takes(None, False, False)

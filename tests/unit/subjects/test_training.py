@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from probes.errors import BadInput
+from probes.errors import BadInput, Unavailable, UnknownName
+from probes.perturb.weights import perturbed, targets
 from probes.store import Store, sha256
-from probes.subjects import training
+from probes.subjects import pretrained, training
 from probes.subjects.data import load
 from probes.subjects.nets import CifarNet, nets
+from probes.subjects.spec import parse
 from probes.subjects.training import Recipe, recipes, train
 
 ROOT = Path(__file__).parents[3]
@@ -152,3 +155,89 @@ def test_a_network_whose_code_was_edited_is_trained_again(digits, tmp_path, monk
     second, _ = train("tiny", "mnist5k", 0, store, one)
 
     assert first != second
+
+
+noisy = Recipe(
+    "noisy-short", epochs=2, batch_size=500, peak=1e-3, optimiser="adam", regime="noisy", alpha_train=0.2, stored="float32"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [({"alpha_train": 0.2}, "0.2 in the clean regime: it is 0"), ({"regime": "noisy"}, "0 in the noisy regime: it is above 0"),
+     ({"alpha_train": -1.0}, "alpha_train -1.0"), ({"alpha_train": float("nan")}, "alpha_train nan"),
+     ({"regime": "loud"}, "unknown regime"), ({"optimiser": "sgdd"}, "did you mean sgd"), ({"precision": "fp64"}, "precision"),
+     ({"epochs": 0}, "0 epochs"), ({"peak": 0.0}, "learning rate")],
+)  # fmt: skip
+def test_recipes_that_can_not_be(changes, sentence):
+    with pytest.raises((BadInput, UnknownName), match=sentence):
+        Recipe(**({"name": "mine", "epochs": 1} | changes))
+
+
+def test_the_regimes_of_a_seed_differ_by_the_noise_only(digits):
+    """Same initial weights, same batches; the noise is added for the pass, and the update goes to the clean weights."""
+    data = dataclasses.replace(load("mnist5k", "train", digits))
+    clean = dataclasses.replace(noisy, regime="clean", alpha_train=0.0)
+    batch = [next(training.batches(data, recipe, 3, 1))[0] for recipe in (clean, noisy)]
+    model = training.initial("tiny", data, 3)
+    names = dict(model.named_parameters())
+    before = {name: p.detach().clone() for name, p in names.items()}
+    draws = []
+
+    def draw(shape):
+        draws.append(torch.ones(shape))
+        return draws[-1]
+
+    wanted = {name: p.detach() + 0.2 * p.detach().std() for name, p in targets(model).items()}
+    given = perturbed(targets(model), 0.2, draw)
+
+    assert torch.equal(batch[0], batch[1])
+    assert all(torch.allclose(given[name], wanted[name]) for name in wanted)
+    training._forward(model, batch[0][:8], 0.2, torch.Generator().manual_seed(0)).sum().backward()
+    assert all(torch.equal(names[name], tensor) for name, tensor in before.items())
+    assert all(p.grad is not None for p in names.values())
+
+
+def test_a_noisy_training_goes_on_after_a_kill_with_the_same_bytes(digits, tmp_path, monkeypatch):
+    store = copy_of(digits, tmp_path)
+    whole, _ = train("tiny", "mnist5k", 0, copy_of(digits, tmp_path / "other"), noisy)
+
+    def interrupt(text):
+        if "epoch 1/2" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("tiny", "mnist5k", 0, store, noisy, interrupt)
+    said = []
+    again, _ = train("tiny", "mnist5k", 0, store, noisy, said.append)
+
+    assert "goes on after epoch 1" in said[0]
+    assert sha256(again) == sha256(whole)
+
+
+def test_recipes_written_before_regimes_keep_their_keys():
+    assert set(recipes["mnist5k"].json()) == {f.name for f in dataclasses.fields(Recipe)} - {
+        "optimiser", "regime", "alpha_train", "precision"
+    }  # fmt: skip
+    assert recipes["noisy"].json()["alpha_train"] == 0.2
+    assert training.default_recipe("cifar10@28px") == recipes["cifar10"]
+
+
+def test_a_network_without_weights_to_perturb_fails_before_the_work(digits):
+    nets.register("bare")(lambda channels, classes: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)))
+    with pytest.raises(BadInput, match="no convolution"):
+        train("bare", "mnist5k", 0, digits, noisy)
+
+
+def test_weights_of_a_named_recipe_are_found_by_its_name_only(digits, tmp_path):
+    store = copy_of(digits, tmp_path)
+    quick = dataclasses.replace(recipes["clean"], epochs=1)
+    train("tiny", "mnist5k", 0, store, quick)
+    data = load("mnist5k", "test", store)
+
+    assert pretrained.find(parse("tiny:clean@mnist5k"), store) == {}  # another number of epochs: another recipe
+    assert pretrained.find(parse("tiny@mnist5k"), store) == {}
+    with pytest.raises(Unavailable, match=r"probes train tiny mnist5k --seeds 0-7 --recipe noisy"):
+        pretrained.expand(parse("tiny:noisy@mnist5k#*"), store)
+    with pytest.raises(Unavailable, match=r"probes train tiny mnist5k --seeds 4 --recipe clean"):
+        pretrained.load(parse("tiny:clean@mnist5k#4"), data, store)

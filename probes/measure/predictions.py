@@ -1,0 +1,77 @@
+"""What a network answers: right or wrong, and the loss, per image."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from probes.errors import BadInput, ProbesError
+from probes.hooks import handles, refuse_training, refuse_wrapped
+
+Read = Callable[[Sequence[int], np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss`` (cross-entropy, in nats).
+
+    One site, ``output``. The logits are those that the model returns; the first of equal ones counts. Reading raises
+    ProbesError, naming the image, where a logit is NaN or infinite, and BadInput where the model has fewer outputs than classes.
+    """
+
+    name = "predictions"
+    version = 1
+    labelled = True
+
+    def key(self) -> dict:
+        """What the numbers depend on, as JSON values."""
+        return {"name": self.name, "version": self.version}
+
+    def count(self, model: nn.Module) -> int:
+        """One site."""
+        return 1
+
+    @contextlib.contextmanager
+    def open(self, model: nn.Module) -> Iterator[Read]:
+        """A context in which each pass can be read: ``read(ids, labels)`` gives ``site`` and a row per metric.
+
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+        >>> with accuracy.open(model) as read, torch.inference_mode():
+        ...     logits = model(torch.zeros(3, 1, 2, 2))
+        ...     found = read([7, 8, 9], np.array([0, 1, 0]))
+        >>> found["correct"].shape
+        (1, 3)
+        """
+        refuse_wrapped(model)
+        refuse_training(model)
+        seen: list[Tensor] = []
+        with handles() as held:
+            held.append(model.register_forward_hook(lambda _, __, logits: seen.append(logits)))
+
+            def read(ids: Sequence[int], labels: np.ndarray) -> dict[str, np.ndarray]:
+                if not seen:
+                    raise ProbesError("nothing was measured: run a forward pass before read()")
+                logits = seen.pop().detach().float().cpu()
+                seen.clear()
+                if logits.ndim != 2 or logits.shape[1] <= labels.max():
+                    raise BadInput(f"labels run to {labels.max()}, but the output is {tuple(logits.shape)[1:]} per image;"
+                                   " a network returns a logit per class")  # fmt: skip
+                if (bad := ~logits.isfinite().all(1)).any():
+                    where = int(bad.nonzero()[0])
+                    raise ProbesError(f"the output for image {ids[where]} holds {logits[where][~logits[where].isfinite()][0]}")
+                wanted = torch.from_numpy(np.asarray(labels))
+                loss = F.cross_entropy(logits.double(), wanted, reduction="none")
+                hit = logits.argmax(1) == wanted
+                return {"site": np.array(["output"]), "correct": hit.numpy()[None].astype(float), "loss": loss.numpy()[None]}
+
+            yield read
+
+
+accuracy = Predictions()
+"""Right or wrong, and the loss: ``lab.sweep(accuracy, under=weight_noise(0, .1))``."""

@@ -1,0 +1,179 @@
+"""Gaussian noise on weights, as a mapping for ``torch.func.functional_call``: the model itself is never written to."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from probes import seeds
+from probes.errors import BadInput
+from probes.registry import unknown
+
+POLICIES = ("frozen", "re-estimated")
+"""What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from training images."""
+_OWN = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "weight_ih", "weight_hh", "weight_hr")
+"""Names (or their beginnings) of the weights of torch's attention and recurrent layers."""
+
+
+def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The weights that noise is put on, by name: those of convolutions, linear, attention and recurrent layers.
+
+    No biases, no norm layers, no embeddings. ``select`` are glob patterns of parameter names instead. A tensor that two layers
+    share stands once. Raises BadInput for a pattern that matches nothing, and for a model without such weights.
+
+    >>> list(targets(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))))
+    ['0.weight']
+    """
+    every: dict[str, Tensor] = dict(model.named_parameters())
+    if select:
+        for pattern in select:
+            if not fnmatch.filter(every, pattern):
+                raise unknown("weights", pattern, every, "a glob over the names of parameters, e.g. '*.fc.weight'")
+        return {name: p for name, p in every.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)}
+    wanted = {id(p) for module in model.modules() for p in _weights(module)}
+    found = {name: p for name, p in every.items() if id(p) in wanted}
+    if not found:
+        raise BadInput(f"{type(model).__name__} has no convolution, linear, attention or recurrent weights to put noise on;"
+                       " name others with select=('*.position',)")  # fmt: skip
+    return found
+
+
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    dense = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+    for name, parameter in module.named_parameters(recurse=False):
+        if (dense and name == "weight") or name.startswith(_OWN):
+            yield parameter
+
+
+def perturbed(weights: Mapping[str, Tensor], alpha: float, draw: Callable[[torch.Size], Tensor]) -> dict[str, Tensor]:
+    """``W + alpha * std(W) * z`` for each weight, with ``z = draw(W.shape)`` standard normal; std over the whole tensor.
+
+    A mapping for ``torch.func.functional_call``. Gradients pass to W as if the noise were a constant. A weight of a single number
+    has no spread, and gets no noise.
+
+    >>> w = {"w": torch.tensor([1.0, 3.0])}
+    >>> perturbed(w, 0.5, torch.ones)["w"]
+    tensor([1.7071, 3.7071])
+    """
+    return {name: torch.add(w, draw(w.shape), alpha=alpha * _spread(w)) for name, w in weights.items()}
+
+
+def _spread(w: Tensor) -> float:
+    return float(w.detach().std()) if w.numel() > 1 else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightNoise:
+    """Weight noise of strength alpha: per tensor, eps ~ N(0, (alpha * std(W))^2). The model's state is never written to.
+
+    ``levels`` are alphas, ascending from 0. The direction of a draw is common to all alphas and all images, and named by (seed,
+    tensor, draw), where several training runs are compared also by the training seed. ``select`` are glob patterns of parameter
+    names instead of the default (:func:`targets`). ``batch_norm`` says what batch norm does at perturbed weights: ``frozen`` keeps
+    its running statistics, ``re-estimated`` takes them anew from ``images`` training images; both of them make two arms, in the
+    key column ``batch_norm``. At level 0 the model is as it is.
+    """
+
+    levels: tuple[float, ...]
+    select: tuple[str, ...] = ()
+    batch_norm: tuple[str, ...] = ("frozen",)
+    images: int = 1000
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        levels = tuple(self.levels)
+        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) or v < 0]
+        if bad:
+            raise BadInput(f"weight noise at alpha {bad[0]}: an alpha is a finite number from 0 up, in units of a weight's std")
+        if 0 not in levels or len(set(levels)) != len(levels):
+            problem = "lack 0, the clean weights that every effect is measured from" if 0 not in levels else "hold one twice"
+            raise BadInput(f"weight noise at alphas {levels}: they {problem}")
+        for policy in self.batch_norm:
+            if policy not in POLICIES:
+                raise unknown("policy of batch norm", str(policy), POLICIES)
+        if not self.batch_norm or len(set(self.batch_norm)) < len(self.batch_norm):
+            raise BadInput(f"batch_norm={self.batch_norm}: one policy, or two different ones")
+        if self.images < 2:
+            raise BadInput(f"images={self.images}: batch norm is re-estimated on two training images or more")
+        object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
+
+    def key(self, level: float) -> dict:
+        """What the weights at a level depend on, as JSON; the clean weights depend on nothing."""
+        kind = {"kind": "weight noise", "version": self.version, "level": level}
+        if not level:
+            return kind
+        policy = {"batch_norm": list(self.batch_norm)} | ({"images": self.images} if "re-estimated" in self.batch_norm else {})
+        return kind | {"select": list(self.select)} | policy
+
+    def directions(self, model: nn.Module, seed: int, draw: int, run: int | None = None) -> dict[str, Tensor]:
+        """``std(W) * z`` of every weight, float32: the noise at alpha 1; ``run`` is the training seed, where runs are compared.
+
+        >>> model = nn.Linear(2, 1)
+        >>> noise = weight_noise(0, 0.1)
+        >>> bool((noise.directions(model, 0, 0)["weight"] == noise.directions(model, 0, 0)["weight"]).all())
+        True
+        """
+        found = {}
+        for name, w in targets(model, self.select).items():
+            names = ("weights", seed, name, draw) if run is None else ("weights", seed, name, draw, run)
+            z = torch.from_numpy(seeds.normals(w.numel(), [names])[0]).reshape(w.shape)
+            found[name] = z.to(w.device).mul_(_spread(w.double()))
+        return found
+
+    def mapping(self, model: nn.Module, level: float, directions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The perturbed weights at a level by name, for ``torch.func.functional_call(model, mapping, (images,))``."""
+        weights = targets(model, self.select)
+        return {name: torch.add(weights[name].detach(), eps, alpha=level) for name, eps in directions.items()}
+
+
+def re_estimated(model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """The running statistics of batch norm at these weights, by name: averages over batches, each normalised by its own.
+
+    As ``torch.optim.swa_utils.update_bn`` gives them; the model's own buffers and modes are as before afterwards, also after an
+    exception. BadInput for a model without batch norm that keeps running statistics.
+
+    >>> model = nn.Sequential(nn.BatchNorm1d(1)).eval()
+    >>> re_estimated(model, {}, [torch.tensor([[1.0], [3.0]])])["0.running_mean"]
+    tensor([2.])
+    """
+    norms = {
+        name: m for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    }
+    if not norms:
+        raise BadInput(f"{type(model).__name__} has no batch norm to re-estimate: leave batch_norm at 'frozen'")
+    fresh = {
+        f"{name}.{key}": torch.ones_like(buffer) if key == "running_var" else torch.zeros_like(buffer)
+        for name, m in norms.items()
+        for key, buffer in m.named_buffers(recurse=False)
+    }
+    before = {m: (m.training, m.momentum) for m in norms.values()}
+    try:
+        for m in norms.values():
+            m.training, m.momentum = True, None  # batch statistics, cumulative averages
+        for images in batches:
+            functional_call(model, {**weights, **fresh}, (images,))
+    finally:
+        for m, (training, momentum) in before.items():
+            m.training, m.momentum = training, momentum
+    return fresh
+
+
+def weight_noise(
+    *levels: float, select: str | Sequence[str] = (), batch_norm: str | Sequence[str] = "frozen", images: int = 1000
+) -> WeightNoise:
+    """Weight noise at these alphas, 0 among them: see :class:`WeightNoise`.
+
+    Raises BadInput for an alpha that is negative, NaN or infinite, for alphas without 0 or with one twice; UnknownName for a
+    policy of batch norm other than ``frozen`` and ``re-estimated``.
+
+    >>> weight_noise(0, 0.2, 0.1).levels
+    (0.0, 0.1, 0.2)
+    """
+    policies = (batch_norm,) if isinstance(batch_norm, str) else tuple(batch_norm)
+    return WeightNoise(tuple(levels), (select,) if isinstance(select, str) else tuple(select), policies, images)
