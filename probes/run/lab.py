@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from tqdm import tqdm
 
 from probes import table
 from probes.errors import BadInput, Unavailable, UnknownName
@@ -249,17 +250,14 @@ class Lab:
         if not any(pretrained.by_recipe(spec) for spec in self.specs):
             names = ", ".join(map(str, self.specs))
             raise BadInput(f"lab.train({seeds}): no recipe is named in {names}; write e.g. mlp_small:clean@mnist5k#*")
-        specs = []
-        for spec in self.specs:
-            mine = [spec] if not pretrained.by_recipe(spec) or spec.seed != "*" else [
-                dataclasses.replace(spec, seed=seed) for seed in wanted
-            ]  # fmt: skip
-            for one in mine:
-                if pretrained.by_recipe(one):
-                    recipe = training.recipes[str(one.weights)]
-                    training.train(one.net, str(one.dataset), int(one.seed or 0), self.store, recipe, self.say)
-            specs += mine
-        self.specs = specs
+        runs = [dataclasses.replace(spec, seed=seed) for spec in self.specs if pretrained.by_recipe(spec)
+                for seed in (wanted if spec.seed == "*" else [int(spec.seed or 0)])]  # fmt: skip
+        with self.watched(), tqdm(runs, desc="training", unit="run", disable=True if self.quiet else None, leave=False) as bar:
+            for one in bar:
+                bar.set_postfix_str(str(one))
+                recipe = training.recipes[str(one.weights)]
+                training.train(one.net, str(one.dataset), int(str(one.seed)), self.store, recipe)
+        self.specs = [spec for spec in self.specs if not pretrained.by_recipe(spec)] + runs
         self.__dict__.pop("subjects", None)
         return self
 

@@ -1,14 +1,17 @@
 """The lab: options, lazy sweeps, summaries."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from probes.errors import BadInput, Unavailable, UnknownName
-from probes.measure import block_metrics
-from probes.perturb import gaussian
+from probes.measure import accuracy, block_metrics
+from probes.perturb import gaussian, weight_noise
 from probes.run import lab as labs
 from probes.run.lab import Lab, Options
 from probes.store import Store
+from probes.subjects import training
 from probes.subjects.spec import parse
 
 
@@ -108,3 +111,49 @@ def test_facts_name_weights_where_and_the_summary(store):
     assert facts["weights"]["resnet20@mnist5k"]["accuracy"].endswith("of 1,000")
     assert facts["where"] == {"device": str(one.options.where.device), "precision": "fp32", "threads": 1, "batch_size": 250}
     assert set(facts) == {"weights", "where", "summary", "examples"}
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The recipes of the two regimes, one epoch long."""
+    for name in ("clean", "noisy"):
+        recipe = dataclasses.replace(training.recipes[name], epochs=1)
+        monkeypatch.setitem(training.recipes._things, name, recipe)
+
+
+def test_train_brings_the_runs_that_a_recipe_names(store, short):
+    one = lab(store, "mlp_small:clean@mnist5k#*", "mlp_small:noisy@mnist5k#*")
+    with pytest.raises(Unavailable, match="--recipe clean"):
+        one.sweep(accuracy, under=weight_noise(0))
+    frame = one.train(2).sweep(accuracy, under=weight_noise(0, 1), draws=2).frame
+
+    assert sorted(one.subjects) == [f"mlp_small:{arm}@mnist5k#{seed}" for arm in ("clean", "noisy") for seed in (0, 1)]
+    assert one.sweeps[-1].design.runs == (("mlp_small:clean", 2), ("mlp_small:noisy", 2))
+    assert sorted(frame["weights"].unique()) == ["clean", "noisy"]
+    assert frame.groupby(["weights", "train_seed", "level"], observed=True).size().tolist() == [40, 80] * 4
+
+
+def test_train_without_a_recipe_says_how_one_is_named(store):
+    with pytest.raises(BadInput, match="mlp_small:clean@mnist5k"):
+        lab(store).train(8)
+
+
+def test_weight_noise_has_one_direction_for_all_alphas_and_both_policies_share_the_clean_pass(store):
+    sweep = lab(store).sweep(accuracy, under=weight_noise(0, 0.2, 0.5, batch_norm=("frozen", "re-estimated"), images=50), draws=2)
+    frame = sweep.frame
+    clean = frame[frame["level"] == 0].pivot(index="image", columns="batch_norm", values="loss")
+
+    assert sweep.design.perturbation == "weight noise, batch norm frozen and re-estimated on 50 training images"
+    assert frame.attrs == {"keys": ["batch_norm"], "draws": "common"}
+    assert (clean["frozen"] == clean["re-estimated"]).all()
+    assert frame.groupby(["batch_norm", "level"], observed=True)["draw"].nunique().tolist() == [1, 2, 2] * 2
+
+
+def test_the_direction_belongs_to_the_training_seed_only_where_several_are_compared(store):
+    under = weight_noise(0, 0.5)
+    alone, again = (lab(store, f"resnet20@mnist5k#{seed}").sweep(accuracy, under=under) for seed in (0, 1))
+    both = lab(store, "resnet20@mnist5k#0", "resnet20@mnist5k#1").sweep(accuracy, under=under)
+
+    assert {cell.run for cell in (*alone._cells, *again._cells)} == {None}
+    assert {cell.run for cell in both._cells} == {0, 1}
+    assert {cell.run for cell in lab(store).sweep(accuracy, under=under, per_run=True)._cells} == {0}
