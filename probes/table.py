@@ -126,15 +126,25 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Stack tables, keep the order of sites and the metrics that all of them have, and check the result."""
     tables = list(tables)
     common = [c for c in tables[0].columns if all(c in t.columns for t in tables)]
-    sites: dict[str, None] = {}
-    for table in tables:
-        sites.update(dict.fromkeys(table["site"].astype(str)))
-    out = pd.concat([t[common].astype({"site": str}) for t in tables], ignore_index=True)
-    out["site"] = pd.Categorical(out["site"], categories=list(sites), ordered=True)
+    columns = [_by_depth(t["site"]) for t in tables]
+    sites = list(dict.fromkeys(site for column in columns for site in column.cat.categories))
+    ordered = pd.CategoricalDtype(sites, ordered=True)
+    out = pd.concat(
+        [t[common].assign(site=column.astype(ordered)) for t, column in zip(tables, columns, strict=True)], ignore_index=True
+    )
     out.attrs = dict(tables[0].attrs)
     for name in ("net", "weights", "dataset", *out.attrs.get("keys", ())):
         out[name] = out[name].astype("category")
     return check(out)
+
+
+def _by_depth(site: pd.Series) -> pd.Series:
+    """Sites as a categorical whose categories are those that occur, in their order; as they come where they have none."""
+    if not isinstance(site.dtype, pd.CategoricalDtype):
+        names = site.fillna("").astype(str)
+        return names.astype(pd.CategoricalDtype(list(dict.fromkeys(names)), ordered=True))
+    first = site.drop_duplicates()
+    return site.cat.set_categories([str(name) for name in first], ordered=True)
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -152,6 +162,5 @@ def read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as e:
         raise ProbesError(f"{path} is no table: {e}") from e
     if "site" in table.columns and not isinstance(table["site"].dtype, pd.CategoricalDtype):
-        site = table["site"].fillna("").astype(str)
-        table["site"] = pd.Categorical(site, categories=list(dict.fromkeys(site)), ordered=True)
+        table["site"] = _by_depth(table["site"])
     return check(table)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
@@ -153,12 +153,34 @@ def batches(
     """
     for i in range(start, stop, size):
         part = slice(i, min(i + size, stop))
-        clean = torch.from_numpy(np.array(data.images[part])).float().div_(255)
+        clean = _pixels(data, part) if isinstance(under, Gaussian) else _kept(data, part)
         images = clean
         if level and isinstance(under, Gaussian):
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
             images = under.apply(clean, _noise(under, *names), level, data.mean, data.std)
         yield clean, images, part
+
+
+def _pixels(data: Dataset, part: slice) -> Tensor:
+    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
+
+
+_images: dict[tuple, Tensor] = {}
+KEPT = 200_000_000
+"""Bytes of images in floating point that are kept from cell to cell, where the images are the same in every cell."""
+
+
+def _kept(data: Dataset, part: slice) -> Tensor:
+    """As :func:`_pixels`; kept, as long as there is room, for the next strength of weight noise on the same images."""
+    name = (data.sha256, part.start, part.stop)
+    if name not in _images:
+        if any(key[0] != data.sha256 for key in _images):
+            _images.clear()
+        pixels = _pixels(data, part)
+        if sum(t.nbytes for t in _images.values()) + pixels.nbytes > KEPT:
+            return pixels
+        _images[name] = pixels
+    return _images[name]
 
 
 def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarray:
@@ -172,7 +194,10 @@ def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarra
 def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
     where, data, measure = cell.where, subject.data, cell.measure
     device = torch.device(where.device)
-    model = subject.model.to(device).to(memory_format=torch.channels_last)  # faster on nearly every map, most in bf16
+    model = subject.model.to(device)
+    maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
+    layout = torch.channels_last if maps else torch.contiguous_format  # faster on nearly every map, most in bf16
+    model = model.to(memory_format=layout)
     found: list[dict[str, np.ndarray]] = []
     with exact(where.threads), cast(device, where.precision):
         weights = _weights(cell, subject, device)
@@ -180,10 +205,10 @@ def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
             work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
             for clean, images, part in work:
                 if reference := getattr(read, "reference", None):  # a measure that compares with the clean pass
-                    model(clean.to(device, memory_format=torch.channels_last))
+                    model(clean.to(device, memory_format=layout))
                     reference()
                 if not reference or cell.level:
-                    x = images.to(device, memory_format=torch.channels_last)
+                    x = images.to(device, memory_format=layout)
                     functional_call(model, weights, (x,)) if weights else model(x)
                 labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
                 found.append(read(data.ids[part], *labels))

@@ -38,7 +38,9 @@ def test_control_two_draws_at_equal_strength_are_not_supported(lab):
         for arm, other in (("noisy", "clean"), ("clean", "noisy")):
             values = np.where(swap, drops[arm], drops[other])
             for level, part in ((0.0, 0 * values), (STRENGTH, values)):
-                rows = frame.iloc[: len(drops)][table.keys_of(frame)].assign(train_seed=drops.index, weights=arm, image=0, level=level)
+                rows = frame.iloc[: len(drops)][table.keys_of(frame)].assign(
+                    train_seed=drops.index, weights=arm, image=0, level=level
+                )
                 runs.append(rows.assign(correct=part))
         one = table.join(runs)
         for sesoi in supported:
