@@ -1,6 +1,6 @@
 """The evaluation loop of the weight-noise study, as such scripts are written, to be timed against.
 
-A DataLoader makes every image anew (a PIL image from an array, resized to 28 px, grey repeated to 3 channels, ToTensor); for every draw noise is
+A DataLoader makes every image anew (PIL, resized to 28 px, grey repeated to 3 channels, ToTensor); for every draw noise is
 drawn for every convolution and linear weight, added in place, the whole test set is passed in batches of 128, accuracy and loss
 are moved to Python batch by batch, and the noise is subtracted again.
 """

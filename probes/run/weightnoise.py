@@ -243,7 +243,9 @@ def calibrate(
 
 def _sweep(subjects: dict[str, Subject], alphas: Sequence[float], plan: Plan, store: Store, options: Options) -> pd.DataFrame:
     lab = Lab([s.spec for s in subjects.values()], store, options, quiet=False, subjects=subjects)
-    return lab.sweep(accuracy, under=weight_noise(*alphas), draws=plan.draws, per_run=True).frame
+    return lab.sweep(accuracy, under=weight_noise(*alphas), draws=plan.draws, per_run=True).frame.astype(
+        {"correct": float, "loss": float}
+    )
 
 
 def _subject(

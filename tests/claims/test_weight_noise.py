@@ -13,7 +13,7 @@ from probes.judge import decreases, exceeds
 from probes.measure import accuracy
 from probes.perturb import weight_noise
 
-PRIMARY, LOST = 1.0, 14.1  # alpha; points of accuracy that mlp_small loses there when trained without noise
+PRIMARY, LOST = 1.0, 14.76  # alpha; points of accuracy that mlp_small loses there when trained without noise
 NETS = pair("mlp_small:clean@mnist5k#*", "mlp_small:noisy@mnist5k#*")
 SEEDS = 8
 
