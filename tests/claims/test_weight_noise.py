@@ -23,6 +23,7 @@ SEEDS = 8
     "Training with weight noise makes a network lose less accuracy under weight noise: a fifth of the loss, or more.",
     id="WN",
     family="weight noise",
+    expect={"mlp_small:clean@mnist5k#* + mlp_small:noisy@mnist5k#*": ("inconclusive", "2026-11-22", "reports/weight-noise/claims")},
 )
 def test_weight_noise_in_training_buys_robustness_to_it(lab, claim):
     table = lab.train(SEEDS).sweep(accuracy, under=weight_noise(0, PRIMARY), draws=5)
@@ -35,6 +36,7 @@ def test_weight_noise_in_training_buys_robustness_to_it(lab, claim):
     "Training with weight noise costs at most half a point of clean accuracy.",
     id="WN-COST",
     family="weight noise",
+    expect={"mlp_small:clean@mnist5k#* + mlp_small:noisy@mnist5k#*": ("supported", "2026-11-22", "reports/weight-noise/claims")},
 )
 def test_weight_noise_in_training_costs_little_accuracy(lab, claim):
     table = lab.train(SEEDS).sweep(accuracy, under=weight_noise(0))
@@ -46,6 +48,10 @@ def test_weight_noise_in_training_costs_little_accuracy(lab, claim):
     "The loss of accuracy rises with the strength of weight noise.",
     id="WN-RISE",
     family="weight noise",
+    expect={
+        "mlp_small:clean@mnist5k#*": ("supported", "2026-11-22", "reports/weight-noise/claims"),
+        "mlp_small:noisy@mnist5k#*": ("supported", "2026-11-22", "reports/weight-noise/claims"),
+    },
 )
 def test_weight_noise_costs_more_the_stronger_it_is(lab, claim):
     table = lab.train(SEEDS).sweep(accuracy, under=weight_noise(0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, PRIMARY), draws=5)
@@ -57,6 +63,7 @@ def test_weight_noise_costs_more_the_stronger_it_is(lab, claim):
     "Under weight noise, batch norm re-estimated on 1,000 training images brings back 5 points of accuracy or more.",
     id="WN-NORM",
     family="weight noise",
+    expect={"resnet20@mnist5k#*": ("supported", "2026-11-22", "reports/weight-noise/claims")},
 )
 def test_weight_noise_is_partly_undone_by_re_estimating_batch_norm(lab, claim):
     under = weight_noise(0, 0.5, batch_norm=("frozen", "re-estimated"))

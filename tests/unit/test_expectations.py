@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from probes.run import claim as claims
@@ -39,3 +40,14 @@ def test_an_expectation_is_what_its_evidence_found(declared, subject):
     assert dataset in datasets
     assert [r["overall"] for r in at_design] == [expect.verdict]
     assert all(r["sentence"] == declared.sentence for r in at_design)
+
+
+def test_the_strength_and_the_loss_of_the_weight_noise_claims_are_the_calibrated_ones():
+    path = ROOT / "tests" / "claims" / "test_weight_noise.py"
+    spec = importlib.util.spec_from_file_location("claims_weight_noise", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rows = pd.read_csv(ROOT / "reports" / "weight-noise" / "mnist5k" / "calibration.csv")
+    primary = rows[(rows["architecture"] == "mlp_small") & (rows["primary"] == "yes")].iloc[0]
+
+    assert (module.PRIMARY, module.LOST) == (primary["alpha"], pytest.approx(100 * primary["drop"]))
