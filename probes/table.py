@@ -138,6 +138,27 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return check(out)
 
 
+def along(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows at the highest level, whose level becomes the place of their value of a key column: 0 for the first, 1, 2, ...
+
+    So that it can be asked whether a metric increases along the layers that were perturbed one at a time. Raises UnknownName for a
+    key that the table does not have.
+
+    >>> t = pd.DataFrame({"layer": ["a", "b"] * 2, "level": [0.0, 0.0, 0.5, 0.5], "site": "output"})
+    >>> t.attrs["keys"] = ["layer"]
+    >>> along(t, "layer")["level"].tolist()
+    [0.0, 1.0]
+    """
+    own = list(table.attrs.get("keys", ()))
+    if key not in own:
+        raise unknown("key column", key, own)
+    top = table[table["level"] == table["level"].max()]
+    places = {value: float(i) for i, value in enumerate(dict.fromkeys(table[key]))}
+    out = top.assign(level=top[key].map(places).astype(float)).drop(columns=key)
+    out.attrs = {**table.attrs, "keys": [name for name in own if name != key]}
+    return out
+
+
 def _by_depth(site: pd.Series) -> pd.Series:
     """Sites as a categorical whose categories are those that occur, in their order; as they come where they have none."""
     if not isinstance(site.dtype, pd.CategoricalDtype):

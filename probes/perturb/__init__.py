@@ -1,6 +1,7 @@
-"""What is done to a subject: noise on its images, noise on its weights."""
+"""What is done to a subject: noise on its images, on its weights, on the outputs of its layers."""
 
 from probes.perturb.images import Gaussian, gaussian
+from probes.perturb.outputs import LayerNoise, inject, layer_noise
 from probes.perturb.weights import WeightNoise, weight_noise
 
-__all__ = ["Gaussian", "WeightNoise", "gaussian", "weight_noise"]
+__all__ = ["Gaussian", "LayerNoise", "WeightNoise", "gaussian", "inject", "layer_noise", "weight_noise"]

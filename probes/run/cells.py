@@ -9,13 +9,13 @@ import torch
 import torchvision
 
 from probes import __version__
-from probes.perturb import Gaussian, WeightNoise
+from probes.perturb import Gaussian, LayerNoise, WeightNoise
 
 ENGINE = 2
 """The version of what lies between a cell and its numbers: memory format, casts, what is measured of the images."""
 
 
-Perturbation = Gaussian | WeightNoise
+Perturbation = Gaussian | WeightNoise | LayerNoise
 
 
 class Measure(Protocol):
@@ -45,7 +45,7 @@ class Cell:
     """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable.
 
     ``run`` is the training seed where it belongs to the name of the noise; ``training_sha256`` is of the training images where
-    the perturbation needs them.
+    the perturbation needs them; ``arm`` is what a perturbation with several arms calls this one.
     """
 
     subject: str
@@ -63,12 +63,13 @@ class Cell:
     where: Where
     run: int | None = None
     training_sha256: str = ""
+    arm: str = ""
 
     def key(self) -> dict[str, Any]:
         """What the numbers of this cell depend on, and nothing else."""
         under = self.under.key(self.level)
         drawn: dict[str, Any] = {"draw": self.draw, "seed": self.seed}
-        drawn |= {"dataset": self.dataset} if isinstance(self.under, Gaussian) else {"run": self.run}
+        drawn |= {"run": self.run} if isinstance(self.under, WeightNoise) else {"dataset": self.dataset}
         drawn |= {"training": self.training_sha256} if self.training_sha256 else {}
         return {
             "package": __version__,

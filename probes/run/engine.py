@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from tqdm import tqdm
 from probes import table
 from probes.errors import Unavailable
 from probes.measure.moments import mean_and_variance
-from probes.perturb import Gaussian, WeightNoise, gaussian
+from probes.measure.spread import layer_spread
+from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian, inject
+from probes.perturb.outputs import Injected, layers_of
 from probes.perturb.weights import re_estimated
 from probes.registry import unknown
 from probes.run.cells import Cell, Perturbation
@@ -108,8 +110,12 @@ def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, qu
     paths = fill(cells, subjects, store, quiet)
     labelled = zip(cells, paths, strict=True)
     frames = [table.read(path).assign(**_labels(cell, subjects[cell.subject])) for cell, path in labelled]
-    if isinstance(cells[0].under, WeightNoise):
+    under = cells[0].under
+    if isinstance(under, WeightNoise):
         frames[0].attrs |= {"keys": ["batch_norm"], "draws": "common"}
+    elif isinstance(under, LayerNoise):
+        frames[0].attrs |= {"keys": ["layer" if under.choice == "each" else "layers"]}
+        frames[0].attrs |= {"draws": "common"} if under.choice == "common" else {}
     return table.join(frames)
 
 
@@ -125,7 +131,7 @@ def fill(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, q
             bar.set_postfix_str(f"{cell.subject} level {cell.level:g}")
 
             def make(path: Path, cell: Cell = cell) -> None:
-                table.write(_compute(cell, subjects[cell.subject]), path)
+                table.write(_compute(cell, subjects[cell.subject], store), path)
 
             paths.append(store.get_or_make("cells", cell.key(), ".parquet", make))
             bar.update()
@@ -136,7 +142,12 @@ def _labels(cell: Cell, subject: Subject) -> dict:
     spec = subject.spec
     labels = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
               "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": cell.draw}  # fmt: skip
-    return labels | ({"batch_norm": cell.under.batch_norm[0]} if isinstance(cell.under, WeightNoise) else {})
+    under = cell.under
+    if isinstance(under, WeightNoise):
+        return labels | {"batch_norm": under.batch_norm[0]}
+    if isinstance(under, LayerNoise):
+        return labels | ({"layer": cell.arm} if under.choice == "each" else {"layers": cell.arm})
+    return labels
 
 
 @lru_cache(maxsize=BATCHES_PER_CELL)
@@ -191,7 +202,7 @@ def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarra
     return (torch.stack(found).clamp(0, 1) * 255).round().byte().numpy()
 
 
-def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
+def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
     where, data, measure = cell.where, subject.data, cell.measure
     device = torch.device(where.device)
     model = subject.model.to(device)
@@ -201,6 +212,7 @@ def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
     found: list[dict[str, np.ndarray]] = []
     with exact(where.threads), cast(device, where.precision):
         weights = _weights(cell, subject, device)
+        spread = _spread(cell, subject, store)
         with measure.open(model) as read:
             work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
             for clean, images, part in work:
@@ -209,7 +221,8 @@ def _compute(cell: Cell, subject: Subject) -> pd.DataFrame:
                     reference()
                 if not reference or cell.level:
                     x = images.to(device, memory_format=layout)
-                    functional_call(model, weights, (x,)) if weights else model(x)
+                    with _injected(cell, model, data, part, spread):
+                        functional_call(model, weights, (x,)) if weights else model(x)
                 labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
                 found.append(read(data.ids[part], *labels))
                 if isinstance(cell.under, Gaussian):
@@ -236,6 +249,54 @@ def _weights(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Te
 
 
 _last: dict[tuple, dict[str, Tensor]] = {}
+SPREAD_IMAGES = 1000
+"""Images, the first of a sweep, on which the clean spread of layers is measured."""
+
+
+def _spread(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
+    """Each layer's clean standard deviation, measured once per network and images; nothing where no noise is relative to it."""
+    under, data, where = cell.under, subject.data, cell.where
+    if not isinstance(under, LayerNoise) or under.scale == "absolute" or cell.level == 0:
+        return {}
+
+    def make(path: Path) -> None:
+        model, device = subject.model, torch.device(where.device)
+        layout = next((torch.channels_last for m in model.modules() if isinstance(m, nn.Conv2d)), torch.contiguous_format)
+        with layer_spread(model, layers_of(model, under.on)) as read:
+            for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
+                model(images.to(device, memory_format=layout))
+        pd.Series(read(), name="std").rename_axis("layer").to_csv(path)
+
+    key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")} | {"layers": list(map(str, under.on))}
+    found = pd.read_csv(store.get_or_make("spreads", key, ".csv", make), index_col="layer", float_precision="round_trip")
+    return {str(layer): float(std) for layer, std in found["std"].items()}
+
+
+def _injected(
+    cell: Cell, model: nn.Module, data: Dataset, part: slice, spread: dict[str, float]
+) -> contextlib.AbstractContextManager:
+    """Noise on the outputs of layers, the same draw at every strength; nothing under another perturbation or at level 0."""
+    under = cell.under
+    if not isinstance(under, LayerNoise) or cell.level == 0:
+        return contextlib.nullcontext()
+    ids = data.ids[part].tolist()
+    name = (cell.weights_sha256, str(under.key(1.0)), cell.seed, cell.draw, cell.dataset, tuple(ids))
+    return _replayed(name, lambda again: inject(model, under.on, under, ids, level=cell.level, spread=spread, dataset=cell.dataset,
+                                                seed=cell.seed, draw=cell.draw, again=again))  # fmt: skip
+
+
+_draws: dict[tuple, Injected] = {}
+
+
+@contextlib.contextmanager
+def _replayed(name: tuple, open_: Callable[[Injected | None], contextlib.AbstractContextManager[Injected]]) -> Iterator[None]:
+    """What was drawn last for a batch is used again at the next strength; a few batches are kept, those of a cell."""
+    if name not in _draws:
+        while len(_draws) >= BATCHES_PER_CELL:
+            _draws.pop(next(iter(_draws)))
+    with open_(_draws.get(name)) as done:
+        _draws[name] = done
+        yield
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

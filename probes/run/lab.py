@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from torch import nn
 from tqdm import tqdm
 
 from probes import table
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.power import Design
-from probes.perturb import Gaussian, WeightNoise
+from probes.perturb import Gaussian, LayerNoise, WeightNoise
 from probes.registry import unknown
 from probes.run import engine
 from probes.run.cells import Cell, Measure, Perturbation, Where
@@ -201,12 +202,12 @@ class Lab:
             Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, arm, level, draw, options.seed, start,
                  min(start + step, len(s.data)), options.where,
                  run=int(s.spec.seed) if weighty and per_run and s.spec.seed not in (None, "*") else None,
-                 training_sha256=s.training.sha256 if s.training is not None else "")
+                 training_sha256=s.training.sha256 if s.training is not None else "", arm=label)
             for name, s in subjects.items()
             for step in [len(s.data) if weighty else engine.BATCHES_PER_CELL * options.batch_size]
             for start in range(0, len(s.data), step)
             for draw in range(draws)
-            for arm in _arms(under)
+            for label, arm in _arms(under, s.model)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]  # fmt: skip
         first = next(iter(subjects.values())).data
@@ -226,7 +227,7 @@ class Lab:
             dataset=data.title, images=len(data), images_sha256=data.sha256, draws=draws, seed=self.options.seed,
             levels=under.levels, runs=tuple(sorted(runs.items())), perturbation=_kind(under),
             clamp=under.clamp if isinstance(under, Gaussian) else False,
-            space=under.space if isinstance(under, Gaussian) else "weights",
+            space=under.space if isinstance(under, Gaussian) else "weights" if isinstance(under, WeightNoise) else "layers",
             precision=self.options.precision, split=self.options.split, sites=sites,
         )  # fmt: skip
 
@@ -284,17 +285,27 @@ class Lab:
         return found
 
 
-def _arms(under: Perturbation) -> list[Perturbation]:
-    """One perturbation per arm: per policy of batch norm, where there are two."""
+def _arms(under: Perturbation, model: nn.Module) -> list[tuple[str, Perturbation]]:
+    """One perturbation per arm, with its label: per policy of batch norm, per number of layers, per layer."""
     if isinstance(under, Gaussian):
-        return [under]
-    return [dataclasses.replace(under, batch_norm=(policy,)) for policy in under.batch_norm]
+        return [("", under)]
+    if isinstance(under, WeightNoise):
+        return [(policy, dataclasses.replace(under, batch_norm=(policy,))) for policy in under.batch_norm]
+    here = under.resolved(model)
+    if under.choice == "each":
+        return [(str(layer), dataclasses.replace(here, on=(layer,), counts=(1,))) for layer in here.on]
+    return [(f"{count:g}", dataclasses.replace(here, counts=(count,))) for count in here.counts]
 
 
 def _kind(under: Perturbation) -> str:
     """The perturbation in an evidence's design: everything that matters beside its levels."""
     if isinstance(under, Gaussian):
         return "gaussian"
+    if isinstance(under, LayerNoise):
+        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in under.on)
+        counts = "one layer at a time" if under.choice == "each" else f"{', '.join(f'{n:g}' for n in under.counts)} layers"
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[under.choice]
+        return f"{under.scale} noise on the outputs of {on}: {counts}{whose}, p = {under.probability:g}"
     select = f" on {', '.join(under.select)}" if under.select else ""
     images = f" on {under.images} training images" if "re-estimated" in under.batch_norm else ""
     return f"weight noise{select}, batch norm {' and '.join(under.batch_norm)}{images}"

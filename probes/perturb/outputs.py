@@ -1,0 +1,260 @@
+"""Gaussian noise on the outputs of layers: which layers, drawn by each image for itself, and noise that has a name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probes import seeds
+from probes.errors import BadInput, ProbesError
+from probes.hooks import handles, refuse_wrapped
+from probes.registry import unknown
+
+Which = str | type | Callable[[str, nn.Module], bool]
+SCALES = ("relative", "absolute")
+CHOICES = ("own", "common", "each")
+AFTER_NORM = ("BatchNorm2d",)
+"""The layers that noise is put on where none are named: the outputs of batch norm."""
+
+
+def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
+    """The modules that a selection names, in the model's order; the wrapper's ``net.`` is left out of their names.
+
+    A selection is a name, a glob pattern (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a predicate
+    ``(name, module) -> bool``, or several of these. Raises UnknownName, or BadInput for a class or predicate, where one matches
+    nothing.
+
+    >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
+    ['0']
+    """
+    known = {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+    chosen: set[str] = set()
+    for one in [which] if isinstance(which, str | type) or callable(which) else which:
+        if isinstance(one, str):
+            found = {n for n, m in known.items() if fnmatch.fnmatchcase(n, one) or type(m).__name__ == one}
+            if not found:
+                raise unknown("layer", one, {*known, *(type(m).__name__ for m in known.values())}, "a name, a glob or a class")
+        else:
+            found = {n for n, m in known.items() if (isinstance(m, one) if isinstance(one, type) else one(n, m))}
+            if not found:
+                raise BadInput(f"no layer of {type(model).__name__} is chosen by {getattr(one, '__name__', one)}")
+        chosen |= found
+    return {name: m for name, m in known.items() if name in chosen}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNoise:
+    """Noise ``level * spread * eps`` on the outputs of layers, ``eps`` named by (seed, dataset, image id, draw, layer, call).
+
+    ``levels`` are strengths, ascending from 0: relative to the standard deviation of the layer's clean outputs, or
+    ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`), after batch norm where nothing is said. ``counts`` says on
+    how many of them: whole numbers, or fractions of all (rounded, at least 1); each is an arm, in the key column ``layers``.
+    ``choice`` says who draws them: ``own``, each image for itself, so that draws are nested in images; ``common``, all images the
+    same; ``each``, one layer at a time, every layer an arm, in the key column ``layer``. A chosen layer gets noise with
+    ``probability`` (per image). The draw is the same at every strength and in every network: layer ``floor(u L)`` of a shared
+    uniform u, drawn again where it repeats, so that the layers of a smaller count are among those of a larger one.
+    """
+
+    levels: tuple[float, ...]
+    counts: tuple[int | float, ...] = (1,)
+    on: tuple[Which, ...] = AFTER_NORM
+    probability: float = 1.0
+    scale: str = "relative"
+    choice: str = "own"
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        levels = tuple(self.levels)
+        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) or v < 0]
+        if bad:
+            raise BadInput(f"layer noise of strength {bad[0]}: a strength is a finite number from 0 up")
+        if 0 not in levels or len(set(levels)) != len(levels):
+            raise BadInput(f"layer noise at {levels}: strengths hold 0, the clean pass, and none of them twice")
+        for n in self.counts:
+            whole = isinstance(n, int) and not isinstance(n, bool) and n >= 1
+            if not (whole or (isinstance(n, float) and 0 < n < 1)):
+                raise BadInput(f"layers={n!r}: how many layers, a whole number from 1 up or a fraction between 0 and 1")
+        if not self.counts or len(set(self.counts)) < len(self.counts):
+            raise BadInput(f"layers={self.counts}: one number of layers or several different ones")
+        if not 0 <= self.probability <= 1:
+            raise BadInput(f"probability {self.probability}: between 0 and 1")
+        for name, value, allowed in (("scale of the noise", self.scale, SCALES), ("choice of layers", self.choice, CHOICES)):
+            if value not in allowed:
+                raise unknown(name, value, allowed)
+        object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
+
+    def key(self, level: float) -> dict:
+        """What the noise at a level depends on, as JSON, once ``on`` are names; the clean pass depends on nothing."""
+        kind = {"kind": "layer noise", "version": self.version, "level": level}
+        return kind | ({k: v for k, v in dataclasses.asdict(self).items() if k != "levels"} if level else {})
+
+    def resolved(self, model: nn.Module) -> LayerNoise:
+        """The same on the named layers of a model; BadInput for more layers than it has."""
+        names = tuple(layers_of(model, self.on))
+        if most := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
+            raise BadInput(f"noise on {most[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
+                           f" {type(model).__name__}: there are not so many")  # fmt: skip
+        return dataclasses.replace(self, on=names)
+
+    def chosen(self, dataset: str, ids: Sequence[int], seed: int, draw: int) -> np.ndarray:
+        """Which layers get noise at the first count: a bool per image and layer, shape (images, layers), once ``on`` are names.
+
+        >>> noise = layer_noise(0, 0.5, layers=2, on=("a", "b", "c"))
+        >>> noise.chosen("d", [7, 8], 0, 0).sum(1).tolist()
+        [2, 2]
+        """
+        many = len(self.on)
+        count = self.counts[0]
+        n = count if isinstance(count, int) else max(1, round(count * many))
+        out = np.zeros((len(ids), many), dtype=bool)
+        for row, image in enumerate(ids):
+            if self.choice == "each":
+                places: Sequence[int] = range(many)
+            else:
+                who = () if self.choice == "common" else (int(image),)
+                places = _distinct(n, many, "layers", seed, dataset, draw, *who)
+            out[row, list(places)] = True
+            if self.probability < 1:
+                kept = seeds.uniform(many, "layers hit", seed, dataset, draw, int(image)) < self.probability
+                out[row] &= kept
+        return out
+
+
+def _distinct(n: int, many: int, *name: str | int) -> list[int]:
+    found: dict[int, None] = {}
+    length = 4 * n + 16
+    while len(found) < n:
+        for u in seeds.uniform(length, *name):
+            found.setdefault(int(u * many))
+            if len(found) == n:
+                break
+        length *= 2
+    return list(found)
+
+
+def layer_noise(
+    *levels: float,
+    layers: int | float | Sequence[int | float] = 1,
+    on: Which | Sequence[Which] = AFTER_NORM,
+    probability: float = 1.0,
+    scale: str = "relative",
+    choice: str = "own",
+) -> LayerNoise:
+    """Noise of these strengths on the outputs of ``layers`` layers: see :class:`LayerNoise`.
+
+    Raises BadInput for a strength that is negative, NaN or infinite, for strengths without 0 or with one twice, for a number of
+    layers or a probability out of range; UnknownName for a scale or a choice.
+
+    >>> layer_noise(0, 0.5, layers=(1, 2, 3)).counts
+    (1, 2, 3)
+    """
+    counts = (layers,) if isinstance(layers, int | float) else tuple(layers)
+    which = (on,) if isinstance(on, str | type) or callable(on) else tuple(on)
+    return LayerNoise(tuple(levels), counts, which, probability, scale, choice)
+
+
+@dataclasses.dataclass
+class Injected:
+    """What :func:`inject` does: the layers, which images get noise at which, and the noise itself, to be used again."""
+
+    layers: tuple[str, ...]
+    chosen: np.ndarray
+    drawn: dict[tuple[str, int], Tensor] = dataclasses.field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def inject(
+    model: nn.Module,
+    layers: Which | Sequence[Which],
+    noise: LayerNoise,
+    ids: Sequence[int],
+    *,
+    level: float | None = None,
+    spread: Mapping[str, float] | None = None,
+    dataset: str = "",
+    seed: int = 0,
+    draw: int = 0,
+    again: Injected | None = None,
+) -> Iterator[Injected]:
+    """Add noise to the outputs of layers at every forward pass inside the block; ``ids`` name the images of the batch.
+
+    ``level`` is the strength (the highest of ``noise``, where none is given); at 0 the pass is the clean one, bit for bit.
+    ``spread`` gives each layer's clean standard deviation, for relative noise. Yields what was drawn; given as ``again`` it is used
+    once more, at this or another strength. Hooks are gone after the block, whatever ended it; nothing else of the model is touched.
+    A module that is called twice gets noise at each call.
+
+    Raises UnknownName and BadInput for layers, what a layer gives if it is no batch of floats, a missing or bad spread, and models
+    that are compiled or in DataParallel; ProbesError for a layer that never runs.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
+    >>> with torch.no_grad(), inject(net, "1", layer_noise(0, 0.1, scale="absolute"), [0, 1]) as done:
+    ...     noisy = net(torch.zeros(2, 1, 2, 2))
+    >>> done.chosen.tolist()
+    [[True], [True]]
+    """
+    refuse_wrapped(model)
+    found = layers_of(model, layers)
+    names = tuple(found)
+    noise = dataclasses.replace(noise, on=names).resolved(model)
+    level = noise.levels[-1] if level is None else level
+    if not (math.isfinite(level) and level >= 0):
+        raise BadInput(f"layer noise of strength {level}: a finite number from 0 up")
+    if again is not None and (again.layers != names or len(again.chosen) != len(ids)):
+        raise BadInput(f"the draw to use again is of {len(again.chosen)} images and other layers; these are {len(ids)} images")
+    done = again or Injected(names, noise.chosen(dataset, ids, seed, draw))
+    if level == 0:
+        yield done
+        return
+    scales = {name: _scale(noise, name, spread) for name in names}
+    calls: dict[str, int] = {}
+
+    def add(name: str, rows: Tensor, inputs: tuple, out: object) -> object:
+        call = calls[name] = calls.get(name, 0) + 1
+        if not len(rows):
+            return out
+        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 1 or len(out) != len(ids):
+            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+            raise BadInput(f"layer {name!r} gives {shape}: noise is added to floats with {len(ids)} images along the first axis")
+        if (name, call) not in done.drawn:
+            names = [("outputs", seed, dataset, int(ids[i]), draw, name, call) for i in rows.tolist()]
+            z = seeds.normals(math.prod(out.shape[1:]), names)
+            last = out.ndim == 4 and out.is_contiguous(memory_format=torch.channels_last)
+            layout = torch.channels_last if last else torch.contiguous_format
+            eps = torch.from_numpy(z).reshape(len(rows), *out.shape[1:]).contiguous(memory_format=layout)
+            done.drawn[name, call] = eps.to(out.device, out.dtype)
+        aliased = any(isinstance(x, Tensor) and x.data_ptr() == out.data_ptr() for x in inputs)
+        target = out.clone() if aliased or out.requires_grad else out
+        return target.index_add_(0, rows.to(out.device), done.drawn[name, call], alpha=level * scales[name])
+
+    with handles() as held:
+        held.append(model.register_forward_pre_hook(lambda *_: calls.clear()))
+        for i, (name, module) in enumerate(found.items()):
+            rows = torch.from_numpy(np.flatnonzero(done.chosen[:, i]))
+            held.append(module.register_forward_hook(lambda _, x, out, name=name, rows=rows: add(name, rows, x, out)))
+
+        def ran(*_: object) -> None:
+            if lost := [name for name in found if name not in calls]:
+                raise ProbesError(f"layer {lost[0]!r} did not run in this forward pass: leave it out of the layers with noise")
+
+        held.append(model.register_forward_hook(ran))
+        yield done
+
+
+def _scale(noise: LayerNoise, name: str, spread: Mapping[str, float] | None) -> float:
+    if noise.scale == "absolute":
+        return 1.0
+    if spread is None or name not in spread:
+        raise BadInput(
+            f"noise relative to the clean outputs of {name!r} needs spread={{layer: standard deviation}}; or scale='absolute'"
+        )
+    if not (math.isfinite(spread[name]) and spread[name] >= 0):
+        raise BadInput(f"the clean outputs of layer {name!r} have the standard deviation {spread[name]}")
+    return spread[name]
