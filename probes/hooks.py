@@ -1,11 +1,12 @@
-"""Forward hooks that are ours alone: registered together, counted, and gone together, also after an exception."""
+"""What reads or changes a forward pass: hooks that are ours alone and gone together, and passes that begin in the middle."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from probes.errors import BadInput
@@ -52,3 +53,77 @@ class _Handles(list):
     def append(self, handle: RemovableHandle) -> None:
         self._stack.callback(handle.remove)
         super().append(handle)
+
+
+class Prefix:
+    """A clean pass, kept so that a pass that differs from it only from some layer on need not compute what comes before.
+
+    Kept are the outputs of the network's own children and of the members of ``nn.Sequential``: stages, blocks, the layers of a
+    plain network. What runs once and ends before the layer begins gives its kept output again, a copy, since an in-place operation
+    may come next; all else runs. So a replayed pass is bit for bit the whole one, for the same images and where the passes differ
+    in nothing but hooks on that layer and after it.
+
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()
+    >>> prefix, x = Prefix(net), torch.ones(3, 2)
+    >>> with torch.no_grad(), prefix.record():
+    ...     clean = net(x)
+    >>> with torch.no_grad(), prefix.replay("2"):
+    ...     bool(torch.equal(net(x), clean))
+    True
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        refuse_wrapped(model)
+        self._modules = dict(model.named_modules())
+        root = "net" if "net" in self._modules else ""
+        above = [root, *(name for name, m in self._modules.items() if isinstance(m, nn.Sequential))]
+        self._units = [f"{name}.{child}".lstrip(".") for name in dict.fromkeys(above) for child, _ in
+                       self._modules[name].named_children()]  # fmt: skip
+        self._kept: dict[str, Tensor] = {}
+        self._began: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        self._calls: dict[str, int] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of what is kept."""
+        return sum(t.nbytes for t in self._kept.values())
+
+    @contextlib.contextmanager
+    def record(self) -> Iterator[None]:
+        """Keep the pass that runs inside the block; the one that was kept before is forgotten."""
+        for kept in (self._kept, self._began, self._ended, self._calls):
+            kept.clear()
+        clock = iter(range(1 << 62))
+
+        def begin(name: str) -> None:
+            self._began.setdefault(name, next(clock))
+            self._calls[name] = self._calls.get(name, 0) + 1
+
+        def end(name: str, out: Any) -> None:
+            self._ended[name] = next(clock)
+            if isinstance(out, Tensor):
+                self._kept[name] = out.detach().clone()
+
+        with handles() as held:
+            for name, module in self._modules.items():
+                held.append(module.register_forward_pre_hook(lambda *_, name=name: begin(name)))
+            for name in self._units:
+                held.append(self._modules[name].register_forward_hook(lambda *a, name=name: end(name, a[2])))
+            yield
+
+    @contextlib.contextmanager
+    def replay(self, layer: str) -> Iterator[None]:
+        """Passes inside the block begin at a layer, named without the wrapper's ``net.``; BadInput for one that did not run."""
+        full = layer if layer in self._began else f"net.{layer}"
+        if full not in self._began:
+            raise BadInput(f"layer {layer!r} did not run in the pass that was kept: there is nothing to begin from")
+        done = [name for name in self._units
+                if name in self._kept and self._calls[name] == 1 and self._ended[name] < self._began[full]]  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            for name in done:
+                module, kept = self._modules[name], self._kept[name]
+                module.forward = lambda *_, kept=kept, **__: kept.clone()  # type: ignore[method-assign]
+                stack.callback(module.__dict__.pop, "forward")
+            yield

@@ -1,6 +1,6 @@
 """Are residual networks more robust than serial ones to noise on the outputs of their layers?
 
-The control that isolates the shortcut: ResNet-20 and its plain twin, the same parameters, batch norm, initial weights and batches for
+The control that isolates the shortcut: ResNet-20 and its plain twin, the same parameters, batch norm, first weights and batches for
 each of eight training seeds. Noise of half of a layer's clean standard deviation, after batch norm, on 1, 2 or 3 of the 19 layers
 that each image draws for itself; the same draw in both networks.
 """
