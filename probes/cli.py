@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     noise.add_argument(
         "--checkpoints", type=Path, help="folder of checkpoints under the study's names: read where there, else written"
     )
+    noise.add_argument("--calibrate-on", help="seeds that find the primary alpha, and are not judged (default: 1000,1001)")
     noise.add_argument("--quick", action="store_true", help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict")
     noise.add_argument("--images", type=int, help="test images at most (default: all)")
     noise.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
@@ -137,7 +138,8 @@ def _list(given: argparse.Namespace) -> int:
         print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
-        print(f"  {f'{w.net}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
+        own = f":{w.card['recipe']['name']}" if w.card["recipe"]["name"] in training.OWN_NAMES else ""
+        print(f"  {f'{w.net}{own}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
               f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}")  # fmt: skip
     return 0
 
@@ -153,7 +155,8 @@ def _train(given: argparse.Namespace) -> int:
     for done, seed in enumerate(seeds, 1):
         path, card = training.train(given.net, given.dataset, seed, store, recipe, lambda text: print(text, flush=True))
         left = (time.monotonic() - began) / done * (len(seeds) - done)
-        name = f"{given.net}@{given.dataset}#{seed}"
+        own = f":{recipe.name}" if recipe and recipe.name in training.OWN_NAMES else ""
+        name = f"{given.net}{own}@{given.dataset}#{seed}"
         print(f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256 {card['sha256'][:12]}"
               f" ({done} of {len(seeds)} runs, {left:.0f} s to go)", flush=True)  # fmt: skip
         if given.out:
@@ -191,6 +194,7 @@ def _weight_noise(given: argparse.Namespace) -> int:
         "alphas": given.alphas,
         "epochs": given.epochs,
         "seeds": tuple(seed_range(given.seeds)) if given.seeds else None,
+        "others": tuple(seed_range(given.calibrate_on)) if given.calibrate_on else None,
     }
     asked: dict[str, Any] = {**quick, **{name: value for name, value in chosen.items() if value is not None}}
     plan = weightnoise.Plan(

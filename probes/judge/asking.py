@@ -103,7 +103,10 @@ class Question:
         by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way"}
         ternary = "score" if self.ask in TRENDS else None
         rule = by_unit.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
-        if problem := power.foresee(sweep.design, rule, alpha, sweep.design.sites if self.by == "site" else 1):
+        design = sweep.design
+        if self.pool:
+            design = dataclasses.replace(design, runs=(("all", sum(n for _, n in design.runs) // (2 if self.between else 1)),))
+        if problem := power.foresee(design, rule, alpha, sweep.design.sites if self.by == "site" else 1):
             sweep.say(f"{self.ask}({self.metric}): {problem}")
 
     def _judge(self, frame: pd.DataFrame, alpha: float) -> Verdicts:
@@ -283,5 +286,7 @@ def _scope(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> s
         return f"over {n:,} images of {data} and over draws ({draws} of them, common to all images), for {checkpoints}"
     if unit == "image":
         return f"over {n:,} images of {data}, for {checkpoints} and {noise}"
-    pooled = f", pooled over {frame[pool].nunique()} values of {pool}" if pool else ""
-    return f"over {n} training seeds{pooled}, on these {images:,} images of {data} and {noise}"
+    if common:
+        noise = f"{draws} draw{plural} per training seed, common to all images"
+    units = f"{n} training runs of {frame[pool].nunique()} networks" if pool == "net" else f"{n} training seeds"
+    return f"over {units}, on these {images:,} images of {data} and {noise}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +50,7 @@ def best_device(asked: str | None = None) -> torch.device:
     if kind not in here:
         raise unknown("device", asked, here)
     if not here[kind]:
-        raise Unavailable(f"device {asked!r} is not on this machine; leave --probes-device out for the best one here")
+        raise Unavailable(f"device {asked!r} is not on this machine; leave the option out for the best one here")
     return torch.device(asked)
 
 
@@ -241,7 +242,9 @@ def _weights(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Te
         _last[name] = under.directions(subject.model, cell.seed, cell.draw, cell.run)
     weights = under.mapping(subject.model, level, _last[name])
     if under.batch_norm == ("re-estimated",) and subject.training is not None:
-        training, size = subject.training, cell.where.batch_size
+        training = subject.training
+        parts = math.ceil(len(training) / cell.where.batch_size)
+        size = math.ceil(len(training) / parts)  # of nearly one size, since each batch counts alike
         clean = (images.to(device, memory_format=torch.channels_last)
                  for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))  # fmt: skip
         weights |= re_estimated(subject.model, weights, clean)

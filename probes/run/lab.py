@@ -21,6 +21,7 @@ from probes import table
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.power import Design
 from probes.perturb import Gaussian, LayerNoise, WeightNoise
+from probes.perturb.weights import targets
 from probes.registry import unknown
 from probes.run import engine
 from probes.run.cells import Cell, Measure, Perturbation, Where
@@ -197,7 +198,8 @@ class Lab:
             draws = options.draws
         subjects = self._with_training_images(under)
         if per_run is None:
-            per_run = len({s.spec.seed for s in subjects.values()}) > 1
+            arms = [(s.spec.net, s.spec.weights) for s in subjects.values()]
+            per_run = len(arms) > len(set(arms))
         cells = [
             Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, arm, level, draw, options.seed, start,
                  min(start + step, len(s.data)), options.where,
@@ -253,13 +255,22 @@ class Lab:
             raise BadInput(f"lab.train({seeds}): no recipe is named in {names}; write e.g. mlp_small:clean@mnist5k#*")
         runs = [dataclasses.replace(spec, seed=seed) for spec in self.specs if pretrained.by_recipe(spec)
                 for seed in (wanted if spec.seed == "*" else [int(spec.seed or 0)])]  # fmt: skip
+        if not runs:
+            raise BadInput(f"lab.train({seeds}): no training seeds; a number from 1 up, or seeds")
+        found = {}
         with self.watched(), tqdm(runs, desc="training", unit="run", disable=True if self.quiet else None, leave=False) as bar:
             for one in bar:
                 bar.set_postfix_str(str(one))
                 recipe = training.recipes[str(one.weights)]
-                training.train(one.net, str(one.dataset), int(str(one.seed)), self.store, recipe)
-        self.specs = [spec for spec in self.specs if not pretrained.by_recipe(spec)] + runs
+                path, card = training.train(one.net, str(one.dataset), int(str(one.seed)), self.store, recipe)
+                data = self.data(str(one.dataset))
+                model = training.initial(one.net, data, int(str(one.seed)))
+                found[str(one)] = pretrained.filled(one, model, data, path, str(one.weights), card)
+        self.specs = [spec for spec in self.specs if not pretrained.by_recipe(spec)]
         self.__dict__.pop("subjects", None)
+        others = dict(self.subjects)
+        self.specs += runs
+        self.__dict__["subjects"] = others | found
         return self
 
     def facts(self) -> dict[str, Any]:
@@ -278,6 +289,9 @@ class Lab:
             "where": dataclasses.asdict(self.options.where),
             "summary": evidence.deposit(sweep.summary(), self.store),
         }
+        if isinstance(sweep.under, WeightNoise):
+            found["perturbed"] = {s.spec.net: {name.removeprefix("net."): w.numel() for name, w in
+                                  targets(s.model, sweep.under.select).items()} for s in self.subjects.values()}  # fmt: skip
         first = next(iter(self.subjects.values())).data
         if first.embeddable and isinstance(sweep.under, Gaussian):
             examples = engine.examples(first, sweep.under, self.options.seed)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
+from probes.errors import BadInput
 from probes.judge import Verdicts, decreases, exceeds
 from probes.measure import accuracy
 from probes.perturb import weight_noise
@@ -24,6 +25,7 @@ MAIN = 0.1
 SESOI = 0.2
 """Of the effect on robustness: a fifth of the accuracy that the network loses without noise in training."""
 Rows = Mapping[str, pd.DataFrame]
+Say = Callable[[str], None]
 
 
 class Planned(Protocol):
@@ -34,9 +36,6 @@ class Planned(Protocol):
 
     @property
     def draws(self) -> int: ...
-
-    @property
-    def alpha_train(self) -> float: ...
 
     @property
     def quick(self) -> bool: ...
@@ -60,91 +59,125 @@ def tidy(sweep: pd.DataFrame, images: int, draws: int) -> pd.DataFrame:
 
 
 def relative(frame: pd.DataFrame, primary: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
-    """Each network at level 0 and at its primary alpha (then called level 1), accuracy in units of its calibrated clean drop."""
-    known = frame[frame["net"].isin(list(primary))]
-    alpha, drop = (known["net"].map({net: found[i] for net, found in primary.items()}).astype(float) for i in (0, 1))
-    kept = (known["level"] == 0) | (known["level"] == alpha)
-    relative_accuracy = known["correct"] / drop
-    return known.assign(level=(known["level"] > 0).astype(float), relative_accuracy=relative_accuracy)[kept]
+    """Each network at level 0 and at its primary alpha (then called level 1), accuracy in units of its calibrated clean drop.
+
+    A network without a primary alpha loses too little to show anything: its effects are 0, and so its verdict stays open.
+    """
+    top = frame[frame["level"] > 0].groupby("net")["level"].max()
+    alpha = frame["net"].map({net: primary[net][0] if net in primary else top.get(net, 0.0) for net in frame["net"].unique()})
+    unit = frame["net"].map({net: 1 / primary[net][1] if net in primary else 0.0 for net in frame["net"].unique()})
+    kept = (frame["level"] == 0) | (frame["level"] == alpha.astype(float))
+    scaled = frame["correct"] * unit.astype(float)
+    return frame.assign(level=(frame["level"] > 0).astype(float), relative_accuracy=scaled)[kept]
 
 
-def lines(rows: Rows, plan: Planned, data: Dataset, options: Options, store: Store) -> list[dict[str, Any]]:
-    """The evidence of every claim that these rows allow: of the runs of which both regimes are there."""
-    sweep = rows["sweep"]
-    sweep = sweep[sweep["alpha_train"] == sweep["regime"].map({"clean": 0.0, "noisy": plan.alpha_train})]
-    pairs = sweep.groupby(["architecture", "seed"])["regime"].nunique() == len(training.REGIMES)
-    chosen = sweep[[bool(pairs.get((a, s), False)) for a, s in zip(sweep["architecture"], sweep["seed"], strict=True)]]
-    if chosen.empty:
-        return []
-    frame = tidy(chosen, len(data), plan.draws)
-    asked = _quick(frame) if plan.quick else _claims(frame, primary_of(rows["calibration"]))
-    return [_line(ident, sentence, found, frame, rows, plan, data, options, store) for ident, sentence, found in asked]
+def lines(rows: Rows, plan: Planned, data: Dataset, options: Options, store: Store, say: Say) -> list[dict[str, Any]]:
+    """The evidence of every claim that these rows allow: of runs of known origin of which both regimes are there.
 
-
-def _quick(frame: pd.DataFrame) -> list[tuple[str, str, Verdicts]]:
-    two = frame[frame["level"].isin([0.0, MAIN])]
-    found = exceeds(two, "correct", between=("noisy", "clean"), arm="weights", by="net", unit="train_seed", sesoi="-0.5 points")
-    sentence = "A network trained with weight noise drops by no more than half a point beyond the clean one, at alpha .1."
-    return [("WN-QUICK", sentence, found)]
-
-
-def _claims(frame: pd.DataFrame, primary: Mapping[str, tuple[float, float]]) -> list[tuple[str, str, Verdicts]]:
+    Each strength in training is judged by itself.
+    """
+    sweep = rows["sweep"].merge(rows["runs"][["architecture", "regime", "seed", "alpha_train"]])
+    clean = sweep[sweep["regime"] == "clean"]
+    strengths = sorted(set(sweep[sweep["regime"] == "noisy"]["alpha_train"]))
     out = []
-    arms: dict[str, Any] = {"between": ("noisy", "clean"), "arm": "weights", "unit": "train_seed"}
-    many = "net" if frame["net"].nunique() > 1 else None
+    for strength in strengths:
+        noisy = sweep[(sweep["regime"] == "noisy") & (sweep["alpha_train"] == strength)]
+        both = clean[["architecture", "seed"]].merge(noisy[["architecture", "seed"]]).drop_duplicates()
+        chosen = pd.concat([clean, noisy]).merge(both)
+        if chosen.empty:
+            continue
+        frame = tidy(chosen, len(data), plan.draws)
+        suffix = f" (alpha {strength:g} in training)" if len(strengths) > 1 else ""
+        for ident, sentence, ask, part in _quick(frame) if plan.quick else _claims(frame, primary_of(rows["calibration"])):
+            try:
+                found = ask(part)
+            except BadInput as e:
+                say(f"{ident}{suffix} is not judged: {e}")
+                continue
+            out.append(_line(ident, sentence, suffix, found, part, rows, strength, plan, data, options, store))
+    return out
+
+
+def _whole(frame: pd.DataFrame, levels: set[float]) -> pd.DataFrame:
+    """The seeds of each network that both regimes were swept at all these levels, and nothing else of them."""
+    part = frame[frame["level"].isin(levels)]
+    have = part.groupby(["net", "train_seed"])["level"].transform("size") == 2 * len(levels)
+    return part[have]
+
+
+Asked = list[tuple[str, str, Callable[[pd.DataFrame], Verdicts], pd.DataFrame]]
+
+
+def _quick(frame: pd.DataFrame) -> Asked:
+    sentence = "A network trained with weight noise drops by no more than half a point beyond the clean one, at alpha .1."
+    ask = partial(exceeds, metric="correct", **ARMS, by="net", sesoi="-0.5 points")
+    return [("WN-QUICK", sentence, ask, _whole(frame, {0.0, MAIN}))]
+
+
+ARMS: dict[str, Any] = {"between": ("noisy", "clean"), "arm": "weights", "unit": "train_seed"}
+
+
+def _claims(frame: pd.DataFrame, primary: Mapping[str, tuple[float, float]]) -> Asked:
+    out: Asked = []
     scaled = relative(frame, primary)
+    scaled = _whole(scaled, {0.0, 1.0})
+    known = scaled[scaled["net"].isin(list(primary))]
+    sentence = "Training with weight noise makes a network lose less accuracy under weight noise, at its primary alpha"
+    asked = partial(exceeds, metric="relative_accuracy", **ARMS, sesoi=SESOI)
+    if known["net"].nunique() > 1:
+        out.append(("WN", f"{sentence}.", partial(asked, pool="net"), known))
     if len(scaled):
-        sentence = "Training with weight noise makes a network lose less accuracy under weight noise, at its primary alpha"
-        pool = "net" if scaled["net"].nunique() > 1 else None
-        out.append(("WN", f"{sentence}.", exceeds(scaled, "relative_accuracy", **arms, pool=pool, sesoi=SESOI)))
-        if pool:
-            out.append(("WN-NET", f"{sentence}, each network by itself.",
-                        exceeds(scaled, "relative_accuracy", **arms, by="net", sesoi=SESOI)))  # fmt: skip
-    clean = frame[frame["level"] == 0]
+        single = scaled["net"].nunique() == 1
+        out.append(("WN" if single else "WN-NET", f"{sentence}{'' if single else ', each network by itself'}.",
+                    partial(asked, by="net"), scaled))  # fmt: skip
+    clean = _whole(frame, {0.0})
     cost = "Training with weight noise costs at most half a point of clean accuracy"
-    out.append(("WN-COST", f"{cost}.", exceeds(clean, "correct", **arms, pool=many, sesoi="-0.5 points")))
-    if many:
-        out.append(("WN-COST-NET", f"{cost}, each network by itself.",
-                    exceeds(clean, "correct", **arms, by="net", sesoi="-0.5 points")))  # fmt: skip
-    common = set.intersection(*(set(part["level"]) for _, part in frame.groupby("net")))
-    steps = frame[frame["level"].isin(common)]
+    asked = partial(exceeds, metric="correct", **ARMS, sesoi="-0.5 points")
+    if clean["net"].nunique() > 1:
+        out.append(("WN-COST", f"{cost}.", partial(asked, pool="net"), clean))
+        out.append(("WN-COST-NET", f"{cost}, each network by itself.", partial(asked, by="net"), clean))
+    else:
+        out.append(("WN-COST", f"{cost}.", partial(asked, by="net"), clean))
+    common = set.intersection(*(set(part["level"]) for _, part in frame.groupby(["net", "train_seed", "weights"], observed=True)))
     if len(common) > 2:
+        steps = _whole(frame, common)
         for regime in training.REGIMES:
-            part = steps[steps["weights"] == regime]
             out.append((f"WN-RISE-{regime}", f"The drop in accuracy rises with the strength of the noise ({regime} regime).",
-                        decreases(part, "correct", by="net", unit="train_seed")))  # fmt: skip
+                        partial(decreases, metric="correct", by="net", unit="train_seed"),
+                        steps[steps["weights"] == regime]))  # fmt: skip
     return out
 
 
 def _line(
-    ident: str, sentence: str, found: Verdicts, frame: pd.DataFrame, rows: Rows, plan: Planned, data: Dataset, options: Options,
-    store: Store,
+    ident: str, sentence: str, suffix: str, found: Verdicts, frame: pd.DataFrame, rows: Rows, strength: float, plan: Planned,
+    data: Dataset, options: Options, store: Store,
 ) -> dict[str, Any]:  # fmt: skip
-    nets = list(dict.fromkeys(frame["net"]))
-    runs = frame[frame["weights"] == "clean"].groupby("net")["train_seed"].nunique()
+    nets, regimes = (list(dict.fromkeys(frame[name])) for name in ("net", "weights"))
+    seeds = frame.groupby("net")["train_seed"].nunique()
     lab = Lab([], store, options)
-    design = lab.design(accuracy, weight_noise(*sorted(set(frame["level"]))), plan.draws, data,
-                        {f"{net}:{regime}": int(runs[net]) for net in nets for regime in training.REGIMES})  # fmt: skip
-    known = {(r["architecture"], r["regime"], r["seed"]): r for _, r in rows["runs"].iterrows()}
+    design = lab.design(accuracy, weight_noise(*sorted({0.0, *frame["level"]})), plan.draws, data,
+                        {f"{net}:{regime}": int(seeds[net]) for net in nets for regime in regimes})  # fmt: skip
+    runs = rows["runs"]
+    runs = runs[(runs["regime"] == "clean") | (runs["alpha_train"] == strength)]
+    known = {(r["architecture"], r["regime"], r["seed"]): r for _, r in runs.iterrows()}
     used = frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)
     weights = {
-        f"{net}:{regime}@{plan.dataset}#{seed}": _provenance(known.get((net, regime, seed)), frame, (net, regime, seed), len(data))
+        f"{net}:{regime}@{plan.dataset}#{seed}": _provenance(known[net, regime, seed], rows["summary"], len(data))
         for net, regime, seed in used
     }
     claim: dict[str, Any] = {"id": ident, "sentence": sentence, "family": "weight noise"}
     claim |= {"test": None, "expect": None, "altered": []}
     inputs = [evidence.deposit(part, store) for part in found.inputs]
     extra = {"weights": weights, "where": dataclasses.asdict(options.where), "summary": evidence.deposit(_summary(frame), store)}
-    subject = " + ".join(nets) + f"@{plan.dataset}"
+    subject = " + ".join(nets) + f"@{plan.dataset}{suffix}"
     return evidence.line(found, claim=claim, subject=subject, design=design.json(), inputs=inputs, extra=extra)
 
 
-def _provenance(run: Any, frame: pd.DataFrame, who: tuple[str, str, int], images: int) -> dict[str, Any]:
-    columns = zip(("net", "weights", "train_seed", "level"), (*who, 0.0), strict=True)
-    mine = frame[np.logical_and.reduce([frame[column] == value for column, value in columns])]
-    clean = f"{float(mine['correct'].iloc[0]):.1%} of {images:,}" if len(mine) else None
-    if run is None:  # rows that another program made
-        return {"origin": "unknown", "sha256": "unknown", "history": None, "accuracy": clean}
+def _provenance(run: Any, summary: pd.DataFrame, images: int) -> dict[str, Any]:
+    mine = summary
+    for name in ("architecture", "regime", "seed", "alpha_train"):
+        mine = mine[mine[name] == run[name]]
+    clean = f"{float(mine['acc_0'].iloc[0]):.1%} of {images:,}" if len(mine) else None
     return {"origin": run["weights"], "sha256": run["weights_sha256"], "history": None, "accuracy": clean}
 
 

@@ -27,11 +27,18 @@ def number(text: str) -> float:
     return value
 
 
-def read(path: Path, columns: Mapping[str, Kind], foreign: Callable[[Mapping[str, Any]], str], say: Say) -> pd.DataFrame:
+def read(
+    path: Path,
+    columns: Mapping[str, Kind],
+    foreign: Callable[[Mapping[str, Any]], str],
+    say: Say,
+    key: Sequence[str] = (),
+) -> pd.DataFrame:
     """The rows of a CSV file that have these columns, each read by its kind; no rows where there is no file.
 
     ``foreign`` says why a row does not belong here, or nothing. Where a row is foreign, half-written (the last line without
-    its end) or none at all, the file as it is goes to ``aside/`` beside it, under a name of its own content, and ``say`` is told.
+    its end), stands there already with the same ``key``, or is none at all, the file as it is goes to ``aside/`` beside it, under
+    a name of its own content, and ``say`` is told.
     """
     dtypes: dict[Any, str] = {str: "object", int: "int64", number: "float64"}
     empty = pd.DataFrame({name: pd.Series(dtype=dtypes.get(kind, "object")) for name, kind in columns.items()})
@@ -39,23 +46,36 @@ def read(path: Path, columns: Mapping[str, Kind], foreign: Callable[[Mapping[str
         return empty
     text = path.read_bytes().decode("utf-8", errors="replace")
     lines = text.splitlines()
-    header = next(csv.reader(lines[:1]), [])
-    problems, rows = [], []
+    header, fields_of = _parsed(lines)
+    problems, rows, seen = [], [], set()
     if missing := [name for name in columns if name not in header]:
         problems.append(f"lacks the columns {', '.join(missing)}")
     else:
-        for i, fields in enumerate(csv.reader(lines[1:]), 2):
+        for i, fields in enumerate(fields_of, 2):
             row, why = _row(dict(zip(header, fields, strict=False)), columns)
             if i == len(lines) and not text.endswith("\n"):
                 why = "is half-written"
-            if why := why or foreign(row):
+            why = why or foreign(row)
+            mine = tuple(row[name] for name in key) if not why else ()
+            if key and mine in seen:
+                why = "stands twice"
+            if why:
                 problems.append(f"line {i} {why}")
             else:
+                seen.add(mine)
                 rows.append(row)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         say(f"{path.name}: {'; '.join(problems[:3])}{more}; left out, the file as it was is in aside/{keep_aside(path).name}")
     return pd.DataFrame(rows, columns=list(columns)) if rows else empty
+
+
+def _parsed(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    try:
+        header, *fields = csv.reader(lines)
+    except (csv.Error, ValueError):
+        return [], []
+    return header, fields
 
 
 def keep_aside(path: Path) -> Path:

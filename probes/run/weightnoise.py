@@ -19,7 +19,7 @@ from probes.perturb.weights import targets
 from probes.run.lab import Lab, Options
 from probes.run.noiseclaims import MAIN, lines
 from probes.run.rows import csv_text, keep_aside, merge, number, read
-from probes.store import Store, replacing
+from probes.store import Store, replacing, write_text
 from probes.subjects import data as datasets
 from probes.subjects import pretrained, training
 from probes.subjects.data import Dataset
@@ -27,14 +27,15 @@ from probes.subjects.nets import nets as known_nets
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
 from probes.subjects.training import Recipe
-from probes.tell import evidence, report
+from probes.tell import decay, evidence, report
 
 NETS = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "resnet18")
 ALPHAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 PRIMARY = (0.1, 0.2, 0.5, 1.0)
 LOST = 0.05
 """The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses so much, on other seeds."""
-OTHER_SEEDS = 2
+OTHER_SEEDS = (1000, 1001)
+"""Seeds that calibrate where no others are named: nobody judges them."""
 QUICK = {"seeds": tuple(range(8)), "alphas": (0.0, MAIN), "epochs": 1}
 RUN: dict[str, Any] = {"architecture": str, "regime": str, "seed": int, "dataset": str, "alpha_train": number}
 SUMMARY: dict[str, Any] = RUN | {"acc_0": number, "acc_01": number, "drop_at_01": number}
@@ -43,11 +44,11 @@ CALIBRATION: dict[str, Any] = {"architecture": str, "dataset": str, "seeds": str
 RUNS: dict[str, Any] = RUN | {
     "epochs": int, "lr": number, "batch_size": int, "draws": int, "noise_seed": int, "images": int, "images_sha256": str,
     "precision": str, "weights": str, "weights_sha256": str, "perturbed_tensors": int, "perturbed_parameters": int,
-    "parameters": int,
+    "parameters": int, "perturbed": str,
 }  # fmt: skip
 KEY = ["architecture", "regime", "seed", "alpha_train"]
 DESIGN = ("epochs", "lr", "batch_size", "draws", "noise_seed", "images_sha256", "precision")
-"""What two runs in one folder must share."""
+"""What two runs in one folder must share; 0 epochs stand for a checkpoint of unknown training."""
 Say = Callable[[str], None]
 Rows = dict[str, pd.DataFrame]
 
@@ -64,14 +65,19 @@ class Plan:
     lr: float = training.WEIGHT_NOISE.peak
     batch_size: int = training.WEIGHT_NOISE.batch_size
     seeds: tuple[int, ...] = (0, 1, 2)
+    others: tuple[int, ...] = OTHER_SEEDS
     quick: bool = False
 
     def __post_init__(self) -> None:
         weight_noise(*self.alphas)  # an error before the work
-        if self.draws < 1 or not self.seeds:
-            raise BadInput(f"{self.draws} draws, seeds {self.seeds}: one of each at least")
+        if self.draws < 1 or not self.seeds or not self.others:
+            raise BadInput(f"{self.draws} draws, seeds {self.seeds}, {self.others} to calibrate: one of each at least")
+        if both := sorted({*self.seeds} & {*self.others}):
+            raise BadInput(f"seed {both[0]} is to be judged and to calibrate: name others with --calibrate-on")
         self.recipe("noisy"), self.recipe("clean")
-        object.__setattr__(self, "alphas", tuple(sorted(float(a) for a in self.alphas)))
+        object.__setattr__(self, "alphas", tuple(sorted(_short(a) for a in self.alphas)))
+        for name in ("alpha_train", "lr"):
+            object.__setattr__(self, name, _short(getattr(self, name)))
 
     def recipe(self, regime: str) -> Recipe:
         """The recipe of a regime: the same but for the noise."""
@@ -81,14 +87,14 @@ class Plan:
         )  # fmt: skip
 
     @property
-    def others(self) -> tuple[int, ...]:
-        """The seeds that calibrate: others than those that are judged."""
-        return tuple(range(max(self.seeds) + 1, max(self.seeds) + 1 + OTHER_SEEDS))
-
-    @property
     def view(self) -> str:
         """The images: CIFAR-10 is made 28 px, as in the study; ``cifar10@32px`` keeps its size."""
         return "cifar10@28px" if self.dataset == "cifar10" else self.dataset
+
+
+def _short(value: float) -> float:
+    """A number as the CSV files hold it: nine significant digits."""
+    return float(f"{value:.9g}")
 
 
 def study(
@@ -107,28 +113,65 @@ def study(
     Rows that are in ``out`` already are not made again; several runs may share the folder. Raises BadInput for a folder whose
     rows have another design, and for a checkpoint that does not fit; and what training and a sweep raise.
     """
-    options = options or Options()
+    options, out = options or Options(), out.resolve()
+    _check_places(out, checkpoints)
+    where = options.where  # an error before the work, where there is no such device
     data = datasets.load(plan.view, options.split, store).sample(options.images)
-    for name in ("summary.csv", "sweep.csv"):
-        if (out / name).exists() and not (out / "runs.csv").exists():
-            kept = keep_aside(out / name)
-            say(f"{name}: rows of unknown origin; those of runs that are made here are replaced, the file is in aside/{kept.name}")
-    for net in nets:
-        known_nets[net]
+    say(f"weight noise on {plan.dataset}: {len(data):,} test images, on {where.device}, {where.threads} threads")
+    with _locked(out):
+        for name in ("summary.csv", "sweep.csv"):
+            if (out / name).exists() and not (out / "runs.csv").exists():
+                kept = keep_aside(out / name)
+                say(f"{name}: rows of unknown origin, which are not judged; those of runs that are made here are replaced, the file"
+                    f" as it was is in aside/{kept.name}")  # fmt: skip
         _open(out, plan, lambda _: None, {}, data, options)
     for net in nets:
-        rows = _open(out, plan, say, {}, data, options)
+        _try(net, plan, data, checkpoints)
+    for net in nets:
+        with _locked(out):
+            rows = _open(out, plan, say, {}, data, options)
         new = _one(net, plan, store, data, options, checkpoints, rows, say)
         with _locked(out):
             rows = _open(out, plan, say, new, data, options)
             run = evidence.provenance(Path.cwd(), command, {})
-            report.assemble(lines(rows, plan, data, options, store), run, out, files=_files(rows) | _kept_aside(out))
+            found = lines(rows, plan, data, options, store, say)
+            report.assemble(found, run, out, files=_files(rows) | _kept_aside(out))
     return out
 
 
 def _locked(out: Path) -> FileLock:
     out.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(out.with_name(f".{out.name}.lock"))
+
+
+def _check_places(out: Path, checkpoints: Path | None) -> None:
+    """BadInput for places that would cost somebody a file: a report replaces its folder."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is a file: choose a folder")
+    if checkpoints is not None and checkpoints.exists() and not checkpoints.is_dir():
+        raise BadInput(f"--checkpoints {checkpoints} is a file: choose a folder")
+    if checkpoints is not None and (out == checkpoints.resolve() or out in checkpoints.resolve().parents):
+        raise BadInput(f"--checkpoints {checkpoints} lies in --out {out}, which a report replaces: keep the two apart")
+    ours = {*decay.FILES, *report.FILES}
+    if strange := sorted(p.name for p in out.glob("*") if p.name not in ours):
+        raise BadInput(f"--out {out} holds {strange[0]}, which is not ours: choose another folder")
+
+
+def _try(net: str, plan: Plan, data: Dataset, checkpoints: Path | None) -> None:
+    """Whether a network can be built, run on these images and perturbed, and its checkpoints read: an error before the work."""
+    model = training.initial(net, data, plan.seeds[0]).eval()
+    targets(model)
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(2, *data.images.shape[1:]))
+    except (RuntimeError, IndexError) as e:
+        raise BadInput(
+            f"{net} can't run on images of {' x '.join(map(str, data.images.shape[1:]))}: {str(e).splitlines()[0]}"
+        ) from e
+    for regime in training.REGIMES:
+        for seed in plan.seeds:
+            if there := _checkpoint(net, regime, seed, plan, checkpoints):
+                _from_checkpoint(there, net, regime, seed, plan, data)
 
 
 def _kept_aside(out: Path) -> dict[str, bytes]:
@@ -147,18 +190,28 @@ def _open(out: Path, plan: Plan, say: Say, new: Rows, data: Dataset, options: Op
             "" if row["architecture"] in known_nets or ":" in row["architecture"] else f"is of {row['architecture']}, unknown here"
         )
 
-    rows = {
-        "summary": read(out / "summary.csv", SUMMARY, foreign, say),
-        "sweep": read(out / "sweep.csv", SWEEP, foreign, say),
-        "calibration": read(out / "calibration.csv", CALIBRATION, foreign, say),
-        "runs": read(out / "runs.csv", RUNS, foreign, say),
-    }
+    keys = {"summary": KEY, "sweep": [*KEY, "alpha_test"], "calibration": ["architecture", "alpha"], "runs": KEY}
+    columns = {"summary": SUMMARY, "sweep": SWEEP, "calibration": CALIBRATION, "runs": RUNS}
+    rows = {name: read(out / f"{name}.csv", columns[name], foreign, say, keys[name]) for name in keys}
     here = _design(plan, data, options)
     for _, run in rows["runs"].iterrows():
-        if differs := [f"{name} {run[name]}, not {here[name]}" for name in DESIGN if run[name] != here[name]]:
+        unknown = ("epochs", "lr", "batch_size") if run["epochs"] == 0 else ()
+        if differs := [f"{n} {run[n]}, not {here[n]}" for n in DESIGN if n not in unknown and run[n] != here[n]]:
             raise BadInput(f"{out} holds {run['architecture']} {run['regime']} seed {run['seed']} with {'; '.join(differs)}:"
                            " choose another --out, or ask for the same")  # fmt: skip
-    keys = {"summary": KEY, "sweep": [*KEY, "alpha_test"], "calibration": ["architecture", "alpha"], "runs": KEY}
+    calibrated = rows["calibration"]
+    if both := sorted({int(s) for text in calibrated["seeds"] for s in text.split()} & {*plan.seeds}):
+        raise BadInput(f"{out} was calibrated on seed {both[0]}, which is to be judged: choose other seeds, or another --out")
+    if "calibration" in new:  # what is recorded stays
+        mine = new["calibration"]
+        new = new | {"calibration": mine[~mine["architecture"].isin(calibrated["architecture"])]}
+    if "runs" in new:  # a run that was made again with other weights leaves none of its old rows
+        both_runs = rows["runs"].merge(new["runs"], on=KEY, suffixes=("", "_new"))
+        other = both_runs[both_runs["weights_sha256"] != both_runs["weights_sha256_new"]][KEY]
+        unknown_origin = new["runs"][KEY].merge(rows["runs"][KEY], how="left", indicator=True)
+        other = pd.concat([other, unknown_origin[unknown_origin["_merge"] == "left_only"][KEY]]).drop_duplicates()
+        marked = rows["sweep"].merge(other, on=KEY, how="left", indicator=True)
+        rows["sweep"] = rows["sweep"][(marked["_merge"] == "left_only").to_numpy()]
     return {name: merge(old, new[name], keys[name]) if name in new else old for name, old in rows.items()}
 
 
@@ -182,7 +235,7 @@ def _one(
     calibration = rows["calibration"]
     calibration = calibration[calibration["architecture"] == net]
     if not plan.quick and calibration.empty:
-        say(f"{net}@{plan.dataset}: its primary alpha, on seeds {plan.others[0]} to {plan.others[-1]}")
+        say(f"{net}@{plan.dataset}: its primary alpha, on seeds {' '.join(map(str, plan.others))}")
         new["calibration"] = calibration = calibrate(net, plan, store, data, options, checkpoints, say)
     alphas = tuple(sorted({*plan.alphas, MAIN, *([] if plan.quick else calibration[calibration["primary"] == "yes"]["alpha"])}))
     known = rows["sweep"].merge(rows["runs"][KEY]).merge(rows["summary"][KEY])  # of known origin, and whole
@@ -211,9 +264,11 @@ def _one(
         sweep += [run | {"alpha_test": float(level), "acc": row["correct"], "loss": row["loss"]} for level, row in mine.iterrows()]  # type: ignore[arg-type]
         clean, noisy = (float(mine["correct"][a]) for a in (0.0, MAIN))
         summary.append(run | {"acc_0": clean, "acc_01": noisy, "drop_at_01": clean - noisy})
-        weights = targets(subject.model)
-        runs.append(run | _design(plan, data, options) | {
-            "weights": (subject.card or {}).get("origin", "trained"), "weights_sha256": subject.sha256,
+        weights, card = targets(subject.model), subject.card or {}
+        unknown = {} if "recipe" in card else {"epochs": 0, "lr": 0.0, "batch_size": 0}
+        runs.append(run | _design(plan, data, options) | unknown | {
+            "weights": card.get("origin", "trained"), "perturbed": " ".join(n.removeprefix("net.") for n in weights),
+            "weights_sha256": subject.sha256,
             "perturbed_tensors": len(weights), "perturbed_parameters": sum(w.numel() for w in weights.values()),
             "parameters": sum(p.numel() for p in subject.model.parameters()),
         })  # fmt: skip
@@ -248,21 +303,39 @@ def _sweep(subjects: dict[str, Subject], alphas: Sequence[float], plan: Plan, st
     )
 
 
+def _checkpoint(net: str, regime: str, seed: int, plan: Plan, checkpoints: Path | None, made: bool = True) -> Path | None:
+    """Where the checkpoint of a run lies under the study's name; the name it would get, where ``made`` is false."""
+    alphas = dict.fromkeys((plan.recipe(regime).alpha_train, plan.alpha_train))
+    places = [checkpoints / plan.dataset / f"{net}_{regime}_seed{seed}_a{alpha}.pt" for alpha in alphas] if checkpoints else []
+    return next((path for path in places if path.exists() or not made), None)
+
+
+def _from_checkpoint(path: Path, net: str, regime: str, seed: int, plan: Plan, data: Dataset) -> Subject:
+    """The network of a checkpoint. One of ours has a card beside it, and BadInput says where its recipe is another.
+
+    One without a card is the study's own: its training is unknown, and it gets values in [0, 1] as they are, as there.
+    """
+    spec, beside = Spec(net, regime, plan.view, seed), path.with_suffix(".json")
+    if beside.exists():
+        card = json.loads(beside.read_text(encoding="utf-8"))
+        if differs := [f"{k} {card['recipe'].get(k)}, not {v}" for k, v in plan.recipe(regime).json().items()
+                       if card["recipe"].get(k) != v]:  # fmt: skip
+            raise BadInput(f"{path} was trained with {'; '.join(differs)}: choose another --checkpoints, or ask for the same")
+        return pretrained.filled(spec, training.initial(net, data, seed), data, path, regime, card | {"origin": path.name})
+    raw = dataclasses.replace(data, mean=(0.0,) * data.channels, std=(1.0,) * data.channels)
+    return pretrained.filled(spec, training.initial(net, raw, seed), data, path, regime, {"origin": path.name})
+
+
 def _subject(
     net: str, regime: str, seed: int, plan: Plan, store: Store, data: Dataset, checkpoints: Path | None, say: Say
 ) -> Subject:
-    """A network of a regime and a seed: from a checkpoint under the study's name, else trained (and put there)."""
-    recipe = plan.recipe(regime)
-    spec = Spec(net, regime, plan.view, seed)
-    model = training.initial(net, data, seed)
-    names = [f"{net}_{regime}_seed{seed}_a{alpha}.pt" for alpha in dict.fromkeys((recipe.alpha_train, plan.alpha_train))]
-    places = [checkpoints / plan.dataset / name for name in names] if checkpoints else []
-    if there := next((path for path in places if path.exists()), None):
+    """A network of a regime and a seed: from a checkpoint under the study's name, else trained (and put there, with its card)."""
+    if there := _checkpoint(net, regime, seed, plan, checkpoints):
         say(f"{net}@{plan.dataset} {regime} seed {seed}: from {there.name}")
-        return pretrained.filled(spec, model, data, there, regime, {"origin": there.name})
-    path, card = training.train(net, plan.view, seed, store, recipe, say)
-    subject = pretrained.filled(spec, model, data, path, regime, card)
-    if places:
-        with replacing(places[0]) as temporary:
+        return _from_checkpoint(there, net, regime, seed, plan, data)
+    path, card = training.train(net, plan.view, seed, store, plan.recipe(regime), say)
+    if place := _checkpoint(net, regime, seed, plan, checkpoints, made=False):
+        with replacing(place) as temporary:
             torch.save(pretrained.read_weights(path), temporary)
-    return subject
+        write_text(place.with_suffix(".json"), json.dumps(card, indent=1, sort_keys=True) + "\n")
+    return pretrained.filled(Spec(net, regime, plan.view, seed), training.initial(net, data, seed), data, path, regime, card)

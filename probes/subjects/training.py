@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes import __version__, seeds
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
 from probes.perturb.weights import perturbed, targets
 from probes.registry import Registry, unknown
 from probes.store import Store, digest, replacing, sha256
@@ -148,7 +148,14 @@ def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> N
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_word("initial weights", seed))
-        model = build(channels, classes or len(data.classes), *([wide] if wants.side else []))
+        try:
+            model = build(channels, classes or len(data.classes), *([wide] if wants.side else []))
+        except ProbesError:
+            raise
+        except Exception as e:
+            takes = "channels, classes, side" if wants.side else "channels, classes"
+            raise BadInput(f"{net} can't be built as ({takes}): {(str(e).splitlines() or [type(e).__name__])[0]}; a builder takes"
+                           " these numbers and returns a module") from e  # fmt: skip
     return Normalised(model, mean * (channels // len(mean)), std * (channels // len(std)))
 
 

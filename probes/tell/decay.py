@@ -14,7 +14,6 @@ from probes.tell import plots
 from probes.tell.pages import grid
 
 FILES = ("summary.csv", "sweep.csv", "results.json", "calibration.csv", "runs.csv")
-REGIMES = {"clean": "trained without noise", "noisy": "trained with noise"}
 ONE = "architecture"
 
 
@@ -67,8 +66,11 @@ def perturbed(runs: pd.DataFrame) -> str:
     rows = []
     for net, r in runs.groupby(ONE).first().iterrows():
         tensors, some, every = (int(r[name]) for name in ("perturbed_tensors", "perturbed_parameters", "parameters"))
-        rows.append([net, tensors, f"{some:,}", f"{some / every:.1%}", int(r["epochs"]), f"{r['lr']:g}", int(r["batch_size"])])
-    return grid(["network", "tensors", "numbers in them", "of all parameters", "epochs", "learning rate", "batch"], rows)
+        trained = [int(r["epochs"]), f"{r['lr']:g}", int(r["batch_size"])] if r["epochs"] else ["unknown"] * 3
+        names = str(r["perturbed"]).replace(" ", ", ")
+        rows.append([net, tensors, f"{some:,}", f"{some / every:.1%}", *trained, names])
+    head = ["network", "tensors", "numbers in them", "of all parameters", "epochs", "learning rate", "batch", "the tensors"]
+    return grid(head, rows)
 
 
 def summary(sweep: pd.DataFrame, primary: dict[Any, float]) -> str:
@@ -82,10 +84,22 @@ def summary(sweep: pd.DataFrame, primary: dict[Any, float]) -> str:
             lost = 100 * (clean - wide[alpha]) if alpha in wide.columns else pd.Series(dtype=float)
             cells.append(f"{lost.mean():.2f} [{lost.min():.2f}, {lost.max():.2f}]" if len(lost) else "")
         at = primary.get(net)
+        loss = part.groupby("alpha_test")["loss"].mean()
+        cells += [f"{loss[a]:.3f}" if a in loss.index else "" for a in (0.0, at or -1.0)]
         rows.append([net, regime, f"{alpha_train:g}", len(wide), *cells, f"{at:g}" if at else ""])
     return grid(
         ["network", "regime", "alpha in training", "seeds", "clean accuracy, %", "points lost at .1 [range over seeds]",
-         "points lost at the primary alpha", "primary alpha"], rows)  # fmt: skip
+         "points lost at the primary alpha", "clean loss, nats", "loss at the primary alpha", "primary alpha"], rows)  # fmt: skip
+
+
+def arms(sweep: pd.DataFrame) -> list[tuple[str, float, str]]:
+    """The regimes with their strength in training, and what a legend calls them."""
+    found = sorted({(str(r), float(a)) for r, a in zip(sweep["regime"], sweep["alpha_train"], strict=True)})
+    return [(r, a, "trained without noise" if r == "clean" else f"trained with noise of {a:g}") for r, a in found]
+
+
+def _arm(part: pd.DataFrame, regime: str, strength: float) -> pd.DataFrame:
+    return part[(part["regime"] == regime) & (part["alpha_train"] == strength)]
 
 
 def _place(alphas: Any) -> np.ndarray:
@@ -102,8 +116,8 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
     for i, net in enumerate(nets):
         mine = sweep[sweep[ONE] == net]
         for ax, metric in ((axes[i], "acc"), (axes[len(nets) + i], "loss")):
-            for j, (regime, words) in enumerate(REGIMES.items()):
-                part = mine[mine["regime"] == regime]
+            for j, (regime, strength, words) in enumerate(arms(sweep)):
+                part = _arm(mine, regime, strength)
                 if part.empty:
                     continue
                 wide = part.groupby(["seed", "alpha_test"])[metric].mean().unstack("alpha_test")
@@ -137,13 +151,15 @@ def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
     for ax, (alpha_of, title) in zip(axes, parts, strict=True):
         shown = nets if not alpha_of else [net for net in nets if net in alpha_of]
         for i, net in enumerate(shown):
-            for j, (regime, words) in enumerate(REGIMES.items()):
-                part = sweep[(sweep[ONE] == net) & (sweep["regime"] == regime)]
+            for j, (regime, strength, words) in enumerate(arms(sweep)):
+                part = _arm(sweep[sweep[ONE] == net], regime, strength)
+                if part.empty:
+                    continue
                 wide = part.groupby(["seed", "alpha_test"])["acc"].mean().unstack("alpha_test")
                 if (alpha := alpha_of.get(net, 0.1)) not in wide.columns:
                     continue
                 lost = 100 * (wide[0.0] - wide[alpha])
-                x = i + 0.3 * (j - 0.5)
+                x = i + 0.3 * (j - (len(arms(sweep)) - 1) / 2)
                 ax.plot(np.full(len(lost), x), lost, plots.MARKERS[j], mfc="none", color=plots.COLOURS[j], ms=5,
                         label=f"{words}: a run" if i == 0 else None)  # fmt: skip
                 ax.plot([x - 0.11, x + 0.11], [lost.mean()] * 2, "-", color=plots.COLOURS[j], lw=2.5)

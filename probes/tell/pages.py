@@ -107,6 +107,8 @@ def section(folder: Path, line: Line) -> str:
     text.append(f"**Answer: {line['overall']}**{many}, {line['scope']}. Expected: {expected(line)}.")
     if line.get("altered"):
         text.append(f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it.")
+    for net, tensors in (line.get("perturbed") or {}).items():
+        text.append(f"Noise on {len(tensors)} weights of `{net}`, {sum(tensors.values()):,} numbers: {', '.join(tensors)}.")
     if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
         for i, leaf in enumerate(members[0].leaves):
             ax = plots.runs(leaf)

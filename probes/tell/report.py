@@ -20,6 +20,8 @@ from probes.tell import decay, evidence, pages, study
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
 STUDY = pages.STUDY
+FILES = (MANIFEST, NOTES, "evidence.jsonl", "run.json", "verdicts.csv", "report.md", "figures", "tables", "aside")
+"""What lies in the folder of a report."""
 Line = Mapping[str, Any]
 
 
@@ -86,14 +88,20 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         yield scratch
         if folder.exists():
             folder.rename(old)
-        scratch.rename(folder)
+        try:
+            scratch.rename(folder)
+        except BaseException:  # the old one comes back
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        if old.exists():
+            old.unlink() if old.is_file() else shutil.rmtree(old, ignore_errors=True)
     except OSError as e:
         raise ProbesError(
             f"the report {folder.name} could not be written: {e.strerror or e}; make room or choose another folder"
         ) from e
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        old.unlink() if old.is_file() else shutil.rmtree(old, ignore_errors=True)
 
 
 def _order(line: Line) -> tuple:

@@ -92,7 +92,7 @@ def test_runs_are_pooled_over_networks_that_agree():
 
     assert (found.overall, found[""].n) == ("supported", 9)
     assert found[""].notes["pooled"] == {"x": 1.01, "y": 2.01, "z": 0.51}
-    assert "pooled over 3 values of net" in found.scope
+    assert "over 9 training runs of 3 networks" in found.scope
 
 
 def test_one_network_that_points_the_other_way_leaves_the_pool_open():

@@ -40,7 +40,7 @@ def test_the_best_device_is_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, best)
 
 def test_a_device_that_is_not_here_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(Unavailable, match="leave --probes-device out"):
+    with pytest.raises(Unavailable, match="leave the option out"):
         engine.best_device("cuda")
     with pytest.raises(UnknownName, match="did you mean cpu"):
         engine.best_device("cpuu")

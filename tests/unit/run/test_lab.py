@@ -136,6 +136,8 @@ def test_train_brings_the_runs_that_a_recipe_names(store, short):
 def test_train_without_a_recipe_says_how_one_is_named(store):
     with pytest.raises(BadInput, match="mlp_small:clean@mnist5k"):
         lab(store).train(8)
+    with pytest.raises(BadInput, match="no training seeds"):
+        lab(store, "mlp_small:clean@mnist5k#*").train(0)
 
 
 def test_weight_noise_has_one_direction_for_all_alphas_and_both_policies_share_the_clean_pass(store):

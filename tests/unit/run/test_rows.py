@@ -16,7 +16,7 @@ def fine(row):
 
 
 def read(path, said=None):
-    return rows.read(path, COLUMNS, fine, (said if said is not None else []).append)
+    return rows.read(path, COLUMNS, fine, (said if said is not None else []).append, ["name", "seed"])
 
 
 def test_a_file_that_is_not_there_has_no_rows(tmp_path):
@@ -47,6 +47,8 @@ def test_what_is_written_is_read_again_and_said_to_nobody(tmp_path):
         ("name,value\na,1\n", [], "lacks the columns seed"),
         ("", [], "lacks the columns name, seed, value"),
         ("\x00\xff", [], "lacks the columns"),
+        (HEAD + f'a,0,"{"9" * 140_000}"\n', [], "lacks the columns"),
+        (HEAD + "a,0,1\na,0,2\nb,0,1\n", ["a", "b"], "line 3 stands twice"),
     ],
 )
 def test_what_is_damaged_is_left_out_kept_aside_and_said(tmp_path, text, kept, sentence):

@@ -12,9 +12,11 @@ import torch
 from probes.cli import main
 from probes.errors import BadInput, UnknownName
 from probes.run import weightnoise
-from probes.run.noiseclaims import relative, tidy
+from probes.run.noiseclaims import _claims, relative, tidy
+from probes.run.rows import csv_text
 from probes.run.weightnoise import Plan
 from probes.store import Store, sha256
+from probes.tell import evidence
 from probes.tell.verify import verify
 
 FILES = ("summary.csv", "sweep.csv", "results.json")
@@ -118,9 +120,80 @@ def test_checkpoints_have_the_studys_names_and_are_read_again(folder, tmp_path, 
     names = sorted(p.name for p in (tmp_path / "checkpoints" / "mnist5k").iterdir())
     assert main([*one, "--out", str(tmp_path / "again"), "--store", str(tmp_path / "empty")]) == 0
 
-    assert names == ["mlp_small_clean_seed0_a0.0.pt", "mlp_small_noisy_seed0_a0.2.pt"]
+    assert names == [f"mlp_small_{run}.{end}" for run in ("clean_seed0_a0.0", "noisy_seed0_a0.2") for end in ("json", "pt")]
     assert "from mlp_small_noisy_seed0_a0.2.pt" in capsys.readouterr().out
     assert [sha256(tmp_path / "again" / n) for n in FILES] == [sha256(tmp_path / "out" / n) for n in FILES]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_and_the_studys_own_is_of_unknown_training(folder, tmp_path, capsys):
+    one = [*QUICK, "--seeds", "0", "--checkpoints", str(tmp_path / "checkpoints"), "--store", str(folder / "store")]
+    assert main([*one, "--out", str(tmp_path / "out")]) == 0
+    assert main([*one, "--epochs", "3", "--out", str(tmp_path / "more")]) == 2
+    assert "trained with epochs 1, not 3" in capsys.readouterr().err
+    for card in (tmp_path / "checkpoints").rglob("*.json"):
+        card.unlink()
+    assert main([*one, "--epochs", "3", "--out", str(tmp_path / "more")]) == 0
+
+    assert set(pd.read_csv(tmp_path / "more" / "runs.csv")["epochs"]) == {0}
+    assert "unknown" in (tmp_path / "more" / "report.md").read_text()
+
+
+def test_two_strengths_in_training_are_judged_each_by_itself(folder, tmp_path):
+    command = [*QUICK, "--seeds", "0-1", "--store", str(folder / "store"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main([*command, "--alpha-train", ".4"]) == 0
+    assert main(command) == 0
+    lines = {line["subject"]: line for line in evidence.read(tmp_path / "out" / "evidence.jsonl")}
+    runs = pd.read_csv(tmp_path / "out" / "runs.csv").set_index(["regime", "seed", "alpha_train"])["weights_sha256"]
+
+    assert sorted(lines) == [f"mlp_small@mnist5k (alpha {a} in training)" for a in ("0.2", "0.4")]
+    for strength in (0.2, 0.4):
+        cited = lines[f"mlp_small@mnist5k (alpha {strength} in training)"]["weights"]["mlp_small:noisy@mnist5k#0"]["sha256"]
+        assert cited == runs["noisy", 0, strength]
+
+
+def test_places_that_would_cost_somebody_a_file_are_refused(folder, tmp_path, capsys):
+    (tmp_path / "afile").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    for more, sentence in (
+        (["--out", str(tmp_path / "afile")], "is a file"),
+        (["--out", str(tmp_path / "full")], "holds mine.txt"),
+        (["--out", str(tmp_path / "x"), "--checkpoints", str(tmp_path / "x" / "c")], "keep the two apart"),
+        (["--out", str(tmp_path / "x"), "--checkpoints", str(tmp_path / "afile")], "is a file"),
+    ):
+        assert main([*QUICK, *more, "--store", str(tmp_path / "store")]) == 2
+        assert sentence in capsys.readouterr().err
+
+    assert (tmp_path / "afile").read_text() == (tmp_path / "full" / "mine.txt").read_text() == "mine"
+    assert not list((tmp_path / "store").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("net", "dataset", "sentence"),
+    [("torch.nn:Flatten", "mnist5k", "no convolution, linear"), ("cnn", "mnist5k@4px", "can't"),
+     ("torchvision.models:resnet18", "mnist5k", "can't be built as")],
+)  # fmt: skip
+def test_networks_that_can_not_be_used_are_said_before_any_work(tmp_path, capsys, net, dataset, sentence):
+    command = ["run", "weight-noise", net, "--dataset", dataset, "--quick", "--out", str(tmp_path / "out")]
+
+    assert main([*command, "--store", str(tmp_path / "store")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_run_made_again_with_other_weights_leaves_none_of_its_old_rows(folder, tmp_path):
+    command = [*QUICK, "--seeds", "0", "--store", str(folder / "store"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--alphas", "0,.1,.3"]) == 0
+    runs = pd.read_csv(tmp_path / "out" / "runs.csv").assign(weights_sha256="0" * 64)
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[:1]
+    for name, frame in (("runs", runs), ("summary", summary)):
+        (tmp_path / "out" / f"{name}.csv").write_text(csv_text(frame))
+    assert main(command) == 0
+    sweep = pd.read_csv(tmp_path / "out" / "sweep.csv").groupby("regime")["alpha_test"].agg(list)
+
+    assert sweep["clean"] == [0.0, 0.1, 0.3]  # its summary was there: not made again
+    assert sweep["noisy"] == [0.0, 0.1]
 
 
 @pytest.mark.parametrize("shape", [(256, 784), (10, 5)])
@@ -152,8 +225,9 @@ def test_an_unknown_network_is_named_before_any_work(tmp_path):
 
 
 def test_seeds_that_calibrate_are_others_and_cifar10_is_28_px():
-    assert Plan(seeds=(0, 1, 2)).others == (3, 4)
-    assert Plan(seeds=(5,)).others == (6, 7)
+    assert Plan(seeds=(0, 1, 2)).others == (1000, 1001)
+    with pytest.raises(BadInput, match="seed 4 is to be judged and to calibrate"):
+        Plan(seeds=(3, 4), others=(4, 5))
     assert (Plan("cifar10").view, Plan("cifar10@32px").view) == ("cifar10@28px", "cifar10@32px")
 
 
@@ -176,10 +250,23 @@ def test_accuracy_is_set_in_relation_to_each_networks_own_calibrated_drop():
     assert sorted(set(scaled["level"])) == [0.0, 1.0]
 
 
-def test_a_network_without_a_primary_alpha_is_left_out():
+def test_a_network_without_a_primary_alpha_stays_open():
     frame = tidy(sweep_rows({"a": 0.8, "b": 0.01}), images=100, draws=5)
+    asked = {ident: (ask(part), part) for ident, _, ask, part in _claims(frame, {"a": (0.1, 0.08)})}
+    found, _ = asked["WN-NET"]
 
-    assert set(relative(frame, {"a": (0.1, 0.08)})["net"]) == {"a"}
+    assert [v.outcome for v in found] == ["inconclusive", "inconclusive"]
+    assert found["b"].estimate == 0
+    assert "WN" not in asked  # nothing to pool
+
+
+def test_seeds_that_were_swept_at_other_alphas_are_judged_where_they_can_be():
+    rows = sweep_rows({"a": 0.8})
+    rows = rows[(rows["seed"] > 0) | (rows["alpha_test"] != 0.1)]
+    asked = {ident: ask(part) for ident, _, ask, part in _claims(tidy(rows, 100, 5), {"a": (0.1, 0.08)})}
+
+    assert (asked["WN"]["a"].n, asked["WN-COST"]["a"].n) == (2, 3)
+    assert {ident: v["a"].n for ident, v in asked.items() if "RISE" in ident} == {"WN-RISE-clean": 3, "WN-RISE-noisy": 3}
 
 
 def test_calibration_takes_the_smallest_alpha_that_costs_5_points(monkeypatch):
@@ -190,4 +277,10 @@ def test_calibration_takes_the_smallest_alpha_that_costs_5_points(monkeypatch):
 
     assert found[found["primary"] == "yes"]["alpha"].tolist() == [0.2]
     assert found["drop"].tolist() == pytest.approx([0.01, 0.05, 0.25, 0.75])
-    assert set(found["seeds"]) == {"3 4"}
+    assert set(found["seeds"]) == {"1000 1001"}
+
+
+def test_numbers_are_those_that_the_files_hold():
+    plan = Plan(lr=0.0003333333333333, alpha_train=1 / 3, alphas=(0.0, 2 / 3))
+
+    assert (plan.lr, plan.alpha_train, plan.alphas) == (0.000333333333, 0.333333333, (0.0, 0.666666667))

@@ -20,7 +20,15 @@ def folder_of(tmp_path, sweep, primary="yes"):
                                  "primary": primary if alpha == 1 else "no"}
                                 for net in ("a", "b") for alpha, drop in ((0.1, 0.01), (1.0, 0.2))])  # fmt: skip
     runs = sweep.drop_duplicates(["architecture", "regime", "seed"]).assign(
-        epochs=10, lr=1e-3, batch_size=128, draws=5, images=1000, perturbed_tensors=3, perturbed_parameters=900, parameters=1000
+        epochs=10,
+        lr=1e-3,
+        batch_size=128,
+        draws=5,
+        images=1000,
+        perturbed_tensors=2,
+        perturbed_parameters=900,
+        parameters=1000,
+        perturbed="fc1.weight fc2.weight",
     )
     for name, frame in (("sweep", sweep), ("calibration", calibration), ("runs", runs)):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
@@ -32,6 +40,7 @@ def test_the_summary_gives_points_lost_with_their_range():
     lines = [line.split(" | ") for line in text.splitlines()[2:]]
 
     assert [line[0].strip("| ") for line in lines] == ["a", "a", "b", "b"]
+    assert lines[0][7:9] == ["0.100", "1.100"]
     assert lines[0][4:7] == ["89.00", "2.00 [2.00, 2.00]", "20.00 [20.00, 20.00]"]
     assert lines[1][5] == "1.00 [1.00, 1.00]"
     assert lines[2][6] == ""
@@ -40,7 +49,7 @@ def test_the_summary_gives_points_lost_with_their_range():
 def test_the_section_says_what_was_perturbed_and_where_each_network_is_judged(tmp_path):
     text = decay.section(folder_of(tmp_path, rows()))
 
-    assert "| a | 3 | 900 | 90.0% | 10 | 0.001 | 128 |" in text
+    assert "| a | 2 | 900 | 90.0% | 10 | 0.001 | 128 | fc1.weight, fc2.weight |" in text
     assert "| a | 3 4 | 1.00 | 20.00 | 1 |" in text
     assert all((tmp_path / "figures" / f"{name}.png").stat().st_size > 5000 for name in ("decay", "drops"))
 

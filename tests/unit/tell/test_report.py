@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -304,3 +305,22 @@ def test_a_report_drawn_without_torch_is_the_same(folder):
     subprocess.run([sys.executable, "-m", "probes.cli", "report", str(folder)], check=True, capture_output=True)
 
     assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_when_the_new_report_can_not_take_its_place_the_old_one_comes_back(tmp_path, monkeypatch):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def fails(self, target):
+        if ".new" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(KeyboardInterrupt), report.replacing_folder(folder) as scratch:
+        (scratch / "new.txt").write_text("new")
+
+    assert (folder / "old.txt").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
