@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from probes import table
 from probes.errors import Unavailable
+from probes.hooks import Prefix
 from probes.measure.moments import mean_and_variance
 from probes.measure.spread import layer_spread
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian, inject
@@ -222,7 +224,7 @@ def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
                     reference()
                 if not reference or cell.level:
                     x = images.to(device, memory_format=layout)
-                    with _injected(cell, model, data, part, spread):
+                    with _resumed(cell, model, data.ids[part], x), _injected(cell, model, data, part, spread):
                         functional_call(model, weights, (x,)) if weights else model(x)
                 labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
                 found.append(read(data.ids[part], *labels))
@@ -268,11 +270,10 @@ def _spread(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
         with layer_spread(model, layers_of(model, under.on)) as read:
             for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
                 model(images.to(device, memory_format=layout))
-        pd.Series(read(), name="std").rename_axis("layer").to_csv(path)
+        path.write_text(json.dumps(read()), encoding="utf-8")
 
     key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")} | {"layers": list(map(str, under.on))}
-    found = pd.read_csv(store.get_or_make("spreads", key, ".csv", make), index_col="layer", float_precision="round_trip")
-    return {str(layer): float(std) for layer, std in found["std"].items()}
+    return json.loads(store.get_or_make("spreads", key, ".txt", make).read_text(encoding="utf-8"))
 
 
 def _injected(
@@ -286,6 +287,29 @@ def _injected(
     name = (cell.weights_sha256, str(under.key(1.0)), cell.seed, cell.draw, cell.dataset, tuple(ids))
     return _replayed(name, lambda again: inject(model, under.on, under, ids, level=cell.level, spread=spread, dataset=cell.dataset,
                                                 seed=cell.seed, draw=cell.draw, again=again))  # fmt: skip
+
+
+_prefixes: dict[tuple, Prefix] = {}
+PREFIX_BYTES = 500_000_000
+"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it."""
+
+
+def _resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """A pass that begins at the layer with noise, where layers get noise one at a time; bit for bit the whole pass."""
+    under = cell.under
+    if not isinstance(under, LayerNoise) or under.choice != "each" or cell.level == 0:
+        return contextlib.nullcontext()
+    name = (cell.weights_sha256, cell.code_sha256, cell.images_sha256, cell.where, tuple(ids.tolist()))
+    if name not in _prefixes:
+        while len(_prefixes) >= BATCHES_PER_CELL:
+            _prefixes.pop(next(iter(_prefixes)))
+        prefix = Prefix(model)
+        with prefix.record():
+            model(x)
+        if prefix.nbytes + sum(p.nbytes for p in _prefixes.values()) > PREFIX_BYTES:
+            return contextlib.nullcontext()
+        _prefixes[name] = prefix
+    return _prefixes[name].replay(str(under.on[0]))
 
 
 _draws: dict[tuple, Injected] = {}

@@ -317,7 +317,8 @@ def _kind(under: Perturbation) -> str:
         return "gaussian"
     if isinstance(under, LayerNoise):
         on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in under.on)
-        counts = "one layer at a time" if under.choice == "each" else f"{', '.join(f'{n:g}' for n in under.counts)} layers"
+        many = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in under.counts)
+        counts = "one layer at a time" if under.choice == "each" else f"{many} layers"
         whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[under.choice]
         return f"{under.scale} noise on the outputs of {on}: {counts}{whose}, p = {under.probability:g}"
     select = f" on {', '.join(under.select)}" if under.select else ""

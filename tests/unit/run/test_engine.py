@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from probes.errors import Unavailable, UnknownName
-from probes.measure import block_metrics
-from probes.perturb import gaussian
+from probes.measure import accuracy, block_metrics
+from probes.perturb import gaussian, layer_noise
 from probes.run import engine
 from probes.run.lab import Lab, Options
 from probes.store import Store
@@ -223,3 +223,44 @@ def test_every_legal_convolution_runs_where_bf16_is_asked_for():
         found = [torch.conv2d(input=x, weight=w), torch.conv2d(x, w, stride=(2,)), torch.conv2d(x[..., :1, :1], w, padding=(1,))]
 
     assert {t.dtype for t in found} == {torch.float32}
+
+
+def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, tmp_path, monkeypatch):
+    """The kept clean pass is not recomputed for every layer, and changes no bit."""
+    under = layer_noise(0, 0.5, choice="each", on="*.bn2")
+
+    def table_of(place):
+        lab = Lab([parse("resnet20@mnist5k")], Store(place), Options(images=40, threads=1, batch_size=20))
+        return lab.sweep(accuracy, under=under).frame
+
+    fast = table_of(tmp_path / "fast")
+    monkeypatch.setattr(engine, "PREFIX_BYTES", 0)
+    engine._prefixes.clear()
+    plain = table_of(tmp_path / "plain")
+
+    assert fast["layer"].nunique() == 9
+    pd.testing.assert_frame_equal(fast, plain)
+
+
+def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_once(tmp_path):
+    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1, batch_size=20))
+    frame = lab.sweep(accuracy, under=layer_noise(0, 0.25, 0.5, layers=(1, 3))).frame
+    (spread,) = (tmp_path / "spreads").glob("*.csv")
+    loss = frame.groupby(["layers", "level"], observed=True)["loss"].mean().unstack("level")
+
+    assert len(pd.read_csv(spread)) == 19
+    assert loss.loc["1", 0.0] == loss.loc["3", 0.0]
+    assert (loss.loc["3"].diff().iloc[1:] > 0).all()
+    assert loss.loc["3", 0.5] > loss.loc["1", 0.5]
+
+
+def test_draws_of_layers_are_nested_in_images_unless_they_are_common(tmp_path):
+    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=20, threads=1, batch_size=20))
+    own = lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=1 / 8))
+    common = lab.sweep(accuracy, under=layer_noise(0, 0.5, choice="common"), draws=2)
+
+    assert own.frame.attrs == {"keys": ["layers"]}
+    assert common.frame.attrs == {"keys": ["layers"], "draws": "common"}
+    assert (
+        own.design.perturbation == "relative noise on the outputs of BatchNorm2d: 0.125 of all layers, drawn by each image, p = 1"
+    )
