@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +18,14 @@ from tqdm import tqdm
 
 from probes import table
 from probes.errors import Unavailable
-from probes.hooks import Prefix
 from probes.measure.moments import mean_and_variance
-from probes.measure.spread import layer_spread
-from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian, inject
-from probes.perturb.outputs import Injected, layers_of
-from probes.perturb.weights import re_estimated
+from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
 from probes.registry import unknown
-from probes.run.cells import Cell, Perturbation
+from probes.run.cells import Cell
+from probes.run.passes import batches, injected, resumed, spread_of, weights_at
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
-
-BATCHES_PER_CELL = 4
-"""Images of a cell, in batches: the noise of so many batches is kept, for the other levels of the same images."""
 
 
 def best_device(asked: str | None = None) -> torch.device:
@@ -153,50 +144,6 @@ def _labels(cell: Cell, subject: Subject) -> dict:
     return labels
 
 
-@lru_cache(maxsize=BATCHES_PER_CELL)
-def _noise(under, dataset: str, ids: tuple[int, ...], shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
-    return under.noise(dataset, ids, shape, seed, draw)
-
-
-def batches(
-    data: Dataset, start: int, stop: int, size: int, under: Perturbation, level: float, seed: int, draw: int
-) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """Clean and noisy images, float32 (N, C, H, W) on the CPU, and their place in the dataset, ``size`` at a time.
-
-    Both are the same where the perturbation is not one of images.
-    """
-    for i in range(start, stop, size):
-        part = slice(i, min(i + size, stop))
-        clean = _pixels(data, part) if isinstance(under, Gaussian) else _kept(data, part)
-        images = clean
-        if level and isinstance(under, Gaussian):
-            names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
-            images = under.apply(clean, _noise(under, *names), level, data.mean, data.std)
-        yield clean, images, part
-
-
-def _pixels(data: Dataset, part: slice) -> Tensor:
-    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
-
-
-_images: dict[tuple, Tensor] = {}
-KEPT = 200_000_000
-"""Bytes of images in floating point that are kept from cell to cell, where the images are the same in every cell."""
-
-
-def _kept(data: Dataset, part: slice) -> Tensor:
-    """As :func:`_pixels`; kept, as long as there is room, for the next strength of weight noise on the same images."""
-    name = (data.sha256, part.start, part.stop)
-    if name not in _images:
-        if any(key[0] != data.sha256 for key in _images):
-            _images.clear()
-        pixels = _pixels(data, part)
-        if sum(t.nbytes for t in _images.values()) + pixels.nbytes > KEPT:
-            return pixels
-        _images[name] = pixels
-    return _images[name]
-
-
 def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarray:
     """The first images of ``n`` different classes at every level: uint8 (levels, n, C, H, W), for a picture."""
     _, first = np.unique(data.labels, return_index=True)
@@ -214,8 +161,8 @@ def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
     model = model.to(memory_format=layout)
     found: list[dict[str, np.ndarray]] = []
     with exact(where.threads), cast(device, where.precision):
-        weights = _weights(cell, subject, device)
-        spread = _spread(cell, subject, store)
+        weights = weights_at(cell, subject, device)
+        spread = spread_of(cell, subject, store)
         with measure.open(model) as read:
             work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
             for clean, images, part in work:
@@ -224,106 +171,13 @@ def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
                     reference()
                 if not reference or cell.level:
                     x = images.to(device, memory_format=layout)
-                    with _resumed(cell, model, data.ids[part], x), _injected(cell, model, data, part, spread):
+                    with resumed(cell, model, data.ids[part], x), injected(cell, model, data, part, spread):
                         functional_call(model, weights, (x,)) if weights else model(x)
                 labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
                 found.append(read(data.ids[part], *labels))
                 if isinstance(cell.under, Gaussian):
                     found[-1] |= _realised(images - clean)
     return _rows(found, data.ids[cell.start : cell.stop], cell)
-
-
-def _weights(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Tensor]:
-    """What replaces the model's own tensors at the level of a cell: nothing at level 0 or under noise on images."""
-    under, level = cell.under, cell.level
-    if not isinstance(under, WeightNoise) or level == 0:
-        return {}
-    name = (under.select, cell.weights_sha256, cell.seed, cell.draw, cell.run)
-    if name not in _last:  # the direction of a draw is common to all levels: the last one is kept
-        _last.clear()
-        _last[name] = under.directions(subject.model, cell.seed, cell.draw, cell.run)
-    weights = under.mapping(subject.model, level, _last[name])
-    if under.batch_norm == ("re-estimated",) and subject.training is not None:
-        training = subject.training
-        parts = math.ceil(len(training) / cell.where.batch_size)
-        size = math.ceil(len(training) / parts)  # of nearly one size, since each batch counts alike
-        clean = (images.to(device, memory_format=torch.channels_last)
-                 for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))  # fmt: skip
-        weights |= re_estimated(subject.model, weights, clean)
-    return weights
-
-
-_last: dict[tuple, dict[str, Tensor]] = {}
-SPREAD_IMAGES = 1000
-"""Images, the first of a sweep, on which the clean spread of layers is measured."""
-
-
-def _spread(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
-    """Each layer's clean standard deviation, measured once per network and images; nothing where no noise is relative to it."""
-    under, data, where = cell.under, subject.data, cell.where
-    if not isinstance(under, LayerNoise) or under.scale == "absolute" or cell.level == 0:
-        return {}
-
-    def make(path: Path) -> None:
-        model, device = subject.model, torch.device(where.device)
-        layout = next((torch.channels_last for m in model.modules() if isinstance(m, nn.Conv2d)), torch.contiguous_format)
-        with layer_spread(model, layers_of(model, under.on)) as read:
-            for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
-                model(images.to(device, memory_format=layout))
-        path.write_text(json.dumps(read()), encoding="utf-8")
-
-    key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")} | {"layers": list(map(str, under.on))}
-    return json.loads(store.get_or_make("spreads", key, ".txt", make).read_text(encoding="utf-8"))
-
-
-def _injected(
-    cell: Cell, model: nn.Module, data: Dataset, part: slice, spread: dict[str, float]
-) -> contextlib.AbstractContextManager:
-    """Noise on the outputs of layers, the same draw at every strength; nothing under another perturbation or at level 0."""
-    under = cell.under
-    if not isinstance(under, LayerNoise) or cell.level == 0:
-        return contextlib.nullcontext()
-    ids = data.ids[part].tolist()
-    name = (cell.weights_sha256, str(under.key(1.0)), cell.seed, cell.draw, cell.dataset, tuple(ids))
-    return _replayed(name, lambda again: inject(model, under.on, under, ids, level=cell.level, spread=spread, dataset=cell.dataset,
-                                                seed=cell.seed, draw=cell.draw, again=again))  # fmt: skip
-
-
-_prefixes: dict[tuple, Prefix] = {}
-PREFIX_BYTES = 500_000_000
-"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it."""
-
-
-def _resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> contextlib.AbstractContextManager[None]:
-    """A pass that begins at the layer with noise, where layers get noise one at a time; bit for bit the whole pass."""
-    under = cell.under
-    if not isinstance(under, LayerNoise) or under.choice != "each" or cell.level == 0:
-        return contextlib.nullcontext()
-    name = (cell.weights_sha256, cell.code_sha256, cell.images_sha256, cell.where, tuple(ids.tolist()))
-    if name not in _prefixes:
-        while len(_prefixes) >= BATCHES_PER_CELL:
-            _prefixes.pop(next(iter(_prefixes)))
-        prefix = Prefix(model)
-        with prefix.record():
-            model(x)
-        if prefix.nbytes + sum(p.nbytes for p in _prefixes.values()) > PREFIX_BYTES:
-            return contextlib.nullcontext()
-        _prefixes[name] = prefix
-    return _prefixes[name].replay(str(under.on[0]))
-
-
-_draws: dict[tuple, Injected] = {}
-
-
-@contextlib.contextmanager
-def _replayed(name: tuple, open_: Callable[[Injected | None], contextlib.AbstractContextManager[Injected]]) -> Iterator[None]:
-    """What was drawn last for a batch is used again at the next strength; a few batches are kept, those of a cell."""
-    if name not in _draws:
-        while len(_draws) >= BATCHES_PER_CELL:
-            _draws.pop(next(iter(_draws)))
-    with open_(_draws.get(name)) as done:
-        _draws[name] = done
-        yield
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from probes.run import engine
 from probes.run.judging import Claims, judge
 from probes.run.lab import Lab, Options
 from probes.run.options import ranges
+from probes.run.passes import batches
 from probes.store import Store, write_text
 from probes.subjects import data as datasets
 from probes.subjects import pretrained
@@ -237,7 +238,7 @@ def _passes(
             stop = min(start + size, len(data))
             found = {}
             for level in under.levels:
-                _, images, _ = next(engine.batches(data, start, stop, size, under, level, options.seed, 0))
+                _, images, _ = next(batches(data, start, stop, size, under, level, options.seed, 0))
                 logits = model(images.to(device, memory_format=torch.channels_last))
                 found[level] = _Pass(images.numpy(), dict(seen), logits.float())
                 bar.update(stop - start)

@@ -23,7 +23,7 @@ from probes.judge.power import Design
 from probes.perturb import Gaussian, LayerNoise, WeightNoise
 from probes.perturb.weights import targets
 from probes.registry import unknown
-from probes.run import engine
+from probes.run import engine, passes
 from probes.run.cells import Cell, Measure, Perturbation, Where
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -206,7 +206,7 @@ class Lab:
                  run=int(s.spec.seed) if weighty and per_run and s.spec.seed not in (None, "*") else None,
                  training_sha256=s.training.sha256 if s.training is not None else "", arm=label)
             for name, s in subjects.items()
-            for step in [len(s.data) if weighty else engine.BATCHES_PER_CELL * options.batch_size]
+            for step in [len(s.data) if weighty else passes.BATCHES_PER_CELL * options.batch_size]
             for start in range(0, len(s.data), step)
             for draw in range(draws)
             for label, arm in _arms(under, s.model)

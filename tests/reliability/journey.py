@@ -31,10 +31,10 @@ def main(folder):
 
     compute, keep = engine._compute, engine.table.write
 
-    def counted(cell, subject):
+    def counted(cell, subject, store):
         say("phase", "sweep")
         say("cell")
-        return compute(cell, subject)
+        return compute(cell, subject, store)
 
     def kept(frame, path):
         say("phase", "store")
