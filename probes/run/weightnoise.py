@@ -47,8 +47,10 @@ RUNS: dict[str, Any] = RUN | {
     "parameters": int, "perturbed": str,
 }  # fmt: skip
 KEY = ["architecture", "regime", "seed", "alpha_train"]
-DESIGN = ("epochs", "lr", "batch_size", "draws", "noise_seed", "images_sha256", "precision")
-"""What two runs in one folder must share; 0 epochs stand for a checkpoint of unknown training."""
+SWEPT = ("draws", "noise_seed", "images_sha256", "precision")
+"""What all runs in one folder must share."""
+TRAINED = ("epochs", "lr", "batch_size")
+"""What the runs of one network must share; 0 epochs stand for a checkpoint of unknown training."""
 Say = Callable[[str], None]
 Rows = dict[str, pd.DataFrame]
 
@@ -124,16 +126,17 @@ def study(
                 kept = keep_aside(out / name)
                 say(f"{name}: rows of unknown origin, which are not judged; those of runs that are made here are replaced, the file"
                     f" as it was is in aside/{kept.name}")  # fmt: skip
-        _open(out, plan, lambda _: None, {}, data, options)
+        _open(out, nets, plan, lambda _: None, {}, data, options)
     for net in nets:
         _try(net, plan, data, checkpoints)
     for net in nets:
         with _locked(out):
-            rows = _open(out, plan, say, {}, data, options)
+            rows = _open(out, nets, plan, say, {}, data, options)
         new = _one(net, plan, store, data, options, checkpoints, rows, say)
         with _locked(out):
-            rows = _open(out, plan, say, new, data, options)
+            rows = _open(out, nets, plan, say, new, data, options)
             run = evidence.provenance(Path.cwd(), command, {})
+            run["command"] = "\n".join(dict.fromkeys([*_commands(out), run["command"]]))
             found = lines(rows, plan, data, options, store, say)
             report.assemble(found, run, out, files=_files(rows) | _kept_aside(out))
     return out
@@ -142,6 +145,14 @@ def study(
 def _locked(out: Path) -> FileLock:
     out.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(out.with_name(f".{out.name}.lock"))
+
+
+def _commands(out: Path) -> list[str]:
+    """The commands whose rows are in a folder, as its report tells them."""
+    try:
+        return str(json.loads((out / "run.json").read_text(encoding="utf-8"))["command"]).splitlines()
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _check_places(out: Path, checkpoints: Path | None) -> None:
@@ -178,7 +189,7 @@ def _kept_aside(out: Path) -> dict[str, bytes]:
     return {f"aside/{path.name}": path.read_bytes() for path in sorted((out / "aside").glob("*"))}
 
 
-def _open(out: Path, plan: Plan, say: Say, new: Rows, data: Dataset, options: Options) -> Rows:
+def _open(out: Path, nets: Sequence[str], plan: Plan, say: Say, new: Rows, data: Dataset, options: Options) -> Rows:
     """The rows of a folder, and new ones merged in; BadInput where the folder's design is another."""
 
     def foreign(row: Mapping[str, Any]) -> str:
@@ -195,8 +206,8 @@ def _open(out: Path, plan: Plan, say: Say, new: Rows, data: Dataset, options: Op
     rows = {name: read(out / f"{name}.csv", columns[name], foreign, say, keys[name]) for name in keys}
     here = _design(plan, data, options)
     for _, run in rows["runs"].iterrows():
-        unknown = ("epochs", "lr", "batch_size") if run["epochs"] == 0 else ()
-        if differs := [f"{n} {run[n]}, not {here[n]}" for n in DESIGN if n not in unknown and run[n] != here[n]]:
+        alike = (*SWEPT, *(TRAINED if run["epochs"] and run["architecture"] in nets else ()))
+        if differs := [f"{n} {run[n]}, not {here[n]}" for n in alike if run[n] != here[n]]:
             raise BadInput(f"{out} holds {run['architecture']} {run['regime']} seed {run['seed']} with {'; '.join(differs)}:"
                            " choose another --out, or ask for the same")  # fmt: skip
     calibrated = rows["calibration"]
