@@ -39,7 +39,7 @@ def assemble(
     that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
-    ours = {*decay.FILES, "aside"} if files else set()
+    ours = {*decay.FILES, "aside", NOTES} if files else set()
     if folder.exists() and any(p.name not in ours for p in folder.iterdir()) and not (folder / MANIFEST).exists():
         raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
     with replacing_folder(folder) as scratch:
