@@ -248,7 +248,8 @@ def _one(
     if not plan.quick and calibration.empty:
         say(f"{net}@{plan.dataset}: its primary alpha, on seeds {' '.join(map(str, plan.others))}")
         new["calibration"] = calibration = calibrate(net, plan, store, data, options, checkpoints, say)
-    alphas = tuple(sorted({*plan.alphas, MAIN, *([] if plan.quick else calibration[calibration["primary"] == "yes"]["alpha"])}))
+    primary = [] if plan.quick else list(calibration[calibration["primary"] == "yes"]["alpha"]) or [PRIMARY[-1]]
+    alphas = tuple(sorted({*plan.alphas, MAIN, *primary}))
     known = rows["sweep"].merge(rows["runs"][KEY]).merge(rows["summary"][KEY])  # of known origin, and whole
     done: dict[Any, set] = dict(known.groupby(KEY)["alpha_test"].agg(set)) if len(known) else {}
     todo = []
