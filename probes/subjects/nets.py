@@ -47,7 +47,8 @@ def takes(*, channels: int | None = None, side: bool = False, raw: bool = False)
 class Normalised(nn.Module):
     """A network on images in [0, 1]: subtracts ``mean`` and divides by ``std`` per channel, then runs ``net``.
 
-    Normalisation lives here, so that noise is always added in pixel space.
+    Normalisation lives here, so that noise is always added in pixel space. Grey images are repeated to as many channels as there
+    are means.
     """
 
     mean: Tensor
@@ -56,11 +57,15 @@ class Normalised(nn.Module):
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.net = net
+        self.as_they_are = all(m == 0 for m in mean) and all(s == 1 for s in std)  # 0 and 1 would change nothing, at a price
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net((images - self.mean) / self.std)
+        if not self.as_they_are:
+            return self.net((images - self.mean) / self.std)
+        channels = self.mean.shape[1]
+        return self.net(images if images.shape[1] == channels else images.repeat(1, channels, 1, 1))
 
 
 class ZeroPad(nn.Module):
