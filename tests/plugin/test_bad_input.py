@@ -161,7 +161,7 @@ def test_a_label_outside_the_head(store):
         datasets.register("made")(lambda split, store: made())
         nets.register("two_outputs")(lambda channels, classes: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
     recipe = dataclasses.replace(recipes["mnist5k"], epochs=1, batch_size=8)
-    sentence = "two_outputs@made: labels run to 3, but its output is (2,) per image; a network gets (channels, classes)"
+    sentence = "two_outputs@made#0: labels run to 3, but its output is (2,) per image; a network gets (channels, classes)"
     with pytest.raises(BadInput, match=re.escape(sentence)):
         training.train("two_outputs", "made", 0, store, recipe)
 

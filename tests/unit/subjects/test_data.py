@@ -193,17 +193,17 @@ def test_damaged_data_are_an_error_of_ours_that_names_them(monkeypatch, tmp_path
 def test_a_view_is_torchvisions_antialiased_resize(monkeypatch, tmp_path):
     """Trap of resizing: within a level of PIL's, which the study uses; labels, ids and title are those of the dataset."""
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
-    made = Dataset("made", "made", "test", images, np.arange(3), np.arange(3) + 7, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-    if "made" not in data.datasets:
-        data.datasets.register("made")(lambda split, store: made)
-    small = load("made@28px", "test", Store(tmp_path))
+    made = Dataset("viewed", "viewed", "test", images, np.arange(3), np.arange(3) + 7, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    if "viewed" not in data.datasets:
+        data.datasets.register("viewed")(lambda split, store: made)
+    small = load("viewed@28px", "test", Store(tmp_path))
     known = [Resize(28)(Image.fromarray(np.moveaxis(image, 0, 2))) for image in images]
 
-    assert (small.name, small.title, small.images.shape) == ("made@28px", "made at 28 px", (3, 3, 28, 28))
+    assert (small.name, small.title, small.images.shape) == ("viewed@28px", "viewed at 28 px", (3, 3, 28, 28))
     assert np.abs(small.images.astype(int) - np.moveaxis(np.stack([np.asarray(k) for k in known]), 3, 1)).max() <= 1
     assert small.ids.tolist() == [7, 8, 9]
     assert small.sha256 != made.sha256
-    assert load("made@32px", "test", Store(tmp_path)).images is images
+    assert load("viewed@32px", "test", Store(tmp_path)).images is images
 
 
 @pytest.mark.parametrize("name", ["mnist5k@0px", "mnist5k@28", "mnist5k@px"])
