@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probes import __version__
 from probes.errors import BadInput, ProbesError
 from probes.run.options import levels, ranges
+
+if TYPE_CHECKING:
+    from probes.store import Store
 
 
 def seed_range(text: str) -> list[int]:
@@ -123,12 +126,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _store(given: argparse.Namespace) -> Store:
+    from probes.store import Store
+
+    return Store(given.store) if given.store else Store.default()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def _list(given: argparse.Namespace) -> int:
     from probes.run.engine import best_device
-    from probes.store import Store
     from probes.subjects import data, nets, pretrained, training
 
-    store = Store(given.store) if given.store else Store.default()
+    store = _store(given)
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
         print(f"  {name:14} {(nets.nets[name].__doc__ or '').partition(chr(10))[0]}")
@@ -138,25 +150,24 @@ def _list(given: argparse.Namespace) -> int:
         print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
-        own = f":{w.card['recipe']['name']}" if w.card["recipe"]["name"] in training.OWN_NAMES else ""
-        print(f"  {f'{w.net}{own}@{w.dataset}#{w.seed}':24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
+        name = training.run_name(w.net, w.dataset, w.seed, w.card["recipe"]["name"])
+        print(f"  {name:24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
               f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}")  # fmt: skip
     return 0
 
 
 def _train(given: argparse.Namespace) -> int:
-    from probes.store import Store, write_text
+    from probes.store import write_text
     from probes.subjects import training
 
-    store = Store(given.store) if given.store else Store.default()
+    store = _store(given)
     recipe = training.recipes[given.recipe] if given.recipe else None
     seeds = seed_range(given.seeds)
     began = time.monotonic()
     for done, seed in enumerate(seeds, 1):
-        path, card = training.train(given.net, given.dataset, seed, store, recipe, lambda text: print(text, flush=True))
+        path, card = training.train(given.net, given.dataset, seed, store, recipe, _say)
         left = (time.monotonic() - began) / done * (len(seeds) - done)
-        own = f":{recipe.name}" if recipe and recipe.name in training.OWN_NAMES else ""
-        name = f"{given.net}{own}@{given.dataset}#{seed}"
+        name = training.run_name(given.net, given.dataset, seed, card["recipe"]["name"])
         print(f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256 {card['sha256'][:12]}"
               f" ({done} of {len(seeds)} runs, {left:.0f} s to go)", flush=True)  # fmt: skip
         if given.out:
@@ -186,7 +197,6 @@ def _weight_noise(given: argparse.Namespace) -> int:
 
     from probes.run import weightnoise
     from probes.run.lab import Options
-    from probes.store import Store
     from probes.tell import decay
 
     quick = weightnoise.QUICK if given.quick else {}
@@ -209,12 +219,12 @@ def _weight_noise(given: argparse.Namespace) -> int:
     folder = weightnoise.study(
         given.nets or (["mlp_small"] if given.quick else weightnoise.NETS),
         plan,
-        Store(given.store) if given.store else Store.default(),
+        _store(given),
         given.out or Path("results/weight-noise") / given.dataset,
         options=Options(images=given.images, device=given.device, precision=given.precision),
         checkpoints=given.checkpoints,
         command=["probes", *given.argv],
-        say=lambda text: print(text, flush=True),
+        say=_say,
     )
     sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
     print(decay.summary(sweep, decay.primary_of(calibration)))
@@ -229,12 +239,11 @@ def _weight_noise(given: argparse.Namespace) -> int:
 def _features(given: argparse.Namespace) -> int:
     from probes.run import features
     from probes.run.lab import Options
-    from probes.store import Store
 
     folder = features.study(
         given.net,
         given.images,
-        Store(given.store) if given.store else Store.default(),
+        _store(given),
         given.out,
         layers=[name.strip() for name in given.layers.split(",")] if given.layers else None,
         levels=given.levels or features.LEVELS,
@@ -247,7 +256,7 @@ def _features(given: argparse.Namespace) -> int:
         claims=given.claims,
         options=Options(images=given.count, device=given.device, seed=given.seed),
         command=["probes", *given.argv],
-        say=lambda text: print(text, flush=True),
+        say=_say,
     )
     print(f"written: {folder / 'features.md'}")
     return 0
@@ -256,9 +265,8 @@ def _features(given: argparse.Namespace) -> int:
 def _dynamics(given: argparse.Namespace) -> int:
     from probes.run import dynamics
     from probes.run.lab import Options
-    from probes.store import Store
 
-    store = Store(given.store) if given.store else Store.default()
+    store = _store(given)
     folder = dynamics.study(
         given.nets or ["resnet20"],
         given.dataset,
@@ -269,7 +277,7 @@ def _dynamics(given: argparse.Namespace) -> int:
         as_published=given.as_published,
         variants=given.variants,
         command=["probes", *given.argv],
-        say=lambda text: print(text, flush=True),
+        say=_say,
     )
     for line in evidence_lines(folder):
         print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")

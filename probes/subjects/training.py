@@ -247,6 +247,15 @@ def train(
     return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
 
 
+def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
+    """A training run as a subject is written; the recipe is told where its weights are found by its name.
+
+    >>> run_name("cnn", "mnist", 0, "noisy"), run_name("resnet20", "mnist5k", 1, "mnist5k")
+    ('cnn:noisy@mnist#0', 'resnet20@mnist5k#1')
+    """
+    return f"{net}{f':{recipe}' if recipe in OWN_NAMES else ''}@{dataset}#{seed}"
+
+
 def default_recipe(dataset: str) -> Recipe:
     """The recipe of a dataset, or of the dataset that it is a view of; UnknownName where there is none.
 
@@ -306,7 +315,7 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _fit(
     net: str, data: Dataset, test: Dataset, seed: int, recipe: Recipe, store: Store, key: dict[str, Any], say: Say
 ) -> tuple[Normalised, list[dict[str, float]]]:
-    name = f"{net}{':' + recipe.name if recipe.name in OWN_NAMES else ''}@{data.name}#{seed}"
+    name = run_name(net, data.name, seed, recipe.name)
     model = initial(net, data, seed)
     model = model.to(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     optimiser = _optimiser(model, recipe)
