@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from probes.judge import Verdicts
+from probes.judge.power import Design
 from probes.run.lab import Lab, Options
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -33,10 +34,15 @@ def judge(spec: Spec, store: Store, options: Options, claims: Claims, family: st
         for ident, (sentence, ask) in claims.items():
             lab = Lab([spec], store, dataclasses.replace(options, images=images), quiet=False)
             found = ask(lab)
-            claim: dict[str, Any] = {
-                "id": ident, "sentence": sentence, "family": family, "test": None, "expect": None, "altered": [],
-            }  # fmt: skip
-            inputs = [evidence.deposit(frame, store) for frame in found.inputs]
-            design = lab.sweeps[-1].design.json()
-            lines.append(evidence.line(found, claim=claim, subject=str(spec), design=design, inputs=inputs, extra=lab.facts()))
+            lines.append(record(found, (ident, sentence, family), str(spec), lab.sweeps[-1].design, lab.facts(), store))
     return lines
+
+
+def record(
+    found: Verdicts, claim: tuple[str, str, str], subject: str, design: Design, extra: Mapping[str, Any], store: Store
+) -> dict[str, Any]:
+    """The evidence line of a claim (id, sentence, family) that no test declares: nothing is expected, nothing altered."""
+    told: dict[str, Any] = dict(zip(("id", "sentence", "family"), claim, strict=True))
+    told |= {"test": None, "expect": None, "altered": []}
+    inputs = [evidence.deposit(frame, store) for frame in found.inputs]
+    return evidence.line(found, claim=told, subject=subject, design=design.json(), inputs=inputs, extra=extra)

@@ -14,6 +14,7 @@ from probes.errors import BadInput
 from probes.judge import Verdicts, decreases, exceeds
 from probes.measure import accuracy
 from probes.perturb import weight_noise
+from probes.run.judging import record
 from probes.run.lab import Lab, Options
 from probes.store import Store
 from probes.subjects import training
@@ -165,12 +166,9 @@ def _line(
         f"{net}:{regime}@{plan.dataset}#{seed}": _provenance(known[net, regime, seed], rows["summary"], len(data))
         for net, regime, seed in used
     }
-    claim: dict[str, Any] = {"id": ident, "sentence": sentence, "family": "weight noise"}
-    claim |= {"test": None, "expect": None, "altered": []}
-    inputs = [evidence.deposit(part, store) for part in found.inputs]
     extra = {"weights": weights, "where": dataclasses.asdict(options.where), "summary": evidence.deposit(_summary(frame), store)}
     subject = " + ".join(nets) + f"@{plan.dataset}{suffix}"
-    return evidence.line(found, claim=claim, subject=subject, design=design.json(), inputs=inputs, extra=extra)
+    return record(found, (ident, sentence, "weight noise"), subject, design, extra, store)
 
 
 def _provenance(run: Any, summary: pd.DataFrame, images: int) -> dict[str, Any]:
