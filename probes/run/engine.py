@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from probes.measure.moments import mean_and_variance
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
 from probes.registry import unknown
 from probes.run.cells import Cell
-from probes.run.passes import batches, injected, resumed, spread_of, weights_at
+from probes.run.passes import batches, injected, layout_of, resumed, spread_of, weights_at
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -156,8 +156,7 @@ def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
     where, data, measure = cell.where, subject.data, cell.measure
     device = torch.device(where.device)
     model = subject.model.to(device)
-    maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
-    layout = torch.channels_last if maps else torch.contiguous_format  # faster on nearly every map, most in bf16
+    layout = layout_of(model)
     model = model.to(memory_format=layout)
     found: list[dict[str, np.ndarray]] = []
     with exact(where.threads), cast(device, where.precision):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,18 @@ def _kept(data: Dataset, part: slice) -> Tensor:
     return _images[name]
 
 
+def layout_of(model: nn.Module) -> torch.memory_format:
+    """The memory format to run a model in: channels last where it has maps, faster on nearly all of them and most in bf16."""
+    maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
+    return torch.channels_last if maps else torch.contiguous_format
+
+
+def _make_room(kept: dict[tuple, Any]) -> None:
+    """Forget the oldest of what is kept per batch, so that one more is as many as a cell has."""
+    while len(kept) >= BATCHES_PER_CELL:
+        kept.pop(next(iter(kept)))
+
+
 def weights_at(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Tensor]:
     """What replaces the model's own tensors at the level of a cell: nothing at level 0 or under noise on images."""
     under, level = cell.under, cell.level
@@ -85,7 +98,7 @@ def weights_at(cell: Cell, subject: Subject, device: torch.device) -> dict[str, 
         training = subject.training
         parts = math.ceil(len(training) / cell.where.batch_size)
         size = math.ceil(len(training) / parts)  # of nearly one size, since each batch counts alike
-        clean = (images.to(device, memory_format=torch.channels_last)
+        clean = (images.to(device, memory_format=layout_of(subject.model))
                  for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))  # fmt: skip
         weights |= re_estimated(subject.model, weights, clean)
     return weights
@@ -104,7 +117,7 @@ def spread_of(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
 
     def make(path: Path) -> None:
         model, device = subject.model, torch.device(where.device)
-        layout = next((torch.channels_last for m in model.modules() if isinstance(m, nn.Conv2d)), torch.contiguous_format)
+        layout = layout_of(model)
         with layer_spread(model, layers_of(model, under.on)) as read:
             for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
                 model(images.to(device, memory_format=layout))
@@ -139,8 +152,7 @@ def resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> context
         return contextlib.nullcontext()
     name = (cell.weights_sha256, cell.code_sha256, cell.images_sha256, cell.where, tuple(ids.tolist()))
     if name not in _prefixes:
-        while len(_prefixes) >= BATCHES_PER_CELL:
-            _prefixes.pop(next(iter(_prefixes)))
+        _make_room(_prefixes)
         prefix = Prefix(model)
         with prefix.record():
             model(x)
@@ -157,8 +169,7 @@ _draws: dict[tuple, Injected] = {}
 def _replayed(name: tuple, open_: Callable[[Injected | None], contextlib.AbstractContextManager[Injected]]) -> Iterator[None]:
     """What was drawn last for a batch is used again at the next strength; a few batches are kept, those of a cell."""
     if name not in _draws:
-        while len(_draws) >= BATCHES_PER_CELL:
-            _draws.pop(next(iter(_draws)))
+        _make_room(_draws)
     with open_(_draws.get(name)) as done:
         _draws[name] = done
         yield
