@@ -142,14 +142,14 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
         if not sha256(path).startswith(wanted := path.stem.rpartition("-")[2]):
             raise BadInput(f"{path.name} is damaged: its SHA-256 does not begin with {wanted}; remove it and fetch it again")
         model = training.initial(spec.net, data, seed, len(known.meta["categories"]))
-        return _filled(spec, model, data, path, read_weights(path), f"torchvision {known.name}", None)
+        return filled(spec, model, data, path, f"torchvision {known.name}", None)
     if not recipe and spec.weights is not None and not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
         known = [*names, *training.OWN_NAMES]
         raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
     model = training.initial(spec.net, data, seed)
     if spec.weights is not None and not recipe:
         path = Path(spec.weights)
-        return _filled(spec, model, data, path, read_weights(path), path.name, None)
+        return filled(spec, model, data, path, path.name, None)
     if ":" in spec.net and spec.seed is None and not recipe:
         return _subject(spec, model, data, state_sha256(model.net), "as built", None)
     spec = dataclasses.replace(spec, seed=seed)
@@ -162,11 +162,6 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
                           f" `{_command(spec, seed)}`")  # fmt: skip
     origin = spec.weights if recipe and spec.weights else found.origin
     return filled(spec, model, data, found.path, origin, found.card)
-
-
-def filled(spec: Spec, model: Normalised, data: Dataset, path: Path, origin: str, card: Mapping[str, Any] | None) -> Subject:
-    """The subject whose weights a file holds, in eval mode; BadInput for a file that does not fit the model."""
-    return _filled(spec, model, data, path, read_weights(path), origin, card)
 
 
 def torchvisions(spec: Spec) -> Any:
@@ -227,7 +222,9 @@ def state_sha256(model: nn.Module) -> str:
     return h.hexdigest()
 
 
-def _filled(spec: Spec, model: Normalised, data: Dataset, path: Path, state: dict[str, Tensor], origin: str, card: Any) -> Subject:
+def filled(spec: Spec, model: Normalised, data: Dataset, path: Path, origin: str, card: Mapping[str, Any] | None) -> Subject:
+    """The subject whose weights a file holds, in eval mode; BadInput for a file that can't be read or does not fit the model."""
+    state = read_weights(path)
     try:
         lost, extra = model.net.load_state_dict(state, strict=False)
     except RuntimeError as e:
