@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 SPACES = ("pixels", "normalised")
@@ -35,8 +36,7 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
-        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]
-        if bad or any(v < 0 for v in levels):
+        if not all(is_strength(v) for v in levels):
             raise BadInput(f"noise levels {levels}: each is a standard deviation, a finite number from 0 up")
         if self.space not in SPACES:
             raise unknown("space of the noise", self.space, SPACES)

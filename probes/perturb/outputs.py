@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from probes import seeds
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_wrapped
+from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 Which = str | type | Callable[[str, nn.Module], bool]
@@ -73,7 +74,7 @@ class LayerNoise:
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
-        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) or v < 0]
+        bad = [v for v in levels if not is_strength(v)]
         if bad:
             raise BadInput(f"layer noise of strength {bad[0]}: a strength is a finite number from 0 up")
         if 0 not in levels or len(set(levels)) != len(levels):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
@@ -13,6 +12,7 @@ from torch.func import functional_call
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 POLICIES = ("frozen", "re-estimated")
@@ -88,7 +88,7 @@ class WeightNoise:
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
-        bad = [v for v in levels if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) or v < 0]
+        bad = [v for v in levels if not is_strength(v)]
         if bad:
             raise BadInput(f"weight noise at alpha {bad[0]}: an alpha is a finite number from 0 up, in units of a weight's std")
         if 0 not in levels or len(set(levels)) != len(levels):
