@@ -241,3 +241,12 @@ def _torchvisions(name: str) -> Builder:
 
 for _name in ("resnet18", "resnet34", "resnet50", "vgg11", "vgg19", "vgg19_bn", "alexnet", "mobilenet_v2"):
     nets.register(_name)(_torchvisions(_name))
+
+
+@nets.register("vgg19_bn_small")
+@takes(channels=3)
+def vgg19_bn_small(channels: int, classes: int) -> nn.Module:
+    """The convolutions of torchvision's vgg19_bn for small images: global mean, then one linear layer 512 wide."""
+    net = _torchvisions("vgg19_bn")(channels, classes)
+    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
+    return net

@@ -45,6 +45,7 @@ class Recipe:
     of the images; ``threads`` is fixed, since it changes the last bits of a convolution, as does the memory format; ``stored``
     is the precision that the weights are rounded to at the end. ``precision`` ``bf16`` runs convolutions and products of the
     forward and backward pass in 8 bits of mantissa (autocast); weights, batch norm, loss and optimiser stay in fp32.
+    ``stop_at`` ends training after the first epoch with so high a test accuracy (for two networks of equal accuracy).
 
     The ``noisy`` regime draws weight noise of strength ``alpha_train`` for every batch (:mod:`probes.perturb.weights`): forward
     and backward pass at W + eps, the optimiser updates the clean W. Raises BadInput for a strength in the clean regime, none in
@@ -71,6 +72,7 @@ class Recipe:
     regime: str = "clean"
     alpha_train: float = 0.0
     precision: str = "fp32"
+    stop_at: float = 1.0
 
     def __post_init__(self) -> None:
         if self.regime not in REGIMES:
@@ -90,7 +92,7 @@ class Recipe:
 
     def json(self) -> dict[str, Any]:
         """As JSON values, without what was added to recipes later and is not used: so that weights trained before are found."""
-        later = ("optimiser", "regime", "alpha_train", "precision")
+        later = ("optimiser", "regime", "alpha_train", "precision", "stop_at")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in later or v != defaults[k]}
 
@@ -110,6 +112,13 @@ recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.0
 recipes.register("cifar10")(
     Recipe("cifar10", epochs=24, label_smoothing=0.05, shift=4, flip=True, threads=2, stored="int8", channels_last=True)
 )
+_DEEP = Recipe("resnet34-cifar10", epochs=15, peak=0.05, label_smoothing=0.05, shift=4, flip=True, stored="int8")
+recipes.register("resnet34-cifar10")(_DEEP)
+recipes.register("vgg19_bn_small-cifar10")(
+    dataclasses.replace(_DEEP, name="vgg19_bn_small-cifar10", channels_last=True, precision="bf16", stop_at=0.8)
+)
+for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
+    recipes.register(_twin)(dataclasses.replace(_DEEP, name=_twin, epochs=10, peak=0.1, stored="float16"))
 WEIGHT_NOISE = Recipe("clean", epochs=10, peak=1e-3, weight_decay=0.0, optimiser="adam", stored="float32", channels_last=True)
 """The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no augmentation."""
 recipes.register("clean")(WEIGHT_NOISE)
@@ -203,7 +212,7 @@ def train(
     finished epoch and ends with the same bytes. ``say`` gets a line per epoch. Raises UnknownName for a net or dataset
     that nobody knows, BadInput when the dataset has fewer images than a batch.
     """
-    recipe = recipe or default_recipe(dataset)
+    recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
     if len(data) < recipe.batch_size:
         raise BadInput(f"{dataset} has {len(data)} images to train on, fewer than a batch of {recipe.batch_size}")
@@ -256,13 +265,14 @@ def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
     return f"{net}{f':{recipe}' if recipe in OWN_NAMES else ''}@{dataset}#{seed}"
 
 
-def default_recipe(dataset: str) -> Recipe:
-    """The recipe of a dataset, or of the dataset that it is a view of; UnknownName where there is none.
+def default_recipe(dataset: str, net: str = "") -> Recipe:
+    """The recipe of a network on a dataset, or of the dataset (or that it is a view of); UnknownName where there is none.
 
-    >>> default_recipe("cifar10@28px").name
-    'cifar10'
+    >>> default_recipe("cifar10@28px").name, default_recipe("cifar10", "resnet34").epochs
+    ('cifar10', 15)
     """
-    return recipes[dataset.partition("@")[0]]
+    base = dataset.partition("@")[0]
+    return recipes[f"{net}-{base}" if f"{net}-{base}" in recipes else base]
 
 
 def _checkpoint(store: Store, key: dict[str, Any]) -> Path:
@@ -337,6 +347,9 @@ def _fit(
     began, first = time.monotonic(), len(history)
     targets(model) if recipe.alpha_train else None  # an error before the work, where there is nothing to perturb
     for epoch in range(first, recipe.epochs):
+        if history and history[-1]["test_accuracy"] >= recipe.stop_at:
+            say(f"{name}: stops after epoch {epoch}, at the accuracy of {recipe.stop_at} that its recipe asks for")
+            break
         total, hits = _epoch(name, model, optimiser, data, recipe, seed, epoch)
         history.append({
             "epoch": epoch + 1,

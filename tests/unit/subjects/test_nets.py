@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb.weights import targets
@@ -65,6 +66,16 @@ def test_torchvisions_networks_have_a_head_of_their_own(name):
 
     assert last.out_features == 7
     assert name in nets[name].__doc__
+
+
+def test_the_small_vgg_is_torchvisions_convolutions_and_one_linear_layer():
+    with torch.device("meta"):
+        net = nets["vgg19_bn_small"](3, 10)
+        features = torchvision.models.vgg19_bn().features
+
+    assert net(torch.rand(2, 3, 32, 32, device="meta")).shape == (2, 10)
+    assert [str(m) for m in net.features] == [str(m) for m in features]
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in features.parameters()) + 5130
 
 
 SMALL = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "vit_lite", "row_gru", "row_lstm", "mobilenet_v2", "resnet18")

@@ -217,10 +217,22 @@ def test_a_noisy_training_goes_on_after_a_kill_with_the_same_bytes(digits, tmp_p
 
 def test_recipes_written_before_regimes_keep_their_keys():
     assert set(recipes["mnist5k"].json()) == {f.name for f in dataclasses.fields(Recipe)} - {
-        "optimiser", "regime", "alpha_train", "precision"
+        "optimiser", "regime", "alpha_train", "precision", "stop_at"
     }  # fmt: skip
     assert recipes["noisy"].json()["alpha_train"] == 0.2
     assert training.default_recipe("cifar10@28px") == recipes["cifar10"]
+    assert training.default_recipe("cifar10", "vgg19_bn_small").stop_at == 0.8
+    assert training.default_recipe("cifar10", "resnet18") == recipes["cifar10"]
+
+
+def test_training_stops_at_the_accuracy_that_a_recipe_asks_for(digits, tmp_path):
+    store, said = copy_of(digits, tmp_path), []
+    recipe = Recipe("early", epochs=3, peak=0.05, stop_at=0.0)
+    _, card = train("tiny", "mnist5k", 0, store, recipe, said.append)
+
+    assert len(card["history"]) == 1
+    assert said[-1] == "tiny@mnist5k#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
+    assert card["recipe"]["stop_at"] == 0.0
 
 
 def test_a_network_without_weights_to_perturb_fails_before_the_work(digits):
