@@ -45,7 +45,7 @@ def weight_study():
 
 @pytest.mark.parametrize(
     ("net", "images", "channels", "side", "precision", "limit", "rounds"),
-    [("mlp_small", 10_000, 3, 32, "fp32", 0.1, 5), ("mlp_small", 10_000, 1, 28, "fp32", None, 5),
+    [("mlp_small", 10_000, 3, 32, "bf16", 0.1, 7), ("mlp_small", 10_000, 3, 32, "fp32", 0.1, 7),
      ("cnn", 4_000, 1, 28, "fp32", 0.75, 5), ("resnet18", 2_000, 3, 32, "bf16", 0.7, 5),
      ("resnet18", 2_000, 3, 32, "fp32", None, 5)],
 )  # fmt: skip

@@ -62,8 +62,8 @@ class Predictions:
                 if logits.ndim != 2 or logits.shape[1] <= labels.max():
                     raise BadInput(f"labels run to {labels.max()}, but the output is {tuple(logits.shape)[1:]} per image;"
                                    " a network returns a logit per class")  # fmt: skip
-                if (bad := ~logits.isfinite().all(1)).any():
-                    where = int(bad.nonzero()[0])
+                if not logits.isfinite().all():
+                    where = int((~logits.isfinite().all(1)).nonzero()[0])
                     raise ProbesError(f"the output for image {ids[where]} holds {logits[where][~logits[where].isfinite()][0]}")
                 wanted = torch.from_numpy(np.asarray(labels))
                 loss = F.cross_entropy(logits.double(), wanted, reduction="none")
