@@ -193,7 +193,7 @@ def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell
     columns: dict[str, Any] = {
         "net": "", "weights": "", "dataset": "", "train_seed": -1, "image": np.tile(ids, len(sites)),
         "draw": cell.draw, "level": cell.level,
-        "site": pd.Categorical.from_codes(np.repeat(np.arange(len(sites)), len(ids)), sites, ordered=True),
+        "site": pd.Categorical.from_codes(np.repeat(np.arange(len(sites)), len(ids)), pd.Index(sites), ordered=True),
     }  # fmt: skip
     return pd.DataFrame(columns | {name: np.broadcast_to(values, each).reshape(-1) for name, values in metrics.items()})
 
