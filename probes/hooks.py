@@ -88,7 +88,7 @@ class Prefix:
     @property
     def nbytes(self) -> int:
         """The memory of what is kept."""
-        return sum(t.nbytes for t in self._kept.values())
+        return sum(t.nbytes for t in {id(t): t for t in self._kept.values()}.values())
 
     @contextlib.contextmanager
     def record(self) -> Iterator[None]:
@@ -103,7 +103,10 @@ class Prefix:
 
         def end(name: str, out: Any) -> None:
             self._ended[name] = next(clock)
-            if isinstance(out, Tensor):
+            last = next(reversed(self._kept), "")
+            if type(self._modules[name]) is nn.Sequential and last.rpartition(".")[0] == name:
+                self._kept[name] = self._kept[last]  # what its last member gave, just now
+            elif isinstance(out, Tensor):
                 self._kept[name] = out.detach().clone()
 
         with handles() as held:

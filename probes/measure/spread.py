@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,14 @@ from probes.measure.moments import mean_and_variance, rows
 
 
 @contextlib.contextmanager
-def layer_spread(model: nn.Module, layers: Mapping[str, nn.Module]) -> Iterator[Callable[[], dict[str, float]]]:
+def layer_spread(
+    model: nn.Module, layers: Mapping[str, nn.Module], lost: Collection[str] = ()
+) -> Iterator[Callable[[], dict[str, float]]]:
     """Read the spread of layers over all forward passes inside the block: a function that gives a number per layer.
 
     The population standard deviation over images, channels and places, in double precision; over all calls of a layer that runs
-    several times. Raises BadInput for an output that is no batch of floats, ProbesError for a layer that did not run.
+    several times. Raises BadInput for an output that is no batch of floats, ProbesError for a layer that did not run and is not
+    among ``lost``, which may be.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> with torch.no_grad(), layer_spread(net.eval(), {"1": net[1]}) as spread:
@@ -38,10 +41,10 @@ def layer_spread(model: nn.Module, layers: Mapping[str, nn.Module]) -> Iterator[
         found[name].append(mean_and_variance(rows(out)))
 
     def read() -> dict[str, float]:
-        if lost := [name for name, parts in found.items() if not parts]:
-            raise ProbesError(f"layer {lost[0]!r} did not run in this forward pass: leave it out of the layers")
+        if still := [name for name, parts in found.items() if not parts and name not in lost]:
+            raise ProbesError(f"layer {still[0]!r} did not run in this forward pass: leave it out of the layers")
         out = {}
-        for name, parts in found.items():
+        for name, parts in ((name, parts) for name, parts in found.items() if parts):
             mean, variance = (torch.cat([part[i] for part in parts]) for i in (0, 1))
             out[name] = math.sqrt(float(variance.mean() + mean.var(correction=0)))
         return out

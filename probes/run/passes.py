@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.hooks import Prefix
+from probes.measure.features import modules
 from probes.measure.spread import layer_spread
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
 from probes.perturb.outputs import Injected, layers_of
@@ -115,15 +116,19 @@ def spread_of(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
     if not isinstance(under, LayerNoise) or under.scale == "absolute" or cell.level == 0:
         return {}
 
+    wanted = layers_of(subject.model, under.on)
+    kinds = {type(m) for m in wanted.values()}  # all of a kind at once: the other arms of a sweep need those
+
     def make(path: Path) -> None:
         model, device = subject.model, torch.device(where.device)
         layout = layout_of(model)
-        with layer_spread(model, layers_of(model, under.on)) as read:
+        with layer_spread(model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)) as read:
             for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
                 model(images.to(device, memory_format=layout))
         path.write_text(json.dumps(read()), encoding="utf-8")
 
-    key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")} | {"layers": list(map(str, under.on))}
+    key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")}
+    key |= {"layers": sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)}
     return json.loads(store.get_or_make("spreads", key, ".txt", make).read_text(encoding="utf-8"))
 
 
@@ -140,9 +145,11 @@ def injected(
                                                 seed=cell.seed, draw=cell.draw, again=again))  # fmt: skip
 
 
-_prefixes: dict[tuple, Prefix] = {}
+_prefixes: dict[tuple, Prefix | None] = {}
 PREFIX_BYTES = 500_000_000
-"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it."""
+"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it.
+
+A clean pass of a batch that does not fit is not kept (None), and its passes are whole ones."""
 
 
 def resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> contextlib.AbstractContextManager[None]:
@@ -156,10 +163,10 @@ def resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> context
         prefix = Prefix(model)
         with prefix.record():
             model(x)
-        if prefix.nbytes + sum(p.nbytes for p in _prefixes.values()) > PREFIX_BYTES:
-            return contextlib.nullcontext()
-        _prefixes[name] = prefix
-    return _prefixes[name].replay(str(under.on[0]))
+        taken = sum(p.nbytes for p in _prefixes.values() if p)
+        _prefixes[name] = prefix if taken + prefix.nbytes <= PREFIX_BYTES else None
+    kept = _prefixes[name]
+    return kept.replay(str(under.on[0])) if kept else contextlib.nullcontext()
 
 
 _draws: dict[tuple, Injected] = {}

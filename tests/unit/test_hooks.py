@@ -105,3 +105,16 @@ def test_replay_is_over_after_an_exception_and_refuses_what_did_not_run():
 
     assert not any("forward" in vars(m) for m in model)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model)
+
+
+def test_what_a_stage_and_its_last_member_give_is_kept_once():
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True)), nn.Sequential(nn.Linear(2, 2))).eval()
+    prefix, x = Prefix(model), torch.ones(3, 2)
+    with torch.inference_mode():
+        with prefix.record():
+            clean = model(x)
+        with prefix.replay("1.0"):
+            assert torch.equal(model(x), clean)
+
+    assert sorted(prefix._kept) == ["0", "0.0", "0.1", "1", "1.0"]
+    assert prefix.nbytes == 3 * 3 * 2 * 4
