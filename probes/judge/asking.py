@@ -136,6 +136,8 @@ class Question:
 
     def _settled(self, items: list[Verdict], frame: pd.DataFrame, kind: Kind, alpha: float) -> Verdicts:
         keep = [*tables.keys_of(frame), self.metric]
+        if part := _part(frame):
+            items = [dataclasses.replace(v, question=f"{v.question} ({part})") for v in items]
         scope = _scope(frame, self.unit, items[0].n, self.pool)
         return Verdicts(settle(items, alpha), alpha, scope, self.json() | {"kind": kind}, (frame[keep],))
 
@@ -271,6 +273,12 @@ class Question:
         verb = {"rises": "rises by more than", "falls": "falls by more than", "exceeds": "exceeds", "below": "is below minus",
                 "equivalent": "stays within plus or minus"}[self.ask]  # fmt: skip
         return f"{self.metric}{who} {verb} {size}"
+
+
+def _part(frame: pd.DataFrame) -> str:
+    """Which part of a sweep a table is, where a perturbation's own key column was narrowed to one of its values."""
+    own = {key: frame[key] for key in frame.attrs.get("keys", ()) if isinstance(frame[key].dtype, pd.CategoricalDtype)}
+    return ", ".join(f"{key} = {c.iloc[0]}" for key, c in own.items() if c.nunique() == 1 < len(c.cat.categories))
 
 
 def _scope(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:

@@ -83,9 +83,10 @@ class Verdict:
 
     @property
     def measured(self) -> str:
-        """What the effect is of, in short: the metric and, of two arms, which minus which."""
+        """What the effect is of, in short: the metric and, of two arms, which minus which; of a part of a sweep, which."""
         arms = re.search(r", ([^,]+ minus [^,]+), ", self.question)
-        return f"{self.metric}, {arms[1]}" if arms else self.metric
+        part = re.search(r" \([^()]+ = [^()]+\)$", self.question)
+        return self.metric + (f", {arms[1]}" if arms else "") + (part[0] if part else "")
 
     @property
     def leaves(self) -> tuple[Verdict, ...]:

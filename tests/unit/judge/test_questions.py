@@ -440,3 +440,15 @@ def test_two_sites_of_one_net_are_compared_image_by_image():
 
 def test_what_was_measured_is_the_metric_where_nothing_is_compared():
     assert rises(made(), "made_norm", by="site", sesoi="-1 %")["a"].measured == "made_norm"
+
+
+def test_a_part_of_a_sweep_is_told_in_the_question():
+    parts = [made().assign(layers=n) for n in ("1", "3")]
+    parts[0].attrs["keys"] = ["layers"]
+    whole = table.join(parts)
+    few = whole[whole["layers"] == "3"]
+    only = rises(few, "made_norm", by="site", sesoi="1 %")["a"]
+
+    assert only.question.endswith("(layers = 3)")
+    assert only.measured == "made_norm (layers = 3)"
+    assert rises(made(), "made_norm", by="site", sesoi="1 %")["a"].measured == "made_norm"
