@@ -111,13 +111,13 @@ def section(folder: Path, line: Line) -> str:
         text.append(f"Noise on {len(tensors)} weights of `{net}`, {sum(tensors.values()):,} numbers: {', '.join(tensors)}.")
     if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
         for i, leaf in enumerate(members[0].leaves):
-            ax = plots.runs(leaf)
-            plots.save(ax.figure, folder / place / "runs.png")
-            text.append(f"![the effect of each training run]({place.as_posix()}/runs.png)")
+            which = f"_{i + 1}" if i else ""
+            plots.save(plots.runs(leaf).figure, folder / place / f"runs{which}.png")
+            text.append(f"![the effect of each training run]({place.as_posix()}/runs{which}.png)")
             frame = evidence.load_table(folder, line, i)
             if frame["site"].nunique() > 1 and frame["level"].nunique() > 1:
-                plots.save(plots.by_depth(frame, leaf.metric, leaf.kind).figure, folder / place / "by_depth.png")
-                text.append(f"![response by depth, a line per training run]({place.as_posix()}/by_depth.png)")
+                plots.save(plots.by_depth(frame, leaf.metric, leaf.kind).figure, folder / place / f"by_depth{which}.png")
+                text.append(f"![response by depth, a line per training run]({place.as_posix()}/by_depth{which}.png)")
     else:
         plots.save(plots.verdict_map(members, title), folder / place / "verdicts.png")
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
