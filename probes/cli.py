@@ -107,6 +107,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     noise.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
     noise.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     noise.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    inner = studies.add_parser(
+        "layer-noise", help="accuracy under noise on the outputs of layers, of one network or beside another"
+    )
+    inner.add_argument("nets", nargs="+", metavar="NET", help="net[:weights][#seed]; #* for all training seeds; two are compared")
+    inner.add_argument("--dataset", default="mnist5k")
+    inner.add_argument("--strengths", type=levels, help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)")
+    inner.add_argument("--on", default="BatchNorm2d", help="layers, by name, glob or class, between commas (default: BatchNorm2d)")
+    inner.add_argument("--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)")
+    inner.add_argument("--images", type=int, help="test images at most (default: all)")
+    inner.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    inner.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
+    inner.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    inner.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
     verify = commands.add_parser("verify", help="check a report, or all below a folder: manifest, verdicts, cited expectations")
@@ -189,7 +202,9 @@ def _fetch(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    return {"dynamics": _dynamics, "features": _features, "weight-noise": _weight_noise}[given.study](given)
+    return {"dynamics": _dynamics, "features": _features, "weight-noise": _weight_noise, "layer-noise": _layer_noise}[given.study](
+        given
+    )
 
 
 def _weight_noise(given: argparse.Namespace) -> int:
@@ -228,12 +243,39 @@ def _weight_noise(given: argparse.Namespace) -> int:
     )
     sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
     print(decay.summary(sweep, decay.primary_of(calibration)))
+    _print_verdicts(folder)
+    return 0
+
+
+def _layer_noise(given: argparse.Namespace) -> int:
+    from probes.run import layernoise
+    from probes.run.lab import Options
+
+    folder = layernoise.study(
+        given.nets,
+        given.dataset,
+        _store(given),
+        given.out,
+        strengths=given.strengths or layernoise.STRENGTHS,
+        on=[name.strip() for name in given.on.split(",")],
+        draws=given.draws,
+        options=Options(images=given.images, device=given.device, precision=given.precision),
+        command=["probes", *given.argv],
+        say=_say,
+    )
+    _print_verdicts(folder)
+    return 0
+
+
+def _print_verdicts(folder: Path) -> None:
+    """Every claim of a report with its verdicts, and where the report is."""
+    from probes.tell import decay
+
     for line in evidence_lines(folder):
         print(f"{line['id']} on {line['subject']}: {line['overall']}")
         for member in line["verdicts"]:
             print(f"  {decay.sentence(member)}")
     print(f"report: {folder / 'report.md'}")
-    return 0
 
 
 def _features(given: argparse.Namespace) -> int:

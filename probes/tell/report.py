@@ -15,7 +15,7 @@ import pandas as pd
 
 from probes.errors import ProbesError
 from probes.store import sha256, sweep_up, write_text
-from probes.tell import decay, evidence, pages, study
+from probes.tell import decay, evidence, layers, pages, study
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
@@ -34,7 +34,7 @@ def assemble(
 ) -> Path:
     """Write a report from evidence lines whose inputs lie in the store; it replaces the report that is there.
 
-    ``extra`` are tables that a study adds, ``published`` and ``robustness``, each with a section of its own; ``files`` lie in
+    ``extra`` are tables that a study adds, such as ``published`` or ``drops``, with sections of their own; ``files`` lie in
     the folder as they are, those of the weight-noise study with a section, too. A ``notes.md``
     that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
@@ -136,6 +136,7 @@ def _draw(folder: Path) -> None:
         study.published(folder),
         study.robustness(folder),
         decay.section(folder),
+        layers.section(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),
