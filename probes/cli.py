@@ -10,26 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from probes import __version__
-from probes.errors import BadInput, ProbesError
-from probes.run.options import levels, ranges
-
-if TYPE_CHECKING:
-    from probes.store import Store
-
-
-def seed_range(text: str) -> list[int]:
-    """Training seeds as typed: ``3``, ``0-7``, ``0,2,5-6``; BadInput for anything else.
-
-    >>> seed_range("0-2,5")
-    [0, 1, 2, 5]
-    """
-    found = ranges(text)
-    if found is None or any(last - first > 10_000 for first, last in found):
-        raise BadInput(f"seeds {text!r}: numbers and ranges from small to large, e.g. 0-7 or 0,2,5")
-    return list(dict.fromkeys(seed for first, last in found for seed in range(first, last + 1)))
+from probes.errors import ProbesError
+from probes.run.commands import evidence_lines, run, say, seed_range, store_of, studies_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,74 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
     running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
     studies = running.add_subparsers(dest="study", required=True, metavar="STUDY")
-    dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
-    dynamics.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    dynamics.add_argument("--dataset", default="mnist5k")
-    dynamics.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
-    dynamics.add_argument("--images", type=int, help="test images at most (default: all)")
-    dynamics.add_argument("--out", type=Path, default=Path("reports/latest"), help="folder of the report")
-    dynamics.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
-    dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
-    dynamics.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    dynamics.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    maps = studies.add_parser("features", help="feature maps under noise: values, statistics, pictures, how far they move")
-    maps.add_argument(
-        "net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][@trained on][#seed] (default: resnet20)"
-    )
-    maps.add_argument("--images", default="mnist5k", help="a file, a folder, a dataset, or DATASET:IDS (default: mnist5k)")
-    maps.add_argument("--layers", help="names between commas (default: the stages layer1, layer2, ...)")
-    maps.add_argument("--levels", type=levels, default=None, help="noise levels (default: the study's .2,.4,.6,.8,1)")
-    maps.add_argument("--space", default="normalised", choices=("normalised", "pixels"), help="where noise is added")
-    maps.add_argument("--clamp", action="store_true", help="cut noisy images back to [0, 1]")
-    maps.add_argument("--scale", default="shared", choices=("shared", "per map"), help="grey scale of the maps in a picture")
-    maps.add_argument("--each", type=int, default=3, help="how many images get a folder of values and pictures (default: 3)")
-    maps.add_argument(
-        "--values", default="both", choices=("both", "csv", "parquet", "none"), help="files with all values of an image"
-    )
-    maps.add_argument("--count", type=int, help="images of a dataset at most (default: all)")
-    maps.add_argument("--seed", type=int, default=0, help="seed of the noise")
-    maps.add_argument("--out", type=Path, default=Path("reports/features"), help="folder of the results")
-    maps.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
-    maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
-    maps.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    maps.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    noise = studies.add_parser("weight-noise", help="does training with weight noise buy robustness to it?")
-    noise.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
-    noise.add_argument(
-        "--dataset", default="mnist", help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ..."
-    )
-    noise.add_argument(
-        "--alphas", type=levels, help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)"
-    )
-    noise.add_argument("--draws", type=int, default=5, help="draws of noise at each strength (default: 5)")
-    noise.add_argument("--alpha-train", type=float, default=0.2, help="strength in training, noisy regime (default: .2)")
-    noise.add_argument("--epochs", type=int, help="of training (default: 10; with --quick 1)")
-    noise.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)")
-    noise.add_argument("--batch-size", type=int, default=128, help="of training (default: 128)")
-    noise.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
-    noise.add_argument(
-        "--checkpoints", type=Path, help="folder of checkpoints under the study's names: read where there, else written"
-    )
-    noise.add_argument("--calibrate-on", help="seeds that find the primary alpha, and are not judged (default: 1000,1001)")
-    noise.add_argument("--quick", action="store_true", help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict")
-    noise.add_argument("--images", type=int, help="test images at most (default: all)")
-    noise.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
-    noise.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
-    noise.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    noise.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    inner = studies.add_parser(
-        "layer-noise", help="accuracy under noise on the outputs of layers, of one network or beside another"
-    )
-    inner.add_argument("nets", nargs="+", metavar="NET", help="net[:weights][#seed]; #* for all training seeds; two are compared")
-    inner.add_argument("--dataset", default="mnist5k")
-    inner.add_argument("--strengths", type=levels, help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)")
-    inner.add_argument("--on", default="BatchNorm2d", help="layers, by name, glob or class, between commas (default: BatchNorm2d)")
-    inner.add_argument("--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)")
-    inner.add_argument("--images", type=int, help="test images at most (default: all)")
-    inner.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    inner.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
-    inner.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    inner.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    studies_of(studies)
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
     verify = commands.add_parser("verify", help="check a report, or all below a folder: manifest, verdicts, cited expectations")
@@ -128,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
         given.argv = list(sys.argv[1:] if argv is None else argv)
-        return {"list": _list, "train": _train, "fetch": _fetch, "run": _run, "report": _report, "verify": _verify}[given.command](
+        return {"list": _list, "train": _train, "fetch": _fetch, "run": run, "report": _report, "verify": _verify}[given.command](
             given
         )
     except ProbesError as e:
@@ -139,21 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _store(given: argparse.Namespace) -> Store:
-    from probes.store import Store
-
-    return Store(given.store) if given.store else Store.default()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 def _list(given: argparse.Namespace) -> int:
     from probes.run.engine import best_device
     from probes.subjects import data, nets, pretrained, training
 
-    store = _store(given)
+    store = store_of(given)
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
         print(f"  {name:14} {(nets.nets[name].__doc__ or '').partition(chr(10))[0]}")
@@ -173,12 +80,12 @@ def _train(given: argparse.Namespace) -> int:
     from probes.store import write_text
     from probes.subjects import training
 
-    store = _store(given)
+    store = store_of(given)
     recipe = training.recipes[given.recipe] if given.recipe else None
     seeds = seed_range(given.seeds)
     began = time.monotonic()
     for done, seed in enumerate(seeds, 1):
-        path, card = training.train(given.net, given.dataset, seed, store, recipe, _say)
+        path, card = training.train(given.net, given.dataset, seed, store, recipe, say)
         left = (time.monotonic() - began) / done * (len(seeds) - done)
         name = training.run_name(given.net, given.dataset, seed, card["recipe"]["name"])
         print(f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256 {card['sha256'][:12]}"
@@ -199,139 +106,6 @@ def _fetch(given: argparse.Namespace) -> int:
     place = pretrained.fetch(spec) if spec.weights else data.fetch(given.thing)
     print(f"{given.thing} is in {place}")
     return 0
-
-
-def _run(given: argparse.Namespace) -> int:
-    return {"dynamics": _dynamics, "features": _features, "weight-noise": _weight_noise, "layer-noise": _layer_noise}[given.study](
-        given
-    )
-
-
-def _weight_noise(given: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from probes.run import weightnoise
-    from probes.run.lab import Options
-    from probes.tell import decay
-
-    quick = weightnoise.QUICK if given.quick else {}
-    chosen: dict[str, Any] = {
-        "alphas": given.alphas,
-        "epochs": given.epochs,
-        "seeds": tuple(seed_range(given.seeds)) if given.seeds else None,
-        "others": tuple(seed_range(given.calibrate_on)) if given.calibrate_on else None,
-    }
-    asked: dict[str, Any] = {**quick, **{name: value for name, value in chosen.items() if value is not None}}
-    plan = weightnoise.Plan(
-        dataset=given.dataset,
-        draws=given.draws,
-        alpha_train=given.alpha_train,
-        lr=given.lr,
-        batch_size=given.batch_size,
-        quick=given.quick,
-        **asked,
-    )
-    folder = weightnoise.study(
-        given.nets or (["mlp_small"] if given.quick else weightnoise.NETS),
-        plan,
-        _store(given),
-        given.out or Path("results/weight-noise") / given.dataset,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
-        checkpoints=given.checkpoints,
-        command=["probes", *given.argv],
-        say=_say,
-    )
-    sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
-    print(decay.summary(sweep, decay.primary_of(calibration)))
-    _print_verdicts(folder)
-    return 0
-
-
-def _layer_noise(given: argparse.Namespace) -> int:
-    from probes.run import layernoise
-    from probes.run.lab import Options
-
-    folder = layernoise.study(
-        given.nets,
-        given.dataset,
-        _store(given),
-        given.out,
-        strengths=given.strengths or layernoise.STRENGTHS,
-        on=[name.strip() for name in given.on.split(",")],
-        draws=given.draws,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
-        command=["probes", *given.argv],
-        say=_say,
-    )
-    _print_verdicts(folder)
-    return 0
-
-
-def _print_verdicts(folder: Path) -> None:
-    """Every claim of a report with its verdicts, and where the report is."""
-    from probes.tell import decay
-
-    for line in evidence_lines(folder):
-        print(f"{line['id']} on {line['subject']}: {line['overall']}")
-        for member in line["verdicts"]:
-            print(f"  {decay.sentence(member)}")
-    print(f"report: {folder / 'report.md'}")
-
-
-def _features(given: argparse.Namespace) -> int:
-    from probes.run import features
-    from probes.run.lab import Options
-
-    folder = features.study(
-        given.net,
-        given.images,
-        _store(given),
-        given.out,
-        layers=[name.strip() for name in given.layers.split(",")] if given.layers else None,
-        levels=given.levels or features.LEVELS,
-        space=given.space,
-        clamp=given.clamp,
-        scale=given.scale,
-        each=given.each,
-        values=given.values,
-        force=given.force,
-        claims=given.claims,
-        options=Options(images=given.count, device=given.device, seed=given.seed),
-        command=["probes", *given.argv],
-        say=_say,
-    )
-    print(f"written: {folder / 'features.md'}")
-    return 0
-
-
-def _dynamics(given: argparse.Namespace) -> int:
-    from probes.run import dynamics
-    from probes.run.lab import Options
-
-    store = _store(given)
-    folder = dynamics.study(
-        given.nets or ["resnet20"],
-        given.dataset,
-        store,
-        given.out,
-        levels=given.levels or dynamics.LEVELS,
-        options=Options(images=given.images, device=given.device),
-        as_published=given.as_published,
-        variants=given.variants,
-        command=["probes", *given.argv],
-        say=_say,
-    )
-    for line in evidence_lines(folder):
-        print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
-    print(f"report: {folder / 'report.md'}")
-    return 0
-
-
-def evidence_lines(folder: Path) -> list[dict]:
-    """The evidence of a report."""
-    from probes.tell import evidence
-
-    return evidence.read(folder / "evidence.jsonl")
 
 
 def _report(given: argparse.Namespace) -> int:

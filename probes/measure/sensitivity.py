@@ -14,18 +14,21 @@ groups cost 2 G rows a base point, and G more for S_jk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from scipy import stats
 from scipy.stats import qmc
-from torch import Tensor
+from torch import Tensor, nn
 
 from probes import seeds
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
+from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.registry import unknown
 
 FLOOR = 1e-8
 """A unit is dead where its variance is at most this share of the mean variance of its module's units."""
@@ -274,6 +277,11 @@ class Replicates:
         self._mean: dict[str, Tensor] = {}
         self._m2: dict[str, Tensor] = {}
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What there is an estimate of."""
+        return tuple(self._mean)
+
     def add(self, one: Indices) -> None:
         """Join a scrambling's indices (Welford's update)."""
         self.n += 1
@@ -297,3 +305,44 @@ class Replicates:
         t = float(stats.t.isf(0.05, self.n - 1)) if self.n > 1 else math.nan
         half = t * (self._m2[name] / max(self.n - 1, 1) / self.n).sqrt()
         return Estimate(self._mean[name], half, self.n)
+
+
+@contextlib.contextmanager
+def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Read the outputs of modules at every forward pass inside the block: name -> (images, channels, ...) of the last pass.
+
+    The tensors are those of the pass, not copies: use them before the next. Raises UnknownName for a module; BadInput for an output
+    that is no batch of floats, and for a module that runs more than once in a pass; ProbesError for one that does not run.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> with torch.no_grad(), outputs(net.eval(), ["1"]) as seen:
+    ...     _ = net(torch.zeros(2, 1, 2, 2))
+    >>> tuple(seen["1"].shape)
+    (2, 3)
+    """
+    refuse_wrapped(model)
+    refuse_training(model)
+    known = {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+    for name in names:
+        if name not in known:
+            raise unknown("module", name, known)
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, out: object) -> None:
+        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
+            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+            raise BadInput(f"module {name!r} gives {shape}, no batch of floats")
+        if name in seen:
+            raise BadInput(f"module {name!r} runs more than once in a pass: name the block that it belongs to")
+        seen[name] = out
+
+    def ran(*_: object) -> None:
+        if lost := [name for name in names if name not in seen]:
+            raise ProbesError(f"module {lost[0]!r} did not run in this forward pass: leave it out")
+
+    with handles() as held:
+        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
+        for name in dict.fromkeys(names):
+            held.append(known[name].register_forward_hook(lambda _, __, out, name=name: keep(name, out)))
+        held.append(model.register_forward_hook(ran))
+        yield seen

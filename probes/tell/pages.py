@@ -262,13 +262,9 @@ def words() -> str:
 - n counts images or training runs, never pixels, channels, batches or noise draws."""
 
 
-def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
-    """How to reproduce, and provenance."""
+def made_by(run: Mapping[str, Any], *how: str) -> str:
+    """The command that made a page, what else to do with it (``how``), and its provenance."""
     dirty = " (with uncommitted changes)" if run.get("dirty") else ""
-    text = ["## How to reproduce", f"```\n{run['command']}\n```",
-            "`probes report DIR` draws this page again from its files; `probes verify DIR` checks the manifest, judges every"
-            " verdict again from the tables, and compares each recorded expectation with the evidence that it cites.",
-            "## Provenance"]  # fmt: skip
     facts = [
         ["commit", f"{run.get('commit') or 'not in a git checkout'}{dirty}"],
         ["probes", run["probes"]],
@@ -277,7 +273,15 @@ def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     facts += [[name, version] for name, version in run["packages"].items() if version]
     facts += [["machine", f"{run['processor']} ({run['machine']}), {run['cores']} cores"]]
     facts += [["options", "; ".join(f"{k} = {v}" for k, v in sorted(run["options"].items())) or "none"]]
-    text.append(grid(["what", "value"], facts))
+    parts = ["## How to reproduce", f"```\n{run['command']}\n```", *how, "## Provenance", grid(["what", "value"], facts)]
+    return "\n\n".join(parts)
+
+
+def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
+    """How to reproduce, and provenance."""
+    how = ("`probes report DIR` draws this page again from its files; `probes verify DIR` checks the manifest, judges every"
+           " verdict again from the tables, and compares each recorded expectation with the evidence that it cites.")  # fmt: skip
+    text = [made_by(run, how)]
     rows = {}
     for line in lines:
         where = ", ".join(f"{k} {v}" for k, v in line["where"].items())
