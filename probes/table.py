@@ -66,6 +66,9 @@ declare_metric("map_cosine", "plain", "cosine with the clean maps")
 declare_metric("map_zeros", "share", "share of zeros in the maps")
 declare_metric("map_mean", "plain", "mean of the maps")
 declare_metric("map_std", "ratio", "standard deviation of the maps")
+declare_metric("index_peak", "plain", "largest share of a unit, beyond that of units whose shares have no tie")
+declare_metric("index_rho", "plain", "rank correlation of total indices and Shapley effects")
+declare_metric("index_shift", "plain", "distance of the mean shares from those of the first module, beyond chance")
 
 
 def metric(name: str, table: pd.DataFrame) -> Metric:
@@ -94,6 +97,11 @@ def keys_of(table: pd.DataFrame) -> list[str]:
 def common_draws(table: pd.DataFrame) -> bool:
     """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation), instead of having their own."""
     return table.attrs.get("draws") == "common"
+
+
+def grouped(table: pd.DataFrame) -> bool:
+    """Whether ``image`` numbers disjoint groups of images (``attrs["groups"]``, set by what measured them), not images."""
+    return bool(table.attrs.get("groups"))
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:

@@ -32,6 +32,7 @@ RULES: Mapping[str, Callable[..., rules.Ruling]] = {
     "score": rules.score,
     "signed rank": rules.signed_rank,
     "two-way": rules.two_way,
+    "group mean": rules.group_mean,
 }
 
 
@@ -100,7 +101,7 @@ class Question:
 
     def _foresee(self, sweep: Sweepable, alpha: float) -> None:
         kind = tables.kind_of(self.metric)
-        by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way"}
+        by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way", effects.GROUP: "group mean"}
         ternary = "score" if self.ask in TRENDS else None
         rule = by_unit.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         design = sweep.design
@@ -145,7 +146,7 @@ class Question:
         bound = sesoi_of(self.sesoi, "rho", "plain")
         if not 0 < bound < 1:
             raise BadInput(f"{self.ask}(rho={self.sesoi!r}): the bound of a correlation lies between 0 and 1")
-        if self.unit == effects.BOTH or self.between or self.pool:
+        if self.unit in (effects.BOTH, effects.GROUP) or self.between or self.pool:
             raise BadInput(f"{self.ask}({self.metric}) is asked of images or of training runs, of one arm")
         wide = effects.averaged(frame, self.metric, self.unit, self.by, None)
         if len(wide.columns) < 3:
@@ -222,7 +223,7 @@ class Question:
             p_supported=p_supported,
             p_refuted=p_refuted,
             n=len(x),
-            unit="training seed" if self.unit == "train_seed" else "image",
+            unit={"train_seed": "training seed", effects.GROUP: "image group"}.get(self.unit, "image"),
             rule=rule,
             spread=found.spread,
             needed=needed,
@@ -234,6 +235,8 @@ class Question:
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
         if self.unit == "train_seed":
             return "signed rank"
+        if self.unit == effects.GROUP:
+            return "group mean"
         if self.ask in TRENDS:
             return "score"
         if self.unit == effects.BOTH:
@@ -290,6 +293,8 @@ def _scope(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> s
         f"{draws} noise draw{plural} per image"
     )  # fmt: skip
     checkpoints = "these checkpoints" if frame["net"].nunique() > 1 else "this checkpoint"
+    if unit == effects.GROUP:
+        return f"over {n} disjoint groups of images of {data}, for {checkpoints}"
     if unit == effects.BOTH:
         return f"over {n:,} images of {data} and over draws ({draws} of them, common to all images), for {checkpoints}"
     if unit == "image":

@@ -13,7 +13,8 @@ from probes.registry import unknown
 from probes.table import Kind
 
 BOTH = "image and draw"
-UNITS = ("image", "train_seed", BOTH)
+GROUP = "image group"
+UNITS = ("image", "train_seed", BOTH, GROUP)
 
 
 def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None, pool: str | None = None) -> pd.DataFrame:
@@ -24,11 +25,15 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
     """
     if unit not in UNITS:
         raise BadInput(
-            f"unit {unit!r}: the units of replication are 'image', 'train_seed' and, where all images share the draws,"
-            f" {BOTH!r}; pixels, channels, batches and an image's own draws are nested in it, and counting them is no evidence"
+            f"unit {unit!r}: the units of replication are 'image', 'train_seed', {GROUP!r} for a number that only many images have,"
+            f" and, where all images share the draws, {BOTH!r}; pixels, channels, batches and an image's own draws are nested"
+            " in it, and counting them is no evidence"
         )
     if unit == BOTH and not tables.common_draws(frame):
         raise BadInput(f"unit {BOTH!r}: here each image has draws of its own, which are nested in it; judge with unit='image'")
+    if (unit == GROUP) != tables.grouped(frame):
+        whole = "a row is of a group of images: judge" if tables.grouped(frame) else "a row is of one image: do not judge"
+        raise BadInput(f"unit {unit!r}: {whole} with unit={GROUP!r}")
     keys = tables.keys_of(frame)
     for name in filter(None, (by, arm, pool)):
         if name not in keys:

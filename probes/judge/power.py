@@ -100,7 +100,7 @@ def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> f
     return float(stats.norm.sf(stats.norm.isf(alpha / k) - np.abs(distance) * math.sqrt(n) / spread))
 
 
-MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200}
+MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200, "group mean": 200}
 DRAWS = 20
 """Draws common to all images without which the two-way rule does not decide."""
 

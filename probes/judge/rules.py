@@ -43,6 +43,7 @@ DISCLOSED: dict[str, tuple[float, float, float, str]] = {
     "mean": (1000, 1.32, 2.44, "with skewed or heavy-tailed effects"),
     "two-way": (math.inf, 2.64, 18.3, "where one draw in ten is catastrophic"),
     "signed rank": (math.inf, 1.28, 2.52, "with skewed runs"),
+    "group mean": (math.inf, 3.65, 23.0, "where one group in ten is an outlier"),
 }
 """By rule: units from which alpha is held (within 1.2), the worst level measured below that, in units of alpha and, in a family of
 eight, of alpha / 8, and on what. From ``reports/calibration/calibration.csv``; the score test holds alpha."""
@@ -127,6 +128,28 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
         float(m - min(-q, back(-q)) * s / r),
         m, s, n, obstacle,
     )  # fmt: skip
+
+
+GROUPS = 20
+"""Disjoint groups of images from which a mean over groups decides."""
+
+
+def group_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
+    """Mean over disjoint groups of images of a number that only a group has, such as an index: Student's t, from 20 groups.
+
+    >>> found = group_mean(np.arange(20.0), 5.0)
+    >>> round(found.p_up, 4) == round(float(stats.ttest_1samp(np.arange(20.0), 5.0, alternative="greater").pvalue), 4)
+    True
+    """
+    x = np.asarray(x, float)
+    n, m = len(x), float(np.mean(x))
+    if n < 2 or np.ptp(x) <= 1e-12 * np.abs(x).max():
+        why = _alike(x) if n > 1 else f"the group mean decides from {GROUPS} groups, there are {n}"
+        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=why)
+    s = float(x.std(ddof=1))
+    t, half = (m - delta) * math.sqrt(n) / s, float(stats.t.isf(alpha, n - 1)) * s / math.sqrt(n)
+    obstacle = f"the group mean decides from {GROUPS} groups, there are {n}" if n < GROUPS else ""
+    return Ruling(float(stats.t.sf(t, n - 1)), float(stats.t.cdf(t, n - 1)), m - half, m + half, m, s, n, obstacle)
 
 
 def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:

@@ -88,6 +88,7 @@ RULES: dict[str, Callable] = {
     "mean": rules.mean,
     "signed rank": rules.signed_rank,
     "two-way": rules.two_way,
+    "group mean": rules.group_mean,
 }
 
 
@@ -186,6 +187,7 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
     for law, draw in symmetric.items():
         for n in (5, 8) if quick else (5, 6, 8, 10, 15):
             yield cell("signed rank", law, draw, n, repetitions, "held")
+        yield cell("group mean", law, draw, 20, repetitions, "held")
     if quick:
         return
     for law, draw in (measured("ratio") | continuous()).items():
@@ -197,6 +199,8 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
     for draws in (20, 60):
         law = f"a draw in ten catastrophic, {draws} draws"
         yield cell("two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed")
+    for law in [law for law in continuous() if law not in symmetric]:
+        yield cell("group mean", law, continuous()[law], 20, repetitions, "disclosed")
     for law in ("lognormal .5", "lognormal 1"):
         for n in (5, 8, 10):
             yield cell("signed rank", law, continuous()[law], n, repetitions, "disclosed")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from probes import seeds, table
 from probes.errors import BadInput, UnknownName
@@ -12,6 +13,7 @@ from probes.judge.asking import Question, sesoi_of
 table.declare_metric("made_norm", "ratio", "a norm")
 table.declare_metric("made_share", "share", "a share")
 table.declare_metric("made_hit", "hit", "a hit")
+table.declare_metric("made_index", "plain", "an index")
 LEVELS = (0.0, 0.1, 0.2)
 
 
@@ -452,3 +454,37 @@ def test_a_part_of_a_sweep_is_told_in_the_question():
     assert only.question.endswith("(layers = 3)")
     assert only.measured == "made_norm (layers = 3)"
     assert rises(made(), "made_norm", by="site", sesoi="1 %")["a"].measured == "made_norm"
+
+
+def groups_of(values):
+    rows = {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.arange(len(values)), "draw": 0, "level": 0.0}
+    frame = pd.DataFrame(rows | {"site": "a", "made_norm": 1.0, "made_index": values})
+    frame.attrs["groups"] = True
+    return frame
+
+
+def test_groups_of_images_are_judged_by_students_t():
+    x = seeds.normals(20, [("groups",)])[0].astype(float) / 10 + 0.3
+    found = exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group")[""]
+    theirs = stats.ttest_1samp(x, 0.2, alternative="greater")
+
+    assert found.outcome == "supported"
+    assert found.p_supported == pytest.approx(theirs.pvalue)
+    assert (found.unit, found.n, found.rule) == ("image group", 20, "group mean")
+    assert exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group").scope == (
+        "over 20 disjoint groups of images of d, for this checkpoint"
+    )
+
+
+def test_fewer_than_twenty_groups_decide_nothing():
+    found = exceeds(groups_of(np.linspace(5, 6, 19)), "made_index", sesoi=0.2, unit="image group")[""]
+
+    assert found.outcome == "inconclusive"
+    assert "decides from 20 groups, there are 19" in found.obstacle
+
+
+def test_groups_are_no_images_and_images_no_groups():
+    with pytest.raises(BadInput, match="a row is of a group of images"):
+        exceeds(groups_of(np.arange(20.0)), "made_index", sesoi=0.2)
+    with pytest.raises(BadInput, match="a row is of one image"):
+        exceeds(made(), "made_share", sesoi="1 point", unit="image group")
