@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
 from probes.tell import evidence
+
+if TYPE_CHECKING:
+    from probes.run.sensing import Sensed
 
 PRECISIONS = ("fp32", "bf16")
 T = TypeVar("T")
@@ -143,7 +146,7 @@ class Lab:
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
-        self.sweeps: list[Sweep] = []
+        self.sweeps: list[Sweep | Sensed] = []
         self.altered: list[str] = []
         self._data: dict[str, Dataset] = {}
         if subjects is not None:
@@ -220,6 +223,18 @@ class Lab:
         design = self.design(measure, under, draws, first, runs, max(measure.count(s.model) for s in subjects.values()))
         self.sweeps.append(sweep := Sweep(self, cells, subjects, design, under))
         return sweep
+
+    def sensitivity(self, rows: int = 128, groups: int = 20, which: str = "1", modules: Sequence[str] | None = None) -> Sensed:
+        """A table about the sensitivity of units, a row per module and disjoint random group of images (:mod:`probes.run.sensing`).
+
+        ``rows`` base points for each group, on the augmentations of a set. Judged with ``unit="image group"``.
+        """
+        from probes.run.sensing import Sensed
+        from probes.run.sensitivity import Plan
+
+        names = tuple(modules) if modules is not None else None
+        self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups))
+        return found
 
     def design(
         self, measure: Measure, under: Perturbation, draws: int, data: Dataset, runs: Mapping[str, int], sites: int = 1

@@ -179,18 +179,18 @@ def study(
     if plan.rows & (plan.rows - 1):
         say(f"{plan.rows} rows are no power of two: the sequence loses its balance, and intervals are wider")
     found: dict[str, Replicates] = {name: Replicates() for name in names}
-    key = _key(subject, plan, names, options)
+    key = key_of(subject, plan, names, options)
     lost: dict[str, int] = {}
     with tqdm(total=scramblings * math.ceil(plan.rows / BLOCK), desc="probes", unit="block", leave=False, disable=None) as bar:
         for number in range(scramblings):
 
             def make(path: Path, number: int = number) -> None:
-                _write(path, scrambling(passes, plan, number, subject.data, bar.update, "study"), passes)
+                write_indices(path, scrambling(passes, plan, number, subject.data, bar.update, "study"), passes)
 
             path = store.get_or_make("indices", key | {"scrambling": number}, ".npz", make)
             bar.n = (number + 1) * math.ceil(plan.rows / BLOCK)
             bar.refresh()
-            shapes, one, gone = _read(path)
+            shapes, one, gone = read_indices(path)
             lost = {name: lost.get(name, 0) + gone.get(name, 0) for name in names}
             for name, indices_ in one.items():
                 found[name].add(indices_)
@@ -203,7 +203,8 @@ def study(
     return indices.write(out, found, shapes, facts, evidence.provenance(Path.cwd(), command, {}))
 
 
-def _key(subject: Subject, plan: Plan, names: Sequence[str], options: Options) -> dict[str, Any]:
+def key_of(subject: Subject, plan: Plan, names: Sequence[str], options: Options) -> dict[str, Any]:
+    """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
     return asked | {"engine": ENGINE, "version": 1, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
                     "images": subject.data.sha256, "names": list(names), "block": BLOCK,
@@ -213,7 +214,8 @@ def _key(subject: Subject, plan: Plan, names: Sequence[str], options: Options) -
 FIELDS = ("mean", "variance", "dead", "first", "total", "shapley", "second")
 
 
-def _write(path: Path, found: Mapping[str, Indices], passes: Passes) -> None:
+def write_indices(path: Path, found: Mapping[str, Indices], passes: Passes) -> None:
+    """Keep the indices of a scrambling, in single precision, with what was left out."""
     arrays = {}
     for name, one in found.items():
         for field in FIELDS:
@@ -227,7 +229,8 @@ def _write(path: Path, found: Mapping[str, Indices], passes: Passes) -> None:
     passes.lost = {}
 
 
-def _read(path: Path) -> tuple[dict[str, list[int]], dict[str, Indices], dict[str, int]]:
+def read_indices(path: Path) -> tuple[dict[str, list[int]], dict[str, Indices], dict[str, int]]:
+    """The shapes of the modules, their indices, and how many base points were left out."""
     with np.load(path, allow_pickle=False) as file:
         told = json.loads(str(file["told"]))
         found = {}

@@ -1,0 +1,161 @@
+"""Sensitivity as a table for claims: numbers about the units of a module, one row per disjoint random group of images."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from tqdm import tqdm
+
+from probes import seeds, table
+from probes.errors import BadInput
+from probes.judge.power import Design
+from probes.measure.sensitivity import Indices
+from probes.run import sensitivity
+from probes.run.lab import Lab, summarise
+from probes.run.sensitivity import IMAGE, Passes, Plan
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+
+OTHERS = ("order", IMAGE)
+"""Groups of factors that are no augmentation."""
+
+
+def groups_of(data: Dataset, many: int) -> list[Dataset]:
+    """Disjoint random groups of equal size (a fixed random order; what is left over is in none); BadInput for too few images.
+
+    >>> images = np.zeros((7, 1, 2, 2), np.uint8)
+    >>> data = Dataset("d", "d", "test", images, np.arange(7), np.arange(7), ("a",), (0.0,), (1.0,))
+    >>> [len(group) for group in groups_of(data, 3)]
+    [2, 2, 2]
+    """
+    size = len(data) // many
+    if size < 2:
+        raise BadInput(f"{many} groups of the {len(data)} images of {data.name}: each needs two images at least")
+    order = seeds.permutation(len(data), "groups of images", data.name, data.split)
+    found = []
+    for start in range(0, many * size, size):
+        rows = np.sort(order[start : start + size])
+        found.append(dataclasses.replace(data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]))
+    return found
+
+
+def specialisation(one: Indices, *name: str | int) -> float:
+    """How much larger a unit's largest share is than without any tie between the shares of a unit: means over units.
+
+    Of the Shapley effects of augmentations, negative ones as 0, each unit's summing to 1. Without a tie: every augmentation's
+    effects go to other units at random, so that each keeps its distribution.
+    """
+    shares = _shares(one)
+    if not len(shares):
+        return 0.0
+    mixed = np.stack([column[seeds.permutation(len(column), "mixed", j, *name)] for j, column in enumerate(shares.T)], 1)
+    return float(_largest(shares) - _largest(mixed))
+
+
+def _shares(one: Indices) -> np.ndarray:
+    """Shapley effects of the augmentations, (units that are not dead, augmentations), none below 0."""
+    assert one.shapley is not None
+    which = [i for i, g in enumerate(one.groups) if g not in OTHERS]
+    return one.shapley[which][:, ~one.dead].numpy().clip(min=0).T
+
+
+def _largest(shares: np.ndarray) -> float:
+    total = shares.sum(1)
+    some = total > 0
+    return float((shares[some].max(1) / total[some]).mean()) if some.any() else 0.0
+
+
+def agreement(one: Indices) -> float:
+    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations; the mean over units."""
+    assert one.shapley is not None
+    which = [i for i, g in enumerate(one.groups) if g not in OTHERS]
+    ranks = [stats.rankdata(t[which][:, ~one.dead].numpy(), axis=0) for t in (one.total, one.shapley)]
+    a, b = (r - r.mean(0) for r in ranks)
+    spread = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return float(np.divide((a * b).sum(0), spread, out=np.zeros_like(spread), where=spread > 0).mean()) if a.size else 0.0
+
+
+def composition(one: Indices) -> np.ndarray:
+    """The mean share of each augmentation over the units of a module, summing to 1."""
+    shares = _shares(one)
+    total = shares.sum()
+    return shares.sum(0) / total if total > 0 else np.full(shares.shape[1], 1 / shares.shape[1])
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Total variation: half of the sum of differences, between 0 and 1."""
+    return float(np.abs(a - b).sum() / 2)
+
+
+def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
+    """A row per group of images and module: ``index_peak``, ``index_rho``, ``index_shift``.
+
+    ``index_peak``: :func:`specialisation`. ``index_rho``: :func:`agreement`. ``index_shift``: the :func:`distance` between the
+    compositions of this and of the first module, less what it is between this module's of this and of the next group of images.
+    """
+    names = list(found[0])
+    mixes = [{name: composition(one) for name, one in group.items()} for group in found]
+    rows = []
+    for g, group in enumerate(found):
+        for name, one in group.items():
+            noise = distance(mixes[g][name], mixes[(g + 1) % len(found)][name])
+            shift = distance(mixes[g][name], mixes[g][names[0]]) - noise
+            rows.append((g, name, specialisation(one, g, name), agreement(one), shift))
+    return pd.DataFrame(rows, columns=["image", "site", "index_peak", "index_rho", "index_shift"])
+
+
+class Sensed:
+    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lab.Sweep`."""
+
+    under = None
+
+    def __init__(self, lab: Lab, plan: Plan, groups: int) -> None:
+        self._lab, self._plan, self._groups = lab, plan, groups
+        self.alpha, self.say = lab.options.alpha, lab.say
+        self._work = []
+        for subject in lab.subjects.values():
+            augmented, design, _ = plan.design(subject.data.channels)
+            names = plan.names or sensitivity.default_modules(subject)
+            self._work.append((subject, Passes(subject, names, augmented, design, lab.options.where), names))
+        first, (_, passes, names) = next(iter(lab.subjects.values())).data, self._work[0]
+        told = f"{', '.join(passes.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
+        self.design = Design(
+            dataset=first.title, images=len(first), images_sha256=first.sha256, draws=1, seed=lab.options.seed, levels=(0.0,),
+            runs=tuple(sorted((s.spec.net, 1) for s, _, _ in self._work)), perturbation=f"augmentations {told}", clamp=False,
+            space="augmentations", precision=lab.options.precision, split=lab.options.split, sites=len(names),
+        )  # fmt: skip
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table: a row per subject, group of images (in the column ``image``) and module."""
+        with self._lab.watched():
+            return table.join([self._of(*one) for one in self._work])
+
+    def _of(self, subject: Subject, passes: Passes, names: tuple[str, ...]) -> pd.DataFrame:
+        plan = dataclasses.replace(self._plan, seed=self._lab.options.seed)
+        key = sensitivity.key_of(subject, plan, names, self._lab.options) | {"groups": self._groups}
+        groups, found = groups_of(subject.data, self._groups), []
+        for g in tqdm(range(self._groups), desc="probes", unit="group", disable=True if self._lab.quiet else None, leave=False):
+
+            def make(path: Path, g: int = g) -> None:
+                one = sensitivity.scrambling(passes, plan, g, groups[g], lambda: None, "groups")
+                sensitivity.write_indices(path, one, passes)
+
+            found.append(sensitivity.read_indices(self._lab.store.get_or_make("indices", key | {"group": g}, ".npz", make))[1])
+        rows = rows_of(found)
+        spec = subject.spec
+        labels: dict[str, Any] = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
+                  "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": 0, "level": 0.0}  # fmt: skip
+        out = rows.assign(**labels, site=pd.Categorical(rows["site"], list(names), ordered=True))
+        out.attrs["groups"] = True
+        return out
+
+    def summary(self) -> pd.DataFrame:
+        """Mean over groups of images with a 90 % interval, per subject, module and metric."""
+        return summarise(self.frame)

@@ -1,0 +1,94 @@
+"""Sensitivity as a table for claims: disjoint groups of images, and three numbers by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from probes.errors import BadInput
+from probes.judge import exceeds
+from probes.measure.sensitivity import Indices
+from probes.run import sensing
+from probes.run.lab import Lab, Options
+from probes.store import Store
+from probes.subjects.data import load
+from probes.subjects.spec import parse
+
+
+def indices(shapley, total=None, dead=None, groups=("a", "b", "c", "order", "image")):
+    """Indices of units from the shares of three augmentations, (3, units)."""
+    shares = torch.tensor(shapley, dtype=torch.float64)
+    units = shares.shape[1]
+    every = torch.cat([shares, torch.full((2, units), 0.5, dtype=torch.float64)])
+    other = every if total is None else torch.cat([torch.tensor(total, dtype=torch.float64), every[3:]])
+    mask = torch.zeros(units, dtype=torch.bool) if dead is None else torch.tensor(dead)
+    return Indices(groups, 8, torch.zeros(units), torch.ones(units), mask, other, other, every)
+
+
+def test_specialised_units_have_larger_shares_than_units_without_a_tie():
+    one_each = np.eye(3)[np.arange(300) % 3].T  # each unit is moved by one augmentation only
+    alike = np.full((3, 300), 1 / 3)
+
+    chance = (4 / 9 + 2 / 9 / 2 + 1 / 27 / 3) / (19 / 27)  # 1 / how many of three chances of 1/3 come, where one comes at least
+    assert sensing.specialisation(indices(one_each), "test") == pytest.approx(1 - chance, abs=0.04)
+    assert sensing.specialisation(indices(alike), "test") == pytest.approx(0)
+
+
+def test_units_that_are_only_noise_are_not_specialised():
+    noise = np.random.Generator(np.random.Philox(3)).gamma(2.0, size=(3, 5000))
+
+    assert sensing.specialisation(indices(noise), "test") == pytest.approx(0, abs=0.01)
+
+
+def test_agreement_is_the_mean_rank_correlation_of_units():
+    shares = np.array([[0.1, 0.1], [0.2, 0.2], [0.7, 0.7]])
+    turned = np.array([[0.1, 0.9], [0.2, 0.5], [0.7, 0.1]])
+
+    assert sensing.agreement(indices(shares, total=turned)) == pytest.approx(0)
+    assert sensing.agreement(indices(shares)) == pytest.approx(1)
+
+
+def test_dead_units_count_nowhere():
+    shares = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    one = indices(shares, dead=[False, True])
+
+    np.testing.assert_allclose(sensing.composition(one), [1, 0, 0])
+    assert sensing.specialisation(indices(shares, dead=[True, True]), "test") == 0
+
+
+def test_the_shift_is_the_distance_of_compositions_beyond_that_between_groups_of_images():
+    first, last = np.array([[0.8], [0.2], [0.0]]), np.array([[0.2], [0.8], [0.0]])
+    other = np.array([[0.3], [0.7], [0.0]])
+    found = sensing.rows_of([{"first": indices(first), "last": indices(last)}, {"first": indices(first), "last": indices(other)}])
+    shift = found.set_index(["image", "site"])["index_shift"]
+
+    assert shift[0, "last"] == pytest.approx(0.6 - 0.1)
+    assert shift[1, "last"] == pytest.approx(0.5 - 0.1)
+    assert shift[0, "first"] == 0
+
+
+def test_groups_of_images_are_disjoint_and_always_the_same(tmp_path):
+    data = load("mnist5k", "test", Store(tmp_path))
+    groups = sensing.groups_of(data, 20)
+    ids = np.concatenate([g.ids for g in groups])
+
+    assert {len(g) for g in groups} == {50}
+    assert len(np.unique(ids)) == 1000
+    assert (sensing.groups_of(data, 20)[3].ids == groups[3].ids).all()
+    with pytest.raises(BadInput, match="each needs two images at least"):
+        sensing.groups_of(data, 600)
+
+
+def test_a_table_of_groups_is_judged_and_found_again(tmp_path):
+    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=200, threads=1))
+    sensed = lab.sensitivity(rows=8, modules=("layer3", "fc"))
+    found = exceeds(sensed, "index_rho", by="site", sesoi=-1, unit="image group")
+
+    assert [v.label for v in found] == ["layer3", "fc"]
+    assert found.overall == "supported"
+    assert (sensed.design.images, sensed.design.space) == (200, "augmentations")
+    assert "20 groups of images, 8 base points each" in sensed.design.perturbation
+    assert lab.facts()["weights"]
+    again = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=200, threads=1)).sensitivity(
+        rows=8, modules=("layer3", "fc")
+    )
+    assert sensed.frame.equals(again.frame)
