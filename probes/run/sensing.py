@@ -30,7 +30,7 @@ def groups_of(data: Dataset, many: int) -> list[Dataset]:
     """Disjoint random groups of equal size (a fixed random order; what is left over is in none); BadInput for too few images.
 
     >>> images = np.zeros((7, 1, 2, 2), np.uint8)
-    >>> data = Dataset("d", "d", "test", images, np.arange(7), np.arange(7), ("a",), (0.0,), (1.0,))
+    >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,), (1.0,))
     >>> [len(group) for group in groups_of(data, 3)]
     [2, 2, 2]
     """

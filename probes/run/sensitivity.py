@@ -114,10 +114,11 @@ class Passes:
         flat = rows.reshape(many * n, columns)
         images, ids = images_of(data, flat[:, -1])
         factors = torch.from_numpy(flat[:, :-1].astype(np.float32))
-        x = self.augmented(images, factors)
         quiet = engine.exact(self.where.threads), engine.cast(self.device, self.where.precision)
-        with quiet[0], quiet[1], outputs(self.model, self.names) as seen:
-            self.model(x.to(self.device, memory_format=self.layout))
+        with quiet[0], outputs(self.model, self.names) as seen:
+            x = self.augmented(images, factors)
+            with quiet[1]:
+                self.model(x.to(self.device, memory_format=self.layout))
             for name, out in seen.items():
                 self.shapes[name] = list(out.shape[1:])
                 values = out.float().flatten(1).view(many, n, -1)
