@@ -45,12 +45,15 @@ def weight_study():
 
 @pytest.mark.parametrize(
     ("net", "images", "channels", "side", "precision", "limit", "rounds"),
-    [("mlp_small", 10_000, 3, 32, "bf16", 0.1, 7), ("mlp_small", 10_000, 3, 32, "fp32", 0.1, 7),
+    [("mlp_small", 10_000, 3, 32, "bf16", 0.1, 7), ("mlp_small", 10_000, 3, 32, "fp32", None, 7),
      ("cnn", 4_000, 1, 28, "fp32", 0.75, 5), ("resnet18", 2_000, 3, 32, "bf16", 0.7, 5),
      ("resnet18", 2_000, 3, 32, "fp32", None, 5)],
 )  # fmt: skip
 def test_a_sweep_of_weight_noise(ratio, weight_study, tmp_path, net, images, channels, side, precision, limit, rounds):
-    """Theirs makes the images anew for every pass; ours has them resized once, before (a view in the store)."""
+    """Theirs makes the images anew for every pass; ours has them resized once, before (a view in the store).
+
+    The limit of ``mlp_small`` is for bf16: in fp32 more than half of our time is the matrix product itself.
+    """
     if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
         pytest.skip("this CPU has no bf16 in hardware")
     data, raw = images_of(images, channels), images_of(images, channels, side)
