@@ -144,7 +144,7 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
     if shown is not None:
         figure.colorbar(shown, ax=axes, shrink=0.7, label="share of variance")
     how = "mean over channels, place by place" if len(shape) == 3 else "units sorted by share"
-    figure.suptitle(f"{title} ({' x '.join(map(str, shape))}): {how}; {int(one.dead.sum()):,} dead units left out", fontsize=9)
+    figure.suptitle(f"{title} ({' x '.join(map(str, shape))}): {how}; dead units left out: {int(one.dead.sum()):,}", fontsize=9)
     return figure
 
 
