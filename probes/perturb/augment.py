@@ -90,8 +90,16 @@ def erasing(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("sharpness", "on", switch=True)
 def sharpness(x: Tensor, u: Tensor) -> Tensor:
-    """Sharper by 1.5, as torchvision has it."""
-    return vision.adjust_sharpness(x, 1.5)
+    """Sharper by 1.5: from the 3 x 3 mean with a centre of 5 (of 13), pixels at the edge kept, as torchvision has it but faster."""
+    if min(x.shape[2:]) < 3:
+        return x
+    rows = x[:, :, :-2] + x[:, :, 1:-1]
+    rows += x[:, :, 2:]
+    square = rows[..., :-2] + rows[..., 1:-1]
+    square += rows[..., 2:]
+    out = x.clone()
+    out[:, :, 1:-1, 1:-1].mul_(1.5 - 0.5 * 4 / 13).sub_(square, alpha=0.5 / 13)
+    return out.clamp_(0, 1)
 
 
 @augmentation("rolling", "y", "x")

@@ -122,7 +122,7 @@ class Passes:
             for name, out in seen.items():
                 self.shapes[name] = list(out.shape[1:])
                 values = out.float().flatten(1).view(many, n, -1)
-                if not bool(values.isfinite().all()):
+                if not bool(values.sum().isfinite()):  # one NaN or infinity makes a sum of either; then each is looked at
                     values = self._finite(name, values, ids.reshape(many, n))
                 if values.shape[1]:
                     sums[name].add(values, order)
@@ -207,7 +207,7 @@ def study(
 def key_of(subject: Subject, plan: Plan, names: Sequence[str], options: Options) -> dict[str, Any]:
     """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
-    return asked | {"engine": ENGINE, "version": 1, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
+    return asked | {"engine": ENGINE, "version": 2, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
                     "images": subject.data.sha256, "names": list(names), "block": BLOCK,
                     "where": dataclasses.asdict(options.where)}  # fmt: skip
 
