@@ -36,6 +36,10 @@ RULES: Mapping[str, Callable[..., rules.Ruling]] = {
 }
 
 
+BY_UNIT: Mapping[str, str] = {"train_seed": "signed rank", effects.BOTH: "two-way", effects.GROUP: "group mean"}
+"""The rule of a unit, where it needs no look at the values."""
+
+
 class Sweepable(Protocol):
     """A table that is not computed yet: :class:`probes.run.lab.Sweep`."""
 
@@ -101,9 +105,8 @@ class Question:
 
     def _foresee(self, sweep: Sweepable, alpha: float) -> None:
         kind = tables.kind_of(self.metric)
-        by_unit = {"train_seed": "signed rank", effects.BOTH: "two-way", effects.GROUP: "group mean"}
         ternary = "score" if self.ask in TRENDS else None
-        rule = by_unit.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
+        rule = BY_UNIT.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         design = sweep.design
         if self.pool:
             design = dataclasses.replace(design, runs=(("all", sum(n for _, n in design.runs) // (2 if self.between else 1)),))
@@ -233,18 +236,12 @@ class Question:
         )
 
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
-        if self.unit == "train_seed":
-            return "signed rank"
-        if self.unit == effects.GROUP:
-            return "group mean"
+        if self.unit == effects.BOTH and kind == "ratio":
+            raise BadInput(f"{self.metric} is judged by log-ratios, which the two-way rule does not take: it averages differences")
+        if self.unit in BY_UNIT:
+            return BY_UNIT[self.unit]
         if self.ask in TRENDS:
             return "score"
-        if self.unit == effects.BOTH:
-            if kind == "ratio":
-                raise BadInput(
-                    f"{self.metric} is judged by log-ratios, which the two-way rule does not take: it averages differences"
-                )
-            return "two-way"
         if kind == "ratio":
             return "trimmed mean"
         if kind == "hit" and all(np.isin(effects.known(u), (-1, 0, 1)).all() for u in all_units):
