@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
+from probes.registry import unknown
 
 
 def refuse_wrapped(model: nn.Module) -> None:
@@ -43,6 +44,43 @@ def handles() -> Iterator[list[RemovableHandle]]:
     with contextlib.ExitStack() as stack:
         held = _Handles(stack)
         yield held
+
+
+def modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a model by name, in its order; the wrapper's ``net.`` is left out."""
+    return {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+
+
+@contextlib.contextmanager
+def reading(model: nn.Module, names: Sequence[str], take: Callable[[str, Any], Any], what: str) -> Iterator[dict[str, Any]]:
+    """Read modules by name at every forward pass inside the block: name -> ``take(name, output)`` of the last pass.
+
+    ``what`` is what errors call a module. Raises UnknownName for a name; BadInput for one that runs more than once in a pass, and
+    for a model that is compiled, in DataParallel or in training mode; ProbesError for one that does not run.
+    """
+    refuse_wrapped(model)
+    refuse_training(model)
+    known = modules(model)
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, known)
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, out: Any) -> None:
+        if name in seen:
+            raise BadInput(f"{what} {name!r} runs more than once in a pass: name the block that it belongs to")
+        seen[name] = take(name, out)
+
+    def ran(*_: Any) -> None:
+        if lost := [name for name in names if name not in seen]:
+            raise ProbesError(f"{what} {lost[0]!r} did not run in this forward pass")
+
+    with handles() as held:
+        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
+        for name in dict.fromkeys(names):
+            held.append(known[name].register_forward_hook(lambda _, __, out, name=name: keep(name, out)))
+        held.append(model.register_forward_hook(ran))
+        yield seen
 
 
 class _Handles(list):

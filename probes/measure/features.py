@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.hooks import modules, reading
 from probes.measure.moments import mean_and_variance, rows, wide
-from probes.registry import unknown
-
-
-def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a model by name, in its order; the wrapper's ``net.`` is left out."""
-    return {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
 
 
 def stages(model: nn.Module) -> list[str]:
@@ -58,31 +51,14 @@ def extract(
     >>> [tuple(m.shape) for m in maps.values()]
     [(2, 16, 8, 8), (2, 32, 4, 4)]
     """
-    refuse_wrapped(model)
-    refuse_training(model)
-    known, layers = modules(model), list(layers) if layers is not None else stages(model)
-    for layer in layers:
-        if layer not in known:
-            raise unknown("layer", layer, known)
-    seen: dict[str, Any] = {}
 
-    def keep(layer: str, _: nn.Module, __: tuple, out: Any) -> None:
+    def take(layer: str, out: Any) -> Any:
         if not isinstance(out, Tensor) or out.ndim != 4 or not out.is_floating_point():
             shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise BadInput(f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width)")
-        if layer in seen:
-            raise BadInput(f"layer {layer!r} runs more than once in a pass: name the block that it belongs to")
-        seen[layer] = out.clone() if reduce is None else reduce(layer, out)
+        return out.clone() if reduce is None else reduce(layer, out)
 
-    def ran(*_: Any) -> None:
-        if lost := [layer for layer in layers if layer not in seen]:
-            raise ProbesError(f"layer {lost[0]!r} did not run in this forward pass")
-
-    with handles() as held:
-        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
-        for layer in dict.fromkeys(layers):
-            held.append(known[layer].register_forward_hook(partial(keep, layer)))
-        held.append(model.register_forward_hook(ran))
+    with reading(model, list(layers) if layers is not None else stages(model), take, "layer") as seen:
         yield seen
 
 

@@ -26,9 +26,8 @@ from scipy.stats import qmc
 from torch import Tensor, nn
 
 from probes import seeds
-from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, refuse_training, refuse_wrapped
-from probes.registry import unknown
+from probes.errors import BadInput
+from probes.hooks import reading
 
 FLOOR = 1e-8
 """A unit is dead where its variance is at most this share of the mean variance of its module's units."""
@@ -273,7 +272,7 @@ class Replicates:
     def __init__(self) -> None:
         self.n = 0
         self.groups: tuple[str, ...] = ()
-        self.dead: Tensor | None = None
+        self.dead = torch.tensor(False)
         self._mean: dict[str, Tensor] = {}
         self._m2: dict[str, Tensor] = {}
 
@@ -286,7 +285,7 @@ class Replicates:
         """Join a scrambling's indices (Welford's update)."""
         self.n += 1
         self.groups = one.groups
-        self.dead = one.dead if self.dead is None else self.dead | one.dead
+        self.dead = self.dead | one.dead
         for name in ("mean", "variance", *Indices.MEASURES):
             value = getattr(one, name)
             if value is None:
@@ -320,29 +319,12 @@ def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
     >>> tuple(seen["1"].shape)
     (2, 3)
     """
-    refuse_wrapped(model)
-    refuse_training(model)
-    known = {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
-    for name in names:
-        if name not in known:
-            raise unknown("module", name, known)
-    seen: dict[str, Tensor] = {}
 
-    def keep(name: str, out: object) -> None:
+    def take(name: str, out: object) -> Tensor:
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
             shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise BadInput(f"module {name!r} gives {shape}, no batch of floats")
-        if name in seen:
-            raise BadInput(f"module {name!r} runs more than once in a pass: name the block that it belongs to")
-        seen[name] = out
+        return out
 
-    def ran(*_: object) -> None:
-        if lost := [name for name in names if name not in seen]:
-            raise ProbesError(f"module {lost[0]!r} did not run in this forward pass: leave it out")
-
-    with handles() as held:
-        held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
-        for name in dict.fromkeys(names):
-            held.append(known[name].register_forward_hook(lambda _, __, out, name=name: keep(name, out)))
-        held.append(model.register_forward_hook(ran))
+    with reading(model, names, take, "module") as seen:
         yield seen

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from probes import seeds
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, refuse_wrapped
+from probes.hooks import handles, modules, refuse_wrapped
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
@@ -35,7 +35,7 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
     >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
     ['0']
     """
-    known = {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+    known = modules(model)
     chosen: set[str] = set()
     for one in [which] if isinstance(which, str | type) or callable(which) else which:
         if isinstance(one, str):

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.hooks import Prefix
-from probes.measure.features import modules
+from probes.hooks import Prefix, modules
 from probes.measure.spread import layer_spread
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
 from probes.perturb.outputs import Injected, layers_of

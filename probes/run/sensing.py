@@ -16,13 +16,14 @@ from probes import seeds, table
 from probes.errors import BadInput
 from probes.judge.power import Design
 from probes.measure.sensitivity import Indices
+from probes.perturb.augment import ORDER
 from probes.run import sensitivity
 from probes.run.lab import Lab, summarise
 from probes.run.sensitivity import IMAGE, Passes, Plan
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
-OTHERS = ("order", IMAGE)
+OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
 
 
@@ -58,11 +59,14 @@ def specialisation(one: Indices, *name: str | int) -> float:
     return float(_largest(shares) - _largest(mixed))
 
 
+def _augmentations(one: Indices) -> list[int]:
+    return [i for i, g in enumerate(one.groups) if g not in OTHERS]
+
+
 def _shares(one: Indices) -> np.ndarray:
     """Shapley effects of the augmentations, (units that are not dead, augmentations), none below 0."""
     assert one.shapley is not None
-    which = [i for i, g in enumerate(one.groups) if g not in OTHERS]
-    return one.shapley[which][:, ~one.dead].numpy().clip(min=0).T
+    return one.shapley[_augmentations(one)][:, ~one.dead].numpy().clip(min=0).T
 
 
 def _largest(shares: np.ndarray) -> float:
@@ -74,7 +78,7 @@ def _largest(shares: np.ndarray) -> float:
 def agreement(one: Indices) -> float:
     """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations; the mean over units."""
     assert one.shapley is not None
-    which = [i for i, g in enumerate(one.groups) if g not in OTHERS]
+    which = _augmentations(one)
     ranks = [stats.rankdata(t[which][:, ~one.dead].numpy(), axis=0) for t in (one.total, one.shapley)]
     a, b = (r - r.mean(0) for r in ranks)
     spread = np.sqrt((a**2).sum(0) * (b**2).sum(0))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from probes.errors import BadInput, ProbesError
-from probes.measure.features import modules
+from probes.hooks import modules
 from probes.measure.sensitivity import Indices, Pairs, Replicates, Sums, outputs
 from probes.perturb.augment import Augmented
 from probes.run import engine
@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 class Plan:
     """What is sampled: a set of augmentations (``1``, ``2`` or names), base points per scrambling, scramblings (None: 8 or 16).
 
-    ``images`` are those that the image factor chooses from; ``second`` adds second-order indices. Raises BadInput for no rows.
+    ``names`` are the modules (None: :func:`default_modules`); ``second`` adds second-order indices. Raises BadInput for too few.
     """
 
     which: str | tuple[str, ...] = "1"
@@ -97,7 +97,7 @@ def images_of(data: Dataset, u: np.ndarray) -> tuple[Tensor, np.ndarray]:
 class Passes:
     """One subject under one design: adds blocks of rows to the sums of its modules; ``shapes`` and ``lost`` fill as it goes.
 
-    ``lost`` counts the base points that were left out because an activation was NaN or infinite, by module.
+    ``lost`` counts the base points of a scrambling that were left out because an activation was NaN or infinite, by module.
     """
 
     def __init__(self, subject: Subject, names: Sequence[str], augmented: Augmented, design: Pairs, where: Any) -> None:
@@ -138,6 +138,7 @@ def scrambling(
 ) -> dict[str, Indices]:
     """The indices of every module from one scrambling; ``data`` are the images that the image factor chooses from."""
     sums = {module: Sums(passes.design) for module in passes.names}
+    passes.lost = {}
     for rows, order in blocks(passes.design, plan, number, *name):
         passes.add(sums, rows, order, data)
         tick()
@@ -227,7 +228,6 @@ def write_indices(path: Path, found: Mapping[str, Indices], passes: Passes) -> N
             "shapes": passes.shapes, "lost": passes.lost}  # fmt: skip
     with open(path, "wb") as f:
         np.savez(f, told=np.array(json.dumps(told)), **arrays)  # type: ignore[arg-type]
-    passes.lost = {}
 
 
 def read_indices(path: Path) -> tuple[dict[str, list[int]], dict[str, Indices], dict[str, int]]:

@@ -61,7 +61,6 @@ def write(out: Path, found: Mapping[str, Replicates], shapes: Shapes, facts: Map
 
 def arrays(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
     """Every index of a module by name, in the shape of the module; float32, NaN where a unit is dead."""
-    assert one.dead is not None
     out = {"groups": np.array(one.groups), "dead": one.dead.numpy().reshape(*shape)}
     for name in one.measured:
         found = one.estimate(name)
@@ -78,7 +77,6 @@ def summary(found: Mapping[str, Replicates]) -> pd.DataFrame:
     """
     rows = []
     for module, one in found.items():
-        assert one.dead is not None
         alive = ~one.dead.numpy()
         for measure in MEASURES:
             if measure not in one.measured or not alive.any():
@@ -117,7 +115,6 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
 
 def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
     """Where in a module: indices averaged over channels, a row per index and a column per group; a strip for linear layers."""
-    assert one.dead is not None
     measures = [m for m in MEASURES if m in one.measured]
     many = len(one.groups)
     figure, axes = plots.panels(len(measures) * many, (1.35 * many + 1.6, 1.5 * len(measures) + 0.9), many)
@@ -150,7 +147,6 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
 
 def histograms(one: Replicates, title: str) -> Any:
     """How an index is spread over the units of a module: a panel per index, a line per group."""
-    assert one.dead is not None
     alive = ~one.dead.numpy()
     measures = [m for m in MEASURES if m in one.measured]
     figure, axes = plots.panels(len(measures), (4.0 * len(measures), 3.4), len(measures))
@@ -172,7 +168,6 @@ def histograms(one: Replicates, title: str) -> Any:
 
 def pairs(one: Replicates, title: str) -> Any:
     """Second-order indices, the mean over units for each pair of groups, as a triangle with its numbers."""
-    assert one.dead is not None
     value = one.estimate("second").value.numpy()[:, ~one.dead.numpy()].mean(1)
     many = len(one.groups)
     table = np.full((many, many), np.nan)
