@@ -65,6 +65,13 @@ def _alike(x: np.ndarray) -> str:
     return "all effects are exactly 0" if x[0] == 0 else "all effects are the same"
 
 
+def _undecidable(x: np.ndarray, few: str) -> Ruling | None:
+    """The ruling on units without a spread: too few of them, or all alike."""
+    if len(x) > 1 and np.ptp(x) > 1e-12 * np.abs(x).max():
+        return None
+    return Ruling(**UNDECIDED, estimate=float(np.mean(x)), spread=0.0, n=len(x), obstacle=_alike(x) if len(x) > 1 else few)
+
+
 def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     """20 % trimmed mean, Student's t with the winsorised standard error (Tukey and McLaughlin 1963).
 
@@ -102,13 +109,13 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     """
     x = np.asarray(x, float)
     n, m = len(x), float(np.mean(x))
-    if n < 2 or np.ptp(x) <= 1e-12 * np.abs(x).max():
-        why = _alike(x) if n > 1 else f"the mean decides from 200 units, there are {n}"
-        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=why)
+    few = f"the mean decides from 200 units, there are {n}"
+    if ruling := _undecidable(x, few):
+        return ruling
     s, g, r = float(x.std(ddof=1)), float(stats.skew(x)), math.sqrt(n)
     obstacle = ""
     if n < 200:
-        obstacle = f"the mean decides from 200 units, there are {n}"
+        obstacle = few
     elif n < 15 * g * g:
         obstacle = f"effects with skewness {g:.1f} need {math.ceil(15 * g * g):,} units, there are {n:,}"
     elif (nonzero := int(np.count_nonzero(x))) < 100:
@@ -143,13 +150,12 @@ def group_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     """
     x = np.asarray(x, float)
     n, m = len(x), float(np.mean(x))
-    if n < 2 or np.ptp(x) <= 1e-12 * np.abs(x).max():
-        why = _alike(x) if n > 1 else f"the group mean decides from {GROUPS} groups, there are {n}"
-        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=why)
+    few = f"the group mean decides from {GROUPS} groups, there are {n}"
+    if ruling := _undecidable(x, few):
+        return ruling
     s = float(x.std(ddof=1))
     t, half = (m - delta) * math.sqrt(n) / s, float(stats.t.isf(alpha, n - 1)) * s / math.sqrt(n)
-    obstacle = f"the group mean decides from {GROUPS} groups, there are {n}" if n < GROUPS else ""
-    return Ruling(float(stats.t.sf(t, n - 1)), float(stats.t.cdf(t, n - 1)), m - half, m + half, m, s, n, obstacle)
+    return Ruling(float(stats.t.sf(t, n - 1)), float(stats.t.cdf(t, n - 1)), m - half, m + half, m, s, n, few if n < GROUPS else "")
 
 
 def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
