@@ -137,10 +137,7 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
         axes[i].set_title(f"{net}, {mine['seed'].nunique()} seeds", fontsize=9)
     axes[0].set_ylabel("accuracy, %")
     axes[len(nets)].set_ylabel("cross-entropy loss, nats")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=3)
-    figure.suptitle("Mean over training seeds; the band is their range", fontsize=10)
-    return figure
+    return plots.below(figure, axes[0], "Mean over training seeds; the band is their range", across=3, small=7)
 
 
 def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:

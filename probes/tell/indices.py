@@ -107,10 +107,7 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("mean share of the variance over units")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=min(len(labels), 5))
-    figure.suptitle(f"What moves the units of {title}", fontsize=10)
-    return figure
+    return plots.below(figure, axes[0], f"What moves the units of {title}", across=min(table["group"].nunique(), 5))
 
 
 def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:

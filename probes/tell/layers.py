@@ -54,6 +54,10 @@ def section(folder: Path) -> str:
     return "\n\n".join(text)
 
 
+def _layers(n: str) -> str:
+    return f"{n} layer{'s' * (n != '1')}"
+
+
 def _judged(drops: pd.DataFrame) -> float:
     found = sorted(drops.loc[drops["kind"] == "layers", "level"].unique())
     return 0.5 if 0.5 in found else found[-1]
@@ -82,7 +86,7 @@ def _study(clean: pd.DataFrame, drops: pd.DataFrame, strength: float) -> str:
     for n in dict.fromkeys(at["layers"]):
         cells = [_cell(at[(at["net"] == net) & (at["layers"] == n)]) for net in nets]
         published = [f"{PUBLISHED[net][n]:.2f}" if n in PUBLISHED[net] else "" for net in nets] if known else []
-        rows.append([f"noise on {n} layer{'s' * (n != '1')}", *cells, *published])
+        rows.append([f"noise on {_layers(n)}", *cells, *published])
     runs = clean[clean["split"] == "test"].groupby("net").size().max()
     beside = f"mean of {runs} training runs and their range" if runs > 1 else "90 % interval over images in brackets"
     header = ["images", *nets, *(f"{net}, published" for net in nets if known)]
@@ -113,13 +117,6 @@ def _lines(ax: Any, x: Sequence[float], part: pd.DataFrame, order: Sequence[Any]
     ax.plot(x, mean, plots.STYLES[i % 4], marker=plots.MARKERS[i], color=plots.COLOURS[i], ms=5, label=label)
 
 
-def _legend(figure: Any, ax: Any, title: str) -> Any:
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=4)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def _band(drops: pd.DataFrame) -> str:
     many = drops.groupby("net")["train_seed"].nunique().max()
     return f"mean over {many} training runs, band: their range" if many > 1 else "band: 90 % interval over images"
@@ -139,13 +136,13 @@ def by_number(drops: pd.DataFrame, strength: float) -> Any:
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("points of accuracy lost")
-    return _legend(figure, axes[0], f"Noise of {strength:g} of each layer's spread; {_band(drops)}")
+    return plots.below(figure, axes[0], f"Noise of {strength:g} of each layer's spread; {_band(drops)}")
 
 
 def by_strength(drops: pd.DataFrame) -> Any:
     """Points lost against the strength of the noise: on 1, 2, 3 layers, and on the image; a line per network."""
     layers = drops[drops["kind"] == "layers"]
-    parts = [(f"{n} layer{'s' * (n != '1')}", layers[layers["layers"] == n]) for n in sorted(set(layers["layers"]), key=float)]
+    parts = [(_layers(n), layers[layers["layers"] == n]) for n in sorted(set(layers["layers"]), key=float)]
     parts.append(("the image", drops[drops["kind"] == "pixels"]))
     figure, axes = plots.panels(len(parts), (3.1 * len(parts), 3.6), len(parts))
     for ax, (title, part) in zip(axes, parts, strict=True):
@@ -160,7 +157,7 @@ def by_strength(drops: pd.DataFrame) -> Any:
     for ax in axes[:-1]:
         ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     axes[0].set_ylabel("points of accuracy lost")
-    return _legend(figure, axes[0], f"Accuracy lost by the strength of the noise; {_band(drops)}")
+    return plots.below(figure, axes[0], f"Accuracy lost by the strength of the noise; {_band(drops)}")
 
 
 def by_depth(depth: pd.DataFrame, strength: float) -> Any:
@@ -197,14 +194,14 @@ def activations(moved: pd.DataFrame, strength: float) -> Any:
             found = part.groupby("place")[["distance", "low", "high"]].mean()
             ax.fill_between(found.index, found["low"], found["high"], color=plots.COLOURS[i], alpha=0.15, lw=0)
             ax.plot(found.index, found["distance"], plots.STYLES[i % 4], marker=plots.MARKERS[i], color=plots.COLOURS[i],
-                    label=f"noise on {n} layer{'s' * (n != '1')}")  # fmt: skip
+                    label=f"noise on {_layers(n)}")  # fmt: skip
         ax.set_xticks(range(len(stages)), list(stages))
         ax.set_title(f"{net}, {mine['images'].iloc[0]:,} images", fontsize=9)
         ax.set_ylim(0, 1.05 * moved["high"].max())
         ax.set_xlabel("stage")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("||f - f0|| / ||f0||")
-    return _legend(figure, axes[0], f"How far the maps move, noise of {strength:g}; median over images, band: quartiles")
+    return plots.below(figure, axes[0], f"How far the maps move, noise of {strength:g}; median over images, band: quartiles")
 
 
 def maps(table: pd.DataFrame, strength: float) -> Any:

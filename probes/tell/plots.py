@@ -47,6 +47,14 @@ def panels(n: int, size: tuple[float, float], across: int | None = None) -> tupl
     return figure, list(axes[:n])
 
 
+def below(figure: Figure, ax: Axes, title: str, across: int = 4, small: int = 8) -> Figure:
+    """The figure with its title and, below all panels, the legend of one of them, ``across`` to a row."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=small, loc="outside lower center", ncols=across)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
