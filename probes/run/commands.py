@@ -37,6 +37,16 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def _where(study: argparse.ArgumentParser) -> None:
+    study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """Names between commas; None where there are none."""
+    return [name.strip() for name in text.split(",")] if text else None
+
+
 def studies_of(studies: Any) -> None:
     """Add the studies and their options to the parser of ``probes run``."""
     dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
@@ -47,8 +57,7 @@ def studies_of(studies: Any) -> None:
     dynamics.add_argument("--out", type=Path, default=Path("reports/latest"), help="folder of the report")
     dynamics.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
     dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
-    dynamics.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    dynamics.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    _where(dynamics)
     maps = studies.add_parser("features", help="feature maps under noise: values, statistics, pictures, how far they move")
     maps.add_argument(
         "net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][@trained on][#seed] (default: resnet20)"
@@ -68,8 +77,7 @@ def studies_of(studies: Any) -> None:
     maps.add_argument("--out", type=Path, default=Path("reports/features"), help="folder of the results")
     maps.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
     maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
-    maps.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    maps.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    _where(maps)
     noise = studies.add_parser("weight-noise", help="does training with weight noise buy robustness to it?")
     noise.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
     noise.add_argument(
@@ -92,8 +100,7 @@ def studies_of(studies: Any) -> None:
     noise.add_argument("--images", type=int, help="test images at most (default: all)")
     noise.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
     noise.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
-    noise.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    noise.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    _where(noise)
     inner = studies.add_parser(
         "layer-noise", help="accuracy under noise on the outputs of layers, of one network or beside another"
     )
@@ -105,8 +112,7 @@ def studies_of(studies: Any) -> None:
     inner.add_argument("--images", type=int, help="test images at most (default: all)")
     inner.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     inner.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
-    inner.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    inner.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    _where(inner)
     moves = studies.add_parser("sensitivity", help="which augmentations move which units: Sobol indices and Shapley effects")
     moves.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
     moves.add_argument("--dataset", default="mnist5k")
@@ -119,8 +125,7 @@ def studies_of(studies: Any) -> None:
     moves.add_argument("--seed", type=int, default=0, help="seed of the design")
     moves.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     moves.add_argument("--out", type=Path, default=Path("results/sensitivity"), help="folder of the results")
-    moves.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    moves.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    _where(moves)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -171,17 +176,16 @@ def _weight_noise(given: argparse.Namespace) -> int:
 
 
 def _sensitivity(given: argparse.Namespace) -> int:
+    from probes.perturb.augment import SETS
     from probes.run import sensitivity
     from probes.run.lab import Options
 
-    def listed(text: str | None) -> tuple[str, ...] | None:
-        return tuple(name.strip() for name in text.split(",")) if text else None
-
+    which, names = given.set or "1", _listed(given.modules)
     plan = sensitivity.Plan(
-        which=given.set if given.set in ("1", "2") else listed(given.set) or "1",
+        which=which if which in SETS else tuple(_listed(which) or ()),
         rows=given.rows,
         scramblings=given.scramblings,
-        names=listed(given.modules),
+        names=tuple(names) if names else None,
         second=given.second,
         seed=given.seed,
     )
@@ -209,7 +213,7 @@ def _layer_noise(given: argparse.Namespace) -> int:
         store_of(given),
         given.out,
         strengths=given.strengths or layernoise.STRENGTHS,
-        on=[name.strip() for name in given.on.split(",")],
+        on=_listed(given.on) or [given.on],
         draws=given.draws,
         options=Options(images=given.images, device=given.device, precision=given.precision),
         command=["probes", *given.argv],
@@ -239,7 +243,7 @@ def _features(given: argparse.Namespace) -> int:
         given.images,
         store_of(given),
         given.out,
-        layers=[name.strip() for name in given.layers.split(",")] if given.layers else None,
+        layers=_listed(given.layers),
         levels=given.levels or features.LEVELS,
         space=given.space,
         clamp=given.clamp,

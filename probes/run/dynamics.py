@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from probes import table
-from probes.errors import BadInput
 from probes.judge import Verdicts, both, falls, rises
 from probes.measure import block_metrics
 from probes.measure.published import PublishedMetrics
@@ -19,7 +18,7 @@ from probes.run.judging import Claims, judge
 from probes.run.lab import Lab, Options, Sweep
 from probes.store import Store
 from probes.subjects import data as datasets
-from probes.subjects.spec import Spec, parse
+from probes.subjects.spec import Spec, on
 from probes.tell import evidence, report
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
@@ -69,9 +68,7 @@ def study(
     options = options or Options()
     lines, published, robust = [], [], []
     for text in nets:
-        spec = dataclasses.replace(parse(text), dataset=dataset)
-        if "@" in text:
-            raise BadInput(f"net {text!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
+        spec = on(text, dataset)
         lines += judge(spec, store, options, _claims(levels), "dynamics", say)
         most = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:

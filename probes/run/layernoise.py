@@ -22,7 +22,8 @@ from probes.run.layertables import COUNTS, PRIMARY, Layers
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.pretrained import Subject
-from probes.subjects.spec import Spec, parse
+from probes.subjects.spec import Spec
+from probes.subjects.spec import on as named
 from probes.tell import evidence, report
 
 STRENGTHS = (0.0, 0.25, PRIMARY, 1.0)
@@ -104,7 +105,7 @@ def study(
         lab.sweeps.append(sweeps[name])  # what the facts are of
         lines.append(record(found, (ident, sentence, "residual"), subject, sweeps[name].design, lab.facts(), store))
     say(f"{names}: activations, clean and perturbed")
-    learnt = min(options.images or TRAINING, len(datasets.load(dataset, "train", store)), TRAINING)
+    learnt = min(images, len(datasets.load(dataset, "train", store)), TRAINING)
     training = Lab(specs, store, dataclasses.replace(options, split="train", images=learnt), quiet=False)
     found_tables = {
         "clean": pd.concat([tables.clean(lab, "test"), tables.clean(training, "train")], ignore_index=True),
@@ -125,9 +126,7 @@ def _firsts(lab: Lab) -> list[Subject]:
 
 
 def _specs(nets: Sequence[str], dataset: str) -> list[Spec]:
-    if mixed := [net for net in nets if "@" in net]:
-        raise BadInput(f"net {mixed[0]!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
-    specs = [dataclasses.replace(parse(net), dataset=dataset) for net in nets]
+    specs = [named(net, dataset) for net in nets]
     if twice := [s.net for i, s in enumerate(specs) if s.net in [other.net for other in specs[:i]]]:
         raise BadInput(f"{' '.join(nets)}: networks are told apart by their names, and {twice[0]} stands twice")
     return specs

@@ -26,7 +26,7 @@ from probes.run.passes import layout_of
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
-from probes.subjects.spec import parse
+from probes.subjects.spec import on
 from probes.tell import evidence, indices
 
 IMAGE = "image"
@@ -164,7 +164,7 @@ def study(
     modules, augmentations and networks, ProbesError where every base point of a module is NaN.
     """
     options = options or Options()
-    spec = dataclasses.replace(parse(net), dataset=dataset)
+    spec = on(net, dataset)
     lab = Lab([spec], store, options, quiet=False, say=say)
     subject = next(iter(lab.subjects.values()))
     augmented, design, left = plan.design(subject.data.channels)

@@ -67,6 +67,17 @@ class Pair:
         return f"{self.first} + {self.second}"
 
 
+def on(net: str, dataset: str) -> Spec:
+    """The subject of a network, ``net[:weights][#seed]``, on a dataset that is named apart; BadInput where it names one itself.
+
+    >>> str(on("resnet20#3", "mnist5k"))
+    'resnet20@mnist5k#3'
+    """
+    if "@" in net:
+        raise BadInput(f"net {net!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
+    return dataclasses.replace(parse(net), dataset=dataset)
+
+
 def pair(first: str, second: str) -> Pair:
     """Two subjects for one claim: ``subjects(pair("a@d#*", "b@d#*"))`` makes one test over both.
 
