@@ -117,9 +117,9 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def reports_in(folder: Path) -> list[Path]:
-    """The reports below a folder that is none itself; else the folder."""
-    below = sorted(path.parent for path in folder.rglob("evidence.jsonl"))
-    return [folder] if not below or (folder / "manifest.json").exists() else below
+    """The folders of evidence or results at and below a folder, by their manifests; where there is none, the folder."""
+    below = {path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)}
+    return sorted(below) or [folder]
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -131,7 +131,7 @@ def _verify(given: argparse.Namespace) -> int:
         for problem in problems:
             print(f"{folder}: {problem}")
         if not problems:
-            lines = evidence_lines(folder)
+            lines = evidence_lines(folder) if (folder / "evidence.jsonl").exists() else []
             cited = sum(bool(line["expect"]) for line in lines)
             print(
                 f"{folder}: verified; manifest, {len(lines)} claims judged again from their tables, {cited} expectations as cited"

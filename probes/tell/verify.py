@@ -23,8 +23,11 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
 
     The manifest lists every file with its SHA-256; each verdict is judged again from its tables, whose SHA-256 the
     evidence line carries; each expectation must be what the report that it cites has found (``root`` is the folder
-    that citations start from: by default the nearest one above that holds the cited report).
+    that citations start from: by default the nearest one above that holds the cited report). A folder of results without
+    claims, which has a manifest only, is checked against that.
     """
+    if _without_claims(folder):
+        return list(_manifest(folder))
     try:
         lines = evidence.read(folder / "evidence.jsonl")
     except ProbesError as e:
@@ -36,15 +39,29 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
     return problems
 
 
+def _without_claims(folder: Path) -> bool:
+    try:
+        return not (folder / "evidence.jsonl").exists() and "evidence.jsonl" not in _listed(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(listed, dict):
+        raise ValueError(f"it holds {type(listed).__name__}, not names with their SHA-256")
+    return listed
+
+
 def _manifest(folder: Path) -> Iterator[str]:
     try:
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(listed, dict):
-            raise ValueError(f"it holds {type(listed).__name__}, not names with their SHA-256")
+        listed = _listed(folder)
     except (OSError, ValueError) as e:
         yield f"{folder / MANIFEST} can't be read: {e}"
         return
     here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
+    inner = tuple(p.parent.relative_to(folder).as_posix() + "/" for p in folder.rglob(MANIFEST) if p.parent != folder)
+    here = {name for name in here if name in listed or not name.startswith(inner)}  # a report inside has a manifest of its own
     for name in sorted(here | set(listed)):
         if name not in here:
             yield f"{name} is in the manifest and not in the folder"

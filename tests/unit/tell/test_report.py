@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import seeds, table
+from probes import cli, seeds, table
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
 from probes.run.lab import summarise
@@ -187,6 +187,24 @@ def test_a_lost_and_a_new_file_are_found(folder):
 
     assert "verdicts.csv is in the manifest and not in the folder" in problems
     assert "more.txt is in the folder and not in the manifest" in problems
+
+
+def test_results_without_claims_are_checked_against_their_manifest(tmp_path, capsys):
+    """Also where a report lies inside, which has a manifest of its own."""
+    out, inner = tmp_path / "results", tmp_path / "results" / "inner"
+    inner.mkdir(parents=True)
+    (out / "summary.csv").write_text("a\n1\n")
+    report.manifest(out)
+    (inner / "other.csv").write_text("b\n2\n")
+    report.manifest(inner)
+
+    assert verify(out) == verify(inner) == []
+    (out / "summary.csv").write_text("a\n2\n")
+    assert verify(out) == ["summary.csv is not what the manifest says (SHA-256 differs)"]
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert "results: summary.csv is not what the manifest says" in told
+    assert "inner: verified" in told
 
 
 @pytest.mark.parametrize(("expect", "wrong"), [("mixed", False), ("supported", True)])
