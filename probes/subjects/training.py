@@ -118,7 +118,9 @@ recipes.register("vgg19_bn_small-cifar10")(
     dataclasses.replace(_DEEP, name="vgg19_bn_small-cifar10", channels_last=True, precision="bf16", stop_at=0.8)
 )
 for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
-    recipes.register(_twin)(dataclasses.replace(_DEEP, name=_twin, epochs=10, peak=0.1, stored="float16"))
+    recipes.register(_twin)(
+        dataclasses.replace(_DEEP, name=_twin, epochs=10, peak=0.1, stored="float16", channels_last=True, precision="bf16")
+    )
 WEIGHT_NOISE = Recipe("clean", epochs=10, peak=1e-3, weight_decay=0.0, optimiser="adam", stored="float32", channels_last=True)
 """The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no augmentation."""
 recipes.register("clean")(WEIGHT_NOISE)
