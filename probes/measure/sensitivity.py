@@ -9,7 +9,8 @@ B; B; and the path from A to B along an order pi of the groups, y_k with the fir
     S_jk = E[Y_BAj Y_ABk - Y_A Y_B] / V - S_j - S_k    Saltelli 2002, optional
 
 V is the variance over all rows A, AB_j, B: each has the law of the input. Two rows of the path are rows of Sobol's already, so G
-groups cost 2 G rows a base point, and G more for S_jk.
+groups cost 2 G rows a base point, and G more for S_jk. Columns that A and B share are held, not shared out: the indices are then
+those of an average base point, and V = E[(Y_A - Y_B)^2] / 2 is the variance that the groups make.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ from probes.hooks import reading
 
 FLOOR = 1e-8
 """A unit is dead where its variance is at most this share of the mean variance of its module's units."""
+EPSILON = 1e-7
+"""What the published code adds to spreads and variances."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
     """A design: ``groups`` of columns by name, and which rows a base point has.
 
-    ``shapley`` adds the path, ``second`` the rows of second order. Raises BadInput for fewer than two groups, and for columns that
-    no group or two groups hold.
+    ``shapley`` adds the path, ``second`` the rows of second order; ``held`` columns, after those of the groups, are the same in A
+    and B. Raises BadInput for fewer than two groups, and for columns that no group or two groups hold.
 
     >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)})
     >>> design.rows
@@ -48,6 +51,7 @@ class Pairs:
     groups: Mapping[str, slice]
     shapley: bool = True
     second: bool = False
+    held: int = 0
 
     def __post_init__(self) -> None:
         if len(self.groups) < 2:
@@ -58,8 +62,8 @@ class Pairs:
 
     @property
     def columns(self) -> int:
-        """How many factors there are."""
-        return max(s.stop for s in self.groups.values())
+        """How many factors there are, held ones included."""
+        return max(s.stop for s in self.groups.values()) + self.held
 
     @property
     def rows(self) -> int:
@@ -75,7 +79,10 @@ class Pairs:
         word = int(seeds.words(1, "base points", *name)[0])
         sequence = qmc.Sobol(2 * self.columns, scramble=True, rng=np.random.default_rng(word))
         drawn = sequence.random_base2(n.bit_length() - 1) if n & (n - 1) == 0 else sequence.random(n)
-        return drawn.reshape(n, 2, self.columns)
+        points = drawn.reshape(n, 2, self.columns)
+        if self.held:
+            points[:, 1, -self.held :] = points[:, 0, -self.held :]
+        return points
 
     def order(self, block: int, *name: str | int) -> list[int]:
         """The order of the groups along the path of a block of base points, by its number.
@@ -143,6 +150,8 @@ class Sums:
             "product": (change * b).sum(1),
         }
         found["total"] = change.square_().sum(1)
+        if self.design.held:
+            found["apart"] = (b - a).square_().sum(0)
         if self.design.shapley:
             found["path"] = self._path(values, order)
         if self.design.second:
@@ -196,10 +205,12 @@ class Sums:
         both = [(j, k) for j in range(many) for k in range(j + 1, many)]
         return torch.stack([s["swapped"][j] + s["change"][k] - s["b"] for j, k in both])
 
-    def indices(self, variance: str = "pooled", centre: Tensor | None = None) -> Indices:
-        """The indices of every unit; ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib does.
+    def indices(self, variance: str = "pooled", centre: Tensor | None = None, absolute: bool = False) -> Indices:
+        """The indices of every unit, by default those of the equations above.
 
-        Raises BadInput where nothing was added.
+        ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib does; ``"within"`` that between A
+        and B, for columns that are held. ``absolute`` adds 1e-7 to a unit's spread and variance and calls no unit dead, as the
+        published code does (Kharyuk, Matveev and Oseledets 2023). Raises BadInput where nothing was added.
         """
         if self.shift is None:
             raise BadInput("no rows were added: there is nothing to take an index of")
@@ -208,9 +219,10 @@ class Sums:
         mean = (s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]) / rows
         c = mean if centre is None else centre - self.shift.double()
         ends = s["ends"] / (2 * n) - ((s["a"] + s["b"]) / (2 * n)) ** 2
-        v = (ends if variance == "ends" else s["square"] / rows - mean**2).clamp(min=0)
-        dead = ~(v > FLOOR * v.mean())
-        safe = torch.where(dead, torch.nan, v)
+        pooled = (s["square"] / rows - mean**2).clamp(min=0)
+        v = pooled if variance == "pooled" else ends.clamp(min=0) if variance == "ends" else s["apart"] / (2 * n)
+        dead = torch.zeros_like(v, dtype=torch.bool) if absolute else ~(v > FLOOR * v.mean())
+        safe = v + EPSILON * (pooled.sqrt() + EPSILON) ** 2 if absolute else torch.where(dead, torch.nan, v)
         first = (s["product"] - c * s["change"]) / n / safe
         second = None
         if self.design.second:
@@ -296,6 +308,17 @@ class Replicates:
             apart = value - self._mean[name]
             self._mean[name] += apart / self.n
             self._m2[name] += apart * (value - self._mean[name])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Replicates]) -> Replicates:
+        """Those of a module from those of its units in parts, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        out = cls()
+        out.n, out.groups, out.dead = parts[0].n, parts[0].groups, torch.cat([p.dead for p in parts])
+        for name in parts[0].measured:
+            out._mean[name], out._m2[name] = (torch.cat([getattr(p, at)[name] for p in parts], -1) for at in ("_mean", "_m2"))
+        return out
 
     def estimate(self, name: str) -> Estimate:
         """Of ``mean``, ``variance``, ``first``, ``total``, ``shapley`` or ``second``; BadInput for one that was not measured."""

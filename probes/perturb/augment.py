@@ -226,7 +226,8 @@ class Augmented:
     """Several augmentations, one after the other, as one function of a factor vector; the last factor is their order.
 
     ``names`` are augmentations by name. The columns of the factors are those of each augmentation in turn, then ``order``, which
-    picks one of all orders (``floor(u k!)``, lexicographic). Raises UnknownName, or BadInput for none or one twice.
+    picks one of all orders (``floor(u k!)``, lexicographic; one augmentation has none). ``switched`` gives every
+    augmentation a switch, its first factor. Raises UnknownName, or BadInput for none or one twice.
 
     >>> two = Augmented(("hflip", "brightness"))
     >>> two.columns
@@ -238,6 +239,7 @@ class Augmented:
     """
 
     names: tuple[str, ...]
+    switched: bool = False
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) < len(self.names):
@@ -246,27 +248,38 @@ class Augmented:
             augmentations[name]
 
     @classmethod
-    def of(cls, which: str | Sequence[str], channels: int = 3) -> tuple[Augmented, tuple[str, ...]]:
+    def of(cls, which: str | Sequence[str], channels: int = 3, switched: bool = False) -> tuple[Augmented, tuple[str, ...]]:
         """A set by its number or augmentations by name; on grey images those of colour are left out, and told.
 
-        >>> Augmented.of("1", channels=1)
-        (Augmented(names=('erasing', 'sharpness', 'rolling', 'gaussian_blur')), ('grayscaling',))
+        >>> grey, left_out = Augmented.of("1", channels=1)
+        >>> grey.names, left_out
+        (('erasing', 'sharpness', 'rolling', 'gaussian_blur'), ('grayscaling',))
         """
         names = SETS.get(which, (which,)) if isinstance(which, str) else tuple(which)
         left = tuple(n for n in names if augmentations[n].colour and channels == 1)
-        return cls(tuple(n for n in names if n not in left)), left
+        if not (kept := tuple(n for n in names if n not in left)):
+            raise BadInput(f"augmentations {', '.join(names)} change nothing on grey images: choose others")
+        return cls(kept, switched), left
+
+    def _factors(self, name: str) -> tuple[str, ...]:
+        one = augmentations[name]
+        return one.factors if one.switch or not self.switched else ("on", *one.factors)
+
+    @property
+    def _ordered(self) -> tuple[str, ...]:
+        return (ORDER,) if len(self.names) > 1 else ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The factors by name, in the order of the columns."""
-        return (*(f"{n}.{f}" for n in self.names for f in augmentations[n].factors), ORDER)
+        return (*(f"{n}.{f}" for n in self.names for f in self._factors(n)), *self._ordered)
 
     @property
     def groups(self) -> dict[str, slice]:
         """The columns of each augmentation, and of the order."""
-        ends = list(itertools.accumulate(len(augmentations[n].factors) for n in self.names))
-        found = {n: slice(start, end) for n, start, end in zip(self.names, [0, *ends], ends, strict=False)}
-        return found | {ORDER: slice(ends[-1], ends[-1] + 1)}
+        names = (*self.names, *self._ordered)
+        ends = list(itertools.accumulate([*(len(self._factors(n)) for n in self.names), *(1 for _ in self._ordered)]))
+        return {n: slice(start, end) for n, start, end in zip(names, [0, *ends], ends, strict=False)}
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         """The augmented images: float32 (N, C, H, W) in [0, 1], from images like that and factors (N, columns) in [0, 1].
@@ -277,13 +290,14 @@ class Augmented:
             raise BadInput(f"factors of shape {tuple(u.shape)}: one row per image and {len(self.columns)} columns in [0, 1]")
         k, groups, x = len(self.names), self.groups, images
         which = (u[:, -1].double() * math.factorial(k)).long().clamp_(max=math.factorial(k) - 1)
-        orders = _orders(which, k)
+        orders = _orders(which if k > 1 else torch.zeros_like(which), k)
         for place in range(k):
             for i, name in enumerate(self.names):
                 one, factors = augmentations[name], u[:, groups[name]]
                 on = orders[:, place] == i
-                if one.switch:
+                if one.switch or self.switched:
                     on = on & (factors[:, 0] <= SWITCH)
+                factors = factors[:, -len(one.factors) :]
                 rows = on.nonzero()[:, 0]
                 if len(rows):
                     x = x.clone() if x is images else x

@@ -114,13 +114,31 @@ def studies_of(studies: Any) -> None:
     inner.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
     _where(inner)
     moves = studies.add_parser("sensitivity", help="which augmentations move which units: Sobol indices and Shapley effects")
-    moves.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
+    moves.add_argument("nets", nargs="*", metavar="NET", help="net[:weights][#seed] (default: resnet20); several: a folder each")
     moves.add_argument("--dataset", default="mnist5k")
     moves.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
     moves.add_argument("--modules", help="names between commas (default: the stages and the last layer)")
     moves.add_argument("--rows", type=int, default=1024, help="base points of a scrambling, best a power of two (default: 1024)")
     moves.add_argument("--scramblings", type=int, help="independent ones, for the intervals (default: 8; 16 below 100,000 units)")
     moves.add_argument("--second", action="store_true", help="second-order indices too: as many rows again as groups")
+    moves.add_argument(
+        "--measures", default="sobol,shapley", help="sobol, shapley, contrast, between commas (default: the first two)"
+    )
+    moves.add_argument(
+        "--law", default="one", choices=("one", "study"), help="study: Shapley effects with a switch for every augmentation"
+    )
+    moves.add_argument(
+        "--image", default="factor", choices=("factor", "fixed", "fresh"), help="a factor, fixed in a base point, or fresh"
+    )
+    moves.add_argument("--factors", help="class, partition, between commas: what else chooses the image (default: neither)")
+    moves.add_argument("--contrast-images", type=int, default=300, help="images of the contrast at most (default: 300)")
+    moves.add_argument("--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)")
+    moves.add_argument("--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)")
+    moves.add_argument("--pictures", action="store_true", help="draw the augmentations on three images of any dataset")
+    moves.add_argument(
+        "--memory", type=float, default=4.0, help="gigabytes for the sums; more units are taken in portions (default: 4)"
+    )
+    moves.add_argument("--as-published", action="store_true", help="instead: the study's method beside ours, step by step")
     moves.add_argument("--images", type=int, help="images that the image factor chooses from (default: all)")
     moves.add_argument("--seed", type=int, default=0, help="seed of the design")
     moves.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
@@ -175,31 +193,65 @@ def _weight_noise(given: argparse.Namespace) -> int:
     return 0
 
 
+def channels(text: str) -> dict[str, list[int]]:
+    """Channels of modules as typed; BadInput for anything else.
+
+    >>> channels("layer1:5,layer3:40,layer1:7")
+    {'layer1': [5, 7], 'layer3': [40]}
+    """
+    found: dict[str, list[int]] = {}
+    for part in _listed(text) or []:
+        name, _, number = part.rpartition(":")
+        if not name or not number.isdigit():
+            raise BadInput(f"channels {text!r}: MODULE:NUMBER between commas, e.g. layer1:5,layer3:40")
+        found.setdefault(name, []).append(int(number))
+    return found
+
+
 def _sensitivity(given: argparse.Namespace) -> int:
     from probes.perturb.augment import SETS
-    from probes.run import sensitivity
+    from probes.run import sensitivity, sensmethod
+    from probes.run.contrasts import Contrasts
     from probes.run.lab import Options
+    from probes.tell.pages import slug
 
-    which, names = given.set or "1", _listed(given.modules)
+    which, names, nets = given.set or "1", _listed(given.modules), given.nets or ["resnet20"]
     plan = sensitivity.Plan(
         which=which if which in SETS else tuple(_listed(which) or ()),
         rows=given.rows,
         scramblings=given.scramblings,
         names=tuple(names) if names else None,
         second=given.second,
+        law=given.law,
+        image=given.image,
+        factors=tuple(_listed(given.factors) or ()),
         seed=given.seed,
     )
-    folder = sensitivity.study(
-        given.net,
-        given.dataset,
-        store_of(given),
-        given.out,
-        plan,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
-        command=["probes", *given.argv],
-        say=say,
-    )
-    print(f"written: {folder / 'sensitivity.md'}")
+    common: dict[str, Any] = {
+        "options": Options(images=given.images, device=given.device, precision=given.precision),
+        "command": ["probes", *given.argv],
+        "say": say,
+    }
+    for net in nets:
+        out = given.out / slug(net) if len(nets) > 1 else given.out
+        if given.as_published:
+            folder = sensmethod.method(net, given.dataset, store_of(given), out, plan, **common)
+            print(f"written: {folder / 'method.md'}")
+            continue
+        folder = sensitivity.study(
+            net,
+            given.dataset,
+            store_of(given),
+            out,
+            plan,
+            measures=_listed(given.measures) or (),
+            contrasted=Contrasts(given.contrast_images, given.contrast_draws, given.seed),
+            pictures=given.pictures,
+            channels=channels(given.channels) if given.channels else None,
+            memory=given.memory,
+            **common,
+        )
+        print(f"written: {folder / 'sensitivity.md'}")
     return 0
 
 

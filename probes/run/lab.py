@@ -229,8 +229,8 @@ class Lab:
 
         ``rows`` base points for each group, on the augmentations of a set. Judged with ``unit="image group"``.
         """
+        from probes.run.scramblings import Plan
         from probes.run.sensing import Sensed
-        from probes.run.sensitivity import Plan
 
         names = tuple(modules) if modules is not None else None
         self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups))

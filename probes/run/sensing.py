@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
-from pathlib import Path
+import math
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from probes.errors import BadInput
 from probes.judge.power import Design
 from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
-from probes.run import sensitivity
+from probes.run import scramblings, sensitivity
 from probes.run.lab import Lab, summarise
-from probes.run.sensitivity import IMAGE, Passes, Plan
+from probes.run.scramblings import IMAGE, Passes, Plan
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
@@ -124,10 +124,11 @@ class Sensed:
         self.alpha, self.say = lab.options.alpha, lab.say
         self._work = []
         for subject in lab.subjects.values():
-            augmented, design, _ = plan.design(subject.data.channels)
             names = plan.names or sensitivity.default_modules(subject)
-            self._work.append((subject, Passes(subject, names, augmented, design, lab.options.where), names))
-        first, (_, passes, names) = next(iter(lab.subjects.values())).data, self._work[0]
+            shapes = sensitivity.shapes_of(subject, names, lab.options.where)
+            parts = {name: slice(0, math.prod(shape)) for name, shape in shapes.items()}
+            self._work.append((subject, scramblings.passes_of(subject, plan, parts, lab.options.where), names))
+        first, (_, (passes, *_), names) = next(iter(lab.subjects.values())).data, self._work[0]
         told = f"{', '.join(passes.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
         self.design = Design(
             dataset=first.title, images=len(first), images_sha256=first.sha256, draws=1, seed=lab.options.seed, levels=(0.0,),
@@ -141,17 +142,14 @@ class Sensed:
         with self._lab.watched():
             return table.join([self._of(*one) for one in self._work])
 
-    def _of(self, subject: Subject, passes: Passes, names: tuple[str, ...]) -> pd.DataFrame:
-        plan = dataclasses.replace(self._plan, seed=self._lab.options.seed)
-        key = sensitivity.key_of(subject, plan, names, self._lab.options) | {"groups": self._groups}
+    def _of(self, subject: Subject, passes: list[Passes], names: tuple[str, ...]) -> pd.DataFrame:
+        plan, options = dataclasses.replace(self._plan, seed=self._lab.options.seed), self._lab.options
         groups, found = groups_of(subject.data, self._groups), []
         for g in tqdm(range(self._groups), desc="probes", unit="group", disable=True if self._lab.quiet else None, leave=False):
-
-            def make(path: Path, g: int = g) -> None:
-                one = sensitivity.scrambling(passes, plan, g, groups[g], lambda: None, "groups")
-                sensitivity.write_indices(path, one, passes)
-
-            found.append(sensitivity.read_indices(self._lab.store.get_or_make("indices", key | {"group": g}, ".npz", make))[1])
+            pool = plan.pool(groups[g], self._lab.store)
+            key = scramblings.key_of(subject, plan, pool, passes[0].parts, options) | {"group": g}
+            make = partial(scramblings.scrambling, passes, plan, g, pool, lambda: None, "groups")
+            found.append(scramblings.made(self._lab.store, key, passes, make)[0])
         rows = rows_of(found)
         spec = subject.spec
         labels: dict[str, Any] = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,

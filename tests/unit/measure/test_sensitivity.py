@@ -279,3 +279,48 @@ def test_a_number_of_points_that_is_no_power_of_two_is_allowed():
 def test_what_can_not_be_is_refused(call, says):
     with pytest.raises(BadInput, match=says):
         call()
+
+
+def test_held_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
+    """y = 10 h + a + 2 b: with h held, a and b share what they make, 1 : 4, and V is theirs alone."""
+    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)}, second=True, held=1)
+    points = design.points(256, "held")
+    assert (points[:, 0, 2] == points[:, 1, 2]).all()
+
+    both = Replicates()
+    for r in range(8):
+        both.add(sums_of(design, lambda u: 10 * u[..., 2] + u[..., 0] + 2 * u[..., 1], 512, ("held", r)).indices("within"))
+    for measure in ("first", "total", "shapley"):
+        np.testing.assert_allclose(both.estimate(measure).value[:, 0], [0.2, 0.8], atol=0.02)
+    np.testing.assert_allclose(both.estimate("variance").value, 5 / 12, rtol=0.02)
+
+
+def test_replicates_of_units_in_parts_are_those_of_all():
+    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    whole, parts = Replicates(), [Replicates(), Replicates()]
+    for r in range(3):
+        rows = design.block(design.points(64, "parts", r), [0, 1])
+        values = torch.from_numpy(np.stack([rows[..., 0], rows[..., 1], rows.prod(-1)], -1))
+        for one, units in ((whole, slice(0, 3)), (parts[0], slice(0, 2)), (parts[1], slice(2, 3))):
+            sums = Sums(design)
+            sums.add(values[..., units], [0, 1])
+            one.add(sums.indices())
+    joined = Replicates.joined(parts)
+
+    for name in whole.measured:
+        np.testing.assert_allclose(joined.estimate(name).value, whole.estimate(name).value, rtol=1e-9)
+        np.testing.assert_allclose(joined.estimate(name).half, whole.estimate(name).half, rtol=1e-9)
+
+
+def test_trap_s13_the_published_floor_calls_a_unit_that_hardly_varies_most_sensitive():
+    """Active in one row of 1,024 that is neither A nor B: without the variance of all rows its total index is beyond 1."""
+    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    rows = design.block(design.points(256, "sparse"), [0, 1])
+    values = torch.from_numpy(np.stack([np.zeros(rows.shape[:2]), rows[..., 0]], -1))
+    values[1, 7, 0] = 1.0
+    sums = Sums(design)
+    sums.add(values, [0, 1])
+
+    assert sums.indices("ends", absolute=True).total[0, 0] > 1000
+    assert sums.indices().total[0, 0] < 4
+    assert sums.indices("ends", absolute=True).total[0, 1] == pytest.approx(float(sums.indices("ends").total[0, 1]), abs=1e-4)

@@ -83,8 +83,8 @@ def test_switches_are_torchvisions_and_off_above_a_half(name, theirs):
     images = pictures()
     one = Augmented((name,))
 
-    torch.testing.assert_close(one(images, torch.tensor([[0.5, 0.0]] * 3)), theirs(images))
-    assert torch.equal(one(images, torch.tensor([[0.51, 0.0]] * 3)), images)
+    torch.testing.assert_close(one(images, torch.tensor([[0.5]] * 3)), theirs(images))
+    assert torch.equal(one(images, torch.tensor([[0.51]] * 3)), images)
 
 
 def test_hue_leaves_grey_alone_and_a_whole_turn_is_none():
@@ -175,7 +175,7 @@ def test_augmentations_follow_one_another_in_the_order_of_the_last_factor(which,
     expected = images
     for name in sequence:
         one = Augmented((name,))
-        expected = one(expected, torch.cat([u[:, augmented.groups[name]], torch.zeros(2, 1)], 1))
+        expected = one(expected, u[:, augmented.groups[name]])
 
     torch.testing.assert_close(augmented(images, u), expected, rtol=0, atol=2e-6)
 
@@ -185,6 +185,18 @@ def test_the_two_sets_have_the_studys_scalars():
 
     assert sizes == {"1": 9 + 1, "2": 11 + 1}
     assert list(Augmented.of("1")[0].groups) == [*SETS["1"], "order"]
+
+
+def test_a_switch_for_every_augmentation_turns_it_off():
+    """Under the study's second law: off above a half, and else what it is without the switch; a switch stays its own."""
+    images = pictures()
+    plain, switched = Augmented(("brightness", "hflip")), Augmented(("brightness", "hflip"), switched=True)
+    u = torch.tensor([[0.9, 0.2, 0.3]] * 3)
+
+    assert switched.columns == ("brightness.on", "brightness.factor", "hflip.on", "order")
+    assert torch.equal(switched(images, torch.cat([torch.full((3, 1), 0.4), u], 1)), plain(images, u))
+    off = switched(images, torch.tensor([[0.6, 0.9, 0.7, 0.3]] * 3))
+    assert torch.equal(off, images)
 
 
 def test_grey_images_leave_colours_out_and_say_so():
@@ -212,9 +224,9 @@ def test_your_own_augmentation_is_one_of_them():
         (lambda: Augmented(("brightnes",)), UnknownName, "did you mean brightness"),
         (lambda: Augmented(()), BadInput, "one or more"),
         (lambda: Augmented(("hue", "hue")), BadInput, "none of them twice"),
-        (lambda: Augmented(("hflip",))(pictures(), torch.rand(3, 3)), BadInput, "2 columns"),
-        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 2), 1.1)), BadInput, r"in \[0, 1\]"),
-        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 2), float("nan"))), BadInput, r"in \[0, 1\]"),
+        (lambda: Augmented(("hflip",))(pictures(), torch.rand(3, 3)), BadInput, "1 columns"),
+        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), 1.1)), BadInput, r"in \[0, 1\]"),
+        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), float("nan"))), BadInput, r"in \[0, 1\]"),
         (lambda: augmentation("without"), BadInput, "one or more, a switch exactly one"),
         (lambda: augmentation("twofold", "a", "b", switch=True), BadInput, "a switch exactly one"),
     ],

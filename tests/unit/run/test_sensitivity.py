@@ -10,9 +10,9 @@ from torch import nn
 
 from probes import cli
 from probes.errors import BadInput, ProbesError, UnknownName
-from probes.run import sensitivity
+from probes.run import scramblings, sensitivity
 from probes.run.lab import Options
-from probes.run.sensitivity import Passes, Plan
+from probes.run.scramblings import ENOUGH, Plan, Pool
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -38,14 +38,14 @@ def made(n=40, side=16):
     return Dataset("made", "made", "test", images, np.arange(n) % 10, np.arange(n), tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
 
 
-def found_of(which, names=("probe",), rows=256, nan=False, data=None):
+def found_of(which, rows=256, nan=False, data=None, **plan):
+    """The indices of the planted units, the place of each group, and the passes."""
     data = data or made()
     subject = Subject(parse("planted@made"), Planted(nan).eval(), data, "weights", "random")
-    plan = Plan(which, rows=rows)
-    augmented, design, _ = plan.design(3)
-    passes = Passes(subject, names, augmented, design, Options(threads=1).where)
-    one = sensitivity.scrambling(passes, plan, 0, data, lambda: None, "test")["probe"]
-    return dict(zip(one.groups, range(9), strict=False)), one, passes
+    plan = Plan(which, rows=rows, **plan)
+    passes = scramblings.passes_of(subject, plan, {"probe": slice(0, 3)}, Options(threads=1).where)
+    one = scramblings.scrambling(passes, plan, 0, Pool([data], plan.factors), lambda: None, "test")["probe"]
+    return dict(zip(one.groups, range(9), strict=False)), one, passes[0]
 
 
 def test_a_planted_unit_is_moved_by_what_moves_it():
@@ -61,9 +61,7 @@ def test_a_planted_unit_is_moved_by_what_moves_it():
 
 def test_trap_s09_inert_factors_have_nothing_although_images_change():
     """Images differ wildly; what does nothing gets exactly 0 of the total index, and the image gets its own share."""
-    data = made()
-    bright = np.repeat(np.linspace(20, 230, 40).astype(np.uint8), 3 * 16 * 16).reshape(40, 3, 16, 16)
-    group, one, _ = found_of(("hflip", "rolling"), data=Dataset(**{**vars(data), "images": bright}))
+    group, one, _ = found_of(("hflip", "rolling"), data=bright())
 
     assert one.total[group["hflip"], 0] == pytest.approx(0, abs=1e-9)
     assert one.shapley[group["rolling"], 0] == pytest.approx(0, abs=1e-9)
@@ -76,6 +74,126 @@ def test_nan_activations_are_counted_and_their_base_points_left_out():
 
     assert 0 < passes.lost["probe"] == 256 - one.base
     assert one.first[group["brightness"], 0].isfinite()
+
+
+def bright():
+    """Images that differ wildly in brightness, and in nothing else; the label is a tenth of the range."""
+    data = made()
+    images = np.repeat(np.linspace(20, 230, 40).astype(np.uint8), 3 * 16 * 16).reshape(40, 3, 16, 16)
+    return Dataset(**{**vars(data), "images": images, "labels": np.arange(40) // 4})
+
+
+def test_trap_s09_a_fresh_image_at_every_row_charges_inert_factors():
+    held, one, _ = found_of(("hflip", "rolling"), data=bright())
+    group, fresh, _ = found_of(("hflip", "rolling"), data=bright(), image="fresh")
+
+    assert one.total[held["hflip"], 0] == pytest.approx(0, abs=1e-9)
+    assert fresh.total[group["hflip"], 0] == pytest.approx(1, abs=0.2)
+    assert "image" not in group
+
+
+def test_held_fixed_the_image_has_no_share_and_the_rest_share_what_is_left():
+    """With the image fixed, all that moves the mean is brightness, however wildly images differ."""
+    group, one, _ = found_of(("brightness", "hflip"), data=bright(), image="fixed", rows=512)
+
+    assert set(group) == {"brightness", "hflip", "order"}
+    assert one.total[group["brightness"], 0] == pytest.approx(1, abs=0.02)
+    assert one.shapley[group["brightness"], 0] == pytest.approx(1, abs=0.02)
+    assert one.first[group["brightness"], 0] == pytest.approx(1, abs=0.1)
+
+
+def test_the_class_is_a_factor_of_its_own():
+    """Brightness rises with the class: the class has nearly all, the image within its class next to nothing."""
+    group, one, _ = found_of(("hflip", "rolling"), data=bright(), factors=("class",))
+
+    assert one.total[group["class"], 0] > 0.95
+    assert one.total[group["image"], 0] < 0.05
+
+
+def test_the_partition_chooses_between_the_training_and_the_test_images():
+    dark, light = made(), made()
+    dark = Dataset(**{**vars(dark), "images": dark.images // 4})
+    light = Dataset(**{**vars(light), "images": 255 - light.images // 4})
+    pool = Pool([dark, light], ("class", "partition"))
+    u = np.array([[0.95, 0.1, 0.1], [0.95, 0.9, 0.99]])  # class 9 of either
+    chosen = pool(u)
+
+    assert float(chosen[0].max()) < 0.3 < 0.7 < float(chosen[1].min())
+    np.testing.assert_array_equal((chosen[0] * 255).numpy(), dark.images[9])
+    np.testing.assert_array_equal((chosen[1] * 255).numpy(), light.images[39])
+
+
+def test_constant_factors_are_refused():
+    data = made(10)
+    alone = Dataset(**{**vars(data), "labels": np.zeros(10, int)})
+
+    with pytest.raises(BadInput, match="have one class: it would be a constant factor"):
+        Pool([alone], ("class",))
+    with pytest.raises(BadInput, match="one image of made: the image would be a constant factor"):
+        Plan("1").pool(made(1), None)
+    with pytest.raises(BadInput, match="no image of some class"):
+        Pool([data, alone], ("class", "partition"))
+
+
+def test_one_augmentation_has_no_order_as_a_factor():
+    group, _, _ = found_of(("brightness",))
+
+    assert set(group) == {"brightness", "image"}
+    with pytest.raises(BadInput, match="two groups or more"):
+        Plan(("brightness",), image="fixed").designs(3)
+
+
+def test_under_the_studys_second_law_every_augmentation_may_be_off():
+    """Off half of the time, brightness explains less of what it explains when always on; total indices keep the first law."""
+    data = bright()
+    group, one, _ = found_of(("brightness", "hflip"), data=data, rows=1024)
+    _, study, _ = found_of(("brightness", "hflip"), data=data, rows=1024, law="study")
+    (_, first), (switched, second) = Plan(("brightness", "hflip"), law="study").designs(3)
+
+    np.testing.assert_allclose(study.total, one.total, equal_nan=True)
+    assert study.shapley[group["brightness"], 0] < one.shapley[group["brightness"], 0] - 0.02
+    assert study.shapley[:, 0].sum() == pytest.approx(1, abs=0.1)
+    assert switched.columns == ("brightness.on", "brightness.factor", "hflip.on", "order")
+    assert (first.shapley, second.shapley) == (False, True)
+
+
+@pytest.mark.parametrize("which", ["1", "2"])
+@pytest.mark.parametrize("law", ["one", "study"])
+def test_with_enough_base_points_no_switch_is_tied(which, law):
+    for factors in ((), ("class",), ("class", "partition")):
+        for _, design in Plan(which, factors=factors, law=law).designs(3):
+            points = design.points(ENOUGH, "tied")
+            apart = ((points[:, 0] < 0.5) != (points[:, 1] < 0.5)).mean(0)
+            assert ((apart > 0.2) & (apart < 0.8)).all()
+
+
+def test_min_max_takes_a_darker_image_back():
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    torch.testing.assert_close(scramblings.minmax(x * 0.3), scramblings.minmax(x))
+    assert scramblings.minmax(torch.full((1, 3, 4, 4), 0.5)).abs().max() == 0
+    group, one, _ = found_of(("brightness", "hflip"), minmax=True)
+    assert one.total[group["brightness"], 0] < found_of(("brightness", "hflip"))[1].total[group["brightness"], 0]
+
+
+def test_units_in_portions_are_the_same(store, tmp_path):
+    """All modules at once, and in portions so small that modules are cut."""
+    said = []
+    plan = Plan(("rolling", "hflip"), rows=8, scramblings=2, names=("layer3", "fc"))
+    options = Options(images=20, threads=1)
+    whole, cut = (
+        sensitivity.study("resnet20", "mnist5k", store, tmp_path / name, plan, options=options, memory=memory, say=said.append)
+        for name, memory in (("whole", 4), ("cut", 1e-3))
+    )
+
+    assert any("do not fit" in text for text in said)
+    assert json.loads((cut / "run.json").read_text())["design"]["portions"] > 2
+    for name in ("layer3", "fc"):
+        with np.load(whole / "indices" / f"{name}.npz") as a, np.load(cut / "indices" / f"{name}.npz") as b:
+            assert set(a) == set(b)
+            for field in a:
+                np.testing.assert_allclose(a[field], b[field], atol=1e-5) if a[field].dtype.kind == "f" else None
+    assert "did not fit in memory together" in (cut / "sensitivity.md").read_text()
 
 
 def test_a_module_that_is_always_nan_is_named():
@@ -122,8 +240,8 @@ def test_the_command_writes_indices_of_every_unit(folder):
 def test_a_run_goes_on_from_the_scramblings_that_are_there(store, folder, tmp_path, capsys, monkeypatch):
     before = {p.name: p.read_bytes() for p in (folder / "indices").glob("*.npz")}
     made_again = []
-    real = sensitivity.scrambling
-    monkeypatch.setattr(sensitivity, "scrambling", lambda *a, **k: made_again.append(a[2]) or real(*a, **k))
+    real = scramblings.scrambling
+    monkeypatch.setattr(scramblings, "scrambling", lambda *a, **k: made_again.append(a[2]) or real(*a, **k))
     sensitivity.study("resnet20", "mnist5k", store, folder, Plan(rows=8, scramblings=3, names=("layer2", "fc"), second=True),
                       options=Options(images=30))  # fmt: skip
 
@@ -138,11 +256,31 @@ def test_a_run_goes_on_from_the_scramblings_that_are_there(store, folder, tmp_pa
         ({"which": ("flip",)}, UnknownName, "unknown augmentation 'flip'"),
         ({"rows": 1}, BadInput, "two of each at least"),
         ({"scramblings": 1}, BadInput, "two of each at least"),
+        ({"law": "two"}, UnknownName, "unknown law 'two'"),
+        ({"image": "still"}, UnknownName, "unknown way of the image 'still'"),
+        ({"factors": ("classes",)}, UnknownName, "did you mean class"),
+        ({"which": ("hue",)}, BadInput, "change nothing on grey images"),
     ],
 )
 def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, plan, error, says):
     with pytest.raises(error, match=says):
         sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", Plan(**({"rows": 8} | plan)), options=Options(images=10))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"measures": ("sobal",)}, "did you mean sobol"),
+        ({"measures": ()}, "one measure at least"),
+        ({"memory": 0}, "some memory"),
+        ({"channels": {"layer9": [1]}}, "unknown module of a channel 'layer9'"),
+        ({"channels": {"fc": [1]}}, r"channels fc:1: fc gives 10"),
+    ],
+)
+def test_what_is_asked_for_is_looked_at_first(store, tmp_path, asked, says):
+    with pytest.raises((BadInput, UnknownName), match=says):
+        sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", Plan(rows=8, scramblings=2, names=("fc",)),
+                          options=Options(images=10, threads=1), **asked)  # fmt: skip
 
 
 def test_rows_that_are_no_power_of_two_are_allowed_and_told(store, tmp_path):

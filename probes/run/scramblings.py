@@ -1,0 +1,310 @@
+"""A network on designed rows of augmented images: what is sampled, from which images, and the indices of one scrambling."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes import seeds
+from probes.errors import BadInput, ProbesError
+from probes.measure.sensitivity import Indices, Pairs, Sums, outputs
+from probes.perturb.augment import Augmented
+from probes.registry import unknown
+from probes.run import engine
+from probes.run.cells import ENGINE
+from probes.run.lab import Options
+from probes.run.passes import layout_of
+from probes.store import Store
+from probes.subjects import data as datasets
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+
+IMAGE = "image"
+FACTORS = ("class", "partition")
+"""What may choose an image beside the image factor itself, as in the study; a partition is the training or the test split."""
+BLOCK = 8
+"""Base points that run together, and share an order of the groups along Shapley's path."""
+ENOUGH = 128
+"""From so many base points up no two columns of the sequence fall together: below, A and B may agree in a switch everywhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is sampled: a set of augmentations (``1``, ``2`` or names), base points per scrambling, scramblings (None: 8 or 16).
+
+    ``names`` are the modules (None: the study's checkpoints, or stages and last layer); ``second`` adds second-order indices.
+    ``image`` says what the image is: a ``factor``, ``fixed`` within a base point, or ``fresh`` at every row, as in the published
+    code; ``factors`` add ``class`` and ``partition`` as groups of their own. ``law="study"`` takes Shapley effects under the
+    study's second law, with a switch for every augmentation. ``minmax`` stretches every augmented image to [0, 1], ``absolute``
+    reads the sums with the published floor and ``cut`` then cuts them at 0 and 1: the study's way, to see what it does.
+    Raises BadInput for too few rows,
+    UnknownName for words that are none of these.
+    """
+
+    which: str | tuple[str, ...] = "1"
+    rows: int = 1024
+    scramblings: int | None = None
+    names: tuple[str, ...] | None = None
+    shapley: bool = True
+    second: bool = False
+    law: str = "one"
+    image: str = "factor"
+    factors: tuple[str, ...] = ()
+    minmax: bool = False
+    absolute: bool = False
+    cut: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rows < 2 or (self.scramblings is not None and self.scramblings < 2):
+            raise BadInput(f"{self.rows} rows in {self.scramblings} scramblings: two of each at least; an interval needs both")
+        for kind, word, known in (
+            ("law", self.law, ("one", "study")),
+            ("way of the image", self.image, ("factor", "fixed", "fresh")),
+            *(("factor of the image", f, FACTORS) for f in self.factors),
+        ):
+            if word not in known:
+                raise unknown(kind, word, known)
+
+    def designs(self, channels: int) -> list[tuple[Augmented, Pairs]]:
+        """The augmentations and the design with the groups of the image at its end; the study's two laws need two."""
+        apart = self.law == "study" and self.shapley
+        found = [self._design(channels, False, self.shapley and not apart, self.second)]
+        return [*found, self._design(channels, True, True, False)] if apart else found
+
+    def _design(self, channels: int, switched: bool, shapley: bool, second: bool) -> tuple[Augmented, Pairs]:
+        augmented, _ = Augmented.of(self.which, channels, switched)
+        at = len(augmented.columns)
+        own = (*self.factors, IMAGE) if self.image == "factor" else self.factors
+        groups = {**augmented.groups, **{name: slice(at + i, at + i + 1) for i, name in enumerate(own)}}
+        return augmented, Pairs(groups, shapley, second, held=int(self.image != "factor"))
+
+    def pool(self, data: Dataset, store: Store) -> Pool:
+        """The images that the factors choose from; BadInput where a factor of the image would be constant."""
+        if self.image == "factor" and len(data) == 1:
+            raise BadInput(f"one image of {data.name}: the image would be a constant factor; more images, or hold it fixed")
+        parts = [data]
+        if "partition" in self.factors:
+            parts.append(datasets.load(data.name, "train" if data.split == "test" else "test", store))
+        return Pool(parts, self.factors)
+
+
+class Pool:
+    """The images that factors in [0, 1) choose: of a partition and of a class, where those are factors, then one image of these.
+
+    Raises BadInput where a class is a factor and there is one only, or one that a partition lacks.
+
+    >>> images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    >>> data = Dataset("d", "d", "test", images, np.array([0, 1, 0, 1]), np.arange(4), ("a", "b"), (0.0,), (1.0,))
+    >>> chosen = Pool([data], ("class",))(np.array([[0.1, 0.9], [0.9, 0.1]]))  # the last of class a, the first of class b
+    >>> (chosen.flatten() * 255).tolist()
+    [2.0, 1.0]
+    """
+
+    def __init__(self, parts: Sequence[Dataset], factors: Sequence[str] = ()) -> None:
+        self.parts, self.factors = parts, tuple(factors)
+        classes = sorted(set(parts[0].labels.tolist()))
+        if "class" in factors and len(classes) < 2:
+            raise BadInput(f"the images of {parts[0].name} have one class: it would be a constant factor")
+        groups = [np.flatnonzero(p.labels == c) if "class" in factors else np.arange(len(p))
+                  for p in parts for c in (classes if "class" in factors else [0])]  # fmt: skip
+        if any(len(g) == 0 for g in groups):
+            raise BadInput(f"a partition of {parts[0].name} has no image of some class: class can't be a factor beside partition")
+        self._classes = len(classes) if "class" in factors else 1
+        self._sizes = np.array([len(g) for g in groups])
+        self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
+        self._rows = np.concatenate(groups)
+
+    def __call__(self, u: np.ndarray) -> Tensor:
+        """The images, float32 in [0, 1], of factors (rows, factors and 1) in [0, 1)."""
+        given = dict(zip((*self.factors, IMAGE), u.T, strict=True))
+        part = (given.get("partition", np.zeros(len(u))) * len(self.parts)).astype(int)
+        which = part * self._classes + (given.get("class", np.zeros(len(u))) * self._classes).astype(int)
+        sizes = self._sizes[which]
+        rows = self._rows[self._starts[which] + np.minimum((given[IMAGE] * sizes).astype(int), sizes - 1)]
+        found = np.empty((len(u), *self.parts[0].images.shape[1:]), np.uint8)
+        for i, one in enumerate(self.parts):
+            found[part == i] = one.images[rows[part == i]]
+        return torch.from_numpy(found).float().div_(255)
+
+
+def blocks(design: Pairs, plan: Plan, scrambling: int, *name: str | int) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """The rows of a scrambling, block by block: (rows, n, columns), and the order of their path."""
+    label = (plan.seed, *name, scrambling)
+    points = design.points(plan.rows, *label)
+    for number, start in enumerate(range(0, plan.rows, BLOCK)):
+        order = design.order(number, *label)
+        rows = design.block(points[start : start + BLOCK], order)
+        if plan.image == "fresh":
+            rows[..., -1] = seeds.uniform(rows[..., -1].size, "fresh image", *label, number).reshape(rows.shape[:2])
+        yield rows, order
+
+
+class Passes:
+    """One subject under one design: adds blocks of rows to the sums of its modules; ``shapes`` and ``lost`` fill as it goes.
+
+    ``parts`` are the units of each module, a slice of their flat order. ``lost`` counts the base points of a scrambling that were
+    left out because an activation was NaN or infinite, by module.
+    """
+
+    def __init__(
+        self, subject: Subject, parts: Mapping[str, slice], augmented: Augmented, design: Pairs, where: Any, minmax: bool = False
+    ) -> None:
+        self.subject, self.parts, self.augmented, self.design, self.where = subject, dict(parts), augmented, design, where
+        self.minmax = minmax
+        self.device = torch.device(where.device)
+        self.layout = layout_of(subject.model)
+        self.model = subject.model.to(self.device).to(memory_format=self.layout)
+        self.shapes: dict[str, list[int]] = {}
+        self.lost: dict[str, int] = {}
+
+    def read(self, images: Tensor) -> dict[str, Tensor]:
+        """What the modules give for images in [0, 1]: name -> (images, units)."""
+        with engine.exact(self.where.threads), outputs(self.model, list(self.parts)) as seen:
+            x = minmax(images) if self.minmax else images
+            with engine.cast(self.device, self.where.precision):
+                self.model(x.to(self.device, memory_format=self.layout))
+            self.shapes = {name: list(out.shape[1:]) for name, out in seen.items()}
+            return {name: out.float().flatten(1)[:, self.parts[name]] for name, out in seen.items()}
+
+    def add(self, sums: Mapping[str, Sums], rows: np.ndarray, order: Sequence[int], pool: Pool) -> None:
+        """Run a block of rows, (rows, n, columns), and add what the modules give."""
+        many, n, columns = rows.shape
+        flat, own = rows.reshape(many * n, columns), len(self.augmented.columns)
+        with engine.exact(self.where.threads):
+            x = self.augmented(pool(flat[:, own:]), torch.from_numpy(flat[:, :own].astype(np.float32)))
+        found = self.read(x)
+        with engine.exact(self.where.threads):
+            for name in list(found):
+                values = found.pop(name).view(many, n, -1)
+                if not bool(values.sum().isfinite()):  # one NaN or infinity makes a sum of either; then each is looked at
+                    good = values.isfinite().all(2).all(0)
+                    self.lost[name] = self.lost.get(name, 0) + int((~good).sum())
+                    values = values[:, good]
+                if values.shape[1]:
+                    sums[name].add(values, order)
+
+
+def minmax(x: Tensor) -> Tensor:
+    """Each channel of each image stretched to [0, 1], as the published code does after augmenting; a constant one becomes 0."""
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return (x - low) / torch.where(high > low, high - low, 1)
+
+
+def passes_of(subject: Subject, plan: Plan, parts: Mapping[str, slice], where: Any) -> list[Passes]:
+    """The passes of a plan: one, or two for the study's two laws."""
+    return [Passes(subject, parts, *design, where, plan.minmax) for design in plan.designs(subject.data.channels)]
+
+
+def scrambling(
+    passes: Sequence[Passes], plan: Plan, number: int, pool: Pool, tick: Callable[[], object], *name: str | int
+) -> dict[str, Indices]:
+    """The indices of every module from one scrambling; of the study's two laws, Shapley effects are those of the second."""
+    found: dict[str, Indices] = {}
+    for law, one in enumerate(passes):
+        sums = {module: Sums(one.design) for module in one.parts}
+        one.lost = {}
+        for rows, order in blocks(one.design, plan, number, *name, *([f"law {law}"] if law else [])):
+            one.add(sums, rows, order, pool)
+            tick()
+        if empty := [module for module, s in sums.items() if s.n == 0]:
+            raise ProbesError(f"module {empty[0]!r} of {one.subject.spec} gave NaN or infinity in every base point")
+        for module, s in sums.items():
+            new = _read(s, plan)
+            if law:
+                new = dataclasses.replace(found[module], shapley=new.shapley, dead=found[module].dead | new.dead)
+            found[module] = new
+    return found
+
+
+def _read(sums: Sums, plan: Plan) -> Indices:
+    if not plan.absolute:
+        return sums.indices("within" if plan.image == "fixed" else "pooled")
+    one = sums.indices("ends", absolute=True)
+    if not plan.cut:
+        return one
+    cut = {m: getattr(one, m) for m in ("first", "total", "shapley") if getattr(one, m) is not None}
+    return dataclasses.replace(one, **{m: value.clamp(0, 1) for m, value in cut.items()})
+
+
+def key_of(subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice], options: Options) -> dict[str, Any]:
+    """What the indices of a scrambling depend on, beside its number."""
+    asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
+    return asked | {"engine": ENGINE, "version": 3, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
+                    "images": [part.sha256 for part in pool.parts], "block": BLOCK, "where": dataclasses.asdict(options.where),
+                    "names": [[name, part.start, part.stop] for name, part in parts.items()]}  # fmt: skip
+
+
+def per_unit(design: Pairs) -> int:
+    """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block of rows and its differences."""
+    many = len(design.groups)
+    kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
+    return 3 * 8 * kept + 4 * BLOCK * (design.rows + 2 * many)
+
+
+def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:
+    """The units of modules, in portions of at most ``memory`` bytes at ``each`` bytes a unit; a module is cut where it must be.
+
+    >>> portions({"a": 3, "b": 5}, each=1, memory=4)
+    [{'a': slice(0, 3, None)}, {'b': slice(0, 4, None)}, {'b': slice(4, 5, None)}]
+    """
+    most = max(1, int(memory / each))
+    found: list[dict[str, slice]] = [{}]
+    left = most
+    for name, many in units.items():
+        if many > left and found[-1]:
+            found.append({})
+            left = most
+        for start in range(0, many, most):
+            if start:
+                found.append({})
+                left = most
+            found[-1][name] = slice(start, min(start + most, many))
+            left -= found[-1][name].stop - start
+    return found
+
+
+FIELDS = ("mean", "variance", "dead", "first", "total", "shapley", "second")
+
+
+def made(
+    store: Store, key: Mapping[str, Any], passes: Sequence[Passes], make: Callable[[], dict[str, Indices]]
+) -> tuple[dict[str, Indices], dict[str, int]]:
+    """The indices of a scrambling and how many base points were left out, from the store or made now (single precision)."""
+
+    def write(path: Path) -> None:
+        found = make()
+        arrays = {}
+        for name, one in found.items():
+            for field in FIELDS:
+                value = getattr(one, field)
+                if value is not None:
+                    arrays[f"{name}/{field}"] = value.numpy() if field == "dead" else value.float().numpy()
+        lost: dict[str, int] = {}
+        for each in passes:
+            lost = {name: lost.get(name, 0) + each.lost.get(name, 0) for name in each.parts}
+        told = {"groups": next(iter(found.values())).groups, "base": {n: one.base for n, one in found.items()}, "lost": lost}
+        with open(path, "wb") as f:
+            np.savez(f, told=np.array(json.dumps(told)), **arrays)  # type: ignore[arg-type]
+
+    return read(store.get_or_make("indices", key, ".npz", write))
+
+
+def read(path: Path) -> tuple[dict[str, Indices], dict[str, int]]:
+    """The indices of modules from a file of a scrambling, in double precision, and how many base points were left out."""
+    with np.load(path, allow_pickle=False) as file:
+        told = json.loads(str(file["told"]))
+        found = {}
+        for name, base in told["base"].items():
+            fields = {f: torch.from_numpy(file[f"{name}/{f}"]) for f in FIELDS if f"{name}/{f}" in file}
+            doubles = {f: v if f == "dead" else v.double() for f, v in fields.items()}
+            found[name] = Indices(tuple(told["groups"]), base, **doubles)
+    return found, told["lost"]
