@@ -30,8 +30,8 @@ from probes.subjects.pretrained import Subject
 IMAGE = "image"
 FACTORS = ("class", "partition")
 """What may choose an image beside the image factor itself, as in the study; a partition is the training or the test split."""
-BLOCK = 8
-"""Base points that run together, and share an order of the groups along Shapley's path."""
+TOGETHER = 112
+"""Rows that run together at most: eight base points of seven groups."""
 ENOUGH = 128
 """From so many base points up no two columns of the sequence fall together: below, A and B may agree in a switch everywhere."""
 
@@ -136,13 +136,18 @@ class Pool:
         return torch.from_numpy(found).float().div_(255)
 
 
+def together(design: Pairs) -> int:
+    """How many base points run together and share an order of the groups: eight, or fewer where they have many rows."""
+    return max(1, min(8, TOGETHER // design.rows))
+
+
 def blocks(design: Pairs, plan: Plan, scrambling: int, *name: str | int) -> Iterator[tuple[np.ndarray, list[int]]]:
     """The rows of a scrambling, block by block: (rows, n, columns), and the order of their path."""
     label = (plan.seed, *name, scrambling)
     points = design.points(plan.rows, *label)
-    for number, start in enumerate(range(0, plan.rows, BLOCK)):
+    for number, start in enumerate(range(0, plan.rows, size := together(design))):
         order = design.order(number, *label)
-        rows = design.block(points[start : start + BLOCK], order)
+        rows = design.block(points[start : start + size], order)
         if plan.image == "fresh":
             rows[..., -1] = seeds.uniform(rows[..., -1].size, "fresh image", *label, number).reshape(rows.shape[:2])
         yield rows, order
@@ -239,15 +244,15 @@ def key_of(subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice],
     """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
     return asked | {"engine": ENGINE, "version": 3, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-                    "images": [part.sha256 for part in pool.parts], "block": BLOCK, "where": dataclasses.asdict(options.where),
-                    "names": [[name, part.start, part.stop] for name, part in parts.items()]}  # fmt: skip
+                    "images": [part.sha256 for part in pool.parts], "together": TOGETHER,
+                    "where": dataclasses.asdict(options.where), "names": [[name, part.start, part.stop] for name, part in parts.items()]}  # fmt: skip
 
 
 def per_unit(design: Pairs) -> int:
     """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block of rows and its differences."""
     many = len(design.groups)
     kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
-    return 3 * 8 * kept + 4 * BLOCK * (design.rows + 2 * many)
+    return 3 * 8 * kept + 4 * together(design) * (design.rows + 2 * many)
 
 
 def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:

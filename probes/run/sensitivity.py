@@ -25,7 +25,7 @@ from probes.run import scramblings
 from probes.run.contrasts import Contrasts, contrasts
 from probes.run.lab import Lab, Options
 from probes.run.layertables import stages_of
-from probes.run.scramblings import BLOCK, Plan
+from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -170,7 +170,7 @@ def indices_of(
         say(f"{plan.rows} rows are no power of two: the sequence loses its balance, and intervals are wider")
     if plan.rows < scramblings.ENOUGH:
         say(f"fewer than {scramblings.ENOUGH} rows: columns of the sequence may be tied, so that a switch never changes")
-    steps = len(designs) * math.ceil(plan.rows / BLOCK)
+    steps = sum(math.ceil(plan.rows / scramblings.together(d)) for d in designs)
     open_: dict[str, list[Replicates]] = {}
     with tqdm(total=len(parts) * many * steps, desc="probes", unit="block", leave=False, disable=None) as bar:
         for p, part in enumerate(parts):

@@ -1,0 +1,42 @@
+"""Runs eight scramblings of a torchvision network with random weights at 224 pixels: ``python memory.py NET SET``.
+
+A program of its own, so that its anonymous memory can be watched; a block of rows a scrambling is enough, since the sums do not
+grow with the rows.
+"""
+
+import sys
+
+import numpy as np
+import torch
+import torchvision
+
+from probes.measure.sensitivity import Replicates
+from probes.run import scramblings
+from probes.run.lab import Options
+from probes.run.scramblings import Plan, Pool
+from probes.run.sensitivity import CHECKPOINTS, shapes_of
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+from probes.subjects.spec import parse
+
+
+def run(net, which):
+    images = np.random.Generator(np.random.Philox(0)).integers(0, 256, (32, 3, 224, 224), dtype=np.uint8)
+    data = Dataset(
+        "bytes", "bytes", "test", images, np.arange(32) % 10, np.arange(32), tuple("0123456789"), (0.5,) * 3, (0.25,) * 3
+    )
+    model = torchvision.models.get_model(net, weights=None).eval().requires_grad_(False)
+    subject = Subject(parse(f"{net}@bytes"), model, data, "random", "random")
+    plan, options = Plan(which, rows=8), Options(threads=1)
+    parts = {n: slice(0, int(np.prod(s))) for n, s in shapes_of(subject, CHECKPOINTS[net], options.where).items()}
+    passes = scramblings.passes_of(subject, plan, parts, options.where)
+    found = {name: Replicates() for name in parts}
+    for number in range(8):
+        for name, one in scramblings.scrambling(passes, plan, number, Pool([data]), lambda: None, "memory").items():
+            found[name].add(one)
+    return sum(r.estimate("shapley").half[0].numel() for r in found.values())
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    print(run(sys.argv[1], sys.argv[2]))
