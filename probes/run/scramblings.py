@@ -243,9 +243,11 @@ def _read(sums: Sums, plan: Plan) -> Indices:
 def key_of(subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice], options: Options) -> dict[str, Any]:
     """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
-    return asked | {"engine": ENGINE, "version": 3, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-                    "images": [part.sha256 for part in pool.parts], "together": TOGETHER,
-                    "where": dataclasses.asdict(options.where), "names": [[name, part.start, part.stop] for name, part in parts.items()]}  # fmt: skip
+    return asked | {
+        "engine": ENGINE, "version": 3, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
+        "images": [part.sha256 for part in pool.parts], "together": TOGETHER, "where": dataclasses.asdict(options.where),
+        "names": [[name, part.start, part.stop] for name, part in parts.items()],
+    }  # fmt: skip
 
 
 def per_unit(design: Pairs) -> int:
