@@ -296,7 +296,7 @@ class Lab:
                 name: {
                     "origin": s.weights,
                     "sha256": s.sha256,
-                    "history": s.card["history"] if s.card and len(self.subjects) == 1 else None,
+                    "history": s.card["history"] if s.card and len(self.subjects) <= 2 else None,
                     "accuracy": s.card and f"{s.card['test_accuracy']:.1%} of {s.card['test_images']:,}",
                 }
                 for name, s in self.subjects.items()

@@ -159,3 +159,11 @@ def test_the_direction_belongs_to_the_training_seed_only_where_several_are_compa
     assert {cell.run for cell in (*alone._cells, *again._cells)} == {None}
     assert {cell.run for cell in both._cells} == {0, 1}
     assert {cell.run for cell in lab(store).sweep(accuracy, under=under, per_run=True)._cells} == {0}
+
+
+@pytest.mark.parametrize(("specs", "told"), [(("resnet20@mnist5k", "plainnet20@mnist5k"), True), (("resnet20@mnist5k#*",), False)])
+def test_facts_tell_how_one_or_two_networks_were_trained(store, specs, told):
+    one = lab(store, *specs, images=10)
+    one.sweep(accuracy, under=gaussian(0, 0.1))
+
+    assert {bool(w["history"]) for w in one.facts()["weights"].values()} == {told}
