@@ -34,6 +34,7 @@ from probes.subjects.spec import Spec
 from probes.tell import evidence
 
 if TYPE_CHECKING:
+    from probes.run.masking import Masked, Table
     from probes.run.sensing import Sensed
 
 PRECISIONS = ("fp32", "bf16")
@@ -146,7 +147,7 @@ class Lab:
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
-        self.sweeps: list[Sweep | Sensed] = []
+        self.sweeps: list[Sweep | Sensed | Table] = []
         self.altered: list[str] = []
         self._data: dict[str, Dataset] = {}
         if subjects is not None:
@@ -235,6 +236,15 @@ class Lab:
         names = tuple(modules) if modules is not None else None
         self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups))
         return found
+
+    def masking(self, **asked: Any) -> Masked:
+        """Masks of the units that an index points at, beside random ones (:class:`probes.run.masking.Masked`).
+
+        ``asked`` are the fields of :class:`probes.run.masking.Masking`: ``which`` augmentations, ``measure``, ``q``, ``alpha``, ...
+        """
+        from probes.run.masking import Masked, Masking
+
+        return Masked(self, Masking(**asked))
 
     def design(
         self, measure: Measure, under: Perturbation, draws: int, data: Dataset, runs: Mapping[str, int], sites: int = 1
