@@ -29,11 +29,22 @@ from torch import Tensor, nn
 from probes import seeds
 from probes.errors import BadInput
 from probes.hooks import reading
+from probes.measure.moments import wide
 
 FLOOR = 1e-8
 """A unit is dead where its variance is at most this share of the mean variance of its module's units."""
 EPSILON = 1e-7
 """What the published code adds to spreads and variances."""
+
+
+def dead_of(variance: Tensor) -> Tensor:
+    """The units whose variance is at most 1e-8 of the mean over units, and those where it is not finite, as after an overflow.
+
+    >>> dead_of(torch.tensor([1.0, 1e-9, 0.0, torch.inf])).tolist()
+    [False, True, True, True]
+    """
+    finite = variance.isfinite()
+    return ~(finite & (variance > FLOOR * variance[finite].mean()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +184,9 @@ class Sums:
     def _take(self, found: Mapping[str, Tensor], n: int) -> None:
         for name, value in found.items():
             if name in self._sums:
-                self._sums[name] += value
+                self._sums[name] += value.to(self._sums[name].device)
             else:
-                self._sums[name] = value.double()
+                self._sums[name] = wide(value).clone()  # never the tensor of another shard
         self.n += n
 
     def merge(self, other: Sums) -> None:
@@ -184,7 +195,7 @@ class Sums:
             return
         if self.shift is None:
             self.shift = other.shift
-        by = (other.shift - self.shift).double()  # x - shift = (x - other's shift) + by
+        by = wide(other.shift) - wide(self.shift)  # x - shift = (x - other's shift) + by
         s, n, many = other._sums, other.n, len(self.design.groups)
         every = s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]
         found = s | {
@@ -217,11 +228,11 @@ class Sums:
         s, n, many = self._sums, self.n, len(self.design.groups)
         rows = (many + 2) * n
         mean = (s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]) / rows
-        c = mean if centre is None else centre - self.shift.double()
+        c = mean if centre is None else wide(centre) - wide(self.shift)
         ends = s["ends"] / (2 * n) - ((s["a"] + s["b"]) / (2 * n)) ** 2
         pooled = (s["square"] / rows - mean**2).clamp(min=0)
         v = pooled if variance == "pooled" else ends.clamp(min=0) if variance == "ends" else s["apart"] / (2 * n)
-        dead = torch.zeros_like(v, dtype=torch.bool) if absolute else ~(v > FLOOR * v.mean())
+        dead = torch.zeros_like(v, dtype=torch.bool) if absolute else dead_of(v)
         safe = v + EPSILON * (pooled.sqrt() + EPSILON) ** 2 if absolute else torch.where(dead, torch.nan, v)
         first = (s["product"] - c * s["change"]) / n / safe
         second = None
@@ -230,7 +241,7 @@ class Sums:
             sums = first[[j for j, _ in both]] + first[[k for _, k in both]]
             second = (s["cross"] - c * self._sides(s)) / n / safe - sums
         return Indices(
-            tuple(self.design.groups), n, self.shift.double() + mean, v, dead, first, s["total"] / (2 * n) / safe,
+            tuple(self.design.groups), n, wide(self.shift) + mean, v, dead, first, s["total"] / (2 * n) / safe,
             s["path"] / n / safe if self.design.shapley else None, second,
         )  # fmt: skip
 
@@ -315,9 +326,10 @@ class Replicates:
         if len(parts) == 1:
             return parts[0]
         out = cls()
-        out.n, out.groups, out.dead = parts[0].n, parts[0].groups, torch.cat([p.dead for p in parts])
+        out.n, out.groups = parts[0].n, parts[0].groups
         for name in parts[0].measured:
             out._mean[name], out._m2[name] = (torch.cat([getattr(p, at)[name] for p in parts], -1) for at in ("_mean", "_m2"))
+        out.dead = torch.cat([p.dead for p in parts]) | dead_of(out._mean["variance"])  # now beside all units of the module
         return out
 
     def estimate(self, name: str) -> Estimate:

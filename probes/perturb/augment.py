@@ -38,15 +38,20 @@ class Augmentation:
     colour: bool = False
     switch: bool = False
 
+    def __call__(self, images: Tensor, factors: Tensor) -> Tensor:
+        """The augmented images: what ``apply`` gives."""
+        return self.apply(images, factors)
+
 
 augmentations: Registry[Augmentation] = Registry("augmentation")
 """Augmentations by name; :func:`augmentation` files your own."""
 
 
-def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = False) -> Callable[[Apply], Apply]:
-    """A decorator that files ``apply(images, factors)`` as an augmentation with these factors.
+def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = False) -> Callable[[Apply], Augmentation]:
+    """A decorator that files ``apply(images, factors)`` as an augmentation with these factors, and gives it.
 
-    Raises BadInput for a taken name and for one without factors.
+    It is found by its name where its module was imported, and anywhere as ``package.module:thing``. Raises BadInput for a taken
+    name and for one without factors.
 
     >>> @augmentation("negative", "on", switch=True)
     ... def negative(images, u):
@@ -57,11 +62,17 @@ def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = 
     if not factors or (switch and len(factors) > 1):
         raise BadInput(f"augmentation {name!r} with the factors {factors}: one or more, a switch exactly one")
 
-    def file(apply: Apply) -> Apply:
-        augmentations.register(name)(Augmentation(name, factors, apply, colour, switch))
-        return apply
+    def file(apply: Apply) -> Augmentation:
+        return augmentations.register(name)(Augmentation(name, factors, apply, colour, switch))
 
     return file
+
+
+def _known(name: str) -> Augmentation:
+    found = augmentations[name]
+    if not isinstance(found, Augmentation):
+        raise BadInput(f"{name} is no augmentation: decorate it with @augmentation(NAME, FACTOR, ...)")
+    return found
 
 
 def _between(u: Tensor, low: float, high: float) -> Tensor:
@@ -190,7 +201,10 @@ def hflip(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("rotation", "angle")
 def rotation(x: Tensor, u: Tensor) -> Tensor:
-    """By up to 10 degrees; the largest square that lies inside, in the image's size, bilinear."""
+    """By up to 10 degrees; of a square image the largest square that lies inside, in the image's size, bilinear.
+
+    Of other images the corners may reach beyond the edge, whose pixels then repeat.
+    """
     angle = (2 * u[:, 0] - 1) * math.radians(10)
     cos, sin = angle.cos(), angle.sin()
     scale = 1 / (cos + sin.abs())
@@ -245,7 +259,7 @@ class Augmented:
         if not self.names or len(set(self.names)) < len(self.names):
             raise BadInput(f"augmentations {self.names}: one or more, none of them twice")
         for name in self.names:
-            augmentations[name]
+            _known(name)
 
     @classmethod
     def of(cls, which: str | Sequence[str], channels: int = 3, switched: bool = False) -> tuple[Augmented, tuple[str, ...]]:
@@ -256,7 +270,7 @@ class Augmented:
         (('erasing', 'sharpness', 'rolling', 'gaussian_blur'), ('grayscaling',))
         """
         names = SETS.get(which, (which,)) if isinstance(which, str) else tuple(which)
-        left = tuple(n for n in names if augmentations[n].colour and channels == 1)
+        left = tuple(n for n in names if _known(n).colour and channels == 1)
         if not (kept := tuple(n for n in names if n not in left)):
             raise BadInput(f"augmentations {', '.join(names)} change nothing on grey images: choose others")
         return cls(kept, switched), left

@@ -135,6 +135,7 @@ def studies_of(studies: Any) -> None:
     moves.add_argument("--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)")
     moves.add_argument("--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)")
     moves.add_argument("--pictures", action="store_true", help="draw the augmentations on three images of any dataset")
+    moves.add_argument("--pooled", action="store_true", help="units are means of channels, not their places")
     moves.add_argument(
         "--memory", type=float, default=4.0, help="gigabytes for the sums; more units are taken in portions (default: 4)"
     )
@@ -225,6 +226,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         law=given.law,
         image=given.image,
         factors=tuple(_listed(given.factors) or ()),
+        pooled=given.pooled,
         seed=given.seed,
     )
     common: dict[str, Any] = {
@@ -232,10 +234,15 @@ def _sensitivity(given: argparse.Namespace) -> int:
         "command": ["probes", *given.argv],
         "say": say,
     }
+    if given.as_published and (given.measures, given.law, given.image, given.factors, given.second, given.channels) != (
+        "sobol,shapley", "one", "factor", None, False, None,
+    ):  # fmt: skip
+        raise BadInput("--as-published has measures, law, image and factors of its own: leave out --measures, --law, --image,"
+                       " --factors, --second and --channels")  # fmt: skip
     for net in nets:
         out = given.out / slug(net) if len(nets) > 1 else given.out
         if given.as_published:
-            folder = sensmethod.method(net, given.dataset, store_of(given), out, plan, **common)
+            folder = sensmethod.method(net, given.dataset, store_of(given), out, plan, memory=given.memory, **common)
             print(f"written: {folder / 'method.md'}")
             continue
         folder = sensitivity.study(

@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from probes import seeds
+from probes.errors import BadInput
 from probes.measure.contrast import FIELDS, Contrast, contrast
 from probes.perturb.augment import Augmented, augmentations
 from probes.run import engine
 from probes.run.cells import ENGINE
 from probes.run.lab import Options
-from probes.run.scramblings import Passes
+from probes.run.scramblings import Passes, own_code
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
+FEWEST = 6
+"""Images below which the smallest two-sided p-value is above .03."""
 BATCH = 128
 """Images, or draws of images, that run together."""
 Say = Callable[[str], None]
@@ -30,11 +34,18 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Contrasts:
-    """What is contrasted: ``images`` at most, ``draws`` of the parameters of an augmentation (a switch has one), and a seed."""
+    """What is contrasted: ``images`` at most, ``draws`` of the parameters of an augmentation (a switch has one), and a seed.
+
+    Raises BadInput for fewer than 6 images, which no test can decide on, and for no draws.
+    """
 
     images: int = 300
     draws: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < FEWEST or self.draws < 1:
+            raise BadInput(f"a contrast on {self.images} images with {self.draws} draws: {FEWEST} images and a draw at least")
 
 
 def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -> Tensor:
@@ -46,8 +57,14 @@ def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -
     return torch.from_numpy(np.stack(drawn).astype(np.float32))
 
 
-def _values(passes: Passes, data: Dataset, augment: Callable[[Tensor, slice, int], Tensor], draws: int) -> dict[str, np.ndarray]:
-    """Activations (images, units) of every module, averaged over draws, float32."""
+def _values(
+    passes: Passes, data: Dataset, augment: Callable[[Tensor, slice, int], Tensor], draws: int, clean: Mapping[str, np.ndarray],
+    tick: Callable[[int], object],
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Activations (images, units) of every module, averaged over draws, float32.
+
+    What is averaged are differences to ``clean``: a unit that no draw moves is exactly where it was.
+    """
     found: dict[str, np.ndarray] = {}
     for start in range(0, len(data), BATCH):
         rows = slice(start, min(start + BATCH, len(data)))
@@ -58,34 +75,51 @@ def _values(passes: Passes, data: Dataset, augment: Callable[[Tensor, slice, int
             for name, out in passes.read(x).items():
                 if name not in found:
                     found[name] = np.zeros((len(data), out.shape[1]), np.float32)
-                found[name][rows] += out.cpu().numpy() / draws
+                values = out.cpu().numpy()
+                found[name][rows] += values - clean[name][rows] if clean else values
+            tick(len(images))
+    for name, before in clean.items():
+        found[name] /= draws
+        found[name] += before
     return found
 
 
 def contrasts(
-    subject: Subject, augmented: Augmented, parts: Mapping[str, slice], plan: Contrasts, store: Store, options: Options, say: Say
+    subject: Subject,
+    augmented: Augmented,
+    parts: Mapping[str, slice],
+    plan: Contrasts,
+    store: Store,
+    options: Options,
+    say: Say,
+    pooled: bool = False,
 ) -> Iterator[tuple[str, dict[str, Contrast], dict[str, int]]]:
     """For each augmentation: its name, the contrast of every module's units, and how many images were left out for NaN, by module.
 
-    What is in the store is taken from there; activations are held for one augmentation at a time, beside the clean ones.
+    A module with NaN on so many images that fewer than 6 are left is not among the contrasts. What is in the store is taken from
+    there; activations are held for one augmentation at a time, beside the clean ones.
     """
     data = subject.data.sample(min(plan.images, len(subject.data)))
-    passes = Passes(subject, parts, augmented, None, options.where)  # type: ignore[arg-type]
+    passes = Passes(subject, parts, augmented, None, options.where, pooled=pooled)  # type: ignore[arg-type]
     clean: dict[str, np.ndarray] = {}
     for name in augmented.names:
         one = augmentations[name]
 
         def make(path: Path, name: str = name, one: Any = one) -> None:
             if not clean:
-                clean.update(_values(passes, data, lambda x, rows, draw: x, 1))
-            moved = _values(passes, data, lambda x, rows, draw: one.apply(x, factors(name, data, rows, plan, draw)),
-                            1 if one.switch else plan.draws)  # fmt: skip
+                clean.update(_values(passes, data, lambda x, rows, draw: x, 1, {}, lambda n: None))
+            draws = 1 if one.switch else plan.draws
+            under = lambda x, rows, draw: one(x, factors(name, data, rows, plan, draw))  # noqa: E731
+            with tqdm(total=len(data) * draws, desc=f"probes, {name}", unit="image", leave=False, disable=None) as bar:
+                moved = _values(passes, data, under, draws, clean, bar.update)
             _write(path, clean, moved)
             say(f"contrast under {name}: {len(data)} images")
 
-        key = {"engine": ENGINE, "version": 1, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-               "images": data.sha256, "plan": dataclasses.asdict(plan), "augmentation": name, "where":
-               dataclasses.asdict(options.where), "names": [[n, p.start, p.stop] for n, p in parts.items()]}  # fmt: skip
+        key = {
+            "engine": ENGINE, "version": 2, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
+            "images": data.sha256, "plan": dataclasses.asdict(plan), "augmentation": name, "own": own_code([name]),
+            "where": dataclasses.asdict(options.where), "pooled": pooled, "names": [[n, p.start, p.stop] for n, p in parts.items()],
+        }  # fmt: skip
         yield name, *_read(store.get_or_make("contrasts", key, ".npz", make))
 
 
@@ -95,6 +129,8 @@ def _write(path: Path, clean: Mapping[str, np.ndarray], moved: Mapping[str, np.n
         good = np.isfinite(before).all(1) & np.isfinite(moved[name]).all(1)
         lost[name] = int((~good).sum())
         whole = good.all()
+        if good.sum() < FEWEST:
+            continue  # left out, and told by how many images are lost
         found = contrast(before if whole else before[good], moved[name] if whole else moved[name][good])
         images[name] = found.images
         for field in FIELDS:

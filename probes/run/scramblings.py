@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from torch import Tensor
 from probes import seeds
 from probes.errors import BadInput, ProbesError
 from probes.measure.sensitivity import Indices, Pairs, Sums, outputs
-from probes.perturb.augment import Augmented
+from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import engine
 from probes.run.cells import ENGINE
 from probes.run.lab import Options
 from probes.run.passes import layout_of
-from probes.store import Store
+from probes.store import Store, sha256
 from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -61,11 +62,14 @@ class Plan:
     minmax: bool = False
     absolute: bool = False
     cut: bool = True
+    pooled: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.rows < 2 or (self.scramblings is not None and self.scramblings < 2):
             raise BadInput(f"{self.rows} rows in {self.scramblings} scramblings: two of each at least; an interval needs both")
+        if len(set(self.factors)) < len(self.factors):
+            raise BadInput(f"factors {', '.join(self.factors)}: each once")
         for kind, word, known in (
             ("law", self.law, ("one", "study")),
             ("way of the image", self.image, ("factor", "fixed", "fresh")),
@@ -84,16 +88,19 @@ class Plan:
         augmented, _ = Augmented.of(self.which, channels, switched)
         at = len(augmented.columns)
         own = (*self.factors, IMAGE) if self.image == "factor" else self.factors
+        if taken := {IMAGE, *FACTORS} & set(augmented.names):
+            raise BadInput(f"an augmentation named {', '.join(sorted(taken))}: that is what the factors of the image are called")
         groups = {**augmented.groups, **{name: slice(at + i, at + i + 1) for i, name in enumerate(own)}}
         return augmented, Pairs(groups, shapley, second, held=int(self.image != "factor"))
 
     def pool(self, data: Dataset, store: Store) -> Pool:
-        """The images that the factors choose from; BadInput where a factor of the image would be constant."""
+        """The images that the factors choose from, as many of either partition; BadInput for a constant factor of the image."""
         if self.image == "factor" and len(data) == 1:
             raise BadInput(f"one image of {data.name}: the image would be a constant factor; more images, or hold it fixed")
         parts = [data]
         if "partition" in self.factors:
-            parts.append(datasets.load(data.name, "train" if data.split == "test" else "test", store))
+            other = datasets.load(data.name, "train" if data.split == "test" else "test", store)
+            parts.append(other.sample(min(len(data), len(other))))
         return Pool(parts, self.factors)
 
 
@@ -154,21 +161,21 @@ def blocks(design: Pairs, plan: Plan, scrambling: int, *name: str | int) -> Iter
 
 
 class Passes:
-    """One subject under one design: adds blocks of rows to the sums of its modules; ``shapes`` and ``lost`` fill as it goes.
+    """One subject under one design: adds blocks of rows to the sums of its modules; ``lost`` fills as it goes.
 
-    ``parts`` are the units of each module, a slice of their flat order. ``lost`` counts the base points of a scrambling that were
-    left out because an activation was NaN or infinite, by module.
+    ``parts`` are the units of each module, a slice of their flat order; ``pooled`` ones are means of channels. ``lost`` counts the
+    base points of a scrambling that were left out because an activation was NaN or infinite, by module.
     """
 
     def __init__(
-        self, subject: Subject, parts: Mapping[str, slice], augmented: Augmented, design: Pairs, where: Any, minmax: bool = False
-    ) -> None:
+        self, subject: Subject, parts: Mapping[str, slice], augmented: Augmented, design: Pairs, where: Any, minmax: bool = False,
+        pooled: bool = False,
+    ) -> None:  # fmt: skip
         self.subject, self.parts, self.augmented, self.design, self.where = subject, dict(parts), augmented, design, where
-        self.minmax = minmax
+        self.minmax, self.pooled = minmax, pooled
         self.device = torch.device(where.device)
         self.layout = layout_of(subject.model)
         self.model = subject.model.to(self.device).to(memory_format=self.layout)
-        self.shapes: dict[str, list[int]] = {}
         self.lost: dict[str, int] = {}
 
     def read(self, images: Tensor) -> dict[str, Tensor]:
@@ -177,7 +184,8 @@ class Passes:
             x = minmax(images) if self.minmax else images
             with engine.cast(self.device, self.where.precision):
                 self.model(x.to(self.device, memory_format=self.layout))
-            self.shapes = {name: list(out.shape[1:]) for name, out in seen.items()}
+            if self.pooled:
+                return {name: pooled(out.float())[:, self.parts[name]] for name, out in seen.items()}
             return {name: out.float().flatten(1)[:, self.parts[name]] for name, out in seen.items()}
 
     def add(self, sums: Mapping[str, Sums], rows: np.ndarray, order: Sequence[int], pool: Pool) -> None:
@@ -198,6 +206,11 @@ class Passes:
                     sums[name].add(values, order)
 
 
+def pooled(out: Tensor) -> Tensor:
+    """The mean of every channel of a module's outputs (images, channels, ...), (images, channels)."""
+    return out.flatten(2).mean(2) if out.ndim > 2 else out
+
+
 def minmax(x: Tensor) -> Tensor:
     """Each channel of each image stretched to [0, 1], as the published code does after augmenting; a constant one becomes 0."""
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
@@ -206,13 +219,16 @@ def minmax(x: Tensor) -> Tensor:
 
 def passes_of(subject: Subject, plan: Plan, parts: Mapping[str, slice], where: Any) -> list[Passes]:
     """The passes of a plan: one, or two for the study's two laws."""
-    return [Passes(subject, parts, *design, where, plan.minmax) for design in plan.designs(subject.data.channels)]
+    return [Passes(subject, parts, *design, where, plan.minmax, plan.pooled) for design in plan.designs(subject.data.channels)]
 
 
 def scrambling(
     passes: Sequence[Passes], plan: Plan, number: int, pool: Pool, tick: Callable[[], object], *name: str | int
 ) -> dict[str, Indices]:
-    """The indices of every module from one scrambling; of the study's two laws, Shapley effects are those of the second."""
+    """The indices of every module from one scrambling; of the study's two laws, Shapley effects are those of the second.
+
+    A module with NaN or infinity in every base point is left out; ProbesError where that is all of them.
+    """
     found: dict[str, Indices] = {}
     for law, one in enumerate(passes):
         sums = {module: Sums(one.design) for module in one.parts}
@@ -220,9 +236,13 @@ def scrambling(
         for rows, order in blocks(one.design, plan, number, *name, *([f"law {law}"] if law else [])):
             one.add(sums, rows, order, pool)
             tick()
-        if empty := [module for module, s in sums.items() if s.n == 0]:
-            raise ProbesError(f"module {empty[0]!r} of {one.subject.spec} gave NaN or infinity in every base point")
+        if not any(s.n for s in sums.values()):
+            names = ", ".join(sums)
+            raise ProbesError(f"{names} of {one.subject.spec} gave NaN or infinity in every base point: there is nothing to tell")
         for module, s in sums.items():
+            if s.n == 0 or (law and module not in found):
+                found.pop(module, None)
+                continue
             new = _read(s, plan)
             if law:
                 new = dataclasses.replace(found[module], shapley=new.shapley, dead=found[module].dead | new.dead)
@@ -231,10 +251,11 @@ def scrambling(
 
 
 def _read(sums: Sums, plan: Plan) -> Indices:
-    if not plan.absolute:
-        return sums.indices("within" if plan.image == "fixed" else "pooled")
-    one = sums.indices("ends", absolute=True)
-    if not plan.cut:
+    way = ("ends", True) if plan.absolute else ("within" if plan.image == "fixed" else "pooled", False)
+    one = sums.indices(way[0], absolute=way[1])
+    here = {f: v.cpu() for f in FIELDS if (v := getattr(one, f)) is not None}
+    one = dataclasses.replace(one, **here)
+    if not (plan.absolute and plan.cut):
         return one
     cut = {m: getattr(one, m) for m in ("first", "total", "shapley") if getattr(one, m) is not None}
     return dataclasses.replace(one, **{m: value.clamp(0, 1) for m, value in cut.items()})
@@ -244,10 +265,22 @@ def key_of(subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice],
     """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
     return asked | {
-        "engine": ENGINE, "version": 3, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-        "images": [part.sha256 for part in pool.parts], "together": TOGETHER, "where": dataclasses.asdict(options.where),
+        "engine": ENGINE, "version": 4, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
+        "images": [part.sha256 for part in pool.parts],
+        "own": own_code(Augmented.of(plan.which)[0].names), "together": TOGETHER, "where": dataclasses.asdict(options.where),
         "names": [[name, part.start, part.stop] for name, part in parts.items()],
     }  # fmt: skip
+
+
+def own_code(names: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of the source files of augmentations that are not the package's own, by name."""
+    found = {}
+    for name in names:
+        module = sys.modules.get(augmentations[name].apply.__module__)
+        source = getattr(module, "__file__", None)
+        if module and not module.__name__.startswith("probes.") and source:
+            found[name] = sha256(Path(source))
+    return found
 
 
 def per_unit(design: Pairs) -> int:
@@ -285,7 +318,10 @@ FIELDS = ("mean", "variance", "dead", "first", "total", "shapley", "second")
 def made(
     store: Store, key: Mapping[str, Any], passes: Sequence[Passes], make: Callable[[], dict[str, Indices]]
 ) -> tuple[dict[str, Indices], dict[str, int]]:
-    """The indices of a scrambling and how many base points were left out, from the store or made now (single precision)."""
+    """The indices of a scrambling and how many base points were left out, from the store or made now (single precision).
+
+    A module that was left out altogether is not among them.
+    """
 
     def write(path: Path) -> None:
         found = make()

@@ -22,7 +22,7 @@ from probes.measure.sensitivity import Replicates, outputs
 from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import scramblings
-from probes.run.contrasts import Contrasts, contrasts
+from probes.run.contrasts import FEWEST, Contrasts, contrasts
 from probes.run.lab import Lab, Options
 from probes.run.layertables import stages_of
 from probes.run.scramblings import Plan
@@ -57,15 +57,15 @@ def default_modules(subject: Subject) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found, *linear[-1:]]))
 
 
-def shapes_of(subject: Subject, names: Sequence[str], where: Any) -> dict[str, list[int]]:
-    """The shape of what each module gives for one image: an error about a module comes before the work.
+def shapes_of(subject: Subject, names: Sequence[str], where: Any, pooled: bool = False) -> dict[str, list[int]]:
+    """The shape of what each module gives for one image, or its channels: an error about a module comes before the work.
 
     Raises UnknownName for a module, BadInput and ProbesError as :func:`probes.measure.sensitivity.outputs` does.
     """
     model = subject.model.to(where.device)
     with torch.inference_mode(), outputs(model, names) as seen:
         model(torch.zeros(2, *subject.data.images.shape[1:], device=where.device))
-        return {name: list(out.shape[1:]) for name, out in seen.items()}
+        return {name: [out.shape[1]] if pooled else list(out.shape[1:]) for name, out in seen.items()}
 
 
 def study(
@@ -101,35 +101,42 @@ def study(
     spec = on(net, dataset)
     subject = next(iter(Lab([spec], store, options, quiet=False, say=say).subjects.values()))
     names = plan.names or default_modules(subject)
-    shapes = shapes_of(subject, names, options.where)
+    shapes = shapes_of(subject, names, options.where, plan.pooled)
+    sampled = bool({"sobol", "shapley"} & set(measures))
+    _check_channels(channels, shapes, sampled)
+    contrasting = contrasted or Contrasts(seed=plan.seed)
+    if "contrast" in measures and len(subject.data) < FEWEST:
+        raise BadInput(f"a contrast on {len(subject.data)} images: {FEWEST} at least")
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     augmented, left = Augmented.of(plan.which, subject.data.channels)
     facts: dict[str, Any] = {
         "subject": str(spec), "weights": subject.sha256, "dataset": subject.data.title, "images": len(subject.data),
         "images_sha256": subject.data.sha256, "augmentations": list(augmented.names), "left_out": list(left),
         "where": dataclasses.asdict(options.where), "measures": [m for m in MEASURES if m in measures], "lost": {},
-        "plan": dataclasses.asdict(plan),
+        "without": [], "plan": dataclasses.asdict(plan),
     }  # fmt: skip
     say(f"{spec}: {sum(units.values()):,} units of {', '.join(names)}")
     if left:
         say(f"left out, since they change nothing on grey images: {', '.join(left)}")
-    contrasting = contrasted or Contrasts(seed=plan.seed)
-    found = (
-        indices_of(subject, plan, units, facts, memory, options, store, say) if {"sobol", "shapley"} & set(measures) else iter(())
-    )
-    moved = _contrasts(subject, augmented, contrasting, units, facts, memory, options, store, say) if "contrast" in measures else {}
+    found = indices_of(subject, plan, units, facts, memory, options, store, say) if sampled else iter(())
+    moved = {}
+    if "contrast" in measures:
+        moved = _contrasts(subject, augmented, contrasting, units, facts, memory, options, store, say, plan.pooled)
     shown = sheets(subject.data, augmented) if pictures or subject.data.embeddable else {}
     run = evidence.provenance(Path.cwd(), command, {})
-    return indices.write(out, found, moved, shapes, facts, run, shown, _channels(channels, shapes))
+    return indices.write(out, found, moved, shapes, facts, run, shown, channels)
 
 
-def _channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[str, Sequence[int]]) -> Mapping[str, Sequence[int]] | None:
+def _check_channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[str, Sequence[int]], sampled: bool) -> None:
+    if asked and not sampled:
+        raise BadInput("a panel of a channel shows its indices: ask for sobol or shapley among the measures")
     for name, wanted in (asked or {}).items():
         if name not in shapes:
             raise unknown("module of a channel", name, list(shapes))
-        if len(shapes[name]) != 3 or not all(0 <= c < shapes[name][0] for c in wanted):
-            raise BadInput(f"channels {name}:{','.join(map(str, wanted))}: {name} gives {' x '.join(map(str, shapes[name]))}")
-    return asked
+        shape = shapes[name]
+        if len(shape) != 3 or shape[1] * shape[2] == 1 or not all(0 <= c < shape[0] for c in wanted):
+            shown = f"{name} gives {' x '.join(map(str, shape))}; a panel needs a channel with several places"
+            raise BadInput(f"channels {name}:{','.join(map(str, wanted))}: {shown}")
 
 
 def sheets(data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6) -> dict[str, tuple[np.ndarray, list[str]]]:
@@ -156,13 +163,14 @@ def indices_of(
     subject: Subject, plan: Plan, units: Mapping[str, int], facts: dict[str, Any], memory: float, options: Options, store: Store,
     say: Say,
 ) -> Iterator[tuple[str, Replicates]]:  # fmt: skip
-    """The indices of one module after the other; what is told of the run is added to ``facts``."""
+    """The indices of one module after the other; what is told of the run goes into ``facts``."""
     pool = plan.pool(subject.data, store)
     many = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
     designs = [design for _, design in plan.designs(subject.data.channels)]
     rows = plan.rows * sum(d.rows for d in designs)
     parts = scramblings.portions(units, max(scramblings.per_unit(d) for d in designs), memory * 1e9)
-    facts.update(groups=list(designs[0].groups), rows=plan.rows, scramblings=many, portions=len(parts))
+    chosen = {p.split: {"images": len(p), "sha256": p.sha256} for p in pool.parts}
+    facts.update(groups=list(designs[0].groups), rows=plan.rows, scramblings=many, portions=len(parts), partitions=chosen)
     say(f"{many} scramblings of {plan.rows:,} base points, {many * rows:,} rows; groups {', '.join(designs[0].groups)}")
     if len(parts) > 1:
         say(f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all rows for each")
@@ -184,29 +192,40 @@ def indices_of(
                 )  # fmt: skip
                 bar.n = (p * many + number + 1) * steps
                 bar.refresh()
-                for name, indices_ in one.items():
-                    found[name].add(indices_)
+                for name in part:
+                    if name in one:
+                        found[name].add(one[name])
                     if lost.get(name):
                         facts["lost"][name] = facts["lost"].get(name, 0) + lost[name]
             for name, replicates in found.items():
+                if replicates.n < many:  # NaN or infinity in all of a scrambling
+                    if name not in facts["without"]:
+                        facts["without"].append(name)
+                        say(f"{name} gives NaN or infinity in every base point: left out")
+                    continue
                 open_.setdefault(name, []).append(replicates)
-                if part[name].stop == units[name]:
+                if part[name].stop == units[name] and name not in facts["without"]:
                     yield name, Replicates.joined(open_.pop(name))
 
 
 def _contrasts(
     subject: Subject, augmented: Augmented, plan: Contrasts, units: Mapping[str, int], facts: dict[str, Any], memory: float,
-    options: Options, store: Store, say: Say,
+    options: Options, store: Store, say: Say, pooled: bool,
 ) -> dict[str, dict[str, Contrast]]:  # fmt: skip
     """The contrasts of every module, by module and augmentation."""
     images = min(plan.images, len(subject.data))
     facts["contrast"] = dataclasses.asdict(plan) | {"images": images, "left_out": {}}
     found: dict[str, dict[str, Contrast]] = {name: {} for name in units}
-    for part in scramblings.portions(units, 8 * images, memory * 1e9):
-        for augmentation, moved, lost in contrasts(subject, augmented, part, plan, store, options, say):
+    parts = scramblings.portions(units, 8 * images, memory * 1e9)
+    if len(parts) > 1:
+        say(f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all images for each")
+    for part in parts:
+        for augmentation, moved, lost in contrasts(subject, augmented, part, plan, store, options, say, pooled):
             for name, one in moved.items():
                 before = found[name].get(augmentation)
                 found[name][augmentation] = before.beside(one) if before else one
-                if lost[name]:
-                    facts["contrast"]["left_out"][f"{name} under {augmentation}"] = lost[name]
-    return found
+            for name, many in lost.items():
+                if many:
+                    told = facts["contrast"]["left_out"]
+                    told[f"{name} under {augmentation}"] = max(many, told.get(f"{name} under {augmentation}", 0))
+    return {name: of for name, of in found.items() if len(of) == len(augmented.names)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probes.errors import ProbesError
 from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
 from probes.run.lab import Lab, Options
@@ -69,6 +70,7 @@ def method(
     out: Path,
     plan: Plan,
     *,
+    memory: float = MEMORY,
     options: Options | None = None,
     command: Sequence[str] = ("probes", "run", "sensitivity", "--as-published"),
     say: Say = lambda _: None,
@@ -77,13 +79,19 @@ def method(
     options = options or Options()
     spec = on(net, dataset)
     subject = next(iter(Lab([spec], store, options, quiet=False, say=say).subjects.values()))
-    shapes = shapes_of(subject, plan.names or default_modules(subject), options.where)
+    shapes = shapes_of(subject, plan.names or default_modules(subject), options.where, plan.pooled)
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     augmented, left = Augmented.of(plan.which, subject.data.channels)
 
+    lost: dict[str, int] = {}
+
     def run(one: Plan) -> dict[str, Replicates]:
-        facts: dict[str, Any] = {"lost": {}}
-        return dict(indices_of(subject, one, units, facts, MEMORY, options, store, lambda _: None))
+        told: dict[str, Any] = {"lost": {}, "without": []}
+        found = dict(indices_of(subject, one, units, told, memory, options, store, lambda _: None))
+        if told["without"]:
+            raise ProbesError(f"{', '.join(told['without'])} of {spec} gave NaN or infinity throughout: choose other modules")
+        lost.update({name: max(many, lost.get(name, 0)) for name, many in told["lost"].items()})
+        return found
 
     found: dict[str, Mapping[str, Replicates]] = {}
     for name, one in variants(plan).items():
@@ -98,7 +106,7 @@ def method(
     facts = {
         "subject": str(spec), "weights": subject.sha256, "dataset": subject.data.title, "images": len(subject.data),
         "images_sha256": subject.data.sha256, "augmentations": list(augmented.names), "left_out": list(left),
-        "plan": dataclasses.asdict(plan), "where": dataclasses.asdict(options.where), "few": FEW,
+        "plan": dataclasses.asdict(plan), "where": dataclasses.asdict(options.where), "few": FEW, "lost": lost,
     }  # fmt: skip
     moved = stretched(subject.data, factors)
     return indexmethod.write(out, found, few, (factors, moved), facts, evidence.provenance(Path.cwd(), command, {}))

@@ -49,7 +49,9 @@ def totals(found: Found) -> pd.DataFrame:
         for module, one in modules.items():
             alive, estimate = ~one.dead.numpy(), one.estimate("total")
             for j, group in enumerate(one.groups):
-                rows.append((variant, module, group, *(float(t[j].numpy()[alive].mean()) for t in (estimate.value, estimate.half))))
+                if alive.any():
+                    means = (float(t[j].numpy()[alive].mean()) for t in (estimate.value, estimate.half))
+                    rows.append((variant, module, group, *means))
     return pd.DataFrame(rows, columns=["variant", "module", "group", "total", "half"])
 
 
@@ -75,13 +77,14 @@ def floor(few: Found) -> pd.DataFrame:
     for variant, modules in few.items():
         for module, one in modules.items():
             largest = _largest(one)
-            rows.append((variant, module, len(one.dead), int(one.dead.sum()), float((largest > 1).mean()), float(largest.max())))
+            most = (float((largest > 1).mean()), float(largest.max())) if largest.size else (0.0, np.nan)
+            rows.append((variant, module, len(one.dead), int(one.dead.sum()), *most))
     return pd.DataFrame(rows, columns=["variant", "module", "units", "dead", "beyond", "largest"])
 
 
 def _largest(one: Replicates) -> np.ndarray:
     which = [i for i, g in enumerate(one.groups) if g not in OTHERS]
-    return one.estimate("total").value.numpy()[which][:, ~one.dead.numpy()].max(0)
+    return one.estimate("total").value.numpy()[which][:, ~one.dead.numpy()].max(0, initial=-np.inf)
 
 
 def _totals(table: pd.DataFrame, facts: Mapping[str, Any]) -> Any:
@@ -138,6 +141,7 @@ def _page(tables: Mapping[str, pd.DataFrame], stretched: Stretched, facts: Mappi
     another = tables["top"].pivot(index="variant", columns="module", values="another").reindex(variants[1:])[modules]
     few = tables["floor"]
     plan, left = facts["plan"], f" (left out on grey images: {', '.join(facts['left_out'])})" if facts["left_out"] else ""
+    lost = "".join(f" Up to {n:,} base points of {m} were left out for NaN or infinity." for m, n in facts["lost"].items())
     factors, moved = stretched
     still = [f"{name}: {sum(v < 1e-6 for v in ways['min-max'])} of {len(factors)} factors leave the input where it is"
              f" ({sum(v < 1e-6 for v in ways['constants'])} with constants)" for name, ways in moved.items()]  # fmt: skip
@@ -151,7 +155,8 @@ def _page(tables: Mapping[str, pd.DataFrame], stretched: Stretched, facts: Mappi
         "Kharyuk, Matveev and Oseledets (2023) show a fresh image at every row, stretch every augmented image to [0, 1], and"
         f" divide by an absolute floor. Here are the same units, augmentations ({names}) and numbers of rows, with class, partition"
         f" and image as factors, and those steps switched on one by one: {plan['rows']:,} base points a scrambling, images of"
-        f" {facts['dataset']}.",
+        f" {facts['dataset']}. With class a factor, *image* is the place within the class: another class is another"
+        f" picture too.{lost}",
         "## A fresh image at every row",
         "A total index is what changes when a factor changes and *all else is held*. With a fresh image in every row nothing is"
         " held: the change from image to image is charged to every factor, also to inert ones. Mean total index over units, then"

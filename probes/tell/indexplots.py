@@ -71,8 +71,9 @@ def histograms(one: Replicates, title: str) -> Any:
         for j, group in enumerate(one.groups):
             shares = np.histogram(value[j][alive].clip(-0.1, 1.1), edges)[0] / max(alive.sum(), 1)
             ax.stairs(shares, edges, color=plots.COLOURS[j % 8], ls=plots.STYLES[j % 4], lw=1.3, label=group)
-        ax.set_yscale("log")
-        ax.set_xlabel(MEASURES[measure][0], fontsize=8)
+        if alive.any():
+            ax.set_yscale("log")
+        ax.set_xlabel(f"{MEASURES[measure][0]} (beyond the ends: last bins)", fontsize=8)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("share of units (log)", fontsize=8)
     return plots.below(figure, axes[0], f"{title}: the indices of {int(alive.sum()):,} units", min(len(one.groups), 5), small=7)

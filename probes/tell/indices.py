@@ -58,14 +58,13 @@ def write(
             figure = indexplots.contrast_maps(contrasts, shapes[name], name)
             parts[name].append(_shown(folder, f"contrast_maps/{slug(name)}.png", figure, f"where augmentations alone move {name}"))
         pages = []
-        if tables:
-            table = pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+        if len(table):
             _csv(table, folder / "summary.csv")
             pages += _means(table)
             figure = indexplots.by_depth(table, str(facts["subject"]))
             pages.append(_shown(folder, "shares.png", figure, "mean share of each group, by depth"))
-        if moved:
-            contrast_table = contrast_summary(moved)
+        if moved and len(contrast_table := contrast_summary(moved)):
             _csv(contrast_table, folder / "contrast.csv")
             figure = indexplots.contrasts(contrast_table, str(facts["subject"]))
             pages += [_contrast_words(facts, contrast_table), _shown(folder, "contrast.png", figure, "contrast, by depth")]
@@ -112,26 +111,43 @@ def _pictures(
         chosen = channels.get(name, ()) if channels is not None else [indexplots.strongest(one, shape, names)]
         for channel in chosen:
             figure = indexplots.panel(one, shape, channel, name, moved)
-            text.append(_shown(folder, f"channels/{file}-{channel}.png", figure, f"channel {channel} of {name}, all indices"))
+            plots.save(figure, folder / "channels" / f"{file}-{channel}.png")  # two scales of colours: all of them
+            text.append(f"![channel {channel} of {name}, all indices](channels/{file}-{channel}.png)")
     return text
 
 
 def arrays(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every index of a module by name, in the shape of the module; float32, NaN where a unit is dead."""
+    """Every index of a module by name, in the shape of the module; float32 to 4 decimals, NaN where a unit is dead.
+
+    Mean and variance, which have a unit of their own, to 4 significant digits.
+    """
     out = {"groups": np.array(one.groups), "dead": one.dead.numpy().reshape(*shape)}
     for name in one.measured:
         found = one.estimate(name)
-        lead = () if name in ("mean", "variance") else (-1,)
-        out[name] = found.value.float().numpy().reshape(*lead, *shape)
-        out[f"{name}_half"] = found.half.float().numpy().reshape(*lead, *shape)
+        own = name in ("mean", "variance")
+        for end, value in (("", found.value), ("_half", found.half)):
+            short = _significant(value.numpy()) if own else np.round(value.numpy(), 4)
+            out[name + end] = short.astype(np.float32).reshape(*(() if own else (-1,)), *shape)
     return out
 
 
+def _significant(values: np.ndarray, digits: int = 4) -> np.ndarray:
+    """Values rounded to significant digits: what is beyond them takes half of a compressed file."""
+    size = np.abs(values)
+    scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.where(size > 0, size, 1.0))))
+    return np.round(values * scale) / scale
+
+
 def contrast_arrays(found: Mapping[str, Contrast], shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """The contrasts of a module by name, (augmentations, *shape); float32, NaN where a unit is dead."""
+    """The contrasts of a module by name, (augmentations, *shape); NaN where a unit is dead.
+
+    Effects to 4 decimals and p-values to 4 significant digits, float32; a p-value below 1e-38 is 0 there.
+    """
     out = {"augmentations": np.array(list(found))}
     for field in ("share", "rank_biserial", "point_biserial", "p", "adjusted"):
-        out[field] = np.stack([getattr(one, field).astype(np.float32).reshape(*shape) for one in found.values()])
+        values = np.stack([getattr(one, field).reshape(*shape) for one in found.values()])
+        short = _significant(np.where(values < 1e-38, 0, values)) if field in ("p", "adjusted") else np.round(values, 4)
+        out[field] = short.astype(np.float32)
     return out
 
 
@@ -172,6 +188,7 @@ LAW = {
     "one": "all on, parameters uniform, switches even, in random order",
     "study": "in random order; for Sobol indices all on, parameters uniform, switches even, for Shapley effects each on or off",
 }
+WITHIN = " With the class a factor, the image is its place within the class: another class is another picture too."
 TAKEN = {
     "factor": "The image is a group of its own, so that no index of an augmentation holds the change from one image to another.",
     "fixed": "The image is held fixed within a base point: shares are of the variance that the groups make, for an average image.",
@@ -183,17 +200,20 @@ def _front(facts: Mapping[str, Any]) -> str:
     text = [f"# What moves the units of `{facts['subject']}`"]
     left = f" Left out, since the images are grey: {', '.join(facts['left_out'])}." if facts["left_out"] else ""
     lost = "".join(f" {n:,} base points of {m} were left out for NaN or infinity." for m, n in facts["lost"].items())
-    about = f"one of {facts['images']:,} images of {facts['dataset']}."
+    without = "".join(f" {m} gave NaN or infinity throughout and is left out." for m in facts["without"])
+    several = " or ".join(f"{p['images']:,} {split} images" for split, p in facts.get("partitions", {}).items())
+    about = f"one of {several} of {facts['dataset']}."
     if "groups" in facts:
         plan = facts["plan"]
         ways = " Every augmented image is stretched to [0, 1]." * plan["minmax"] + (
             " The published floor, cut at 0 and 1: **a unit that hardly varies may look most sensitive.**" * plan["absolute"]
         )  # fmt: skip
+        channels = " A unit is the mean of a channel." * plan["pooled"]
         again = f" The units did not fit in memory together: {facts['portions']} portions." if facts["portions"] > 1 else ""
         text.append(
-            f"Augmentations {', '.join(facts['augmentations'])}: {LAW[plan['law']]}, on {about}"
-            f" Groups: {', '.join(facts['groups'])}. {TAKEN[plan['image']]}{ways}"
-            f" {facts['scramblings']} scramblings of {facts['rows']:,} base points.{left}{lost}{again}"
+            f"Augmentations {', '.join(facts['augmentations'])}: {LAW[plan['law'] if plan['shapley'] else 'one']}, on {about}"
+            f" Groups: {', '.join(facts['groups'])}. {TAKEN[plan['image']]}{WITHIN * ('class' in plan['factors'])}{ways}{channels}"
+            f" {facts['scramblings']} scramblings of {facts['rows']:,} base points.{left}{lost}{without}{again}"
         )
     else:
         text.append(f"Augmentations {', '.join(facts['augmentations'])}, each alone, on {facts['dataset']}.{left}")
@@ -236,7 +256,8 @@ def _contrast_words(facts: Mapping[str, Any], table: pd.DataFrame) -> str:
 WORDS = f"""## How to read it
 
 - An index is a share of a unit's variance over all rows: *first order* what a group does alone, *total* what would be left if all
-  others were held, *Shapley* its fair part. Estimates are signed and never clipped; maps show 0 to 1.
+  others were held, *Shapley* its fair part. Estimates are signed and never clipped; maps show
+  0 to 1, and histograms put what lies beyond -.1 and 1.1 into their last bins.
 - ± is half of the 90 % interval over independent scramblings: the error of integration, for these images, not a statement about
   others. Converged: half at most {CONVERGED:g}. The page gives the median over units, for the group where it is largest.
 - A unit is *dead* where its variance is at most 1e-8 of the mean variance of its module: left out, counted, grey in the maps.

@@ -281,6 +281,28 @@ def test_what_can_not_be_is_refused(call, says):
         call()
 
 
+def test_merging_leaves_the_shards_as_they_are():
+    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    shards = [sums_of(design, lambda u: u.prod(-1), 64, ("aliases", i)) for i in range(2)]
+    before = shards[0].indices()
+    whole = Sums(design)
+    for shard in shards:
+        whole.merge(shard)
+
+    for field in ("mean", "variance", "first", "total", "shapley"):
+        assert torch.equal(getattr(shards[0].indices(), field), getattr(before, field))
+
+
+def test_a_unit_that_overflows_is_dead_alone():
+    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    rows = design.block(design.points(64, "overflow"), [0, 1])
+    values = torch.from_numpy(np.stack([rows[..., 0], rows[..., 1] * 1e30], -1)).float()
+    sums = Sums(design)
+    sums.add(values, [0, 1])
+
+    assert sums.indices().dead.tolist() == [False, True]
+
+
 def test_held_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
     """y = 10 h + a + 2 b: with h held, a and b share what they make, 1 : 4, and V is theirs alone."""
     design = Pairs({"a": slice(0, 1), "b": slice(1, 2)}, second=True, held=1)
@@ -301,15 +323,18 @@ def test_replicates_of_units_in_parts_are_those_of_all():
     for r in range(3):
         rows = design.block(design.points(64, "parts", r), [0, 1])
         values = torch.from_numpy(np.stack([rows[..., 0], rows[..., 1], rows.prod(-1)], -1))
+        values[..., 2] *= 1e-6  # alive beside no other unit, dead beside these
         for one, units in ((whole, slice(0, 3)), (parts[0], slice(0, 2)), (parts[1], slice(2, 3))):
             sums = Sums(design)
             sums.add(values[..., units], [0, 1])
             one.add(sums.indices())
     joined = Replicates.joined(parts)
+    assert whole.dead.tolist() == joined.dead.tolist() == [False, False, True]
 
     for name in whole.measured:
-        np.testing.assert_allclose(joined.estimate(name).value, whole.estimate(name).value, rtol=1e-9)
-        np.testing.assert_allclose(joined.estimate(name).half, whole.estimate(name).half, rtol=1e-9)
+        for field in ("value", "half"):
+            a, b = (getattr(r.estimate(name), field)[..., :2] for r in (joined, whole))
+            np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
 def test_trap_s13_the_published_floor_calls_a_unit_that_hardly_varies_most_sensitive():

@@ -1,5 +1,6 @@
 """Contrast over a network: planted units, draws within images, resumption, NaN, and what the command writes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from probes import cli
-from probes.perturb.augment import Augmented
+from probes.errors import BadInput
+from probes.perturb.augment import Augmented, augmentation
 from probes.run import contrasts as room
 from probes.run.contrasts import Contrasts, contrasts, factors
 from probes.run.lab import Options
@@ -74,6 +76,34 @@ def test_images_whose_activations_are_nan_are_left_out_and_counted(store):
 
     assert 0 < found["brightness"][1] == 30 - found["brightness"][0].images
     assert found["hflip"][1] == 0
+
+
+def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
+    """Rounding of the mean over ten draws is no difference: a share of .5 and p = 1 for every unit."""
+
+    @augmentation("contrasts_test_nothing", "amount")
+    def nothing(images, u):
+        return images.clone()
+
+    found = found_of(("contrasts_test_nothing",), store, draws=10)["contrasts_test_nothing"][0]
+
+    assert found.share[:2].tolist() == [0.5, 0.5]
+    assert found.p[:2].tolist() == [1, 1]
+
+
+def test_a_module_that_is_mostly_nan_is_left_out_and_counted(store):
+    dark = subject(nan=True)
+    light = dataclasses.replace(dark.data, images=np.full_like(dark.data.images, 250))
+    name, moved, lost = next(contrasts(dataclasses.replace(dark, data=light), Augmented(("rolling",)), {"probe": slice(0, 3)},
+                                       Contrasts(30, 1), store, Options(threads=1), lambda _: None))  # fmt: skip
+
+    assert (name, moved, lost) == ("rolling", {}, {"probe": 30})
+
+
+@pytest.mark.parametrize(("images", "draws"), [(5, 1), (6, 0)])
+def test_too_few_images_or_draws_are_refused(images, draws):
+    with pytest.raises(BadInput, match=f"a contrast on {images} images with {draws} draws"):
+        Contrasts(images, draws)
 
 
 def test_a_run_goes_on_from_the_augmentations_that_are_there(store, monkeypatch):

@@ -11,6 +11,7 @@ from torch import nn
 from probes import cli
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.run import scramblings, sensitivity
+from probes.run.contrasts import Contrasts
 from probes.run.lab import Options
 from probes.run.scramblings import ENOUGH, Plan, Pool
 from probes.store import Store
@@ -196,10 +197,86 @@ def test_units_in_portions_are_the_same(store, tmp_path):
     assert "did not fit in memory together" in (cut / "sensitivity.md").read_text()
 
 
-def test_a_module_that_is_always_nan_is_named():
+def test_pooled_units_are_means_of_channels(store, tmp_path):
+    plan = Plan(("rolling", "hflip"), rows=8, scramblings=2, names=("layer3", "fc"), pooled=True)
+    out = sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", plan, measures=("sobol", "contrast"),
+                            contrasted=Contrasts(8, 1), options=Options(images=20, threads=1))  # fmt: skip
+
+    with np.load(out / "indices" / "layer3.npz") as file:
+        assert file["total"].shape == (4, 64)
+    with np.load(out / "contrasts" / "layer3.npz") as file:
+        assert file["p"].shape == (2, 64)
+    assert "A unit is the mean of a channel." in (out / "sensitivity.md").read_text()
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(scramblings.pooled(x), x.mean((2, 3)))
+
+
+class Halves(Planted):
+    """Beside the planted module one that is always NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.bad = nn.Identity()
+
+    def forward(self, x):
+        self.bad(torch.full((len(x), 3), torch.nan))
+        return super().forward(x)
+
+
+def test_a_module_that_is_always_nan_is_left_out_and_the_others_stay():
+    data = made()
+    subject = Subject(parse("halves@made"), Halves().eval(), data, "weights", "random")
+    plan = Plan(("brightness", "hflip"), rows=16)
+    passes = scramblings.passes_of(subject, plan, {"bad": slice(0, 3), "probe": slice(0, 3)}, Options(threads=1).where)
+
+    assert list(scramblings.scrambling(passes, plan, 0, Pool([data]), lambda: None, "test")) == ["probe"]
+    assert passes[0].lost == {"bad": 16}
+
+
+def own_augmentation(folder, name, text):
+    (folder / f"{name}.py").write_text(
+        "from probes.perturb.augment import augmentation\n"
+        f"@augmentation({name!r}, 'amount')\ndef thing(images, u):\n    return {text}\n"
+    )
+
+
+def test_an_edited_augmentation_of_ones_own_is_measured_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    own_augmentation(tmp_path, "sensitivity_own", "images * u.view(-1, 1, 1, 1)")
+    name = "sensitivity_own:thing"
+    assert Plan((name, "hflip")).designs(1)[0][0].columns == (f"{name}.amount", "hflip.on", "order")
+    first = scramblings.own_code((name, "hflip"))
+    own_augmentation(tmp_path, "sensitivity_own", "images * 0")
+
+    assert list(first) == [name]
+    assert scramblings.own_code((name,)) != first
+
+
+def test_what_is_no_augmentation_is_refused(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sensitivity_plain.py").write_text("def thing(images, u):\n    return images\n")
+    with pytest.raises(BadInput, match="sensitivity_plain:thing is no augmentation: decorate it"):
+        Plan(("sensitivity_plain:thing",)).designs(3)
+
+
+def test_a_module_of_constants_has_no_index_and_no_figure(store, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sensitivity_constant.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.same = nn.Identity()\n\n    def forward(self, x):\n        return self.same(torch.zeros(len(x), 10))\n\n\n"
+        "def net(channels, classes):\n    return Net()\n"
+    )
+    torch.save({}, tmp_path / "nothing.pt")
+    out = sensitivity.study(f"sensitivity_constant:net:{tmp_path / 'nothing.pt'}", "mnist5k", store, tmp_path / "out",
+                            Plan(("rolling", "hflip"), 8, 2, ("same",)), options=Options(images=10, threads=1))  # fmt: skip
+
+    assert "sensitivity_constant" in (out / "sensitivity.md").read_text()
+
+
+def test_a_network_that_is_always_nan_is_named():
     dark = made()
     dark = Dataset(**{**vars(dark), "images": dark.images // 50})
-    with pytest.raises(ProbesError, match="module 'probe' of planted@made gave NaN or infinity in every base point"):
+    with pytest.raises(ProbesError, match="probe of planted@made gave NaN or infinity in every base point"):
         found_of(("hflip", "rolling"), nan=True, rows=16, data=dark)
 
 
@@ -259,6 +336,7 @@ def test_a_run_goes_on_from_the_scramblings_that_are_there(store, folder, tmp_pa
         ({"law": "two"}, UnknownName, "unknown law 'two'"),
         ({"image": "still"}, UnknownName, "unknown way of the image 'still'"),
         ({"factors": ("classes",)}, UnknownName, "did you mean class"),
+        ({"factors": ("class", "class")}, BadInput, "factors class, class: each once"),
         ({"which": ("hue",)}, BadInput, "change nothing on grey images"),
     ],
 )
@@ -275,6 +353,7 @@ def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, plan, error
         ({"memory": 0}, "some memory"),
         ({"channels": {"layer9": [1]}}, "unknown module of a channel 'layer9'"),
         ({"channels": {"fc": [1]}}, r"channels fc:1: fc gives 10"),
+        ({"channels": {"fc": [1]}, "measures": ("contrast",)}, "ask for sobol or shapley"),
     ],
 )
 def test_what_is_asked_for_is_looked_at_first(store, tmp_path, asked, says):

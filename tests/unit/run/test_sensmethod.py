@@ -54,3 +54,8 @@ def test_min_max_leaves_darker_images_where_they_are():
     assert max(moved["brightness"]["min-max"][:2]) < 1e-5
     assert min(moved["brightness"]["constants"]) > 0.1
     assert moved["brightness"]["min-max"][2] > 0.1
+
+
+def test_options_that_it_has_of_its_own_are_refused(capsys, tmp_path):
+    assert cli.main(["run", "sensitivity", "--as-published", "--image", "fixed", "--out", str(tmp_path / "x")]) == 2
+    assert "--as-published has measures, law, image and factors of its own" in capsys.readouterr().err
