@@ -76,7 +76,11 @@ def _largest(shares: np.ndarray) -> float:
 
 
 def agreement(one: Indices) -> float:
-    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations; the mean over units."""
+    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations; the mean over units.
+
+    Errors of integration turn ranks round, so few base points give a rho below that of the indices themselves, in every group of
+    images alike: a lower bound. (ResNet-20 on digits, layer1: .85 with 128 base points, .95 with 1,024.)
+    """
     assert one.shapley is not None
     which = _augmentations(one)
     ranks = [stats.rankdata(t[which][:, ~one.dead].numpy(), axis=0) for t in (one.total, one.shapley)]
