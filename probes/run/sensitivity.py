@@ -27,6 +27,7 @@ from probes.run.lab import Lab, Options
 from probes.run.layertables import stages_of
 from probes.run.scramblings import Plan
 from probes.store import Store
+from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
@@ -68,6 +69,14 @@ def shapes_of(subject: Subject, names: Sequence[str], where: Any, pooled: bool =
         return {name: [out.shape[1]] if pooled else list(out.shape[1:]) for name, out in seen.items()}
 
 
+def subject_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Subject:
+    """A network with all images of its dataset, or as many as the options say."""
+    spec = on(net, dataset)
+    images = options.images or len(datasets.load(dataset, options.split, store))
+    lab = Lab([spec], store, dataclasses.replace(options, images=images), quiet=False, say=say)
+    return next(iter(lab.subjects.values()))
+
+
 def study(
     net: str,
     dataset: str,
@@ -98,8 +107,7 @@ def study(
         raise BadInput(f"measures {', '.join(measures) or 'none'} in {memory} GB: one measure at least, and some memory")
     options = options or Options()
     plan = dataclasses.replace(plan, shapley="shapley" in measures)
-    spec = on(net, dataset)
-    subject = next(iter(Lab([spec], store, options, quiet=False, say=say).subjects.values()))
+    spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
     names = plan.names or default_modules(subject)
     shapes = shapes_of(subject, names, options.where, plan.pooled)
     sampled = bool({"sobol", "shapley"} & set(measures))

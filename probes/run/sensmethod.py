@@ -14,9 +14,9 @@ import torch
 from probes.errors import ProbesError
 from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
-from probes.run.lab import Lab, Options
+from probes.run.lab import Options
 from probes.run.scramblings import Plan, minmax
-from probes.run.sensitivity import MEMORY, default_modules, indices_of, shapes_of
+from probes.run.sensitivity import MEMORY, default_modules, indices_of, shapes_of, subject_of
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.spec import on
@@ -77,8 +77,7 @@ def method(
 ) -> Path:
     """The page that sets the study's method beside ours, with figures; the same network, rows and factors for both."""
     options = options or Options()
-    spec = on(net, dataset)
-    subject = next(iter(Lab([spec], store, options, quiet=False, say=say).subjects.values()))
+    spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
     shapes = shapes_of(subject, plan.names or default_modules(subject), options.where, plan.pooled)
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     augmented, left = Augmented.of(plan.which, subject.data.channels)

@@ -381,3 +381,25 @@ def test_the_studys_networks_are_read_at_its_checkpoints():
         assert sensitivity.default_modules(Subject(parse(f"{net}@made"), model, data, "w", "r")) == names
         known = dict(model.named_modules())
         assert set(names) <= set(known)
+
+
+def test_a_study_takes_all_images_of_a_dataset_where_a_claim_takes_some(store):
+    from probes.subjects.data import datasets
+
+    many = made(40)
+    datasets.register("sensitivity_some")(
+        lambda split, store: Dataset(**{**vars(many), "name": "sensitivity_some", "claim_images": 5})
+    )
+    torch.save({}, store.folder / "no.pt")
+
+    def images(**options):
+        found = sensitivity.subject_of(
+            f"{__name__}:planted:{store.folder / 'no.pt'}", "sensitivity_some", store, Options(**options), print
+        )
+        return len(found.data)
+
+    assert (images(), images(images=7)) == (40, 7)
+
+
+def planted(channels, classes):
+    return Planted()
