@@ -19,6 +19,15 @@ MEASURES = {
 }
 
 
+COLOURS = (*plots.COLOURS, "#8B4513", "#888888", "#4B0082")
+"""As many as the second set of the study has groups: seven augmentations, order, class, partition, image."""
+MARKERS = plots.MARKERS + "<>h"
+
+
+def _line(i: int) -> dict[str, str]:
+    return {"color": COLOURS[i % len(COLOURS)], "ls": plots.STYLES[i % 4]}
+
+
 def by_depth(table: pd.DataFrame, title: str) -> Any:
     """The mean share of each group over the units of a module, by depth: a panel per index."""
     measures = [m for m in MEASURES if (table["measure"] == m).any()]
@@ -28,8 +37,7 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
         mine = table[table["measure"] == measure]
         for i, group in enumerate(dict.fromkeys(table["group"])):
             rows = mine[mine["group"] == group].set_index("module").reindex(modules)
-            ax.plot(range(len(modules)), rows["mean"], plots.STYLES[i % 4], marker=plots.MARKERS[i % 8], ms=5,
-                    color=plots.COLOURS[i % 8], label=group)  # fmt: skip
+            ax.plot(range(len(modules)), rows["mean"], marker=MARKERS[i % len(MARKERS)], ms=5, label=group, **_line(i))
         ax.set_xticks(range(len(modules)), modules, rotation=40, ha="right", fontsize=8)
         ax.set_title(MEASURES[measure][0], fontsize=9)
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
@@ -70,7 +78,7 @@ def histograms(one: Replicates, title: str) -> Any:
         value = one.estimate(measure).value.numpy()
         for j, group in enumerate(one.groups):
             shares = np.histogram(value[j][alive].clip(-0.1, 1.1), edges)[0] / max(alive.sum(), 1)
-            ax.stairs(shares, edges, color=plots.COLOURS[j % 8], ls=plots.STYLES[j % 4], lw=1.3, label=group)
+            ax.stairs(shares, edges, lw=1.3, label=group, **_line(j))
         if alive.any():
             ax.set_yscale("log")
         ax.set_xlabel(f"{MEASURES[measure][0]} (beyond the ends: last bins)", fontsize=8)
@@ -107,8 +115,7 @@ def contrasts(table: pd.DataFrame, title: str) -> Any:
     for ax, (column, label) in zip(axes, shown.items(), strict=True):
         for i, group in enumerate(dict.fromkeys(table["augmentation"])):
             rows = table[table["augmentation"] == group].set_index("module").reindex(modules)
-            ax.plot(range(len(modules)), rows[column], plots.STYLES[i % 4], marker=plots.MARKERS[i % 8], ms=5,
-                    color=plots.COLOURS[i % 8], label=group)  # fmt: skip
+            ax.plot(range(len(modules)), rows[column], marker=MARKERS[i % len(MARKERS)], ms=5, label=group, **_line(i))
         ax.set_xticks(range(len(modules)), modules, rotation=40, ha="right", fontsize=8)
         ax.set_ylim(0, 1.02)
         ax.set_title(label, fontsize=9)
