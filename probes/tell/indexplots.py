@@ -24,7 +24,7 @@ COLOURS = (*plots.COLOURS, "#8B4513", "#888888", "#4B0082")
 MARKERS = plots.MARKERS + "<>h"
 
 
-def _line(i: int) -> dict[str, str]:
+def _line(i: int) -> dict[str, Any]:
     return {"color": COLOURS[i % len(COLOURS)], "ls": plots.STYLES[i % 4]}
 
 
