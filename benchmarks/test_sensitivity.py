@@ -44,29 +44,29 @@ def photos(tmp_path_factory):
 
 @pytest.mark.parametrize(("which", "limit"), [("1", 1.6), ("2", 2.2)])
 def test_a_scrambling(ratio, threads, subject, photos, which, limit):
-    """Two blocks of base points with two JPEGs decoded for each point, and the indices at the end."""
+    """Four blocks of base points with two JPEGs decoded for each point, and the indices at the end."""
     threads(1)
-    options, plan = Options(threads=1), Plan(which, rows=16 if which == "1" else 12)
+    options, plan = Options(threads=1), Plan(which, rows=32 if which == "1" else 24)
     parts = {n: slice(0, int(np.prod(s))) for n, s in shapes_of(subject, CHECKPOINTS["alexnet"], options.where).items()}
     (passes,), pool = passes_of(subject, plan, parts, options.where), Pool([subject.data])
-    both = list(blocks(passes.design, plan, 0, "benchmark"))
-    x = torch.rand(both[0][0].shape[0] * both[0][0].shape[1], 3, 224, 224).to(memory_format=passes.layout)
+    every = list(blocks(passes.design, plan, 0, "benchmark"))
+    x = torch.rand(every[0][0].shape[0] * every[0][0].shape[1], 3, 224, 224).to(memory_format=passes.layout)
     units = []
 
     def ours():
         sums = {name: Sums(passes.design) for name in passes.parts}
-        for half, (rows, order) in enumerate(both):
+        for rows, order in every:
             decoded = [read_image(path) for path in photos[: 2 * rows.shape[1]]]
-            subject.data.images[16 * half : 16 * half + len(decoded)] = decoded
+            subject.data.images[: len(decoded)] = decoded
             passes.add(sums, rows, order, pool)
         units.append(sum(s.indices().mean.numel() for s in sums.values()))
 
     def plain():
         with engine.exact(1):
-            for _ in both:
+            for _ in every:
                 passes.model(x)
 
-    ratio(f"sensitivity of AlexNet, set {which}, {2 * len(x)} rows, 224 px, one core", ours, plain, rounds=4, limit=limit)
+    ratio(f"sensitivity of AlexNet, set {which}, {4 * len(x)} rows, 224 px, one core", ours, plain, rounds=5, limit=limit)
     assert units[0] == 205_672
 
 
