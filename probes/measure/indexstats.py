@@ -1,0 +1,142 @@
+"""What maps of indices say together: do they identify their variable, and do measures agree across the units of a module?
+
+Channels are the unit: pixels of a map and variables of a channel are nested in it. Folds never split a channel, labels are
+permuted within channels, and intervals come from drawing channels again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import confusion_matrix
+from sklearn.pipeline import make_pipeline
+
+from probes import seeds
+from probes.errors import BadInput
+
+COMPONENTS = 30
+"""Principal components of the maps that the discriminant analysis is given: fewer than there are maps in a fold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Identified:
+    """How well maps tell their variable: ``accuracy`` over folds and repeats, ``null`` that of permuted labels, its p-value.
+
+    ``confusion`` has a row per true variable and sums to 1 in each; ``channels`` were used, ``left_out`` had dead units.
+    """
+
+    variables: tuple[str, ...]
+    accuracy: float
+    null: np.ndarray
+    p: float
+    confusion: np.ndarray
+    channels: int
+    left_out: int
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / len(self.variables)
+
+
+def identify(
+    maps: np.ndarray, variables: tuple[str, ...], *name: str | int, folds: int = 5, repeats: int = 5, permutations: int = 199
+) -> Identified:
+    """Linear discriminant analysis of index maps (variables, channels, H, W): which variable does a channel's map belong to?
+
+    ``repeats`` times the channels are shared out at random into ``folds``; a fold's maps are named by an analysis of the others'.
+    The null permutes the variables' labels within each channel, with the folds of the first repeat: p is the share of permutations
+    (and the observed order) that do as well there. Channels with a dead unit (NaN) are left out. Raises BadInput for fewer than
+    two variables and for fewer channels than folds.
+
+    >>> rng = np.random.Generator(np.random.Philox(0))
+    >>> maps = rng.normal(size=(2, 20, 3, 3)) + np.array([0, 4])[:, None, None, None]
+    >>> found = identify(maps, ("a", "b"), "example", permutations=19)
+    >>> found.accuracy > 0.9, found.p
+    (True, 0.05)
+    """
+    if maps.ndim != 4 or len(maps) != len(variables) or len(variables) < 2:
+        raise BadInput(
+            f"maps of shape {maps.shape} of {len(variables)} variables: (variables, channels, H, W), two variables at least"
+        )
+    whole = np.isfinite(maps).all((0, 2, 3))
+    flat = maps[:, whole].reshape(len(maps), int(whole.sum()), -1)
+    channels = flat.shape[1]
+    if channels < folds:
+        raise BadInput(f"{channels} channels without dead units for {folds} folds: a fold needs a channel at least")
+    labels = np.repeat(np.arange(len(maps))[:, None], channels, 1)
+    parts = [np.array_split(seeds.permutation(channels, "folds", *name, r), folds) for r in range(repeats)]
+    named = [_named(flat, labels, part) for part in parts]
+    hits = [float((n == labels).mean()) for n in named]
+    null = np.empty(permutations)
+    for i in range(permutations):
+        mixed = np.stack([seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1)
+        null[i] = (_named(flat, mixed, parts[0]) == mixed).mean()
+    p = (1 + int((null >= hits[0]).sum())) / (1 + permutations)
+    table = np.mean([confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0)
+    return Identified(variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum()))
+
+
+def _named(flat: np.ndarray, labels: np.ndarray, folds: list[np.ndarray]) -> np.ndarray:
+    """The label that each map (variables, channels, pixels) is given by an analysis of the channels of the other folds."""
+    out = np.empty_like(labels)
+    for held in folds:
+        others = np.setdiff1d(np.arange(flat.shape[1]), held)
+        x, y = flat[:, others].reshape(-1, flat.shape[2]), labels[:, others].ravel()
+        few = min(COMPONENTS, x.shape[1], len(x) - 1)
+        analysis = make_pipeline(PCA(few, svd_solver="full"), LinearDiscriminantAnalysis())
+        analysis.fit(x, y)
+        out[:, held] = analysis.predict(flat[:, held].reshape(-1, flat.shape[2])).reshape(len(flat), -1)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``spread`` over pixels and the 90 % interval of the mean.
+
+    Each array is (variables of the first, variables of the second). ``pixels`` had channels enough, ``channels`` the module.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    pixels: int
+    channels: int
+
+
+def agree(first: np.ndarray, second: np.ndarray, *name: str | int, resamples: int = 200) -> Agreement:
+    """Do two sets of index maps, (variables, channels, H, W) each, rank the channels alike?
+
+    At every pixel the rank correlation across channels of every variable of the first with every one of the second; a dead unit
+    (NaN) is left out, with its channel at that pixel, and pixels with fewer than 5 channels are. The interval draws channels with
+    replacement (percentiles of 200 resamples). Raises BadInput for maps of other shapes and for fewer than 5 channels.
+    """
+    if first.ndim != 4 or first.shape[1:] != second.shape[1:] or first.shape[1] < 5:
+        raise BadInput(f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the same units, 5 channels")
+    a, b = (m.reshape(*m.shape[:2], -1) for m in (first, second))
+    channels = a.shape[1]
+    rho = _rho(a, b)
+    drawn = seeds.uniform(resamples * channels, "channels", *name).reshape(resamples, channels)
+    means = np.stack([np.nanmean(_rho(a[:, rows], b[:, rows]), 2) for rows in (drawn * channels).astype(int)])
+    low, high = np.nanquantile(means, (0.05, 0.95), 0)
+    pixels = int(np.isfinite(rho).any((0, 1)).sum())
+    return Agreement(np.nanmean(rho, 2), np.nanstd(rho, 2), low, high, pixels, channels)
+
+
+def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rank correlations across channels: (variables, channels, pixels) twice -> (variables, variables, pixels); NaN for few."""
+    good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    enough = good.sum(0) >= 5
+    ranked = []
+    for values in (a, b):
+        ranks = stats.rankdata(np.where(good, values, np.nan), axis=1, nan_policy="omit")
+        middle = np.where(good, ranks, 0).sum(1, keepdims=True) / np.maximum(good.sum(0), 1)
+        centred = np.where(good, ranks - middle, 0)
+        size = np.sqrt((centred**2).sum(1, keepdims=True))
+        ranked.append(np.divide(centred, size, out=np.zeros_like(centred), where=size > 0))
+    return np.where(enough, np.einsum("icp,jcp->ijp", *ranked), np.nan)
