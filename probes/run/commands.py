@@ -135,6 +135,7 @@ def studies_of(studies: Any) -> None:
     moves.add_argument("--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)")
     moves.add_argument("--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)")
     moves.add_argument("--pictures", action="store_true", help="draw the augmentations on three images of any dataset")
+    moves.add_argument("--analyse", action="store_true", help="also what maps identify, and how indices agree across channels")
     moves.add_argument("--pooled", action="store_true", help="units are means of channels, not their places")
     moves.add_argument(
         "--memory", type=float, default=4.0, help="gigabytes for the sums; more units are taken in portions (default: 4)"
@@ -255,6 +256,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
             contrasted=Contrasts(given.contrast_images, given.contrast_draws, given.seed),
             pictures=given.pictures,
             channels=channels(given.channels) if given.channels else None,
+            analyse=given.analyse,
             memory=given.memory,
             **common,
         )

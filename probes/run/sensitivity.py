@@ -88,6 +88,7 @@ def study(
     contrasted: Contrasts | None = None,
     pictures: bool = False,
     channels: Mapping[str, Sequence[int]] | None = None,
+    analyse: bool = False,
     memory: float = MEMORY,
     options: Options | None = None,
     command: Sequence[str] = ("probes", "run", "sensitivity"),
@@ -97,8 +98,9 @@ def study(
 
     A scrambling (or an augmentation's contrast) is the smallest piece that a kill may lose: the same command goes on after it.
     ``channels`` of a module get a panel (default: one of each, that an augmentation moves most); ``pictures`` draws the
-    augmentations on three images, which happens anyway where a dataset's images may stand in reports. Raises UnknownName and
-    BadInput for measures, modules, augmentations and networks, ProbesError where every base point of a module is NaN.
+    augmentations on three images, which happens anyway where a dataset's images may stand in reports; ``analyse`` adds what the
+    maps say together. Raises UnknownName and BadInput for measures, modules, augmentations and networks, ProbesError where every
+    base point of all modules is NaN.
     """
     for word in measures:
         if word not in MEASURES:
@@ -112,6 +114,8 @@ def study(
     shapes = shapes_of(subject, names, options.where, plan.pooled)
     sampled = bool({"sobol", "shapley"} & set(measures))
     _check_channels(channels, shapes, sampled)
+    if analyse and not sampled:
+        raise BadInput("an analysis of maps needs indices: ask for sobol or shapley among the measures")
     contrasting = contrasted or Contrasts(seed=plan.seed)
     if "contrast" in measures and len(subject.data) < FEWEST:
         raise BadInput(f"a contrast on {len(subject.data)} images: {FEWEST} at least")
@@ -132,7 +136,7 @@ def study(
         moved = _contrasts(subject, augmented, contrasting, units, facts, memory, options, store, say, plan.pooled)
     shown = sheets(subject.data, augmented) if pictures or subject.data.embeddable else {}
     run = evidence.provenance(Path.cwd(), command, {})
-    return indices.write(out, found, moved, shapes, facts, run, shown, channels)
+    return indices.write(out, found, moved, shapes, facts, run, shown, channels, analyse)
 
 
 def _check_channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[str, Sequence[int]], sampled: bool) -> None:

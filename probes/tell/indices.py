@@ -13,7 +13,7 @@ import pandas as pd
 from probes.measure.contrast import Contrast
 from probes.measure.sensitivity import Replicates
 from probes.store import write_text
-from probes.tell import indexplots, plots
+from probes.tell import indexplots, indextogether, plots
 from probes.tell.indexplots import MEASURES
 from probes.tell.pages import grid, made_by, slug
 from probes.tell.pictures import save_small
@@ -37,22 +37,29 @@ def write(
     run: Mapping[str, Any],
     sheets: Mapping[str, tuple[np.ndarray, Sequence[str]]] | None = None,
     channels: Mapping[str, Sequence[int]] | None = None,
+    analyse: bool = False,
 ) -> Path:
     """Write the results of a run into a folder, which replaces the one of an earlier run; ProbesError for a folder of other files.
 
     ``found`` gives one module after the other, so that one is held at a time, and ``facts`` may fill until the last. ``moved`` are
     the contrasts by module and augmentation, ``sheets`` pictures and captions by augmentation, ``channels`` those of each module
-    that get a panel (None: the one that an augmentation moves most).
+    that get a panel (None: the one that an augmentation moves most). ``analyse`` adds what the maps say together
+    (:mod:`probes.tell.indextogether`).
 
     ``indices/MODULE.npz`` holds an array per index, (groups, *shape of the module), its half interval (``_half``), ``mean``,
     ``variance`` and ``dead``; ``contrasts/MODULE.npz`` arrays (augmentations, *shape).
     """
     with replacing_folder(out) as folder:
+        together: list[tuple[pd.DataFrame, pd.DataFrame]] = []
         tables, parts = [], {name: [f"### {name}"] for name in shapes}
         for name, one in found:
             _save(folder / "indices" / f"{name}.npz", arrays(one, shapes[name]))
             tables.append(summary(name, one))
             parts[name] += _pictures(folder, name, one, shapes[name], moved.get(name, {}), facts, channels)
+            if analyse and len(shapes[name]) == 3 and shapes[name][1] * shapes[name][2] > 1 and len(facts["augmentations"]) > 1:
+                text, *told = indextogether.analysed(folder, name, one, shapes[name], facts["augmentations"])
+                parts[name] += text
+                together.append((told[0], told[1]))
         for name, contrasts in moved.items():
             _save(folder / "contrasts" / f"{name}.npz", contrast_arrays(contrasts, shapes[name]))
             figure = indexplots.contrast_maps(contrasts, shapes[name], name)
@@ -64,6 +71,10 @@ def write(
             pages += _means(table)
             figure = indexplots.by_depth(table, str(facts["subject"]))
             pages.append(_shown(folder, "shares.png", figure, "mean share of each group, by depth"))
+        if together and len(identified := pd.concat([rows for rows, _ in together], ignore_index=True)):
+            _csv(identified, folder / "identify.csv")
+            _csv(pd.concat([rows for _, rows in together], ignore_index=True), folder / "agreement.csv")
+            pages += indextogether.words(identified)
         if moved and len(contrast_table := contrast_summary(moved)):
             _csv(contrast_table, folder / "contrast.csv")
             figure = indexplots.contrasts(contrast_table, str(facts["subject"]))

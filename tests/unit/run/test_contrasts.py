@@ -149,6 +149,25 @@ def test_the_command_writes_contrasts_and_panels(tmp_path):
         assert "shapley" not in file
 
 
+def test_the_analysis_of_maps(tmp_path):
+    out = tmp_path / "out"
+    code = cli.main(["run", "sensitivity", "resnet20", "--set", "hflip,erasing", "--rows", "16", "--scramblings", "2", "--analyse",
+                     "--images", "20", "--modules", "layer3,fc", "--out", str(out), "--store", str(tmp_path / "s")])  # fmt: skip
+
+    assert code == 0
+    identified, agreement = pd.read_csv(out / "identify.csv"), pd.read_csv(out / "agreement.csv")
+    assert identified[["module", "measure"]].values.tolist() == [["layer3", "total"], ["layer3", "shapley"]]
+    assert (identified["channels"] + identified["left_out"] == 64).all()
+    same = agreement[(agreement["first"] == agreement["second"]) & (agreement["group"] == agreement["other"])]
+    np.testing.assert_allclose(same["rho"], 1, atol=1e-5)
+    assert set(agreement["second"]) == {"first", "total", "shapley", "spread / |mean|"}
+    text = (out / "sensitivity.md").read_text()
+    assert "Do maps identify their augmentation?" in text
+    for name in ("identify/layer3.png", "agreement/layer3.png"):
+        assert f"({name})" in text
+        assert (out / name).stat().st_size > 5000
+
+
 def test_the_contrast_alone(tmp_path):
     out = tmp_path / "out"
     code = cli.main(["run", "sensitivity", "resnet20", "--set", "hflip", "--measures", "contrast", "--contrast-images", "8",
