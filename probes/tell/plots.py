@@ -204,9 +204,10 @@ def runs(verdict: Verdict, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, (7, 1.9))
     values = display(verdict.notes["runs"], verdict.kind)
     colour, marker, word = OUTCOME[verdict.outcome]
-    low, high = np.clip(display([verdict.low, verdict.high], verdict.kind), -1e6, 1e6)
+    low, high = np.asarray(display([verdict.low, verdict.high], verdict.kind), dtype=float)
     ax.plot(values, np.zeros(len(values)), "|", color="black", ms=16, label=f"a run or pair of runs ({len(values)})")
-    ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
+    if np.isfinite([low, high]).all():  # too few runs have no interval, and are shown all the same
+        ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
     ax.plot(display(verdict.estimate, verdict.kind), -0.35, marker, color=colour, ms=8, label=f"estimate: {word}")
     ax.axvline(0, color="black", lw=0.8)
     ax.axvline(display(verdict.sesoi, verdict.kind), color="#0072B2", ls="--", lw=1, label="SESOI")
