@@ -13,7 +13,8 @@ import torchvision
 from probes.measure.sensitivity import Replicates
 from probes.run import scramblings
 from probes.run.lab import Options
-from probes.run.scramblings import Plan, Pool
+from probes.run.readers import Pool, whole
+from probes.run.scramblings import Plan
 from probes.run.sensitivity import CHECKPOINTS, shapes_of
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -28,7 +29,7 @@ def run(net, which):
     model = torchvision.models.get_model(net, weights=None).eval().requires_grad_(False)
     subject = Subject(parse(f"{net}@bytes"), model, data, "random", "random")
     plan, options = Plan(which, rows=8), Options(threads=1)
-    parts = {n: slice(0, int(np.prod(s))) for n, s in shapes_of(subject, CHECKPOINTS[net], options.where).items()}
+    parts = whole(shapes_of(subject, CHECKPOINTS[net], options.where))
     passes = scramblings.passes_of(subject, plan, parts, options.where)
     found = {name: Replicates() for name in parts}
     for number in range(8):

@@ -9,7 +9,8 @@ from torchvision.models import alexnet
 from probes.measure.sensitivity import Pairs, Sums
 from probes.run import engine
 from probes.run.lab import Options
-from probes.run.scramblings import Plan, Pool, blocks, passes_of
+from probes.run.readers import Pool, whole
+from probes.run.scramblings import Plan, blocks, passes_of
 from probes.run.sensitivity import CHECKPOINTS, shapes_of
 from probes.subjects.data import Dataset
 from probes.subjects.folders import read_image
@@ -47,7 +48,7 @@ def test_a_scrambling(ratio, threads, subject, photos, which, limit):
     """Four blocks of base points with two JPEGs decoded for each point, and the indices at the end."""
     threads(1)
     options, plan = Options(threads=1), Plan(which, rows=32 if which == "1" else 24)
-    parts = {n: slice(0, int(np.prod(s))) for n, s in shapes_of(subject, CHECKPOINTS["alexnet"], options.where).items()}
+    parts = whole(shapes_of(subject, CHECKPOINTS["alexnet"], options.where))
     (passes,), pool = passes_of(subject, plan, parts, options.where), Pool([subject.data])
     every = list(blocks(passes.design, plan, 0, "benchmark"))
     x = torch.rand(every[0][0].shape[0] * every[0][0].shape[1], 3, 224, 224).to(memory_format=passes.layout)

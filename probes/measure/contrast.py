@@ -19,6 +19,8 @@ from scipy import stats
 from probes.errors import BadInput
 from probes.measure.sensitivity import FLOOR
 
+FEWEST = 6
+"""Images below which the smallest two-sided p-value is above .03."""
 TOGETHER = 1 << 22
 """Differences that are ranked at a time."""
 
@@ -75,8 +77,10 @@ def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
     >>> found.rank_biserial.tolist(), found.share.tolist()
     ([1.0, 0.0], [1.0, 0.5])
     """
-    if clean.shape != augmented.shape or clean.ndim != 2 or len(clean) < 6:
-        raise BadInput(f"clean values {clean.shape} and augmented ones {augmented.shape}: both (images, units), 6 images at least")
+    if clean.shape != augmented.shape or clean.ndim != 2 or len(clean) < FEWEST:
+        raise BadInput(
+            f"clean values {clean.shape} and augmented ones {augmented.shape}: both (images, units), {FEWEST} images at least"
+        )
     if not (np.isfinite(clean.sum()) and np.isfinite(augmented.sum())):
         raise BadInput("NaN or infinity among the values: leave those images out, and count them")
     n, units = clean.shape

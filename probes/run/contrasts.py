@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ from tqdm import tqdm
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.measure.contrast import FIELDS, Contrast, contrast
-from probes.perturb.augment import Augmented, augmentations
+from probes.measure.contrast import FEWEST, FIELDS, Contrast, contrast
+from probes.perturb.augment import augmentations
 from probes.run import engine
 from probes.run.cells import ENGINE
 from probes.run.lab import Options
-from probes.run.scramblings import Passes, own_code
+from probes.run.passes import pixels
+from probes.run.readers import Reader
+from probes.run.scramblings import own_code
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
-FEWEST = 6
-"""Images below which the smallest two-sided p-value is above .03."""
 BATCH = 128
 """Images, or draws of images, that run together."""
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -
 
 
 def _values(
-    passes: Passes, data: Dataset, augment: Callable[[Tensor, slice, int], Tensor], draws: int, clean: Mapping[str, np.ndarray],
+    reader: Reader, data: Dataset, augment: Callable[[Tensor, slice, int], Tensor], draws: int, clean: Mapping[str, np.ndarray],
     tick: Callable[[int], object],
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Activations (images, units) of every module, averaged over draws, float32.
@@ -68,11 +68,11 @@ def _values(
     found: dict[str, np.ndarray] = {}
     for start in range(0, len(data), BATCH):
         rows = slice(start, min(start + BATCH, len(data)))
-        images = torch.from_numpy(np.array(data.images[rows])).float().div_(255)
+        images = pixels(data, rows)
         for draw in range(draws):
-            with engine.exact(passes.where.threads):
+            with engine.exact(reader.where.threads):
                 x = augment(images, rows, draw)
-            for name, out in passes.read(x).items():
+            for name, out in reader.read(x).items():
                 if name not in found:
                     found[name] = np.zeros((len(data), out.shape[1]), np.float32)
                 values = out.cpu().numpy()
@@ -86,7 +86,7 @@ def _values(
 
 def contrasts(
     subject: Subject,
-    augmented: Augmented,
+    names: Sequence[str],
     parts: Mapping[str, slice],
     plan: Contrasts,
     store: Store,
@@ -100,18 +100,18 @@ def contrasts(
     there; activations are held for one augmentation at a time, beside the clean ones.
     """
     data = subject.data.sample(min(plan.images, len(subject.data)))
-    passes = Passes(subject, parts, augmented, None, options.where, pooled=pooled)  # type: ignore[arg-type]
+    reader = Reader(subject, parts, options.where, pooled=pooled)
     clean: dict[str, np.ndarray] = {}
-    for name in augmented.names:
+    for name in names:
         one = augmentations[name]
 
         def make(path: Path, name: str = name, one: Any = one) -> None:
             if not clean:
-                clean.update(_values(passes, data, lambda x, rows, draw: x, 1, {}, lambda n: None))
+                clean.update(_values(reader, data, lambda x, rows, draw: x, 1, {}, lambda n: None))
             draws = 1 if one.switch else plan.draws
             under = lambda x, rows, draw: one(x, factors(name, data, rows, plan, draw))  # noqa: E731
             with tqdm(total=len(data) * draws, desc=f"probes, {name}", unit="image", leave=False, disable=None) as bar:
-                moved = _values(passes, data, under, draws, clean, bar.update)
+                moved = _values(reader, data, under, draws, clean, bar.update)
             _write(path, clean, moved)
             say(f"contrast under {name}: {len(data)} images")
 

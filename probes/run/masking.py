@@ -7,7 +7,6 @@ A random mask is one draw for all images, all variables and all indices, so draw
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from probes.registry import unknown
 from probes.run import engine, scramblings, sensitivity
 from probes.run.contrasts import Contrasts, factors
 from probes.run.lab import Lab, Options, summarise
-from probes.run.passes import layout_of
+from probes.run.passes import layout_of, pixels
+from probes.run.readers import whole
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -102,7 +102,7 @@ def guide_of(subject: Subject, plan: Plan, measure: str, store: Store, options: 
     shapes = {name: shape for name, shape in shapes.items() if len(shape) == 3}
     if not shapes:
         raise BadInput(f"{subject.spec}: none of its modules gives maps; name some with channels, height and width")
-    parts = {name: slice(0, math.prod(shape)) for name, shape in shapes.items()}
+    parts = whole(shapes)
     passes, pool = scramblings.passes_of(learnt, plan, parts, options.where), plan.pool(learnt.data, store)
     key = scramblings.key_of(learnt, plan, pool, parts, options)
     found = {name: Replicates() for name in parts}
@@ -143,7 +143,7 @@ def hits(
     rows: list[pd.DataFrame] = []
     for start in range(0, len(data), where.batch_size):
         part = slice(start, min(start + where.batch_size, len(data)))
-        images = torch.from_numpy(np.array(data.images[part])).float().div_(255)
+        images = pixels(data, part)
         labels = torch.from_numpy(data.labels[part]).to(where.device)
         for name, masks in wanted.items():
             many = 1 if name == CLEAN or augmentations[name].switch else draws

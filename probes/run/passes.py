@@ -42,7 +42,7 @@ def batches(
     """
     for i in range(start, stop, size):
         part = slice(i, min(i + size, stop))
-        clean = _pixels(data, part) if isinstance(under, Gaussian) else _kept(data, part)
+        clean = pixels(data, part) if isinstance(under, Gaussian) else _kept(data, part)
         images = clean
         if level and isinstance(under, Gaussian):
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
@@ -50,7 +50,8 @@ def batches(
         yield clean, images, part
 
 
-def _pixels(data: Dataset, part: slice) -> Tensor:
+def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
+    """Images of a dataset, float32 in [0, 1] on the CPU; all of them where no part is asked for."""
     return torch.from_numpy(np.array(data.images[part])).float().div_(255)
 
 
@@ -60,15 +61,15 @@ KEPT = 200_000_000
 
 
 def _kept(data: Dataset, part: slice) -> Tensor:
-    """As :func:`_pixels`; kept, as long as there is room, for the next strength of weight noise on the same images."""
+    """As :func:`pixels`; kept, as long as there is room, for the next strength of weight noise on the same images."""
     name = (data.sha256, part.start, part.stop)
     if name not in _images:
         if any(key[0] != data.sha256 for key in _images):
             _images.clear()
-        pixels = _pixels(data, part)
-        if sum(t.nbytes for t in _images.values()) + pixels.nbytes > KEPT:
-            return pixels
-        _images[name] = pixels
+        found = pixels(data, part)
+        if sum(t.nbytes for t in _images.values()) + found.nbytes > KEPT:
+            return found
+        _images[name] = found
     return _images[name]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +18,8 @@ from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
 from probes.run import scramblings, sensitivity
 from probes.run.lab import Lab, summarise
-from probes.run.scramblings import IMAGE, Passes, Plan
+from probes.run.readers import IMAGE, whole
+from probes.run.scramblings import Passes, Plan
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
@@ -130,8 +130,7 @@ class Sensed:
         for subject in lab.subjects.values():
             names = plan.names or sensitivity.default_modules(subject)
             shapes = sensitivity.shapes_of(subject, names, lab.options.where)
-            parts = {name: slice(0, math.prod(shape)) for name, shape in shapes.items()}
-            self._work.append((subject, scramblings.passes_of(subject, plan, parts, lab.options.where), names))
+            self._work.append((subject, scramblings.passes_of(subject, plan, whole(shapes), lab.options.where), names))
         first, (_, (passes, *_), names) = next(iter(lab.subjects.values())).data, self._work[0]
         told = f"{', '.join(passes.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
         self.design = Design(

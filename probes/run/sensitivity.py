@@ -17,21 +17,22 @@ from tqdm import tqdm
 from probes import seeds
 from probes.errors import BadInput
 from probes.hooks import modules
-from probes.measure.contrast import Contrast
+from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.sensitivity import Replicates, outputs
 from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import scramblings
-from probes.run.contrasts import FEWEST, Contrasts, contrasts
+from probes.run.contrasts import Contrasts, contrasts
 from probes.run.lab import Lab, Options
 from probes.run.layertables import stages_of
+from probes.run.passes import pixels
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, indices
+from probes.tell import evidence, indexplots, indices
 
 SMALL = 100_000
 """Below so many units there are 16 scramblings, else 8."""
@@ -146,7 +147,7 @@ def _check_channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[s
         if name not in shapes:
             raise unknown("module of a channel", name, list(shapes))
         shape = shapes[name]
-        if len(shape) != 3 or shape[1] * shape[2] == 1 or not all(0 <= c < shape[0] for c in wanted):
+        if not indexplots.has_places(shape) or not all(0 <= c < shape[0] for c in wanted):
             shown = f"{name} gives {' x '.join(map(str, shape))}; a panel needs a channel with several places"
             raise BadInput(f"channels {name}:{','.join(map(str, wanted))}: {shown}")
 
@@ -156,7 +157,7 @@ def sheets(data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6)
 
     A factor goes through its range in even steps; several factors are drawn; a switch is on.
     """
-    x = torch.from_numpy(np.array(data.sample(min(images, len(data))).images)).float().div_(255)
+    x = pixels(data.sample(min(images, len(data))))
     found = {}
     for name in augmented.names:
         one = augmentations[name]
@@ -232,7 +233,7 @@ def _contrasts(
     if len(parts) > 1:
         say(f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all images for each")
     for part in parts:
-        for augmentation, moved, lost in contrasts(subject, augmented, part, plan, store, options, say, pooled):
+        for augmentation, moved, lost in contrasts(subject, augmented.names, part, plan, store, options, say, pooled):
             for name, one in moved.items():
                 before = found[name].get(augmentation)
                 found[name][augmentation] = before.beside(one) if before else one

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from probes.errors import ProbesError
 from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
 from probes.run.lab import Options
-from probes.run.scramblings import Plan, minmax
+from probes.run.passes import pixels
+from probes.run.readers import minmax
+from probes.run.scramblings import Plan
 from probes.run.sensitivity import MEMORY, default_modules, indices_of, shapes_of, subject_of
 from probes.store import Store
 from probes.subjects.data import Dataset
@@ -48,7 +49,7 @@ def stretched(data: Dataset, factors: Sequence[float], images: int = 100) -> dic
     Augmentation -> ``constants`` or ``min-max`` -> the median over images for each factor; of images in [0, 1], before the
     network's constants.
     """
-    x = torch.from_numpy(np.array(data.sample(min(images, len(data))).images)).float().div_(255)
+    x = pixels(data.sample(min(images, len(data))))
     found: dict[str, dict[str, list[float]]] = {}
     for name in STRETCHED:
         moved = [augmentations[name].apply(x, torch.full((len(x), 1), u)) for u in factors]
@@ -93,10 +94,11 @@ def method(
         return found
 
     found: dict[str, Mapping[str, Replicates]] = {}
-    for name, one in variants(plan).items():
+    steps = variants(plan)
+    for name, one in steps.items():
         found[name] = run(one)
         say(f"{name}: {sum(units.values()):,} units")
-    ours = variants(plan)["ours"]
+    ours = steps["ours"]
     few = {
         "ours": run(dataclasses.replace(ours, rows=FEW)),
         "published floor, not cut": run(dataclasses.replace(ours, rows=FEW, image="fresh", minmax=True, absolute=True, cut=False)),

@@ -149,6 +149,22 @@ def _place(ax: Any, value: np.ndarray, colours: str) -> Any:
     return ax.imshow(value, cmap=colours, vmin=0, vmax=1, interpolation="nearest", aspect="equal" if maps else "auto")
 
 
+RATIO = "spread / |mean|"
+
+
+def levels(one: Replicates) -> dict[str, np.ndarray]:
+    """The mean of every unit, its spread and their ratio (NaN where the mean is 0), by what figures call them."""
+    mean, variance = (one.estimate(n).value.numpy() for n in ("mean", "variance"))
+    spread = np.sqrt(variance)
+    ratio = np.divide(spread, np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
+    return {"mean": mean, "spread": spread, RATIO: ratio}
+
+
+def has_places(shape: Sequence[int]) -> bool:
+    """Whether a module gives maps of more than one place, so that there is something to see of a channel."""
+    return len(shape) == 3 and shape[1] * shape[2] > 1
+
+
 def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> int:
     """The channel whose mean total index for one of ``groups`` is the largest."""
     rows = [one.groups.index(g) for g in groups]
@@ -178,10 +194,8 @@ def panel(one: Replicates, shape: Sequence[int], channel: int, title: str, moved
                 signed = _cell(grid[row, j], moved[group].rank_biserial.reshape(*shape)[channel], "PuOr", -1, 1)
         figure.colorbar(signed, ax=grid[row].tolist(), shrink=0.9, label="rank-biserial")
         grid[row, 0].set_ylabel("contrast", fontsize=8)
-    mean, variance = (one.estimate(n).value.numpy().reshape(*shape)[channel] for n in ("mean", "variance"))
-    spread = np.sqrt(variance)
-    ratio = np.divide(spread, np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
-    for ax, value, name in zip(grid[-1], (mean, spread, ratio), ("mean", "spread", "spread / |mean|"), strict=False):
+    for ax, (name, units) in zip(grid[-1], levels(one).items(), strict=False):
+        value = units.reshape(*shape)[channel]
         _cell(ax, value, "viridis", None, None)
         ax.set_title(f"{name}\n{np.nanmin(value):.2g} to {np.nanmax(value):.2g}" if np.isfinite(value).any() else name, fontsize=7)
     for ax in axes:

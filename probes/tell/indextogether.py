@@ -13,10 +13,8 @@ from probes.errors import BadInput
 from probes.measure.indexstats import Agreement, Identified, agree, identify
 from probes.measure.sensitivity import Replicates
 from probes.tell import plots
-from probes.tell.indexplots import MEASURES
+from probes.tell.indexplots import MEASURES, RATIO, levels
 from probes.tell.pages import grid, slug
-
-RATIO = "spread / |mean|"
 
 
 def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
@@ -27,9 +25,7 @@ def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
             value = one.estimate(measure).value.numpy().copy()
             value[:, one.dead.numpy()] = np.nan
             found[measure] = value.reshape(-1, *shape)
-    mean, variance = (one.estimate(n).value.numpy() for n in ("mean", "variance"))
-    ratio = np.divide(np.sqrt(variance), np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
-    return found | {RATIO: ratio.reshape(1, *shape)}
+    return found | {RATIO: levels(one)[RATIO].reshape(1, *shape)}
 
 
 def analysed(

@@ -14,7 +14,7 @@ from probes.measure.contrast import Contrast
 from probes.measure.sensitivity import Replicates
 from probes.store import write_text
 from probes.tell import indexplots, indextogether, plots
-from probes.tell.indexplots import MEASURES
+from probes.tell.indexplots import MEASURES, has_places
 from probes.tell.pages import grid, made_by, slug
 from probes.tell.pictures import save_small
 from probes.tell.report import manifest, replacing_folder
@@ -56,7 +56,7 @@ def write(
             _save(folder / "indices" / f"{name}.npz", arrays(one, shapes[name]))
             tables.append(summary(name, one))
             parts[name] += _pictures(folder, name, one, shapes[name], moved.get(name, {}), facts, channels)
-            if analyse and len(shapes[name]) == 3 and shapes[name][1] * shapes[name][2] > 1 and len(facts["augmentations"]) > 1:
+            if analyse and has_places(shapes[name]) and len(facts["augmentations"]) > 1:
                 text, *told = indextogether.analysed(folder, name, one, shapes[name], facts["augmentations"])
                 parts[name] += text
                 together.append((told[0], told[1]))
@@ -117,7 +117,7 @@ def _pictures(
     text.append(f"![how the indices of the units of {name} are spread](histograms/{file}.png)")
     if "second" in one.measured:
         text.append(_shown(folder, f"second/{file}.png", indexplots.pairs(one, name), f"second-order indices of {name}"))
-    if len(shape) == 3 and shape[1] * shape[2] > 1:
+    if has_places(shape):
         names = facts["augmentations"]
         chosen = channels.get(name, ()) if channels is not None else [indexplots.strongest(one, shape, names)]
         for channel in chosen:

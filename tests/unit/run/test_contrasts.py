@@ -11,7 +11,7 @@ from torch import nn
 
 from probes import cli
 from probes.errors import BadInput
-from probes.perturb.augment import Augmented, augmentation
+from probes.perturb.augment import augmentation
 from probes.run import contrasts as room
 from probes.run.contrasts import Contrasts, contrasts, factors
 from probes.run.lab import Options
@@ -41,7 +41,7 @@ def subject(nan=False, n=30):
 
 def found_of(names, store, nan=False, **plan):
     return {name: (moved["probe"], lost["probe"]) for name, moved, lost in contrasts(
-        subject(nan), Augmented(names), {"probe": slice(0, 3)}, Contrasts(**{"images": 30, "draws": 2} | plan), store,
+        subject(nan), names, {"probe": slice(0, 3)}, Contrasts(**{"images": 30, "draws": 2} | plan), store,
         Options(threads=1), lambda _: None)}  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
 def test_a_module_that_is_mostly_nan_is_left_out_and_counted(store):
     dark = subject(nan=True)
     light = dataclasses.replace(dark.data, images=np.full_like(dark.data.images, 250))
-    name, moved, lost = next(contrasts(dataclasses.replace(dark, data=light), Augmented(("rolling",)), {"probe": slice(0, 3)},
+    name, moved, lost = next(contrasts(dataclasses.replace(dark, data=light), ("rolling",), {"probe": slice(0, 3)},
                                        Contrasts(30, 1), store, Options(threads=1), lambda _: None))  # fmt: skip
 
     assert (name, moved, lost) == ("rolling", {}, {"probe": 30})

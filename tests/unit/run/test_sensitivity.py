@@ -10,10 +10,11 @@ from torch import nn
 
 from probes import cli
 from probes.errors import BadInput, ProbesError, UnknownName
-from probes.run import scramblings, sensitivity
+from probes.run import readers, scramblings, sensitivity
 from probes.run.contrasts import Contrasts
 from probes.run.lab import Options
-from probes.run.scramblings import ENOUGH, Plan, Pool
+from probes.run.readers import Pool
+from probes.run.scramblings import ENOUGH, Plan
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -171,8 +172,8 @@ def test_with_enough_base_points_no_switch_is_tied(which, law):
 def test_min_max_takes_a_darker_image_back():
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    torch.testing.assert_close(scramblings.minmax(x * 0.3), scramblings.minmax(x))
-    assert scramblings.minmax(torch.full((1, 3, 4, 4), 0.5)).abs().max() == 0
+    torch.testing.assert_close(readers.minmax(x * 0.3), readers.minmax(x))
+    assert readers.minmax(torch.full((1, 3, 4, 4), 0.5)).abs().max() == 0
     group, one, _ = found_of(("brightness", "hflip"), minmax=True)
     assert one.total[group["brightness"], 0] < found_of(("brightness", "hflip"))[1].total[group["brightness"], 0]
 
@@ -208,7 +209,7 @@ def test_pooled_units_are_means_of_channels(store, tmp_path):
         assert file["p"].shape == (2, 64)
     assert "A unit is the mean of a channel." in (out / "sensitivity.md").read_text()
     x = torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(scramblings.pooled(x), x.mean((2, 3)))
+    torch.testing.assert_close(readers.pooled(x), x.mean((2, 3)))
 
 
 class Halves(Planted):

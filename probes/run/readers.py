@@ -1,0 +1,103 @@
+"""What a study of units reads: the images that factors choose, and what the modules of a network give for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.errors import BadInput
+from probes.measure.sensitivity import outputs
+from probes.run import engine
+from probes.run.passes import layout_of
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+
+IMAGE = "image"
+
+
+class Pool:
+    """The images that factors in [0, 1) choose: of a partition and of a class, where those are factors, then one image of these.
+
+    Raises BadInput where a class is a factor and there is one only, or one that a partition lacks.
+
+    >>> images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    >>> data = Dataset("d", "d", "test", images, np.array([0, 1, 0, 1]), np.arange(4), ("a", "b"), (0.0,), (1.0,))
+    >>> chosen = Pool([data], ("class",))(np.array([[0.1, 0.9], [0.9, 0.1]]))  # the last of class a, the first of class b
+    >>> (chosen.flatten() * 255).tolist()
+    [2.0, 1.0]
+    """
+
+    def __init__(self, parts: Sequence[Dataset], factors: Sequence[str] = ()) -> None:
+        self.parts, self.factors = parts, tuple(factors)
+        classes = sorted(set(parts[0].labels.tolist()))
+        if "class" in factors and len(classes) < 2:
+            raise BadInput(f"the images of {parts[0].name} have one class: it would be a constant factor")
+        groups = [np.flatnonzero(p.labels == c) if "class" in factors else np.arange(len(p))
+                  for p in parts for c in (classes if "class" in factors else [0])]  # fmt: skip
+        if any(len(g) == 0 for g in groups):
+            raise BadInput(f"a partition of {parts[0].name} has no image of some class: class can't be a factor beside partition")
+        self._classes = len(classes) if "class" in factors else 1
+        self._sizes = np.array([len(g) for g in groups])
+        self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
+        self._rows = np.concatenate(groups)
+
+    def __call__(self, u: np.ndarray) -> Tensor:
+        """The images, float32 in [0, 1], of factors (rows, factors and 1) in [0, 1)."""
+        given = dict(zip((*self.factors, IMAGE), u.T, strict=True))
+        part = (given.get("partition", np.zeros(len(u))) * len(self.parts)).astype(int)
+        which = part * self._classes + (given.get("class", np.zeros(len(u))) * self._classes).astype(int)
+        sizes = self._sizes[which]
+        rows = self._rows[self._starts[which] + np.minimum((given[IMAGE] * sizes).astype(int), sizes - 1)]
+        found = np.empty((len(u), *self.parts[0].images.shape[1:]), np.uint8)
+        for i, one in enumerate(self.parts):
+            found[part == i] = one.images[rows[part == i]]
+        return torch.from_numpy(found).float().div_(255)
+
+
+class Reader:
+    """Reads modules of one subject: ``parts`` are their units, a slice of their flat order; ``pooled`` ones are means of channels.
+
+    ``minmax`` stretches every image to [0, 1] first.
+    """
+
+    def __init__(
+        self, subject: Subject, parts: Mapping[str, slice], where: Any, minmax: bool = False, pooled: bool = False
+    ) -> None:
+        self.subject, self.parts, self.where, self.minmax, self.pooled = subject, dict(parts), where, minmax, pooled
+        self.device = torch.device(where.device)
+        self.layout = layout_of(subject.model)
+        self.model = subject.model.to(self.device).to(memory_format=self.layout)
+
+    def read(self, images: Tensor) -> dict[str, Tensor]:
+        """What the modules give for images in [0, 1]: name -> (images, units)."""
+        with engine.exact(self.where.threads), outputs(self.model, list(self.parts)) as seen:
+            x = minmax(images) if self.minmax else images
+            with engine.cast(self.device, self.where.precision):
+                self.model(x.to(self.device, memory_format=self.layout))
+            return {name: (pooled(out.float()) if self.pooled else out.float().flatten(1))[:, self.parts[name]]
+                    for name, out in seen.items()}  # fmt: skip
+
+
+def whole(shapes: Mapping[str, Sequence[int]]) -> dict[str, slice]:
+    """All units of modules, as parts.
+
+    >>> whole({"layer1": [16, 2, 2]})
+    {'layer1': slice(0, 64, None)}
+    """
+    return {name: slice(0, math.prod(shape)) for name, shape in shapes.items()}
+
+
+def pooled(out: Tensor) -> Tensor:
+    """The mean of every channel of a module's outputs (images, channels, ...), (images, channels)."""
+    return out.flatten(2).mean(2) if out.ndim > 2 else out
+
+
+def minmax(x: Tensor) -> Tensor:
+    """Each channel of each image stretched to [0, 1], as the published code does after augmenting; a constant one becomes 0."""
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return (x - low) / torch.where(high > low, high - low, 1)
