@@ -155,16 +155,22 @@ class Prefix:
             yield
 
     @contextlib.contextmanager
-    def replay(self, layer: str) -> Iterator[None]:
-        """Passes inside the block begin at a layer, named without the wrapper's ``net.``; BadInput for one that did not run."""
-        full = layer if layer in self._began else f"net.{layer}"
-        if full not in self._began:
-            raise BadInput(f"layer {layer!r} did not run in the pass that was kept: there is nothing to begin from")
-        done = [name for name in self._units
-                if name in self._kept and self._calls[name] == 1 and self._ended[name] < self._began[full]]  # fmt: skip
+    def replay(self, *layers: str, through: bool = False) -> Iterator[None]:
+        """Passes inside the block begin at the first of ``layers``, named without the wrapper's ``net.``.
+
+        With ``through`` they begin where that one ends, and its own kept output is what hooks on it are given. BadInput for a layer
+        that did not run.
+        """
+        names = [layer if layer in self._began else f"net.{layer}" for layer in layers]
+        for name, layer in zip(names, layers, strict=True):
+            if name not in self._began:
+                raise BadInput(f"layer {layer!r} did not run in the pass that was kept: there is nothing to begin from")
+        kept = {name for name in names if through and name in self._ended and self._calls[name] == 1}
+        start = min(self._ended[name] + 1 if name in kept else self._began[name] for name in names)
+        done = [name for name in self._units if name in self._kept and self._calls[name] == 1 and self._ended[name] < start]
         with contextlib.ExitStack() as stack:
             for name in done:
-                module, kept = self._modules[name], self._kept[name]
-                module.forward = lambda *_, kept=kept, **__: kept.clone()  # type: ignore[method-assign]
+                module, given = self._modules[name], self._kept[name]
+                module.forward = lambda *_, given=given, **__: given.clone()  # type: ignore[method-assign]
                 stack.callback(module.__dict__.pop, "forward")
             yield

@@ -67,8 +67,9 @@ def test_a_pass_from_the_middle_is_bit_for_bit_the_whole_one(net):
                 continue
             handle = module.register_forward_hook(lambda _, __, out: out * 1.5 if isinstance(out, torch.Tensor) else None)
             whole = model(x)
-            with prefix.replay(name.removeprefix("net.")):
-                assert torch.equal(model(x), whole)
+            for through in (False, True):
+                with prefix.replay(name.removeprefix("net."), through=through):
+                    assert torch.equal(model(x), whole)
             handle.remove()
         assert torch.equal(model(x), clean)
 
@@ -91,6 +92,31 @@ def test_a_replayed_pass_does_not_compute_what_comes_before():
 
     assert found.isfinite().all()
     assert prefix.nbytes == 4 * 2 * 4
+
+
+def test_a_pass_that_begins_where_a_layer_ends_does_not_compute_it():
+    """A module that runs twice is where its first run begins: what lies between its runs depends on it."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.first, self.second = nn.ReLU(), nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.act(self.second(self.act(self.first(x))))
+
+    model, x, nothing = Twice().eval(), torch.ones(3, 2), torch.full((3, 2), float("nan"))
+    prefix = Prefix(model)
+    with torch.no_grad(), prefix.record():
+        clean = model(x)
+    with torch.no_grad(), prefix.replay("second", "first", through=True):
+        assert torch.equal(model(nothing), clean)
+    handle = model.act.register_forward_hook(lambda _, __, out: out * 2)
+    with torch.no_grad():
+        whole = model(x)
+        with prefix.replay("act", through=True):
+            assert torch.equal(model(nothing), whole)
+    handle.remove()
 
 
 def test_replay_is_over_after_an_exception_and_refuses_what_did_not_run():
