@@ -69,6 +69,8 @@ declare_metric("map_std", "ratio", "standard deviation of the maps")
 declare_metric("mask_lost", "share", "accuracy lost to the mask")
 declare_metric("index_peak", "plain", "largest share of a unit, beyond that of units whose shares have no tie")
 declare_metric("index_rho", "plain", "rank correlation of total indices and Shapley effects")
+declare_metric("index_named", "plain", "share of maps whose augmentation is told right, beyond permuted labels")
+declare_metric("index_pattern", "plain", "the same of maps without their level")
 declare_metric("index_shift", "plain", "distance of the mean shares from those of the first module, beyond chance")
 
 

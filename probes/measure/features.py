@@ -151,3 +151,8 @@ class FeatureMetrics:
 
 feature_metrics = FeatureMetrics()
 """The stages of a residual network: ``lab.sweep(feature_metrics, under=gaussian(0, .1))``."""
+
+
+def has_places(shape: Sequence[int]) -> bool:
+    """Whether a module gives maps of more than one place, so that there is something to see of a channel."""
+    return len(shape) == 3 and shape[1] * shape[2] > 1

@@ -34,7 +34,7 @@ from probes.subjects.spec import Spec
 from probes.tell import evidence
 
 if TYPE_CHECKING:
-    from probes.run.masking import Masked, Table
+    from probes.run.maskclaims import Masked, Table
     from probes.run.sensing import Sensed
 
 PRECISIONS = ("fp32", "bf16")
@@ -225,24 +225,27 @@ class Lab:
         self.sweeps.append(sweep := Sweep(self, cells, subjects, design, under))
         return sweep
 
-    def sensitivity(self, rows: int = 128, groups: int = 20, which: str = "1", modules: Sequence[str] | None = None) -> Sensed:
+    def sensitivity(
+        self, rows: int = 128, groups: int = 20, which: str = "1", modules: Sequence[str] | None = None, maps: bool = False
+    ) -> Sensed:
         """A table about the sensitivity of units, a row per module and disjoint random group of images (:mod:`probes.run.sensing`).
 
-        ``rows`` base points for each group, on the augmentations of a set. Judged with ``unit="image group"``.
+        ``rows`` base points for each group, on the augmentations of a set; ``maps`` asks how well maps tell their augmentation.
+        Judged with ``unit="image group"``.
         """
         from probes.run.scramblings import Plan
         from probes.run.sensing import Sensed
 
         names = tuple(modules) if modules is not None else None
-        self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups))
+        self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups, maps))
         return found
 
     def masking(self, **asked: Any) -> Masked:
-        """Masks of the units that an index points at, beside random ones (:class:`probes.run.masking.Masked`).
+        """Masks of the units that an index points at, beside random ones (:class:`probes.run.maskclaims.Masked`).
 
-        ``asked`` are the fields of :class:`probes.run.masking.Masking`: ``which`` augmentations, ``measure``, ``q``, ``alpha``, ...
+        ``asked`` are fields of :class:`probes.run.maskclaims.Masking`: ``which`` augmentations, ``measure``, ``q``, ``alpha``, ...
         """
-        from probes.run.masking import Masked, Masking
+        from probes.run.maskclaims import Masked, Masking
 
         return Masked(self, Masking(**asked))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from tqdm import tqdm
 from probes import seeds, table
 from probes.errors import BadInput
 from probes.judge.power import Design
+from probes.measure.features import has_places
+from probes.measure.indexstats import identify
 from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
 from probes.run import scramblings, sensitivity
@@ -25,6 +28,8 @@ from probes.subjects.pretrained import Subject
 
 OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
+NULLS = 9
+"""Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near that of guessing."""
 
 
 def groups_of(data: Dataset, many: int) -> list[Dataset]:
@@ -118,24 +123,57 @@ def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "site", "index_peak", "index_rho", "index_shift"])
 
 
+def maps_of(one: Indices, shape: Sequence[int]) -> np.ndarray:
+    """The maps of total indices of a module, (augmentations, channels, H, W); a dead unit, which nothing moves, has 0 in each."""
+    maps = one.total[_augmentations(one)].reshape(-1, *shape).numpy()
+    return np.where(one.dead.reshape(*shape).numpy(), 0.0, maps)
+
+
+def rows_of_maps(found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """A row per group of images and module with maps: ``index_named`` and ``index_pattern``.
+
+    ``index_named`` is how many of the maps a discriminant analysis names right (:func:`probes.measure.indexstats.identify`), less
+    that of labels permuted within channels, the mean of 9 permutations; ``index_pattern`` is the same of maps without their
+    level: less their mean, and of one size.
+    """
+    rows = []
+    for g, group in enumerate(found):
+        for name, shape in shapes.items():
+            maps = maps_of(group[name], shape)
+            flat = maps - maps.mean((2, 3), keepdims=True)
+            size = np.sqrt((flat**2).sum((2, 3), keepdims=True))
+            patterns = np.divide(flat, size, out=np.zeros_like(flat), where=size > 0)
+            names = tuple(group[name].groups[i] for i in _augmentations(group[name]))
+            told = [identify(m, names, g, name, repeats=1, permutations=NULLS) for m in (maps, patterns)]
+            rows.append((g, name, *(one.accuracy - float(one.null.mean()) for one in told)))
+    return pd.DataFrame(rows, columns=["image", "site", "index_named", "index_pattern"])
+
+
 class Sensed:
-    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lab.Sweep`."""
+    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lab.Sweep`.
+
+    With ``maps`` it is about the maps of modules that have some (:func:`rows_of_maps`), else about units (:func:`rows_of`).
+    """
 
     under = None
 
-    def __init__(self, lab: Lab, plan: Plan, groups: int) -> None:
+    def __init__(self, lab: Lab, plan: Plan, groups: int, maps: bool = False) -> None:
         self._lab, self._plan, self._groups = lab, plan, groups
         self.alpha, self.say = lab.options.alpha, lab.say
         self._work = []
         for subject in lab.subjects.values():
             names = plan.names or sensitivity.default_modules(subject)
             shapes = sensitivity.shapes_of(subject, names, lab.options.where)
-            self._work.append((subject, scramblings.passes_of(subject, plan, whole(shapes), lab.options.where), names))
-        first, (_, (passes, *_), names) = next(iter(lab.subjects.values())).data, self._work[0]
-        told = f"{', '.join(passes.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
+            kept = {name: shape for name, shape in shapes.items() if has_places(shape)} if maps else {}
+            if maps and not kept:
+                raise BadInput(f"{subject.spec}: none of {', '.join(names)} gives maps of several places")
+            passes = scramblings.passes_of(subject, plan, whole(shapes), lab.options.where)
+            self._work.append((subject, passes, tuple(kept) or names, kept))
+        first, (_, (design, *_), names, _) = next(iter(lab.subjects.values())).data, self._work[0]
+        told = f"{', '.join(design.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
         self.design = Design(
             dataset=first.title, images=len(first), images_sha256=first.sha256, draws=1, seed=lab.options.seed, levels=(0.0,),
-            runs=tuple(sorted((s.spec.net, 1) for s, _, _ in self._work)), perturbation=f"augmentations {told}", clamp=False,
+            runs=tuple(sorted((s.spec.net, 1) for s, *_ in self._work)), perturbation=f"augmentations {told}", clamp=False,
             space="augmentations", precision=lab.options.precision, split=lab.options.split, sites=len(names),
         )  # fmt: skip
 
@@ -145,7 +183,9 @@ class Sensed:
         with self._lab.watched():
             return table.join([self._of(*one) for one in self._work])
 
-    def _of(self, subject: Subject, passes: list[Passes], names: tuple[str, ...]) -> pd.DataFrame:
+    def _of(
+        self, subject: Subject, passes: list[Passes], names: tuple[str, ...], maps: Mapping[str, Sequence[int]]
+    ) -> pd.DataFrame:
         plan, options = dataclasses.replace(self._plan, seed=self._lab.options.seed), self._lab.options
         groups, found = groups_of(subject.data, self._groups), []
         for g in tqdm(range(self._groups), desc="probes", unit="group", disable=True if self._lab.quiet else None, leave=False):
@@ -153,7 +193,7 @@ class Sensed:
             key = scramblings.key_of(subject, plan, pool, passes[0].parts, options) | {"group": g}
             make = partial(scramblings.scrambling, passes, plan, g, pool, lambda: None, "groups")
             found.append(scramblings.made(self._lab.store, key, passes, make)[0])
-        rows = rows_of(found)
+        rows = rows_of_maps(found, maps) if maps else rows_of(found)
         spec = subject.spec
         labels: dict[str, Any] = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
                   "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": 0, "level": 0.0}  # fmt: skip

@@ -18,6 +18,7 @@ from probes import seeds
 from probes.errors import BadInput
 from probes.hooks import modules
 from probes.measure.contrast import FEWEST, Contrast
+from probes.measure.features import has_places
 from probes.measure.sensitivity import Replicates, outputs
 from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
@@ -32,7 +33,7 @@ from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, indexplots, indices
+from probes.tell import evidence, indices
 
 SMALL = 100_000
 """Below so many units there are 16 scramblings, else 8."""
@@ -147,7 +148,7 @@ def _check_channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[s
         if name not in shapes:
             raise unknown("module of a channel", name, list(shapes))
         shape = shapes[name]
-        if not indexplots.has_places(shape) or not all(0 <= c < shape[0] for c in wanted):
+        if not has_places(shape) or not all(0 <= c < shape[0] for c in wanted):
             shown = f"{name} gives {' x '.join(map(str, shape))}; a panel needs a channel with several places"
             raise BadInput(f"channels {name}:{','.join(map(str, wanted))}: {shown}")
 

@@ -160,11 +160,6 @@ def levels(one: Replicates) -> dict[str, np.ndarray]:
     return {"mean": mean, "spread": spread, RATIO: ratio}
 
 
-def has_places(shape: Sequence[int]) -> bool:
-    """Whether a module gives maps of more than one place, so that there is something to see of a channel."""
-    return len(shape) == 3 and shape[1] * shape[2] > 1
-
-
 def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> int:
     """The channel whose mean total index for one of ``groups`` is the largest."""
     rows = [one.groups.index(g) for g in groups]

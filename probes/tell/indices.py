@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from probes.measure.contrast import Contrast
+from probes.measure.features import has_places
 from probes.measure.sensitivity import Replicates
 from probes.store import write_text
 from probes.tell import indexplots, indextogether, plots
-from probes.tell.indexplots import MEASURES, has_places
+from probes.tell.indexplots import MEASURES
 from probes.tell.pages import grid, made_by, slug
 from probes.tell.pictures import save_small
 from probes.tell.report import manifest, replacing_folder

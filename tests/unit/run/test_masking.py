@@ -1,4 +1,4 @@
-"""Guided masks: a planted unit is found and random masks miss it, controls are paired, and what is refused."""
+"""Guided masks: a planted unit is found and random masks miss it, one module or all of them, and what is refused."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,16 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput, UnknownName
-from probes.judge import falls, rises
+from probes.perturb.masks import masked
 from probes.run import masking
-from probes.run.lab import Lab, Options
-from probes.run.masking import CLEAN, Guide, Mask, Masking, guide_of, hits
+from probes.run.lab import Options
+from probes.run.masking import CLEAN, Guide, Mask, answers, guide_of, hits
+from probes.run.passes import pixels
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects.data import Dataset, datasets
-from probes.subjects.pretrained import Subject
+from probes.subjects.data import load as datasets_load
+from probes.subjects.pretrained import Subject, load
 from probes.subjects.spec import parse
 
 SIDE = 12
@@ -67,7 +69,7 @@ PLAN = Plan(("brightness", "hflip"), rows=128, scramblings=2, names=("probe",))
 
 @pytest.fixture
 def guide(store):
-    return guide_of(subject(), PLAN, "total", store, Options(threads=1))
+    return guide_of(subject(), PLAN, ["total"], store, Options(threads=1))
 
 
 def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(guide):
@@ -96,8 +98,44 @@ def test_of_every_image_there_is_a_row_for_every_mask(guide):
     assert found.groupby(["input", "kind"])["correct"].mean().equals(other.groupby(["input", "kind"])["correct"].mean())
 
 
+def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(guide, monkeypatch):
+    masks = [Mask(), Mask("guided", "hflip"), Mask("random", draw=3)]
+    shared = answers(subject(), guide, "brightness", masks, Options(threads=1), draws=2)
+    monkeypatch.setattr(masking, "PREFIX_BYTES", -1)
+    whole = answers(subject(), guide, "brightness", masks, Options(threads=1), draws=2)
+
+    assert shared.shape == (3, 2, 60, 2)
+    np.testing.assert_array_equal(shared, whole)
+
+
+def test_a_mask_of_one_module_leaves_the_others(store):
+    data = datasets_load("mnist5k", "test", store).sample(20)
+    net = load(parse("resnet20@mnist5k"), data, store)
+    guide = guide_of(net, Plan(("hflip", "erasing"), rows=8, scramblings=2), ["total"], store, Options(threads=1))
+    one = Mask("guided", "erasing", 0.5, module="layer2")
+
+    assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
+    assert guide.classes["total"].shape == (4, 10)
+    assert list(one.scales(guide)) == ["layer2"]
+    found = answers(net, guide, CLEAN, [Mask(), one], Options(threads=1))
+    with torch.no_grad(), masked(net.model, one.scales(guide)):
+        out = net.model(pixels(data))
+    np.testing.assert_array_equal(found[1, 0, :, 0], out.argmax(1))
+
+
+def test_guides_of_two_sets_are_joined_and_what_both_have_is_told_apart():
+    first = Guide(("a", "image"), {"total": {"m": np.zeros((2, 3, 1, 1))}}, {"m": np.ones((3, 1, 1))}, {"total": np.zeros((2, 4))})
+    other = Guide(("b", "image"), {"total": {"m": np.ones((2, 3, 1, 1))}}, {"m": np.full((3, 1, 1), 2)}, {"total": np.ones((2, 4))})
+    both = first.beside(other, "1", "2")
+
+    assert both.variables == ("a", "image-1", "b", "image-2")
+    assert both.index["total"]["m"][:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert both.classes["total"].shape == (4, 4)
+    assert both.magnitude["m"].tolist() == first.magnitude["m"].tolist()
+
+
 def test_full_masks_scale_by_the_index_and_inverse_ones_by_the_rest(guide):
-    index = guide.index["probe"][guide.variables.index("brightness")]
+    index = guide.index["total"]["probe"][guide.variables.index("brightness")]
     full, inverse = (Mask(kind, "brightness").scales(guide)["probe"] for kind in ("full", "inverse"))
 
     np.testing.assert_allclose(full, np.nan_to_num(index).clip(0, 1), rtol=1e-6)
@@ -112,54 +150,20 @@ def test_random_masks_are_common_to_variables_and_a_draw_is_its_name(guide):
     assert set(first.unique().tolist()) == {0.5, 1.0}
 
 
-def test_the_tables_of_a_claim(store):
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=30, threads=1))
-    masks = lab.masking(which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",))
-    beside, own = masks.random.frame, masks.own.frame
-
-    assert masks.random.design.images == 20
-    assert beside.attrs["draws"] == "common"
-    assert len(beside) == 20 * 2 * 2 * 2
-    guided = beside[beside["level"] == 1].groupby(["image", "site"], observed=True)["correct"]
-    assert (guided.nunique() == 1).all()  # the same whatever the control's draw
-    assert list(beside["site"].cat.categories) == ["hflip", "erasing"]
-    assert len(own) == 20 * 2 * 2
-    assert lab.facts()["summary"]
-    assert falls(masks.matched, "correct", by="site", unit="image and draw", sesoi="1 point").overall == "inconclusive"
-    assert rises(masks.own, "mask_lost", by="site", sesoi="1 point").overall == "inconclusive"
-
-
-def test_what_was_computed_is_not_computed_again(store, monkeypatch):
-    def frame():
-        lab = Lab([parse("resnet20@mnist5k")], store, Options(images=20, threads=1))
-        return lab.masking(which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",)).own.frame
-
-    first = frame()
-    monkeypatch.setattr(masking, "hits", lambda *_, **__: pytest.fail("computed again"))
-    assert frame().equals(first)
-
-
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
         (lambda g: Mask("guided", "hue").scales(g), UnknownName, "unknown variable of the indices 'hue'"),
         (lambda g: Mask("guidde", "hflip").scales(g), UnknownName, "did you mean guided"),
         (lambda g: Mask("guided", "hflip", q=1.2).scales(g), BadInput, "q 1.2"),
+        (lambda g: Mask("guided", "hflip", module="layer9").scales(g), UnknownName, "unknown module of a mask 'layer9'"),
+        (lambda g: Mask("guided", "hflip", measure="first").scales(g), UnknownName, "unknown measure 'first'"),
         (lambda g: Mask("guided", "hflip", alpha=-1).scales(g), BadInput, "alpha -1"),
-        (lambda g: hits(subject(), Guide(("a",), {"probe": np.ones((1, 3, 2, 1))}, {"probe": np.ones((3, 2, 1))}),
+        (lambda g: hits(subject(), Guide(("a",), {"total": {"probe": np.ones((1, 3, 2, 1))}}, {"probe": np.ones((3, 2, 1))}),
                         {CLEAN: [Mask("guided", "a", 0.5)]}, Options(threads=1)), BadInput, "is it another network's"),
-        (lambda g: guide_of(subject(), PLAN, "contrast", Store.default(), Options(threads=1)), UnknownName, "unknown measure"),
+        (lambda g: guide_of(subject(), PLAN, ["contrast"], Store.default(), Options(threads=1)), UnknownName, "unknown measure"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_is_refused(guide, call, error, says):
     with pytest.raises(error, match=says):
         call(guide)
-
-
-def test_a_network_without_maps_is_refused(store):
-    with pytest.raises(BadInput, match="none of its modules gives maps"):
-        Lab([parse("resnet20@mnist5k")], store, Options(images=20, threads=1)).masking(names=("fc",), rows=8).own.frame  # noqa: B018
-
-
-def test_the_design_is_declared():
-    assert Masking() == Masking("1", "total", 0.8, 0.0, 20, 200, 128, 4, None)

@@ -92,3 +92,37 @@ def test_a_table_of_groups_is_judged_and_found_again(tmp_path):
         rows=8, modules=("layer3", "fc")
     )
     assert sensed.frame.equals(again.frame)
+
+
+def mapped(level, pattern):
+    """Indices of 12 channels of 2 x 2 places: of every augmentation a level of its own, or a pattern of its own, and noise."""
+    rng = np.random.Generator(np.random.Philox(5))
+    corners = np.eye(4)[:3].reshape(3, 1, 4) * pattern + np.arange(3).reshape(3, 1, 1) * level
+    return indices((corners + rng.normal(0, 0.01, (3, 12, 4))).reshape(3, 48))
+
+
+@pytest.mark.parametrize(("level", "pattern", "named", "shape"), [(1, 0, 2 / 3, 0), (1, 1, 2 / 3, 2 / 3), (0, 0, 0, 0)])
+def test_maps_tell_their_augmentation_by_level_or_by_pattern(level, pattern, named, shape):
+    """Of three augmentations a third is guessed right: two thirds lie beyond that."""
+    rows = sensing.rows_of_maps([{"m": mapped(level, pattern)}], {"m": [12, 2, 2]})
+
+    assert rows["index_named"].item() == pytest.approx(named, abs=0.25)
+    assert rows["index_pattern"].item() == pytest.approx(shape, abs=0.25)
+
+
+def test_a_dead_unit_tells_nothing():
+    one = indices(np.arange(24.0).reshape(3, 8), dead=[True] + [False] * 7)
+
+    assert (sensing.maps_of(one, [2, 2, 2])[:, 0, 0, 0] == 0).all()
+    assert sensing.maps_of(one, [2, 2, 2])[:, 0, 0, 1].tolist() == [1, 9, 17]
+
+
+def test_a_table_of_maps_has_the_modules_with_places(tmp_path):
+    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path / "store"), Options(images=40, threads=1))
+    found = lab.sensitivity(rows=8, groups=2, maps=True)
+
+    assert found.design.sites == 3
+    assert list(found.frame["site"]) == ["layer1", "layer2", "layer3"] * 2
+    assert found.frame[["index_named", "index_pattern"]].notna().all(axis=None)
+    with pytest.raises(BadInput, match="fc gives maps of several places"):
+        lab.sensitivity(rows=8, groups=2, modules=["fc"], maps=True)
