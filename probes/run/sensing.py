@@ -28,7 +28,7 @@ from probes.subjects.pretrained import Subject
 
 OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
-NULLS = 9
+NULLS = 4
 """Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near that of guessing."""
 
 
@@ -133,7 +133,7 @@ def rows_of_maps(found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[
     """A row per group of images and module with maps: ``index_named`` and ``index_pattern``.
 
     ``index_named`` is how many of the maps a discriminant analysis names right (:func:`probes.measure.indexstats.identify`), less
-    that of labels permuted within channels, the mean of 9 permutations; ``index_pattern`` is the same of maps without their
+    that of labels permuted within channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their
     level: less their mean, and of one size.
     """
     rows = []

@@ -27,6 +27,21 @@ def test_clean_images_stand_for_every_draw():
     assert wide.to_numpy().tolist() == [[1.0, 3.0], [2.0, 6.0]]
 
 
+def test_draws_of_level_0_of_their_own_are_paired_with_those_of_the_other_levels():
+    t = table.join([frame([1.0, 2.0]), frame([10.0, 20.0], draw=1), frame([2.0, 4.0], level=1), frame([40.0, 80.0], 1, 1.0)])
+    t.attrs["draws"] = "common"
+    wide = effects.averaged(t, "m", effects.BOTH, "site", None)
+
+    assert wide[0.0].tolist() == [1, 10, 2, 20]
+
+
+def test_a_clean_pass_without_draws_of_its_own_stands_for_each():
+    t = table.join([frame([1.0, 2.0]), frame([2.0, 4.0], level=1), frame([4.0, 8.0], draw=1, level=1)])
+    t.attrs["draws"] = "common"
+
+    assert effects.averaged(t, "m", effects.BOTH, "site", None)[0.0].tolist() == [1, 1, 2, 2]
+
+
 def test_an_unknown_key_column_names_the_nearest():
     with pytest.raises(Exception, match="did you mean site"):
         effects.averaged(frame([1.0]), "m", "image", "sites", None)
