@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
 from probes import table
 from probes.judge.power import Design
-from probes.run import scramblings
+from probes.run.answers import CLEAN, Answered
 from probes.run.lab import Lab, summarise
-from probes.run.masking import CLEAN, LEARNT, Mask, guide_of, hits
+from probes.run.masking import Mask
 from probes.run.scramblings import Plan
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
@@ -84,7 +83,9 @@ class Masked:
     def hits(self, kind: str) -> Iterator[tuple[Subject, pd.DataFrame]]:
         """Each subject with what the masks of a table do to every image, from the store or computed now."""
         for subject in self.subjects(kind):
-            yield subject, self._of(subject, kind)
+            if (subject.spec, kind) not in self._hits:
+                self._hits[subject.spec, kind] = self._of(subject, kind)
+            yield subject, self._hits[subject.spec, kind]
 
     def _wanted(self, names: Sequence[str], kind: str) -> dict[str, list[Mask]]:
         q, alpha = self._asked.q, self._asked.alpha
@@ -97,20 +98,11 @@ class Masked:
         return {v: [guided[v], *(dataclasses.replace(guided[v], kind="matched", draw=d) for d in draws)] for v in names}
 
     def _of(self, subject: Subject, kind: str) -> pd.DataFrame:
-        lab, asked = self._lab, self._asked
-        key = scramblings.key_of(subject, self.plan, self.plan.pool(subject.data, lab.store), {}, lab.options) | {
-            "masking": 2, "kind": kind, "asked": dataclasses.asdict(asked), "learnt": LEARNT}  # fmt: skip
-
-        def make(path: Path) -> None:
-            guide = guide_of(subject, self.plan, [asked.measure], lab.store, lab.options)
-            wanted = self._wanted(self.augmentations(subject), kind)
-            total = len(subject.data) * sum(map(len, wanted.values()))
-            with tqdm(total=total, desc="probes", unit="image", disable=True if lab.quiet else None, leave=False) as bar:
-                hits(subject, guide, wanted, lab.options, tick=bar.update).to_parquet(path, index=False)
-
-        if (subject.spec, kind) not in self._hits:
-            self._hits[subject.spec, kind] = pd.read_parquet(lab.store.get_or_make("masking", key, ".parquet", make))
-        return self._hits[subject.spec, kind]
+        answered = Answered(subject, self.plan, [self._asked.measure], self._lab.store, self._lab.options)
+        wanted = self._wanted(self.augmentations(subject), kind)
+        total = len(subject.data) * sum(map(len, wanted.values()))
+        with tqdm(total=total, desc="probes", unit="image", disable=True if self._lab.quiet else None, leave=False) as bar:
+            return pd.concat([answered.hits(name, masks, bar.update) for name, masks in wanted.items()], ignore_index=True)
 
 
 class Table:

@@ -1,6 +1,6 @@
-"""Guided masks: what a network answers without the units that an index points at, and beside that random and matched masks.
+"""Guided masks: the units that an index points at, and beside them as many at random, or at random of the same magnitudes.
 
-The index is measured on training images and the masks are tested on others. Every module is masked at once, the same share of each,
+The index is measured on training images, since masks are tested on others. Every module is masked at once, the same share of each,
 or one alone. A random mask is one draw for all images, all variables and all indices, so draws are crossed with images.
 """
 
@@ -11,35 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.hooks import Prefix
 from probes.measure.features import has_places
 from probes.measure.sensitivity import Replicates
-from probes.perturb.augment import augmentations
-from probes.perturb.masks import at_random, largest, masked, matched, scaled
+from probes.perturb.masks import at_random, largest, matched, scaled
 from probes.registry import unknown
-from probes.run import engine, scramblings, sensitivity
-from probes.run.contrasts import Contrasts, factors
+from probes.run import scramblings, sensitivity
 from probes.run.lab import Options
-from probes.run.passes import PREFIX_BYTES, layout_of, pixels
 from probes.run.readers import whole
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects import data as datasets
-from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
 KINDS = ("none", "guided", "random", "matched", "full", "inverse")
-CLEAN = "clean"
 GUIDES = ("first", "total", "shapley")
 LEARNT = 1000
 """Training images at most that an index is measured on."""
-BEST = 5
-"""Classes that are kept of an answer, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +44,6 @@ class Guide:
     index: Mapping[str, Mapping[str, np.ndarray]]
     magnitude: Mapping[str, np.ndarray]
     classes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    def beside(self, other: Guide, own: str, others: str) -> Guide:
-        """This guide and that of another set of augmentations as one; variables that both have get a name: ``image-1``.
-
-        Magnitudes are those of the first.
-        """
-        twice = set(self.variables) & set(other.variables)
-        named = [f"{v}-{end}" if v in twice else v for g, end in ((self, own), (other, others)) for v in g.variables]
-
-        def joined(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {name: np.concatenate([value, b[name]]) for name, value in a.items()}
-
-        index = {measure: joined(of, other.index[measure]) for measure, of in self.index.items()}
-        return Guide(tuple(named), index, self.magnitude, joined(self.classes, other.classes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,80 +132,3 @@ def learnt_of(subject: Subject, store: Store) -> Subject:
     """A subject with the training images that its indices are measured on."""
     data = datasets.load(subject.data.name, "train", store)
     return dataclasses.replace(subject, data=data.sample(min(LEARNT, len(data))))
-
-
-def augmented(name: str, images: Tensor, data: Dataset, rows: slice, seed: int, draw: int) -> Tensor:
-    """Images as an input: ``clean``, or under one augmentation, its parameters drawn for each image."""
-    if name == CLEAN:
-        return images
-    return augmentations[name].apply(images, factors(name, data, rows, Contrasts(seed=seed), draw))
-
-
-def draws_of(name: str, draws: int) -> int:
-    """How often the parameters of an input are drawn: once for clean images and for an augmentation without parameters."""
-    return 1 if name == CLEAN or augmentations[name].switch else draws
-
-
-def answers(
-    subject: Subject, guide: Guide, name: str, masks: Sequence[Mask], options: Options, draws: int = 1,
-    tick: Callable[[int], object] = lambda n: None,
-) -> np.ndarray:  # fmt: skip
-    """The classes that a network names for every image of an input under every mask, the best first.
-
-    int16 (masks, draws, images, five at most). The factors of a mask are made once, and what runs before the first masked module
-    once for a batch.
-    """
-    where, data = options.where, subject.data
-    model = subject.model.to(where.device).to(memory_format=(layout := layout_of(subject.model)))
-    scales = [{m: t.to(where.device) for m, t in mask.scales(guide).items()} for mask in masks]
-    many, few = draws_of(name, draws), min(BEST, len(data.classes))
-    found = np.empty((len(masks), many, len(data), few), np.int16)
-    prefix = Prefix(model)
-    for start in range(0, len(data), where.batch_size):
-        part = slice(start, min(start + where.batch_size, len(data)))
-        images = pixels(data, part)
-        for draw in range(many):
-            with engine.exact(where.threads), engine.cast(torch.device(where.device), where.precision):
-                x = augmented(name, images, data, part, options.seed, draw).to(where.device, memory_format=layout)
-                with prefix.record():
-                    clean = model(x)
-                for i, factors_of in enumerate(scales):
-                    out = clean
-                    if factors_of and prefix.nbytes <= PREFIX_BYTES:
-                        with prefix.replay(*factors_of, through=True), masked(model, factors_of):
-                            out = model(x)
-                    elif factors_of:
-                        with masked(model, factors_of):
-                            out = model(x)
-                    found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
-                    tick(len(images))
-    return found
-
-
-def right(best: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Right or wrong of answers (masks, draws, images, classes): the first of them and any of them, means over draws.
-
-    float32 (masks, 2, images).
-
-    >>> right(np.array([[[[2, 0], [1, 0]]]]), np.array([2, 0])).tolist()
-    [[[1.0, 0.0], [1.0, 1.0]]]
-    """
-    hit = best == labels[:, None]
-    return np.stack([hit[..., 0].mean(1), hit.any(-1).mean(1)], 1, dtype=np.float32)
-
-
-def hits(
-    subject: Subject, guide: Guide, wanted: Mapping[str, Sequence[Mask]], options: Options, draws: int = 1,
-    tick: Callable[[int], object] = lambda n: None,
-) -> pd.DataFrame:  # fmt: skip
-    """Right or wrong of every image, for every input and the masks that are wanted under it.
-
-    Columns ``image, input``, the fields of a :class:`Mask`, ``correct, top5``, both means over ``draws`` of an augmentation's
-    parameters; ``top5`` is among the five largest logits.
-    """
-    rows, data = [], subject.data
-    for name, masks in wanted.items():
-        found = right(answers(subject, guide, name, masks, options, draws, tick), data.labels)
-        rows += [pd.DataFrame({"image": data.ids, "input": name, **dataclasses.asdict(mask), "correct": of[0], "top5": of[1]})
-                 for mask, of in zip(masks, found, strict=True)]  # fmt: skip
-    return pd.concat(rows, ignore_index=True)

@@ -5,8 +5,8 @@ the units of each stage with the largest index for an augmentation is removed, a
 that without as many units at random, and at random with the same magnitudes: 20 draws, common to all images. A point of accuracy is
 the smallest effect of interest. What a mask costs under its augmentation is compared with what it costs on clean images.
 
-The maps of total indices are named by a linear discriminant analysis whose folds never split a channel, for 20 disjoint random groups
-of images: 10 points beyond permuted labels are the smallest effect of interest, as they are and without their level.
+The maps of total indices are named by a linear discriminant analysis whose folds never split a channel, for 20 disjoint random
+groups of images: 10 points beyond permuted labels are the smallest effect of interest, as they are and without their level.
 """
 
 import pytest
@@ -41,8 +41,8 @@ def test_masking_sensitive_units_costs_more_than_units_of_their_magnitude(lab, c
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Without the units most sensitive to an augmentation, accuracy under it falls by more than a point more than on clean images, for"
-    " every augmentation.",
+    "Without the units most sensitive to an augmentation, accuracy under it falls by more than a point more than on clean images,"
+    " for every augmentation.",
     id="MASK-OWN",
     family="masking",
 )

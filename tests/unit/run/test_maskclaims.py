@@ -4,7 +4,7 @@ import pytest
 
 from probes.errors import BadInput
 from probes.judge import falls, rises
-from probes.run import maskclaims
+from probes.run import answers
 from probes.run.lab import Lab, Options
 from probes.run.maskclaims import Masking
 from probes.store import Store
@@ -39,7 +39,7 @@ def test_what_was_computed_is_not_computed_again(store, monkeypatch):
         return lab.masking(which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",)).own.frame
 
     first = frame()
-    monkeypatch.setattr(maskclaims, "hits", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(answers, "answers", lambda *_, **__: pytest.fail("computed again"))
     assert frame().equals(first)
 
 
