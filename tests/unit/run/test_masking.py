@@ -10,7 +10,6 @@ from probes.run.lab import Options
 from probes.run.masking import Guide, Mask, guide_of
 from probes.store import Store
 
-
 OTHER = Guide(("a",), {"total": {"probe": np.ones((1, 3, 2, 1))}}, {"probe": np.ones((3, 2, 1))})
 """Indices of a network with other units."""
 
