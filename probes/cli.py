@@ -13,7 +13,8 @@ from pathlib import Path
 
 from probes import __version__
 from probes.errors import ProbesError
-from probes.run.commands import evidence_lines, run, say, seed_range, store_of, studies_of
+from probes.run.asked import evidence_lines, say, store_of
+from probes.run.commands import run, seed_range, studies_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

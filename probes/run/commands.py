@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.errors import BadInput
+from probes.run import unitcommands
+from probes.run.asked import evidence_lines, listed, print_verdicts, say, store_of, where
 from probes.run.options import levels, ranges
-
-if TYPE_CHECKING:
-    from probes.store import Store
 
 
 def seed_range(text: str) -> list[int]:
@@ -25,28 +24,6 @@ def seed_range(text: str) -> list[int]:
     return list(dict.fromkeys(seed for first, last in found for seed in range(first, last + 1)))
 
 
-def store_of(given: argparse.Namespace) -> Store:
-    """The store that a command names, else the default one."""
-    from probes.store import Store
-
-    return Store(given.store) if given.store else Store.default()
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
-
-
-def _where(study: argparse.ArgumentParser) -> None:
-    study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-
-
-def _listed(text: str | None) -> list[str] | None:
-    """Names between commas; None where there are none."""
-    return [name.strip() for name in text.split(",")] if text else None
-
-
 def studies_of(studies: Any) -> None:
     """Add the studies and their options to the parser of ``probes run``."""
     dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
@@ -57,7 +34,7 @@ def studies_of(studies: Any) -> None:
     dynamics.add_argument("--out", type=Path, default=Path("reports/latest"), help="folder of the report")
     dynamics.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
     dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
-    _where(dynamics)
+    where(dynamics)
     maps = studies.add_parser("features", help="feature maps under noise: values, statistics, pictures, how far they move")
     maps.add_argument(
         "net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][@trained on][#seed] (default: resnet20)"
@@ -77,7 +54,7 @@ def studies_of(studies: Any) -> None:
     maps.add_argument("--out", type=Path, default=Path("reports/features"), help="folder of the results")
     maps.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
     maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
-    _where(maps)
+    where(maps)
     noise = studies.add_parser("weight-noise", help="does training with weight noise buy robustness to it?")
     noise.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
     noise.add_argument(
@@ -100,7 +77,7 @@ def studies_of(studies: Any) -> None:
     noise.add_argument("--images", type=int, help="test images at most (default: all)")
     noise.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
     noise.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
-    _where(noise)
+    where(noise)
     inner = studies.add_parser(
         "layer-noise", help="accuracy under noise on the outputs of layers, of one network or beside another"
     )
@@ -112,46 +89,14 @@ def studies_of(studies: Any) -> None:
     inner.add_argument("--images", type=int, help="test images at most (default: all)")
     inner.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     inner.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
-    _where(inner)
-    moves = studies.add_parser("sensitivity", help="which augmentations move which units: Sobol indices and Shapley effects")
-    moves.add_argument("nets", nargs="*", metavar="NET", help="net[:weights][#seed] (default: resnet20); several: a folder each")
-    moves.add_argument("--dataset", default="mnist5k")
-    moves.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
-    moves.add_argument("--modules", help="names between commas (default: the stages and the last layer)")
-    moves.add_argument("--rows", type=int, default=1024, help="base points of a scrambling, best a power of two (default: 1024)")
-    moves.add_argument("--scramblings", type=int, help="independent ones, for the intervals (default: 8; 16 below 100,000 units)")
-    moves.add_argument("--second", action="store_true", help="second-order indices too: as many rows again as groups")
-    moves.add_argument(
-        "--measures", default="sobol,shapley", help="sobol, shapley, contrast, between commas (default: the first two)"
-    )
-    moves.add_argument(
-        "--law", default="one", choices=("one", "study"), help="study: Shapley effects with a switch for every augmentation"
-    )
-    moves.add_argument(
-        "--image", default="factor", choices=("factor", "fixed", "fresh"), help="a factor, fixed in a base point, or fresh"
-    )
-    moves.add_argument("--factors", help="class, partition, between commas: what else chooses the image (default: neither)")
-    moves.add_argument("--contrast-images", type=int, default=300, help="images of the contrast at most (default: 300)")
-    moves.add_argument("--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)")
-    moves.add_argument("--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)")
-    moves.add_argument("--pictures", action="store_true", help="draw the augmentations on three images of any dataset")
-    moves.add_argument("--analyse", action="store_true", help="also what maps identify, and how indices agree across channels")
-    moves.add_argument("--pooled", action="store_true", help="units are means of channels, not their places")
-    moves.add_argument(
-        "--memory", type=float, default=4.0, help="gigabytes for the sums; more units are taken in portions (default: 4)"
-    )
-    moves.add_argument("--as-published", action="store_true", help="instead: the study's method beside ours, step by step")
-    moves.add_argument("--images", type=int, help="images that the image factor chooses from (default: all)")
-    moves.add_argument("--seed", type=int, default=0, help="seed of the design")
-    moves.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    moves.add_argument("--out", type=Path, default=Path("results/sensitivity"), help="folder of the results")
-    _where(moves)
+    where(inner)
+    unitcommands.studies_of(studies)
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the study that was asked for."""
     studies = {"dynamics": _dynamics, "features": _features, "weight-noise": _weight_noise, "layer-noise": _layer_noise,
-           "sensitivity": _sensitivity}  # fmt: skip
+               **unitcommands.STUDIES}  # fmt: skip
     return studies[given.study](given)
 
 
@@ -191,76 +136,7 @@ def _weight_noise(given: argparse.Namespace) -> int:
     )
     sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
     print(decay.summary(sweep, decay.primary_of(calibration)))
-    _print_verdicts(folder)
-    return 0
-
-
-def channels(text: str) -> dict[str, list[int]]:
-    """Channels of modules as typed; BadInput for anything else.
-
-    >>> channels("layer1:5,layer3:40,layer1:7")
-    {'layer1': [5, 7], 'layer3': [40]}
-    """
-    found: dict[str, list[int]] = {}
-    for part in _listed(text) or []:
-        name, _, number = part.rpartition(":")
-        if not name or not number.isdigit():
-            raise BadInput(f"channels {text!r}: MODULE:NUMBER between commas, e.g. layer1:5,layer3:40")
-        found.setdefault(name, []).append(int(number))
-    return found
-
-
-def _sensitivity(given: argparse.Namespace) -> int:
-    from probes.perturb.augment import SETS
-    from probes.run import sensitivity, sensmethod
-    from probes.run.contrasts import Contrasts
-    from probes.run.lab import Options
-    from probes.tell.pages import slug
-
-    which, names, nets = given.set or "1", _listed(given.modules), given.nets or ["resnet20"]
-    plan = sensitivity.Plan(
-        which=which if which in SETS else tuple(_listed(which) or ()),
-        rows=given.rows,
-        scramblings=given.scramblings,
-        names=tuple(names) if names else None,
-        second=given.second,
-        law=given.law,
-        image=given.image,
-        factors=tuple(_listed(given.factors) or ()),
-        pooled=given.pooled,
-        seed=given.seed,
-    )
-    common: dict[str, Any] = {
-        "options": Options(images=given.images, device=given.device, precision=given.precision),
-        "command": ["probes", *given.argv],
-        "say": say,
-    }
-    if given.as_published and (given.measures, given.law, given.image, given.factors, given.second, given.channels) != (
-        "sobol,shapley", "one", "factor", None, False, None,
-    ):  # fmt: skip
-        raise BadInput("--as-published has measures, law, image and factors of its own: leave out --measures, --law, --image,"
-                       " --factors, --second and --channels")  # fmt: skip
-    for net in nets:
-        out = given.out / slug(net) if len(nets) > 1 else given.out
-        if given.as_published:
-            folder = sensmethod.method(net, given.dataset, store_of(given), out, plan, memory=given.memory, **common)
-            print(f"written: {folder / 'method.md'}")
-            continue
-        folder = sensitivity.study(
-            net,
-            given.dataset,
-            store_of(given),
-            out,
-            plan,
-            measures=_listed(given.measures) or (),
-            contrasted=Contrasts(given.contrast_images, given.contrast_draws, given.seed),
-            pictures=given.pictures,
-            channels=channels(given.channels) if given.channels else None,
-            analyse=given.analyse,
-            memory=given.memory,
-            **common,
-        )
-        print(f"written: {folder / 'sensitivity.md'}")
+    print_verdicts(folder)
     return 0
 
 
@@ -274,25 +150,14 @@ def _layer_noise(given: argparse.Namespace) -> int:
         store_of(given),
         given.out,
         strengths=given.strengths or layernoise.STRENGTHS,
-        on=_listed(given.on) or [given.on],
+        on=listed(given.on) or [given.on],
         draws=given.draws,
         options=Options(images=given.images, device=given.device, precision=given.precision),
         command=["probes", *given.argv],
         say=say,
     )
-    _print_verdicts(folder)
+    print_verdicts(folder)
     return 0
-
-
-def _print_verdicts(folder: Path) -> None:
-    """Every claim of a report with its verdicts, and where the report is."""
-    from probes.tell import decay
-
-    for line in evidence_lines(folder):
-        print(f"{line['id']} on {line['subject']}: {line['overall']}")
-        for member in line["verdicts"]:
-            print(f"  {decay.sentence(member)}")
-    print(f"report: {folder / 'report.md'}")
 
 
 def _features(given: argparse.Namespace) -> int:
@@ -304,7 +169,7 @@ def _features(given: argparse.Namespace) -> int:
         given.images,
         store_of(given),
         given.out,
-        layers=_listed(given.layers),
+        layers=listed(given.layers),
         levels=given.levels or features.LEVELS,
         space=given.space,
         clamp=given.clamp,
@@ -342,10 +207,3 @@ def _dynamics(given: argparse.Namespace) -> int:
         print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
     print(f"report: {folder / 'report.md'}")
     return 0
-
-
-def evidence_lines(folder: Path) -> list[dict]:
-    """The evidence of a report."""
-    from probes.tell import evidence
-
-    return evidence.read(folder / "evidence.jsonl")

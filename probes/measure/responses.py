@@ -1,0 +1,167 @@
+"""How a network responds to masks: what guidance adds to a mask's size, and whether masks with a meaning respond alike.
+
+The table of responses has a row per input and mask: ``input, kind, variable, measure, q, alpha, draw, module, top1, top5``. What
+a mask of q and alpha does by its size alone is the mean of the random masks of that q and alpha on that input; the rest is its
+excess. Random masks are the null: they have the size and no meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from probes import seeds
+from probes.errors import BadInput
+
+SETTING = ["q", "alpha"]
+
+
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Every guided mask beside the random and the matched masks of its size on its input.
+
+    Columns ``input, variable, measure, q, alpha, module, top1``, then ``random, low, high`` (mean and 90 % band of the random
+    masks), ``excess`` (less accuracy than those: below 0), ``p`` (share of random masks and itself that cost as much), and
+    ``matched, matched_low, matched_high`` where there are such masks.
+    """
+    by = ["input", *SETTING, "module"]
+    guided = table[table["kind"] == "guided"]
+    random = table[table["kind"] == "random"].groupby(by)["top1"]
+    bands = random.agg(random="mean", low=lambda x: x.quantile(0.05), high=lambda x: x.quantile(0.95)).reset_index()
+    found = guided[["input", "variable", "measure", *SETTING, "module", "top1"]].merge(bands, on=by)
+    found["excess"] = found["top1"] - found["random"]
+    drawn = {key: values.to_numpy() for key, values in random}
+    found["p"] = [(1 + int((drawn[key] <= top1 + 1e-9).sum())) / (1 + len(drawn[key]))
+                  for key, top1 in zip(zip(*(found[c] for c in by), strict=True), found["top1"], strict=True)]  # fmt: skip
+    same = [*by, "variable", "measure"]
+    matched = table[table["kind"] == "matched"].groupby(same)["top1"]
+    some = matched.agg(
+        matched="mean", matched_low=lambda x: x.quantile(0.05), matched_high=lambda x: x.quantile(0.95)
+    ).reset_index()
+    return found.merge(some, on=same, how="left")
+
+
+def alike(table: pd.DataFrame, clean: str = "clean", permutations: int = 999) -> pd.DataFrame:
+    """Do masks do on an input what they do on clean images? As published, and without what a mask's size explains.
+
+    A row per measure and input. ``published``: Spearman's rho of a mask variable's accuracies over its settings (q and alpha, full
+    and inverse) on clean images and on the input, the mean over variables. ``rho``: the same of the excesses of all guided masks
+    together; ``p`` is the share of permutations of the variables, one side only, with a rho as large.
+    """
+    whole = table[table["module"] == ""]
+    own = beside(whole)
+    rows = []
+    for measure in dict.fromkeys(own["measure"]):
+        wide = own[own["measure"] == measure].pivot_table(index="variable", columns=["input", *SETTING], values="excess")
+        raw = whole[whole["kind"].isin(["guided", "full", "inverse"]) & (whole["measure"] == measure)]
+        accuracies = raw.pivot_table(index="variable", columns=["input", "kind", *SETTING], values="top1")
+        for name in (n for n in dict.fromkeys(own["input"]) if n != clean):
+            both = wide[name].dropna().index.intersection(wide[clean].dropna().index)
+            a, b = (wide.loc[both, n].to_numpy() for n in (clean, name))
+            rho = _rho(a, b)
+            mixed = [_rho(a, b[seeds.permutation(len(b), "alike", measure, name, i)]) for i in range(permutations)]
+            published = [_rho(*(accuracies.loc[v, n].to_numpy() for n in (clean, name))) for v in both]
+            p = (1 + sum(m >= rho - 1e-12 for m in mixed)) / (1 + permutations)
+            rows.append((measure, name, len(both), float(np.mean(published)), rho, p))
+    return pd.DataFrame(rows, columns=["measure", "input", "variables", "published", "rho", "p"])
+
+
+def _rho(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rho of all values; 0 where one side never moves."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(stats.spearmanr(a.ravel(), b.ravel()).statistic)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """Masks by how alike they respond: rho between masks, its linkage, and what random masks of the same sizes have.
+
+    ``names`` are measure and variable of each mask. ``linkage`` is scipy's, average, on 1 - rho; ``cut`` the distance that 5 % of
+    the pairs of random masks are within; ``p`` of a pair is the share of random masks that are as much like the first as the second
+    is. ``features`` are the responses of a mask.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    rho: np.ndarray
+    p: np.ndarray
+    linkage: np.ndarray
+    cut: float
+    features: int
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """The cluster of each mask, from 1, below the cut."""
+        return hierarchy.fcluster(self.linkage, self.cut, "distance")
+
+
+def tree(table: pd.DataFrame) -> Tree:
+    """Cluster masks by their excesses over inputs and settings; opposite responses are far apart, not near.
+
+    Raises BadInput for fewer than two guided masks or random ones, and for responses with fewer than three numbers.
+    """
+    whole = table[table["module"] == ""]
+    own = beside(whole)
+    wide = own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="excess").dropna()
+    random = whole[whole["kind"] == "random"].pivot_table(index="draw", columns=["input", *SETTING], values="top1")
+    random = (random - random.mean())[wide.columns].dropna()
+    if len(wide) < 2 or len(random) < 2 or wide.shape[1] < 3:
+        raise BadInput(
+            f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses each: two of each and three"
+            " responses at least, to tell which are alike"
+        )
+    ranks = stats.rankdata(np.concatenate([wide.to_numpy(), random.to_numpy()]), axis=1)
+    centred = ranks - ranks.mean(1, keepdims=True)
+    size = np.sqrt((centred**2).sum(1, keepdims=True))
+    units = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    every, many = units @ units.T, len(wide)
+    rho, null, among = every[:many, :many], every[:many, many:], every[many:, many:]
+    p = (1 + (null[:, None] >= rho[..., None] - 1e-12).sum(2)) / (1 + len(random))
+    distance = np.clip(1 - rho, 0, None)
+    np.fill_diagonal(distance, 0)
+    linkage = hierarchy.linkage(squareform((distance + distance.T) / 2, checks=False), "average", optimal_ordering=True)
+    cut = float(np.quantile(1 - among[np.triu_indices(len(among), 1)], 0.05))
+    return Tree(tuple(wide.index), rho, p, linkage, cut, wide.shape[1])
+
+
+def named(best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999) -> dict[str, float | str]:
+    """Do the classes whose units are most sensitive show up among a network's answers, more than other classes do?
+
+    ``best`` are the classes named for each image, the best first, (images, five at most); ``index`` one number a class. From 100
+    classes up: the Jaccard index of the five classes with the largest index and the five named; below, how often the one class with
+    the largest index is named first. ``chance`` is the mean of random sets of classes, ``p`` the share of them that do as well;
+    ``low`` and ``high`` are a 90 % interval over images (Student's t).
+
+    >>> named(np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0]), "example")["value"]
+    0.5
+    """
+    classes = len(index)
+    few = 5 if classes >= 100 else 1
+    values = _overlap(best[:, :few], np.argsort(-np.nan_to_num(index), kind="stable")[:few])
+    null = np.array(
+        [_overlap(best[:, :few], seeds.permutation(classes, "classes", *name, i)[:few]).mean() for i in range(resamples)]
+    )
+    mean, half = values.mean(), stats.t.isf(0.05, max(len(values) - 1, 1)) * stats.sem(values) if len(values) > 1 else np.nan
+    p = (1 + int((null >= mean - 1e-12).sum())) / (1 + resamples)
+    what = "Jaccard of five" if few == 5 else "top-1"
+    return {"what": what, "value": float(mean), "low": float(mean - half), "high": float(mean + half),
+            "chance": float(null.mean()), "p": p}  # fmt: skip
+
+
+def _overlap(best: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    shared = np.isin(best, chosen).sum(1)
+    return shared / (best.shape[1] + len(chosen) - shared)
+
+
+def ties(index: np.ndarray, q: float) -> float:
+    """The share of units that the published rule scales: indices cut to 0 and 1, those at or beyond the quantile ``q`` (trap S10).
+
+    >>> ties(np.array([0.0, 0.0, 0.0, 0.5]), 0.5)  # "the top half" is all of them
+    1.0
+    """
+    values = np.nan_to_num(index).clip(0, 1).ravel()
+    return float((values >= np.quantile(values, q)).mean())

@@ -1,0 +1,213 @@
+"""The study of guided masks: every mask on every input, what guidance adds to size and magnitude, and verdicts about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from probes.errors import BadInput
+from probes.judge import falls, rises
+from probes.measure import responses
+from probes.perturb.augment import SETS
+from probes.registry import unknown
+from probes.run import scramblings
+from probes.run.answers import CLEAN, PIECE, Answered, draws_of, right
+from probes.run.judging import record
+from probes.run.lab import Lab, Options
+from probes.run.maskclaims import Masking
+from probes.run.masking import GUIDES, Guide, Mask
+from probes.run.scramblings import Plan
+from probes.store import Store
+from probes.subjects import data as datasets
+from probes.subjects.spec import on
+from probes.tell import evidence, report
+
+IMAGES = 1000
+PRIMARY = (0.8, 0.0)
+"""The q and alpha that are judged, where a plan has them; else its first."""
+DECAY = 20
+WITHOUT = "Without the units most sensitive to an augmentation, accuracy under it "
+LOWER = "is more than a point lower than without as many random units"
+SENTENCES = {
+    "MASK-RANDOM": f"{LOWER}, for every augmentation of ",
+    "MASK-MATCHED": f"{LOWER} of the same magnitudes, for every augmentation of ",
+    "MASK-OWN": "falls by more than a point more than on clean images, for every augmentation of ",
+}
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskPlan:
+    """What is masked and drawn: sets of augmentations, guiding measures, shares q and factors alpha, draws of random masks.
+
+    The first measure is the one that is judged and that matched masks and masks of a module ``alone`` follow. ``draws`` are of an
+    augmentation's parameters; ``rows`` and ``scramblings`` sample the indices, on training images, of the modules ``names``;
+    ``factors`` adds class and partition. Raises BadInput for a q, alpha or number that can't be, UnknownName for a measure.
+    """
+
+    sets: tuple[str | tuple[str, ...], ...] = ("1", "2")
+    measures: tuple[str, ...] = ("total", "first", "shapley")
+    qs: tuple[float, ...] = (0.5, 0.8)
+    alphas: tuple[float, ...] = (0.0, 0.5)
+    random: int = 100
+    matched: int = 20
+    draws: int = 1
+    alone: bool = False
+    rows: int = 512
+    scramblings: int = 8
+    names: tuple[str, ...] | None = None
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for measure in self.measures:
+            if measure not in GUIDES:
+                raise unknown("measure", measure, GUIDES)
+        if bad := [q for q in self.qs if not 0 < q < 1]:
+            raise BadInput(f"q {bad[0]:g}: a quantile between 0 and 1; .8 is the top fifth of the units")
+        if bad := [a for a in self.alphas if not 0 <= a < math.inf]:
+            raise BadInput(f"alpha {bad[0]:g}: 0 removes units, below 1 damps them, above 1 amplifies them; none is negative")
+        if not (self.sets and self.measures and self.qs and self.alphas):
+            raise BadInput("a set of augmentations, a measure, a q and an alpha at least")
+        if self.random < 2 or self.matched < 2 or self.draws < 1:
+            raise BadInput(
+                f"{self.random} random and {self.matched} matched masks, {self.draws} draws: two of each and one draw at least"
+            )
+
+    @property
+    def primary(self) -> tuple[float, float]:
+        """The q and alpha that are judged."""
+        q, alpha = PRIMARY
+        return (q if q in self.qs else self.qs[0]), (alpha if alpha in self.alphas else self.alphas[0])
+
+    def masks(self, guide: Guide, name: str) -> list[Mask]:
+        """All masks that an input is seen under."""
+        settings = list(itertools.product(self.qs, self.alphas))
+        chosen = list(itertools.product(self.measures, guide.variables))
+        found = [Mask(), *(Mask("guided", v, q, a, measure=m) for m, v in chosen for q, a in settings)]
+        found += [Mask(kind, v, measure=m) for m, v in chosen for kind in ("full", "inverse")]
+        found += [Mask("random", "", q, a, d) for q, a in settings for d in range(self.random)]
+        first = self.measures[0]
+        if name in guide.variables:
+            found += [Mask("matched", name, q, a, d, first) for q, a in settings for d in range(self.matched)]
+            if self.alone:
+                q, alpha = self.primary
+                for module in guide.magnitude:
+                    found.append(Mask("guided", name, q, alpha, 0, first, module))
+                    found += [Mask("random", "", q, alpha, d, first, module) for d in range(PIECE)]
+        return found
+
+
+def study(
+    net: str,
+    dataset: str,
+    store: Store,
+    out: Path,
+    plan: MaskPlan,
+    *,
+    options: Options | None = None,
+    command: Sequence[str] = ("probes", "run", "masking"),
+    say: Say = lambda _: None,
+) -> Path:
+    """Guided masks of a network beside their controls, and the claims about them, as a report in ``out``.
+
+    Tables ``responses`` (a row per input and mask), ``classes`` and ``decay`` (the last layer) and ``ties`` (what the published
+    rule would have masked). 20 masks on one input are the smallest piece that a kill may lose. Raises what a plan, a guide and a
+    lab do.
+    """
+    options, spec = options or Options(), on(net, dataset)
+    images = options.images or min(IMAGES, len(datasets.load(dataset, options.split, store)))
+    options = dataclasses.replace(options, images=images)
+    lab = Lab([spec], store, options, quiet=False, say=say)
+    subject = next(iter(lab.subjects.values()))
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("responses", "classes", "decay", "ties")}
+    lines: list[dict[str, Any]] = []
+    for which in plan.sets:
+        one = Plan(which, plan.rows, plan.scramblings, plan.names, factors=plan.factors, seed=options.seed)
+        label = (
+            f"set {which}" if isinstance(which, str) and which in SETS else ", ".join([which] if isinstance(which, str) else which)
+        )
+        answered = Answered(subject, one, plan.measures, store, options, plan.draws)
+        augmented, design = one.designs(subject.data.channels)[0]
+        say(f"{spec}, {label}: indices on training images, masks on {images:,} test images")
+        steps = plan.scramblings * math.ceil(plan.rows / scramblings.together(design))
+        with tqdm(total=steps, desc="indices", unit="block", leave=False, disable=None) as bar:
+            answered.guiding = bar.update
+            guide = answered.guide
+        wanted = {name: plan.masks(guide, name) for name in (CLEAN, *augmented.names)}
+        total = images * sum(len(masks) * draws_of(name, plan.draws) for name, masks in wanted.items())
+        say(f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on {len(wanted)} inputs")
+        with tqdm(total=total, desc="masks", unit="image", unit_scale=True, leave=False, disable=None) as bar:
+            for name, masks in wanted.items():
+                best = answered.of(name, masks, bar.update)
+                hits = right(best, subject.data.labels).mean(2)
+                rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(top1=hits[:, 0], top5=hits[:, 1])
+                tables["responses"].append(rows.assign(set=label, input=name))
+                tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
+        tables["decay"].append(_decay(guide, subject.data.classes).assign(set=label))
+        tables["ties"].append(_ties(guide, plan.qs).assign(set=label))
+        lines += _judged(lab, which, label, plan, images, store, say)
+    found = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if any(map(len, parts))}
+    return report.assemble(lines, evidence.provenance(Path.cwd(), command, {}), out, found)
+
+
+def _judged(
+    lab: Lab, which: str | tuple[str, ...], label: str, plan: MaskPlan, images: int, store: Store, say: Say
+) -> Iterable[dict[str, Any]]:
+    """The evidence lines of a set: beside random masks, beside matched ones, and with the augmentation beside without."""
+    if plan.factors or plan.draws > 1:
+        say("no claim is judged: the claims have one draw of parameters and no factors of the image beside the image itself")
+        return
+    q, alpha = plan.primary
+    asked: dict[str, Any] = dataclasses.asdict(
+        Masking(which, plan.measures[0], q, alpha, 0, images, images, plan.rows, plan.scramblings, plan.names)
+    )
+    beside: dict[str, Any] = {"by": "site", "unit": "image and draw", "sesoi": "1 point"}
+    for ident, ask in (
+        ("MASK-RANDOM", lambda: falls(lab.masking(**asked | {"draws": plan.random}).random, "correct", **beside)),
+        ("MASK-MATCHED", lambda: falls(lab.masking(**asked | {"draws": plan.matched}).matched, "correct", **beside)),
+        ("MASK-OWN", lambda: rises(lab.masking(**asked).own, "mask_lost", by="site", sesoi="1 point")),
+    ):  # fmt: skip
+        say(f"{ident}, {label}")
+        name = ident if label in ("set 1", "") else f"{ident} {label}"
+        told = (name, f"{WITHOUT}{SENTENCES[ident]}{label}.", "masking")
+        yield record(ask(), told, str(lab.specs[0]), lab.sweeps[-1].design, lab.facts(), store)
+
+
+def _classes(guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, plan: MaskPlan) -> pd.DataFrame:
+    """How the most sensitive units of the last layer show up in the answers to an input, unmasked and masked by its own index."""
+    q, alpha = plan.primary
+    rows = []
+    for measure, index in guide.classes.items():
+        for j, variable in enumerate(guide.variables):
+            own = Mask("guided", variable, q, alpha, measure=measure)
+            shown = {"none": Mask()} | ({"own": own} if variable == name else {})
+            for label, mask in shown.items():
+                found = responses.named(best[masks.index(mask), 0], index[j], measure, variable, name, label)
+                rows.append({"measure": measure, "input": name, "variable": variable, "mask": label, **found})
+    return pd.DataFrame(rows)
+
+
+def _decay(guide: Guide, classes: Sequence[str]) -> pd.DataFrame:
+    """The largest indices of the last layer's units, sorted, with their classes."""
+    rows = []
+    for measure, index in guide.classes.items():
+        for variable, values in zip(guide.variables, index, strict=True):
+            for rank, c in enumerate(np.argsort(-np.nan_to_num(values), kind="stable")[:DECAY], 1):
+                rows.append((measure, variable, rank, classes[c], values[c]))
+    return pd.DataFrame(rows, columns=["measure", "variable", "rank", "class", "index"])
+
+
+def _ties(guide: Guide, qs: Sequence[float]) -> pd.DataFrame:
+    """What the published rule would have masked, by module."""
+    rows = [(measure, variable, module, q, responses.ties(values, q))
+            for measure, of in guide.index.items() for module, index in of.items()
+            for variable, values in zip(guide.variables, index, strict=True) for q in qs]  # fmt: skip
+    return pd.DataFrame(rows, columns=["measure", "variable", "module", "q", "share"])
