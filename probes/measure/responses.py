@@ -83,7 +83,7 @@ class Tree:
 
     ``names`` are measure and variable of each mask. ``linkage`` is scipy's, average, on 1 - rho; ``cut`` the distance that 5 % of
     the pairs of random masks are within; ``p`` of a pair is the share of random masks that are as much like the first as the second
-    is. ``features`` are the responses of a mask.
+    is. ``features`` are the responses of a mask; ``published`` is the mean size of rho between masks' accuracies as they are.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -92,6 +92,12 @@ class Tree:
     linkage: np.ndarray
     cut: float
     features: int
+    published: float
+
+    @property
+    def mean(self) -> float:
+        """The mean rho between two masks."""
+        return float(self.rho[np.triu_indices(len(self.rho), 1)].mean())
 
     @property
     def clusters(self) -> np.ndarray:
@@ -114,18 +120,27 @@ def tree(table: pd.DataFrame) -> Tree:
             f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses each: two of each and three"
             " responses at least, to tell which are alike"
         )
-    ranks = stats.rankdata(np.concatenate([wide.to_numpy(), random.to_numpy()]), axis=1)
-    centred = ranks - ranks.mean(1, keepdims=True)
-    size = np.sqrt((centred**2).sum(1, keepdims=True))
-    units = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
-    every, many = units @ units.T, len(wide)
+    every, many = _rhos(np.concatenate([wide.to_numpy(), random.to_numpy()])), len(wide)
+    plain = _rhos(
+        own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="top1").loc[wide.index].to_numpy()
+    )
     rho, null, among = every[:many, :many], every[:many, many:], every[many:, many:]
     p = (1 + (null[:, None] >= rho[..., None] - 1e-12).sum(2)) / (1 + len(random))
     distance = np.clip(1 - rho, 0, None)
     np.fill_diagonal(distance, 0)
     linkage = hierarchy.linkage(squareform((distance + distance.T) / 2, checks=False), "average", optimal_ordering=True)
     cut = float(np.quantile(1 - among[np.triu_indices(len(among), 1)], 0.05))
-    return Tree(tuple(wide.index), rho, p, linkage, cut, wide.shape[1])
+    published = float(np.abs(plain[np.triu_indices(many, 1)]).mean())
+    return Tree(tuple(wide.index), rho, p, linkage, cut, wide.shape[1], published)
+
+
+def _rhos(rows: np.ndarray) -> np.ndarray:
+    """Spearman's rho between rows; 0 for a row that never moves."""
+    ranks = stats.rankdata(rows, axis=1)
+    centred = ranks - ranks.mean(1, keepdims=True)
+    size = np.sqrt((centred**2).sum(1, keepdims=True))
+    units = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    return units @ units.T
 
 
 def named(best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999) -> dict[str, float | str]:

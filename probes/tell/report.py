@@ -15,7 +15,7 @@ import pandas as pd
 
 from probes.errors import ProbesError
 from probes.store import sha256, sweep_up, write_text
-from probes.tell import decay, evidence, layers, pages, study
+from probes.tell import decay, evidence, layers, maskpages, pages, study
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
@@ -137,6 +137,7 @@ def _draw(folder: Path) -> None:
         study.robustness(folder),
         decay.section(folder),
         layers.section(folder),
+        maskpages.section(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),
