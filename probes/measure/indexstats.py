@@ -140,3 +140,47 @@ def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         size = np.sqrt((centred**2).sum(1, keepdims=True))
         ranked.append(np.divide(centred, size, out=np.zeros_like(centred), where=size > 0))
     return np.where(enough, np.einsum("icp,jcp->ijp", *ranked), np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Likeness:
+    """Whether two maps of the same channel are alike, one number a channel: ``rho``, ``difference`` and their p-values.
+
+    ``p`` and ``difference_p`` are the share of channels, the channel itself among them, whose second maps are as much like its
+    first ones.
+    """
+
+    rho: np.ndarray
+    p: np.ndarray
+    difference: np.ndarray
+    difference_p: np.ndarray
+
+
+def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
+    """Are index maps of the same channels, (variables, channels, H, W) twice, more alike than those of other channels?
+
+    ``rho`` is Spearman's over places between a variable's two maps, the mean over variables; ``difference`` the mean size of the
+    difference between the two matrices of rho over places between variables. A map that is constant, and a dead unit (NaN, taken as
+    0), say nothing: rho 0. Raises BadInput for maps of other shapes, fewer than two channels or fewer than three places.
+    """
+    if first.ndim != 4 or first.shape != second.shape or first.shape[1] < 2 or first.shape[2] * first.shape[3] < 3:
+        raise BadInput(
+            f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the same units, two channels and three"
+            " places at least"
+        )
+    a, b = (_ranked(np.nan_to_num(m).reshape(*m.shape[:2], -1)) for m in (first, second))
+    across = np.einsum("vcp,vdp->cd", a, b) / len(first)
+    inner = [np.einsum("vcp,wcp->cvw", m, m) for m in (a, b)]
+    off = ~np.eye(len(first), dtype=bool)
+    apart = np.abs(inner[0][:, None] - inner[1][None])[..., off].mean(2) if off.any() else np.zeros_like(across)
+    own, own_apart = np.diag(across), np.diag(apart)
+    p = (across >= own[:, None] - 1e-12).mean(1)
+    return Likeness(own, p, own_apart, (apart <= own_apart[:, None] + 1e-12).mean(1))
+
+
+def _ranked(values: np.ndarray) -> np.ndarray:
+    """Ranks over the last axis, centred and of size 1; 0 where nothing varies."""
+    ranks = stats.rankdata(values, axis=-1)
+    centred = ranks - ranks.mean(-1, keepdims=True)
+    size = np.sqrt((centred**2).sum(-1, keepdims=True))
+    return np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)

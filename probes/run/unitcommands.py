@@ -66,6 +66,20 @@ def studies_of(studies: Any) -> None:
     masks.add_argument("--out", type=Path, default=Path("results/masking"), help="folder of the report")
     where(masks)
 
+    parts = studies.add_parser("segments", help="segments cut out and fed with hue, saturation or value, beside the whole network")
+    parts.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
+    parts.add_argument("--dataset", default="mnist5k")
+    parts.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
+    parts.add_argument("--segments", help="modules, or FIRST..LAST of a sequence, between commas (default: the stages)")
+    parts.add_argument("--rows", type=int, default=256, help="base points of a scrambling (default: 256)")
+    parts.add_argument("--scramblings", type=int, default=8, help="independent ones (default: 8)")
+    parts.add_argument("--memory", type=float, default=4.0, help="gigabytes for the sums (default: 4)")
+    parts.add_argument("--images", type=int, help="images that the image factor chooses from (default: all)")
+    parts.add_argument("--seed", type=int, default=0, help="seed of the design")
+    parts.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parts.add_argument("--out", type=Path, default=Path("results/segments"), help="folder of the results")
+    where(parts)
+
 
 def numbers(text: str) -> tuple[float, ...]:
     """Numbers between commas, as typed; an error of argparse for anything else.
@@ -90,6 +104,29 @@ def sets_of(text: str) -> tuple[str | tuple[str, ...], ...]:
     if text == "3":
         return tuple(SETS)
     return (text,) if text in SETS else (tuple(listed(text) or ()),)
+
+
+def _segments(given: argparse.Namespace) -> int:
+    from probes.perturb.augment import SETS
+    from probes.run import segments
+    from probes.run.lab import Options
+    from probes.run.scramblings import Plan
+
+    which = given.set if given.set in SETS else tuple(listed(given.set) or ())
+    folder = segments.study(
+        given.net,
+        given.dataset,
+        store_of(given),
+        given.out,
+        Plan(which, given.rows, given.scramblings, seed=given.seed),
+        names=listed(given.segments),
+        memory=given.memory,
+        options=Options(images=given.images, device=given.device, precision=given.precision),
+        command=["probes", *given.argv],
+        say=say,
+    )
+    print(f"written: {folder / 'segments.md'}")
+    return 0
 
 
 def _masking(given: argparse.Namespace) -> int:
@@ -188,4 +225,4 @@ def _sensitivity(given: argparse.Namespace) -> int:
     return 0
 
 
-STUDIES = {"sensitivity": _sensitivity, "masking": _masking}
+STUDIES = {"sensitivity": _sensitivity, "masking": _masking, "segments": _segments}

@@ -6,7 +6,7 @@ from scipy import stats
 
 from probes.errors import BadInput
 from probes.measure import indexstats
-from probes.measure.indexstats import agree, identify
+from probes.measure.indexstats import agree, identify, same_units
 
 NAMES = ("a", "b", "c")
 
@@ -104,3 +104,39 @@ def test_the_same_maps_agree_and_dead_units_are_left_out():
 def test_what_can_not_be_is_refused(call, says):
     with pytest.raises(BadInput, match=says):
         call()
+
+
+def test_maps_of_the_same_channels_are_found_among_those_of_others():
+    rng = np.random.Generator(np.random.Philox(2))
+    first = rng.normal(size=(3, 40, 5, 5))
+    found = same_units(first, first + rng.normal(0, 0.3, first.shape))
+    other = same_units(first, rng.normal(size=first.shape))
+
+    assert (found.rho > 0.7).all()
+    assert (found.p <= 1 / 40).all()
+    assert (found.difference_p <= 0.2).mean() > 0.8
+    assert abs(other.rho.mean()) < 0.1
+    assert other.p.mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_what_all_channels_have_in_common_does_not_make_two_maps_the_same():
+    """Maps with a common middle are alike by far, and no more than those of other channels."""
+    rng = np.random.Generator(np.random.Philox(3))
+    common = np.arange(25.0).reshape(5, 5)
+    first, second = (common + rng.normal(0, 2, (2, 50, 5, 5)) for _ in range(2))
+    found = same_units(first, second)
+
+    assert found.rho.mean() > 0.8
+    assert (found.p <= 0.05).mean() < 0.2
+
+
+def test_rho_is_scipys_and_a_constant_map_says_nothing():
+    rng = np.random.Generator(np.random.Philox(4))
+    first, second = rng.normal(size=(2, 1, 3, 2, 3))
+    second[0, 1] = 0.5
+    found = same_units(first, second)
+
+    assert found.rho[0] == pytest.approx(stats.spearmanr(first[0, 0].ravel(), second[0, 0].ravel()).statistic)
+    assert found.rho[1] == 0
+    with pytest.raises(BadInput, match="two channels and three places"):
+        same_units(first[:, :1], second[:, :1])
