@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import confusion_matrix
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
 
 from probes import seeds
 from probes.errors import BadInput
@@ -70,12 +71,13 @@ def identify(
         raise BadInput(f"{channels} channels without dead units for {folds} folds: a fold needs a channel at least")
     labels = np.repeat(np.arange(len(maps))[:, None], channels, 1)
     parts = [np.array_split(seeds.permutation(channels, "folds", *name, r), folds) for r in range(repeats)]
-    named = [_named(flat, labels, part) for part in parts]
-    hits = [float((n == labels).mean()) for n in named]
     null = np.empty(permutations)
-    for i in range(permutations):
-        mixed = np.stack([seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1)
-        null[i] = (_named(flat, mixed, parts[0]) == mixed).mean()
+    with threadpool_limits(1):  # thousands of small fits: a second thread costs more than it does
+        named = [_named(flat, labels, part) for part in parts]
+        for i in range(permutations):
+            mixed = np.stack([seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1)
+            null[i] = (_named(flat, mixed, parts[0]) == mixed).mean()
+    hits = [float((n == labels).mean()) for n in named]
     p = (1 + int((null >= hits[0]).sum())) / (1 + permutations)
     table = np.mean([confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0)
     return Identified(variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum()))
