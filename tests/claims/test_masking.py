@@ -23,6 +23,10 @@ BESIDE = {"by": "site", "unit": "image and draw", "sesoi": "1 point"}
     " units, for every augmentation.",
     id="MASK-RANDOM",
     family="masking",
+    expect={
+        "resnet20@mnist5k": ("mixed", "2026-11-22", "reports/masking/claims"),
+        "resnet18@cifar10": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+    },
 )
 def test_masking_sensitive_units_costs_more_than_random_ones(lab, claim):
     claim.holds(falls(lab.masking().random, "correct", **BESIDE))
@@ -34,6 +38,10 @@ def test_masking_sensitive_units_costs_more_than_random_ones(lab, claim):
     " units of the same magnitudes, for every augmentation.",
     id="MASK-MATCHED",
     family="masking",
+    expect={
+        "resnet20@mnist5k": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+        "resnet18@cifar10": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+    },
 )
 def test_masking_sensitive_units_costs_more_than_units_of_their_magnitude(lab, claim):
     claim.holds(falls(lab.masking().matched, "correct", **BESIDE))
@@ -45,6 +53,10 @@ def test_masking_sensitive_units_costs_more_than_units_of_their_magnitude(lab, c
     " for every augmentation.",
     id="MASK-OWN",
     family="masking",
+    expect={
+        "resnet20@mnist5k": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+        "resnet18@cifar10": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+    },
 )
 def test_masking_sensitive_units_costs_more_under_their_augmentation(lab, claim):
     claim.holds(rises(lab.masking().own, "mask_lost", by="site", sesoi="1 point"))
@@ -56,6 +68,10 @@ def test_masking_sensitive_units_costs_more_under_their_augmentation(lab, claim)
     " labels, as they are and without their level.",
     id="MAP-NAMED",
     family="masking",
+    expect={
+        "resnet20@mnist5k": ("supported", "2026-11-22", "reports/masking/claims"),
+        "resnet18@cifar10": ("inconclusive", "2026-11-22", "reports/masking/claims"),
+    },
 )
 def test_masking_maps_tell_their_augmentation(lab, claim):
     table = lab.sensitivity(maps=True)
