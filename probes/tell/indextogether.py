@@ -15,6 +15,7 @@ from probes.measure.sensitivity import Replicates
 from probes.tell import plots
 from probes.tell.indexplots import MEASURES, RATIO, levels
 from probes.tell.pages import grid, slug
+from probes.tell.pictures import save_small
 
 
 def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
@@ -44,8 +45,8 @@ def analysed(
     except BadInput as e:
         return [f"{module} is not analysed: {e}."], pd.DataFrame(), pd.DataFrame()
     file = slug(module)
-    plots.save(confusions(named, module), folder / "identify" / f"{file}.png")
-    plots.save(correlations(pairs, groups, module), folder / "agreement" / f"{file}.png")
+    save_small(confusions(named, module), folder / "identify" / f"{file}.png")
+    save_small(correlations(pairs, groups, module), folder / "agreement" / f"{file}.png")
     text = [f"![which augmentation a map of {module} is taken for](identify/{file}.png)",
             f"![rank correlations of indices across the channels of {module}](agreement/{file}.png)"]  # fmt: skip
     identified = pd.DataFrame([

@@ -114,8 +114,7 @@ def _pictures(
     file = slug(name)
     maps = indexplots.maps(one, shape, name)
     text = [_shown(folder, f"maps/{file}.png", maps, f"indices of the units of {name}, where they are")]
-    plots.save(indexplots.histograms(one, name), folder / "histograms" / f"{file}.png")
-    text.append(f"![how the indices of the units of {name} are spread](histograms/{file}.png)")
+    text.append(_shown(folder, f"histograms/{file}.png", indexplots.histograms(one, name), f"how the indices of {name} are spread"))
     if "second" in one.measured:
         text.append(_shown(folder, f"second/{file}.png", indexplots.pairs(one, name), f"second-order indices of {name}"))
     if has_places(shape):
@@ -129,21 +128,21 @@ def _pictures(
 
 
 def arrays(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every index of a module by name, in the shape of the module; float32 to 4 decimals, NaN where a unit is dead.
+    """Every index of a module by name, in the shape of the module; float32 to 3 decimals, NaN where a unit is dead.
 
-    Mean and variance, which have a unit of their own, to 4 significant digits.
+    Mean and variance, which have a unit of their own, to 3 significant digits.
     """
     out = {"groups": np.array(one.groups), "dead": one.dead.numpy().reshape(*shape)}
     for name in one.measured:
         found = one.estimate(name)
         own = name in ("mean", "variance")
         for end, value in (("", found.value), ("_half", found.half)):
-            short = _significant(value.numpy()) if own else np.round(value.numpy(), 4)
+            short = _significant(value.numpy()) if own else np.round(value.numpy(), 3)
             out[name + end] = short.astype(np.float32).reshape(*(() if own else (-1,)), *shape)
     return out
 
 
-def _significant(values: np.ndarray, digits: int = 4) -> np.ndarray:
+def _significant(values: np.ndarray, digits: int = 3) -> np.ndarray:
     """Values rounded to significant digits: what is beyond them takes half of a compressed file."""
     size = np.abs(values)
     scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.where(size > 0, size, 1.0))))
@@ -153,12 +152,12 @@ def _significant(values: np.ndarray, digits: int = 4) -> np.ndarray:
 def contrast_arrays(found: Mapping[str, Contrast], shape: Sequence[int]) -> dict[str, np.ndarray]:
     """The contrasts of a module by name, (augmentations, *shape); NaN where a unit is dead.
 
-    Effects to 4 decimals and p-values to 4 significant digits, float32; a p-value below 1e-38 is 0 there.
+    Effects to 3 decimals and p-values to 2 significant digits, float32; a p-value below 1e-38 is 0 there.
     """
     out = {"augmentations": np.array(list(found))}
     for field in ("share", "rank_biserial", "point_biserial", "p", "adjusted"):
         values = np.stack([getattr(one, field).reshape(*shape) for one in found.values()])
-        short = _significant(np.where(values < 1e-38, 0, values)) if field in ("p", "adjusted") else np.round(values, 4)
+        short = _significant(np.where(values < 1e-38, 0, values), 2) if field in ("p", "adjusted") else np.round(values, 3)
         out[field] = short.astype(np.float32)
     return out
 

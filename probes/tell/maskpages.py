@@ -9,9 +9,10 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.measure import responses
-from probes.tell import maskplots, plots
+from probes.tell import maskplots
 from probes.tell.maskplots import CLEAN
 from probes.tell.pages import grid, slug
+from probes.tell.pictures import save_small
 
 TEXT = {"kind": str, "variable": str, "measure": str, "module": str, "input": str, "set": str}
 SURE = 0.05
@@ -102,7 +103,7 @@ def _figures(
                             "how often the most sensitive classes are named, less chance")  # fmt: skip
     text = []
     for kind, (figure, caption) in draws.items():
-        plots.save(figure, folder / "figures" / f"{kind}-{file}.png")
+        save_small(figure, folder / "figures" / f"{kind}-{file}.png")
         text.append(f"![{caption}](figures/{kind}-{file}.png)")
     return text
 
