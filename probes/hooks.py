@@ -151,7 +151,8 @@ class Prefix:
             for name, module in self._modules.items():
                 held.append(module.register_forward_pre_hook(lambda *_, name=name: begin(name)))
             for name in self._units:
-                held.append(self._modules[name].register_forward_hook(lambda *a, name=name: end(name, a[2])))
+                hook = lambda *a, name=name: end(name, a[2])  # noqa: E731
+                held.append(self._modules[name].register_forward_hook(hook, prepend=True))  # hooks of others come at the replay
             yield
 
     @contextlib.contextmanager

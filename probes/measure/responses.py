@@ -8,6 +8,8 @@ excess. Random masks are the null: they have the size and no meaning.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,8 @@ from probes import seeds
 from probes.errors import BadInput
 
 SETTING = ["q", "alpha"]
+FEWEST = 20
+"""Random masks from which on they tell what a chance likeness is."""
 
 
 def beside(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +30,7 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns ``input, variable, measure, q, alpha, module, top1``, then ``random, low, high`` (mean and 90 % band of the random
     masks), ``excess`` (less accuracy than those: below 0), ``p`` (share of random masks and itself that cost as much), and
-    ``matched, matched_low, matched_high`` where there are such masks.
+    ``matched, matched_low, matched_high, p_matched`` where there are such masks.
     """
     by = ["input", *SETTING, "module"]
     guided = table[table["kind"] == "guided"]
@@ -34,15 +38,23 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     bands = random.agg(random="mean", low=lambda x: x.quantile(0.05), high=lambda x: x.quantile(0.95)).reset_index()
     found = guided[["input", "variable", "measure", *SETTING, "module", "top1"]].merge(bands, on=by)
     found["excess"] = found["top1"] - found["random"]
-    drawn = {key: values.to_numpy() for key, values in random}
-    found["p"] = [(1 + int((drawn[key] <= top1 + 1e-9).sum())) / (1 + len(drawn[key]))
-                  for key, top1 in zip(zip(*(found[c] for c in by), strict=True), found["top1"], strict=True)]  # fmt: skip
+    found["p"] = _shares(found, {key: values.to_numpy() for key, values in random}, by)
     same = [*by, "variable", "measure"]
     matched = table[table["kind"] == "matched"].groupby(same)["top1"]
     some = matched.agg(
         matched="mean", matched_low=lambda x: x.quantile(0.05), matched_high=lambda x: x.quantile(0.95)
     ).reset_index()
+    found["p_matched"] = _shares(found, {key: values.to_numpy() for key, values in matched}, same)
     return found.merge(some, on=same, how="left")
+
+
+def _shares(found: pd.DataFrame, drawn: Mapping[Any, np.ndarray], by: list[str]) -> list[float]:
+    """The share of drawn masks, and the mask itself, with no more accuracy than it has; NaN where none was drawn."""
+    shares = []
+    for key, top1 in zip(zip(*(found[c] for c in by), strict=True), found["top1"], strict=True):
+        values = drawn.get(key)
+        shares.append(np.nan if values is None else (1 + int((values <= top1 + 1e-9).sum())) / (1 + len(values)))
+    return shares
 
 
 def alike(table: pd.DataFrame, clean: str = "clean", permutations: int = 999) -> pd.DataFrame:
@@ -108,22 +120,22 @@ class Tree:
 def tree(table: pd.DataFrame) -> Tree:
     """Cluster masks by their excesses over inputs and settings; opposite responses are far apart, not near.
 
-    Raises BadInput for fewer than two guided masks or random ones, and for responses with fewer than three numbers.
+    Half of the random masks say what size does, the others are the null. Raises BadInput for fewer than two guided masks, for fewer
+    than 20 random ones, and for responses with fewer than three numbers.
     """
     whole = table[table["module"] == ""]
     own = beside(whole)
-    wide = own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="excess").dropna()
+    wide = own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="top1").dropna()
     random = whole[whole["kind"] == "random"].pivot_table(index="draw", columns=["input", *SETTING], values="top1")
-    random = (random - random.mean())[wide.columns].dropna()
-    if len(wide) < 2 or len(random) < 2 or wide.shape[1] < 3:
+    random = random.reindex(columns=wide.columns).dropna()
+    if len(wide) < 2 or len(random) < FEWEST or wide.shape[1] < 3:
         raise BadInput(
-            f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses each: two of each and three"
-            " responses at least, to tell which are alike"
+            f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses each: two guided, {FEWEST} random"
+            " and three responses at least, to tell which are alike"
         )
-    every, many = _rhos(np.concatenate([wide.to_numpy(), random.to_numpy()])), len(wide)
-    plain = _rhos(
-        own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="top1").loc[wide.index].to_numpy()
-    )
+    size, random = random.iloc[::2].mean(), random.iloc[1::2]  # those that are compared have no part in what is subtracted
+    every, many = _rhos(np.concatenate([(wide - size).to_numpy(), (random - size).to_numpy()])), len(wide)
+    plain = _rhos(wide.to_numpy())
     rho, null, among = every[:many, :many], every[:many, many:], every[many:, many:]
     p = (1 + (null[:, None] >= rho[..., None] - 1e-12).sum(2)) / (1 + len(random))
     distance = np.clip(1 - rho, 0, None)

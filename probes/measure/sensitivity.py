@@ -345,8 +345,9 @@ class Replicates:
 def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Read the outputs of modules at every forward pass inside the block: name -> (images, channels, ...) of the last pass.
 
-    The tensors are those of the pass, not copies: use them before the next. Raises UnknownName for a module; BadInput for an output
-    that is no batch of floats, and for a module that runs more than once in a pass; ProbesError for one that does not run.
+    They are copies, taken as the module gives them: what comes next may work in place (trap R1). Raises UnknownName for a module;
+    BadInput for an output that is no batch of floats, and for a module that runs more than once in a pass; ProbesError for one that
+    does not run.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     >>> with torch.no_grad(), outputs(net.eval(), ["1"]) as seen:
@@ -359,7 +360,7 @@ def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
             shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise BadInput(f"module {name!r} gives {shape}, no batch of floats")
-        return out
+        return out.clone()
 
     with reading(model, names, take, "module") as seen:
         yield seen

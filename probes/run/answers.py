@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+import torchvision
+from torch import Tensor, nn
 
+from probes.errors import BadInput
 from probes.hooks import Prefix
 from probes.perturb.augment import augmentations
 from probes.perturb.masks import masked
 from probes.run import engine, scramblings
+from probes.run.cells import ENGINE
 from probes.run.contrasts import Contrasts, factors
 from probes.run.lab import Options
 from probes.run.masking import Guide, Mask, guide_of, learnt_of
@@ -53,7 +57,7 @@ def answers(
     """The classes that a network names for every image of an input under every mask, the best first.
 
     int16 (masks, draws, images, five at most). The factors of a mask are made once, and what runs before the first masked module
-    once for a batch.
+    once for a batch. Raises BadInput for a network that gives anything but a number for each image and class.
     """
     where, data = options.where, subject.data
     model = subject.model.to(where.device).to(memory_format=(layout := layout_of(subject.model)))
@@ -69,17 +73,30 @@ def answers(
                 x = augmented(name, images, data, part, options.seed, draw).to(where.device, memory_format=layout)
                 with prefix.record():
                     clean = model(x)
+                if not isinstance(clean, Tensor) or clean.shape != (len(images), len(data.classes)):
+                    gave = tuple(clean.shape) if isinstance(clean, Tensor) else type(clean).__name__
+                    raise BadInput(f"{subject.spec} gives {gave} for {len(images)} images of {len(data.classes)} classes:"
+                                   " answers need a number for each image and class")  # fmt: skip
+                shared: dict[tuple[str, ...], bool] = {}
                 for i, factors_of in enumerate(scales):
-                    out = clean
-                    if factors_of and prefix.nbytes <= PREFIX_BYTES:
-                        with prefix.replay(*factors_of, through=True), masked(model, factors_of):
-                            out = model(x)
-                    elif factors_of:
-                        with masked(model, factors_of):
+                    out, names = clean, tuple(factors_of)
+                    if names and names not in shared:
+                        shared[names] = prefix.nbytes <= PREFIX_BYTES and _same(model, prefix, names, x, clean)
+                    if names:
+                        with contextlib.ExitStack() as stack:
+                            if shared[names]:
+                                stack.enter_context(prefix.replay(*names, through=True))
+                            stack.enter_context(masked(model, factors_of))
                             out = model(x)
                     found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
                     tick(len(images))
     return found
+
+
+def _same(model: nn.Module, prefix: Prefix, names: Sequence[str], x: Tensor, clean: Tensor) -> bool:
+    """Whether a pass that begins where the first module ends is the whole one: it is not where a network works on what it kept."""
+    with prefix.replay(*names, through=True):
+        return torch.equal(model(x), clean)
 
 
 def right(best: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -133,9 +150,11 @@ class Answered:
     def _keys(self) -> tuple[dict[str, Any], dict[str, Any]]:
         learnt, (augmented_, _) = learnt_of(self.subject, self._store), self.plan.designs(self.subject.data.channels)[0]
         pool = self.plan.pool(learnt.data, self._store)
-        own = {"masking": 3, "weights": self.subject.sha256, "code": self.subject.code, "images": self.subject.data.sha256,
-               "where": dataclasses.asdict(self._options.where), "torch": torch.__version__, "seed": self._options.seed,
-               "names": self.plan.names}  # fmt: skip
+        own = {
+            "engine": ENGINE, "masking": 4, "torch": torch.__version__, "torchvision": torchvision.__version__,
+            "weights": self.subject.sha256, "code": self.subject.code, "images": self.subject.data.sha256,
+            "where": dataclasses.asdict(self._options.where), "seed": self._options.seed, "names": self.plan.names,
+        }  # fmt: skip
         guided = scramblings.key_of(learnt, self.plan, pool, {}, self._options) | {"scramblings": self.plan.scramblings}
         return own, guided | {"augmentations": list(augmented_.names)}
 

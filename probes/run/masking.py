@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
 from probes.measure.features import has_places
 from probes.measure.sensitivity import Replicates
 from probes.perturb.masks import at_random, largest, matched, scaled
@@ -75,7 +75,14 @@ class Mask:
             raise unknown("variable of the indices", self.variable, guide.variables)
         if self.kind != "random" and self.measure not in guide.index:
             raise unknown("measure", self.measure, guide.index)
-        return {name: self._of(name, guide) for name in ([self.module] if self.module else guide.magnitude)}
+        return {name: self._named(name, guide) for name in ([self.module] if self.module else guide.magnitude)}
+
+    def _named(self, name: str, guide: Guide) -> Tensor:
+        try:
+            return self._of(name, guide)
+        except BadInput as e:
+            of = f", {self.measure} index of {self.variable}" if self.variable else ""
+            raise BadInput(f"module {name!r}{of}: {e}") from None
 
     def _of(self, name: str, guide: Guide) -> Tensor:
         if self.kind == "random":
@@ -96,7 +103,7 @@ def guide_of(
     """The indices of a network's modules from at most 1,000 of its training images: modules with maps, and the last layer.
 
     Masked are the modules that a plan names, without the last layer, else those with maps of several places. Raises UnknownName for
-    a measure, BadInput where no module has maps.
+    a measure, BadInput where no module has maps, ProbesError for a module that gives NaN throughout a scrambling.
     """
     for measure in measures:
         if measure not in GUIDES:
@@ -105,6 +112,10 @@ def guide_of(
     shapes = sensitivity.shapes_of(subject, plan.names or sensitivity.default_modules(subject), options.where)
     maps = [name for name, shape in shapes.items() if (len(shape) == 3 if plan.names else has_places(shape))]
     last = [name for name, shape in shapes.items() if shape == [len(subject.data.classes)]][-1:]
+    if lost := [name for name in plan.names or () if name not in (*maps, *last)]:
+        gives = " x ".join(map(str, shapes[lost[0]]))
+        raise BadInput(f"module {lost[0]!r} of {subject.spec} gives {gives}: masked are modules with channels, height and width;"
+                       " the last layer is read, too")  # fmt: skip
     if not maps:
         raise BadInput(f"{subject.spec}: none of its modules gives maps; name some with channels, height and width")
     shapes = {name: shapes[name] for name in [*maps, *last]}
@@ -119,6 +130,8 @@ def guide_of(
     index: dict[str, dict[str, np.ndarray]] = {measure: {} for measure in measures}
     magnitude = {}
     for name, joined in found.items():
+        if joined.n < (plan.scramblings or 4):
+            raise ProbesError(f"module {name!r} of {subject.spec} gives NaN or infinity: it has no indices to be masked by")
         for measure in measures:
             value = torch.where(joined.dead, torch.nan, joined.estimate(measure).value)
             index[measure][name] = value.numpy().reshape(-1, *shapes[name])

@@ -74,6 +74,9 @@ class MaskPlan:
             raise BadInput(f"q {bad[0]:g}: a quantile between 0 and 1; .8 is the top fifth of the units")
         if bad := [a for a in self.alphas if not 0 <= a < math.inf]:
             raise BadInput(f"alpha {bad[0]:g}: 0 removes units, below 1 damps them, above 1 amplifies them; none is negative")
+        for words in (self.sets, self.measures, self.qs, self.alphas):
+            if len(set(words)) < len(words):
+                raise BadInput(f"{', '.join(map(str, words))}: each once")
         if not (self.sets and self.measures and self.qs and self.alphas):
             raise BadInput("a set of augmentations, a measure, a q and an alpha at least")
         if self.random < 2 or self.matched < 2 or self.draws < 1:
@@ -122,6 +125,7 @@ def study(
     rule would have masked). 20 masks on one input are the smallest piece that a kill may lose. Raises what a plan, a guide and a
     lab do.
     """
+    report.replaceable(out)
     options, spec = options or Options(), on(net, dataset)
     images = options.images or min(IMAGES, len(datasets.load(dataset, options.split, store)))
     options = dataclasses.replace(options, images=images)

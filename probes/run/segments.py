@@ -30,7 +30,7 @@ from probes.run.sensing import OTHERS
 from probes.store import Store
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, segmentpages
+from probes.tell import evidence, report, segmentpages
 
 CUT = {
     "alexnet": ("features.0..2", "features.3..5", "features.6..7", "features.8..9", "features.10..12"),
@@ -88,17 +88,19 @@ def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
     BadInput for a segment that is not fed with one map (C, H, W) an image, or gives none of several places.
     """
     found = []
+    if names and len(set(names)) < len(names):
+        raise BadInput(f"segments {', '.join(names)}: each once")
     for name in names or default_segments(subject):
         part, first, last = _part(subject.model, name)
         shape, told = _fed(subject, first)
         gives = sensitivity.shapes_of(subject, [last], Options(device="cpu", threads=1).where)[last]
         weighty = bool(names) or any(True for _ in part.parameters())
-        if len(shape) == 3 and has_places(gives) and weighty:
+        if len(shape) == 3 and has_places(gives) and gives[0] > 1 and gives[1] * gives[2] > 2 and weighty:
             found.append(Cut(name, part, last, shape, told))
         elif names:
-            fed = " x ".join(map(str, shape)) or "no one tensor"
+            fed, out = " x ".join(map(str, shape)) or "no one tensor", " x ".join(map(str, gives))
             raise BadInput(
-                f"segment {name!r} is fed {fed} and gives {' x '.join(map(str, gives))}: maps in and out, several places"
+                f"segment {name!r} is fed {fed} and gives {out}: maps in and out, of two channels and three places at least"
             )
     if not found:
         raise BadInput(
@@ -111,16 +113,18 @@ def _part(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
     """The part that a name means, and its first and last module."""
     known = modules(model)
     head, dots, end = name.partition("..")
-    parent, _, start = head.rpartition(".")
-    last = f"{parent}.{end}" if dots else name
-    for one in dict.fromkeys((head, last)):
-        if one not in known:
-            raise unknown("module of a segment", one, known)
     if not dots:
+        if name not in known:
+            raise unknown("module of a segment", name, known)
         return known[name], name, name
-    if not isinstance(known.get(parent), nn.Sequential) or not (start.isdigit() and end.isdigit() and int(start) <= int(end)):
-        raise BadInput(f"segment {name!r}: FIRST..LAST are members of one nn.Sequential, in its order")
-    return known[parent][int(start) : int(end) + 1], head, last  # type: ignore[index]
+    above, _, start = head.rpartition(".")
+    parent = known.get(above) if above else getattr(model, "net", model)
+    if not isinstance(parent, nn.Sequential) or not (start.isdigit() and end.isdigit() and int(start) <= int(end) < len(parent)):
+        raise BadInput(
+            f"segment {name!r}: FIRST..LAST are members of one nn.Sequential by number, in its order, e.g. features.3..5"
+        )
+    last = f"{above}.{end}".lstrip(".")
+    return nn.Sequential(*list(parent)[int(start) : int(end) + 1]).eval(), head, last
 
 
 def _fed(subject: Subject, name: str) -> tuple[tuple[int, ...], dict[str, float]]:
@@ -154,6 +158,9 @@ def study(
     measured on test images. Grey images have a V only. Tables ``units`` (chosen channels), ``likeness`` (all channels) and
     ``means``. Raises what :func:`cut` and a plan do.
     """
+    report.replaceable(out)
+    if memory <= 0:
+        raise BadInput(f"memory {memory:g} GB: the sums need some")
     options, spec = options or Options(), on(net, dataset)
     subject = sensitivity.subject_of(net, dataset, store, options, say)
     cuts = cut(subject, names)

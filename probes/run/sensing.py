@@ -28,6 +28,7 @@ from probes.subjects.pretrained import Subject
 
 OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
+FOLDS = 5
 NULLS = 4
 """Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near that of guessing."""
 
@@ -143,10 +144,18 @@ def rows_of_maps(found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[
             flat = maps - maps.mean((2, 3), keepdims=True)
             size = np.sqrt((flat**2).sum((2, 3), keepdims=True))
             patterns = np.divide(flat, size, out=np.zeros_like(flat), where=size > 0)
-            names = tuple(group[name].groups[i] for i in _augmentations(group[name]))
-            told = [identify(m, names, g, name, repeats=1, permutations=NULLS) for m in (maps, patterns)]
-            rows.append((g, name, *(one.accuracy - float(one.null.mean()) for one in told)))
+            names = np.array([group[name].groups[i] for i in _augmentations(group[name])])
+            some = (size > 0).any((1, 2, 3))  # an augmentation that moves no unit has no pattern to be told by
+            rows.append((g, name, _beyond(maps, names, g, name), _beyond(patterns[some], names[some], g, name)))
     return pd.DataFrame(rows, columns=["image", "site", "index_named", "index_pattern"])
+
+
+def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> float:
+    """The accuracy of naming maps beyond that of permuted labels; 0 where there are not two kinds of maps, or nothing differs."""
+    if len(maps) < 2 or np.ptp(maps) == 0:
+        return 0.0
+    one = identify(maps, tuple(names.tolist()), group, module, repeats=1, permutations=NULLS)
+    return one.accuracy - float(one.null.mean())
 
 
 class Sensed:
@@ -167,6 +176,8 @@ class Sensed:
             kept = {name: shape for name, shape in shapes.items() if has_places(shape)} if maps else {}
             if maps and not kept:
                 raise BadInput(f"{subject.spec}: none of {', '.join(names)} gives maps of several places")
+            if few := [name for name, shape in kept.items() if shape[0] < FOLDS]:
+                raise BadInput(f"{subject.spec}: {few[0]} has {kept[few[0]][0]} channels for {FOLDS} folds of whole channels")
             passes = scramblings.passes_of(subject, plan, whole(shapes), lab.options.where)
             self._work.append((subject, passes, tuple(kept) or names, kept))
         first, (_, (design, *_), names, _) = next(iter(lab.subjects.values())).data, self._work[0]

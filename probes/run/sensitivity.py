@@ -33,7 +33,7 @@ from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, indices
+from probes.tell import evidence, indices, report
 
 SMALL = 100_000
 """Below so many units there are 16 scramblings, else 8."""
@@ -104,6 +104,7 @@ def study(
     maps say together. Raises UnknownName and BadInput for measures, modules, augmentations and networks, ProbesError where every
     base point of all modules is NaN.
     """
+    report.replaceable(out)
     for word in measures:
         if word not in MEASURES:
             raise unknown("measure", word, MEASURES)

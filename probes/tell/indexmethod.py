@@ -15,7 +15,7 @@ from probes.perturb.augment import ORDER
 from probes.store import write_text
 from probes.tell import plots
 from probes.tell.pages import grid, made_by
-from probes.tell.report import manifest, replacing_folder
+from probes.tell.report import manifest, replaceable, replacing_folder
 
 OTHERS = (ORDER, "class", "partition", "image")
 """Groups that are no augmentation."""
@@ -29,6 +29,7 @@ def write(out: Path, found: Found, few: Found, stretched: Stretched, facts: Mapp
     ``totals.csv`` has the mean total index of every group, ``top.csv`` how many units have another most important augmentation
     than with ours, ``floor.csv`` the total indices beyond 1 with few rows.
     """
+    replaceable(out)
     with replacing_folder(out) as folder:
         tables = {"totals": totals(found), "top": top(found), "floor": floor(few)}
         for name, table in tables.items():

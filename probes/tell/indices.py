@@ -18,7 +18,7 @@ from probes.tell import indexplots, indextogether, plots
 from probes.tell.indexplots import MEASURES
 from probes.tell.pages import grid, made_by, slug
 from probes.tell.pictures import save_small
-from probes.tell.report import manifest, replacing_folder
+from probes.tell.report import manifest, replaceable, replacing_folder
 
 CONVERGED = 0.05
 """A unit's index has converged where half of its 90 % interval over scramblings is at most this."""
@@ -50,6 +50,7 @@ def write(
     ``indices/MODULE.npz`` holds an array per index, (groups, *shape of the module), its half interval (``_half``), ``mean``,
     ``variance`` and ``dead``; ``contrasts/MODULE.npz`` arrays (augmentations, *shape).
     """
+    replaceable(out)
     with replacing_folder(out) as folder:
         together: list[tuple[pd.DataFrame, pd.DataFrame]] = []
         tables, parts = [], {name: [f"### {name}"] for name in shapes}

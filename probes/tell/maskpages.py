@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -114,10 +115,11 @@ def _findings(
     none = table[table["kind"] == "none"].set_index("input")["top1"]
     own = _own(beside, at)
     lost = 100 * (none.reindex(own["input"]).to_numpy() - own["top1"].to_numpy())
-    beyond = [int((own["top1"] < own[low]).sum()) for low in ("low", "matched_low")]
+    drawn = [table.loc[(table["module"] == "") & (table["kind"] == kind), "draw"].nunique() for kind in ("random", "matched")]
+    random, matched = (_count(own[p], 1 / (1 + many)) for p, many in zip(("p", "p_matched"), drawn, strict=True))
     rows = [["removing the units most sensitive to an augmentation lowers accuracy under it",
              f"by {lost.mean():.1f} points on average, in {int((lost > 0).sum())} of {len(own)}",
-             f"more than 95 % of random masks do in {beyond[0]} of {len(own)}, than of matched ones in {beyond[1]}"]]  # fmt: skip
+             f"more than 95 % of random masks do: {random}; than 95 % of matched ones: {matched}"]]  # fmt: skip
     clean = beside[(beside["input"] == CLEAN) & (beside["q"] == at[0]) & (beside["alpha"] == at[1]) & (beside["module"] == "")]
     costs = clean[clean["measure"] == own["measure"].iloc[0]].set_index("variable")["top1"].reindex(own["variable"])
     more = lost - 100 * (none[CLEAN] - costs.to_numpy())
@@ -126,8 +128,8 @@ def _findings(
                  f" {int((more > 0).sum())} of {len(own)}"])  # fmt: skip
     both = responses.alike(table)
     rows.append(["masks do on augmented images what they do on clean ones", f"rho {both['published'].mean():.2f} on average",
-                 f"rho {both['rho'].mean():.2f} beyond size; p at most {SURE:g} in {int((both['p'] <= SURE).sum())} of"
-                 f" {len(both)}"])  # fmt: skip
+                 f"rho {both['rho'].mean():.2f} beyond size; p at most {SURE:g}:"
+                 f" {_count(both['p'], 1 / math.factorial(int(both['variables'].min())))}"])  # fmt: skip
     try:
         rows.append(_clusters(table))
     except BadInput as e:
@@ -139,12 +141,19 @@ def _findings(
     if len(others["classes"]):
         found = others["classes"][others["classes"]["mask"] == "none"]
         off = found["value"] - found["chance"]
-        told = f"p at most {SURE:g} in {int((found['p'] <= SURE).sum())} of {len(found)}"
+        told = f"p at most {SURE:g}: {_count(found['p'], 0)}"
         if found["what"].iloc[0] == "top-1":  # of a few classes, no p is small
             told = f"{off.min():+.2f} to {off.max():+.2f} from it"
         rows.append([f"the most sensitive classes show among the answers ({found['what'].iloc[0]})",
                      f"{found['value'].mean():.3f} on average", f"chance {found['chance'].mean():.3f}; {told}"])  # fmt: skip
     return [[name, *row] for row in rows]
+
+
+def _count(p: pd.Series, smallest: float) -> str:
+    """In how many comparisons a p is small; where none can be, that is said."""
+    if smallest > SURE:
+        return f"can't be told, no p is below {smallest:.2g}"
+    return f"in {int((p <= SURE).sum())} of {len(p)}"
 
 
 def _clusters(table: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,7 @@ def assemble(
     that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
-    ours = {*decay.FILES, "aside", NOTES} if files else set()
-    if folder.exists() and any(p.name not in ours for p in folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
+    replaceable(folder, {*decay.FILES, "aside", NOTES} if files else set())
     with replacing_folder(folder) as scratch:
         tables = scratch / "tables"
         tables.mkdir()
@@ -70,6 +68,17 @@ def draw(folder: Path) -> None:
             shutil.copytree(folder / "aside", scratch / "aside")
         shutil.copytree(folder / "tables", scratch / "tables")
         _draw(scratch)
+
+
+def replaceable(folder: Path, ours: Container[str] = ()) -> None:
+    """Raise ProbesError for a folder of files that are no report or results of ours: what replaces it would delete them.
+
+    ``ours`` are names of files that may lie there without a manifest. Studies ask this before the work, and before they write.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ProbesError(f"{folder} is a file: name a folder for the results")
+    if folder.exists() and any(p.name not in ours for p in folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise ProbesError(f"{folder} holds files and no {MANIFEST}: not a report to replace; choose another folder")
 
 
 @contextlib.contextmanager

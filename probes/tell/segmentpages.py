@@ -15,7 +15,7 @@ from probes.tell import plots
 from probes.tell.indexplots import COLOURS, MARKERS
 from probes.tell.pages import grid, made_by, slug
 from probes.tell.pictures import save_small
-from probes.tell.report import manifest, replacing_folder
+from probes.tell.report import manifest, replaceable, replacing_folder
 
 WHOLE = "whole network"
 COLUMNS = {
@@ -34,6 +34,7 @@ def write(out: Path, tables: Tables, maps: Maps, facts: Mapping[str, Any], run: 
 
     ``maps`` are total indices (augmentations, channels, H, W) by segment and by what it was fed.
     """
+    replaceable(out)
     with replacing_folder(out) as folder:
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")

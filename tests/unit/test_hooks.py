@@ -119,6 +119,19 @@ def test_a_pass_that_begins_where_a_layer_ends_does_not_compute_it():
     handle.remove()
 
 
+def test_a_hook_of_the_users_own_runs_once_in_a_replayed_pass():
+    """What is kept is what the layer gave, before the hook changed it; the hook then runs on what is given again."""
+    model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).eval(), torch.ones(3, 2)
+    model[0].register_forward_hook(lambda _, __, out: out + 1)
+    prefix = Prefix(model)
+    with torch.no_grad():
+        with prefix.record():
+            whole = model(x)
+        with prefix.replay("1"):
+            assert torch.equal(model(x), whole)
+    assert len(model[0]._forward_hooks) == 1
+
+
 def test_replay_is_over_after_an_exception_and_refuses_what_did_not_run():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).eval()
     prefix = Prefix(model)

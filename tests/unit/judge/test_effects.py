@@ -35,6 +35,13 @@ def test_draws_of_level_0_of_their_own_are_paired_with_those_of_the_other_levels
     assert wide[0.0].tolist() == [1, 10, 2, 20]
 
 
+def test_a_draw_that_level_0_lacks_is_an_error_where_others_are_there():
+    t = table.join([frame([1.0, 2.0]), frame([3.0, 4.0], draw=1), *(frame([5.0, 6.0], d, 1.0) for d in range(3))])
+    t.attrs["draws"] = "common"
+    with pytest.raises(BadInput, match="not every image was measured at every level"):
+        effects.averaged(t, "m", effects.BOTH, "site", None)
+
+
 def test_a_clean_pass_without_draws_of_its_own_stands_for_each():
     t = table.join([frame([1.0, 2.0]), frame([2.0, 4.0], level=1), frame([4.0, 8.0], draw=1, level=1)])
     t.attrs["draws"] = "common"

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import probes.run.answers as answers_
+from probes.errors import BadInput
 from probes.perturb.masks import masked
 from probes.run.answers import CLEAN, Answered, answers, pieces
 from probes.run.lab import Options
-from probes.run.masking import Mask, guide_of
+from probes.run.masking import Guide, Mask, guide_of
 from probes.run.passes import pixels
 from probes.run.scramblings import Plan
 from probes.store import Store
@@ -85,6 +86,34 @@ def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(
     np.testing.assert_array_equal(shared, whole)
 
 
+def test_what_differs_is_not_taken_from_the_store(store, planted):
+    """Another plan, seed, number of draws, measure or image, and guided masks are answered anew; random ones need no indices."""
+    made = []
+
+    def computed(masks, plan=planted.plan, draws=1, data=None, **options):
+        subject = planted.subject if data is None else dataclasses.replace(planted.subject, data=data)
+        before = set((store.folder / "answers").glob("*.npy")) if (store.folder / "answers").exists() else set()
+        Answered(subject, plan, ["total"], store, Options(threads=1, **options), draws).of("brightness", masks)
+        made.append(len(set((store.folder / "answers").glob("*.npy")) - before))
+
+    guided, random = [Mask("guided", "hflip")], [Mask("random")]
+    for masks in (guided, random):
+        computed(masks)
+        computed(masks)
+        computed(masks, plan=dataclasses.replace(planted.plan, rows=64))
+        computed(masks, draws=2)
+        computed(masks, seed=1)
+        computed(masks, data=planted.subject.data.sample(30))
+
+    assert made == [1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1]
+
+
+def test_a_network_that_gives_no_number_for_each_class_is_refused(store, planted):
+    planted.subject.model.forward = lambda x: planted.subject.model.probe(x)
+    with pytest.raises(BadInput, match=r"gives \(60, 3, 12, 12\) for 60 images of 2 classes"):
+        answers(planted.subject, Guide((), {}, {}), CLEAN, [Mask()], Options(threads=1))
+
+
 def test_a_mask_of_one_module_leaves_the_others(store):
     data = datasets_load("mnist5k", "test", store).sample(20)
     net = load(parse("resnet20@mnist5k"), data, store)
@@ -94,7 +123,12 @@ def test_a_mask_of_one_module_leaves_the_others(store):
     assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
     assert guide.classes["total"].shape == (4, 10)
     assert list(one.scales(guide)) == ["layer2"]
-    found = answers(net, guide, CLEAN, [Mask(), one], Options(threads=1))
+    ran = []
+    net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
+    net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))
+    found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1))
+    assert ran.count(0) == 1  # once, for the clean pass
+    assert ran.count(1) == 1 + 1 + 3  # and it gives what it gave
     with torch.no_grad(), masked(net.model, one.scales(guide)):
         out = net.model(pixels(data))
     np.testing.assert_array_equal(found[1, 0, :, 0], out.argmax(1))

@@ -12,6 +12,7 @@ from probes.store import Store
 
 OTHER = Guide(("a",), {"total": {"probe": np.ones((1, 3, 2, 1))}}, {"probe": np.ones((3, 2, 1))})
 """Indices of a network with other units."""
+DEAD = Guide(("a",), {"total": {"probe": np.full((1, 3, 2, 1), np.nan)}}, {"probe": np.zeros((3, 2, 1))})
 
 
 @pytest.fixture
@@ -45,6 +46,8 @@ def test_random_masks_are_common_to_variables_and_a_draw_is_its_name(guide):
     [
         (lambda g, _: Mask("guided", "hue").scales(g), UnknownName, "unknown variable of the indices 'hue'"),
         (lambda g, _: Mask("guidde", "hflip").scales(g), UnknownName, "did you mean guided"),
+        (lambda g, _: Mask("guided", "hflip", q=0.9999).scales(g), BadInput, "index of hflip: q 0.9999 of 64 units"),
+        (lambda g, _: Mask("guided", "a").scales(DEAD), BadInput, "module 'probe', total index of a: every"),
         (lambda g, _: Mask("guided", "hflip", q=1.2).scales(g), BadInput, "q 1.2"),
         (lambda g, _: Mask("guided", "hflip", module="layer9").scales(g), UnknownName, "unknown module of a mask 'layer9'"),
         (lambda g, _: Mask("guided", "hflip", measure="first").scales(g), UnknownName, "unknown measure 'first'"),

@@ -80,6 +80,8 @@ def test_every_random_mask_is_shared_by_variables_and_measures():
         ({"measures": ("sobol",)}, UnknownName, "unknown measure 'sobol'"),
         ({"random": 1}, BadInput, "1 random and 20 matched masks"),
         ({"sets": ()}, BadInput, "a set of augmentations"),
+        ({"qs": (0.8, 0.8)}, BadInput, "0.8, 0.8: each once"),
+        ({"measures": ("total", "total")}, BadInput, "total, total: each once"),
     ],
 )
 def test_a_plan_that_can_not_be_is_refused_before_the_work(asked, error, says):
@@ -87,12 +89,24 @@ def test_a_plan_that_can_not_be_is_refused_before_the_work(asked, error, says):
         MaskPlan(**asked)
 
 
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
+    for command in ("masking", "segments", "sensitivity"):
+        assert main(["run", command, "resnet20", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
+
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    assert not (tmp_path / "store").exists()  # said before the work
+
+
 def test_with_several_draws_of_parameters_responses_are_told_and_nothing_is_judged(tmp_path):
     plan = MaskPlan((("erasing", "rolling"),), ("total",), (0.8,), (0.0,), random=2, matched=2, draws=2, rows=8, scramblings=2)
     folder = run(tmp_path, plan)
 
     assert (folder / "evidence.jsonl").read_text(encoding="utf-8") == ""
-    assert "not told: 4 guided and 2 random masks" not in (folder / "report.md").read_text(encoding="utf-8")
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "not told: 4 guided and 2 random masks with 3 responses each" in text
+    assert "more than 95 % of random masks do: can't be told, no p is below 0.33" in text
     assert verify(folder) == []
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from probes.cli import main
 from probes.errors import BadInput, UnknownName
+from probes.measure.sensitivity import outputs
 from probes.perturb.hsv import hsv
 from probes.run import scramblings, segments
 from probes.run.lab import Options
@@ -67,12 +68,29 @@ def test_without_names_the_parts_with_weights_that_are_fed_maps_and_give_maps_ar
     assert segments.default_segments(alexnet)[1] == "features.3..5"
 
 
+def test_members_of_the_network_itself_and_of_a_kind_of_sequential_are_cut(subject):
+    (whole,) = cut(subject, ["0..1"])
+    mobile = Subject(parse("mobilenet_v2@segments_made"), nets["mobilenet_v2"](3, 2).eval(), made(), "weights", "random")
+
+    assert (whole.last, len(whole.part), whole.shape) == ("1", 2, (3, 12, 12))
+    assert len(cut(mobile, ["features.0.0..2"])[0].part) == 3
+
+
+def test_a_unit_is_read_before_what_comes_next_works_on_it_in_place():
+    """Trap R1: inside AlexNet the ReLU after a convolution works in place; cut out, nothing does."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)).eval()
+    with torch.no_grad(), outputs(model, ["0"]) as seen:
+        model(torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)) - 0.5)
+        assert seen["0"].min() < 0
+
+
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
         ("layer9", UnknownName, "unknown module of a segment 'layer9'"),
-        ("0.0..9", UnknownName, "unknown module of a segment '0.9'"),
-        ("0.3..1", BadInput, "members of one nn.Sequential, in its order"),
+        ("0.0..9", BadInput, "segment '0.0..9': FIRST..LAST are members of one nn.Sequential"),
+        ("1..layer2", BadInput, "segment '1..layer2'"),
+        ("0.3..1", BadInput, "members of one nn.Sequential by number, in its order"),
         ("3", BadInput, "is fed 144 and gives 2"),
         ("2", BadInput, "gives 144: maps in and out"),
     ],
@@ -80,6 +98,13 @@ def test_without_names_the_parts_with_weights_that_are_fed_maps_and_give_maps_ar
 def test_a_segment_that_can_not_be_cut_is_refused(subject, name, error, says):
     with pytest.raises(error, match=says):
         cut(subject, [name])
+
+
+def test_a_segment_twice_and_no_memory_are_refused(tmp_path, subject, capsys):
+    with pytest.raises(BadInput, match="1, 1: each once"):
+        cut(subject, ["1", "1"])
+    assert main(["run", "segments", "--memory", "0", "--out", str(tmp_path / "out")]) == 2
+    assert "memory 0 GB" in capsys.readouterr().err
 
 
 def test_an_unknown_channel_is_refused():

@@ -1,5 +1,7 @@
 """Sensitivity as a table for claims: disjoint groups of images, and three numbers by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -108,6 +110,19 @@ def test_maps_tell_their_augmentation_by_level_or_by_pattern(level, pattern, nam
 
     assert rows["index_named"].item() == pytest.approx(named, abs=0.25)
     assert rows["index_pattern"].item() == pytest.approx(shape, abs=0.25)
+
+
+def test_an_augmentation_that_moves_nothing_is_no_pattern_of_its_own():
+    """Its maps are flat, and flat is not a pattern: the others are told from each other as without it."""
+    one, two = mapped(0, 0), mapped(0, 0)
+    one.total[2] = 0
+    two.total[2] = 0
+    alone = dataclasses.replace(two, groups=("a", "b", "order", "image"), total=two.total[[0, 1, 3, 4]])
+    flat, without = (sensing.rows_of_maps([{"m": i}], {"m": [12, 2, 2]})["index_pattern"].item() for i in (one, alone))
+
+    assert flat == without
+    dead = indices(np.ones((3, 48)), dead=[True] * 48)
+    assert sensing.rows_of_maps([{"m": dead}], {"m": [12, 2, 2]})[["index_named", "index_pattern"]].to_numpy().tolist() == [[0, 0]]
 
 
 def test_a_dead_unit_tells_nothing():
