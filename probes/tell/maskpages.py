@@ -10,13 +10,15 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.measure import responses
-from probes.tell import maskplots
+from probes.tell import maskplots, plots
 from probes.tell.maskplots import CLEAN
 from probes.tell.pages import grid, slug
 from probes.tell.pictures import save_small
 
 TEXT = {"kind": str, "variable": str, "measure": str, "module": str, "input": str, "set": str}
 SURE = 0.05
+TWO_SIDED = ("excesses", "tree", "classes")
+"""Figures with scales of two sides, of which few colours leave steps."""
 
 
 def section(folder: Path) -> str:
@@ -104,7 +106,8 @@ def _figures(
                             "how often the most sensitive classes are named, less chance")  # fmt: skip
     text = []
     for kind, (figure, caption) in draws.items():
-        save_small(figure, folder / "figures" / f"{kind}-{file}.png")
+        save = plots.save if kind in TWO_SIDED else save_small
+        save(figure, folder / "figures" / f"{kind}-{file}.png")
         text.append(f"![{caption}](figures/{kind}-{file}.png)")
     return text
 
