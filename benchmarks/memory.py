@@ -13,9 +13,8 @@ import torchvision
 from probes.measure.sensitivity import Replicates
 from probes.run import scramblings
 from probes.run.lab import Options
-from probes.run.readers import Pool, whole
+from probes.run.readers import CHECKPOINTS, Pool, shapes_of, whole
 from probes.run.scramblings import Plan
-from probes.run.sensitivity import CHECKPOINTS, shapes_of
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse

@@ -9,9 +9,8 @@ from torchvision.models import alexnet
 from probes.measure.sensitivity import Pairs, Sums
 from probes.run import engine
 from probes.run.lab import Options
-from probes.run.readers import Pool, whole
+from probes.run.readers import CHECKPOINTS, Pool, shapes_of, whole
 from probes.run.scramblings import Plan, blocks, passes_of
-from probes.run.sensitivity import CHECKPOINTS, shapes_of
 from probes.subjects.data import Dataset
 from probes.subjects.folders import read_image
 from probes.subjects.pretrained import Subject

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
-from probes.hooks import modules, reading
+from probes.hooks import handles, modules, reading
 from probes.measure.moments import mean_and_variance, rows, wide
 
 
@@ -29,6 +29,29 @@ def stages(model: nn.Module) -> list[str]:
         some = [name for name, m in modules(model).items() if not list(m.children())][:8]
         raise BadInput(f"the network has no stages layer1, layer2, ...: name the layers to read, e.g. {', '.join(some)}")
     return found
+
+
+def stages_of(model: nn.Module, images: Tensor) -> list[str]:
+    """The last module at each size of the feature maps, pooling left out: where a network's stages end, whatever its names.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1))
+    >>> stages_of(net.eval(), torch.zeros(2, 1, 4, 4))
+    ['1', '3']
+    """
+    last: dict[tuple[int, ...], str] = {}
+    calls: dict[str, int] = {}
+    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+
+    def see(name: str, module: nn.Module, out: object) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        if isinstance(out, Tensor) and out.ndim == 4 and not isinstance(module, pools):
+            last[tuple(out.shape[2:])] = name
+
+    with handles() as held, torch.inference_mode():
+        for name, module in modules(model).items():
+            held.append(module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out)))
+        model(images)
+    return [name for name in last.values() if calls[name] == 1]
 
 
 @contextlib.contextmanager

@@ -23,10 +23,10 @@ from probes.perturb.masks import masked
 from probes.run import engine, scramblings
 from probes.run.cells import ENGINE
 from probes.run.contrasts import Contrasts, factors
-from probes.run.lab import Options
 from probes.run.masking import Guide, Mask, guide_of, learnt_of
 from probes.run.passes import PREFIX_BYTES, layout_of, pixels
 from probes.run.scramblings import Plan
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject

@@ -104,7 +104,7 @@ def _weight_noise(given: argparse.Namespace) -> int:
     import pandas as pd
 
     from probes.run import weightnoise
-    from probes.run.lab import Options
+    from probes.run.settings import Options
     from probes.tell import decay
 
     quick = weightnoise.QUICK if given.quick else {}
@@ -142,7 +142,7 @@ def _weight_noise(given: argparse.Namespace) -> int:
 
 def _layer_noise(given: argparse.Namespace) -> int:
     from probes.run import layernoise
-    from probes.run.lab import Options
+    from probes.run.settings import Options
 
     folder = layernoise.study(
         given.nets,
@@ -162,7 +162,7 @@ def _layer_noise(given: argparse.Namespace) -> int:
 
 def _features(given: argparse.Namespace) -> int:
     from probes.run import features
-    from probes.run.lab import Options
+    from probes.run.settings import Options
 
     folder = features.study(
         given.net,
@@ -188,7 +188,7 @@ def _features(given: argparse.Namespace) -> int:
 
 def _dynamics(given: argparse.Namespace) -> int:
     from probes.run import dynamics
-    from probes.run.lab import Options
+    from probes.run.settings import Options
 
     store = store_of(given)
     folder = dynamics.study(

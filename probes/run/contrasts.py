@@ -19,10 +19,10 @@ from probes.measure.contrast import FEWEST, FIELDS, Contrast, contrast
 from probes.perturb.augment import augmentations
 from probes.run import engine
 from probes.run.cells import ENGINE
-from probes.run.lab import Options
 from probes.run.passes import pixels
 from probes.run.readers import Reader
 from probes.run.scramblings import own_code
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor
 
-from probes.hooks import handles
 from probes.judge import rules
 from probes.measure import accuracy
-from probes.measure.features import FeatureMetrics, extract, modules
+from probes.measure.features import FeatureMetrics, extract, stages_of
 from probes.measure.spread import layer_spread
 from probes.perturb import gaussian, inject, layer_noise
 from probes.perturb.outputs import Which, layers_of
@@ -74,29 +73,6 @@ def depth(frame: pd.DataFrame) -> pd.DataFrame:
     found = (100 * (wide[0.0] - wide[top])).rename("drop").reset_index()
     place = found.groupby(["net", "train_seed"], observed=True, sort=False).cumcount()
     return found.assign(place=place)[["net", "train_seed", "place", "layer", "drop"]]
-
-
-def stages_of(model: nn.Module, images: Tensor) -> list[str]:
-    """The last module at each size of the feature maps, pooling left out: where a network's stages end, whatever its names.
-
-    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1))
-    >>> stages_of(net.eval(), torch.zeros(2, 1, 4, 4))
-    ['1', '3']
-    """
-    last: dict[tuple[int, ...], str] = {}
-    calls: dict[str, int] = {}
-    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-
-    def see(name: str, module: nn.Module, out: object) -> None:
-        calls[name] = calls.get(name, 0) + 1
-        if isinstance(out, Tensor) and out.ndim == 4 and not isinstance(module, pools):
-            last[tuple(out.shape[2:])] = name
-
-    with handles() as held, torch.inference_mode():
-        for name, module in modules(model).items():
-            held.append(module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out)))
-        model(images)
-    return [name for name in last.values() if calls[name] == 1]
 
 
 def _ends(subject: Subject) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from tqdm import tqdm
@@ -11,11 +12,14 @@ from tqdm import tqdm
 from probes import table
 from probes.judge.power import Design
 from probes.run.answers import CLEAN, Answered
-from probes.run.lab import Lab, summarise
 from probes.run.masking import Mask
 from probes.run.scramblings import Plan
+from probes.run.settings import summarise
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
+
+if TYPE_CHECKING:
+    from probes.run.lab import Lab
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,10 @@ from probes.measure.features import has_places
 from probes.measure.sensitivity import Replicates
 from probes.perturb.masks import at_random, largest, matched, scaled
 from probes.registry import unknown
-from probes.run import scramblings, sensitivity
-from probes.run.lab import Options
-from probes.run.readers import whole
+from probes.run import scramblings
+from probes.run.readers import default_modules, shapes_of, whole
 from probes.run.scramblings import Plan
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.pretrained import Subject
@@ -109,7 +109,7 @@ def guide_of(
         if measure not in GUIDES:
             raise unknown("measure", measure, GUIDES)
     learnt = learnt_of(subject, store)
-    shapes = sensitivity.shapes_of(subject, plan.names or sensitivity.default_modules(subject), options.where)
+    shapes = shapes_of(subject, plan.names or default_modules(subject), options.where)
     maps = [name for name, shape in shapes.items() if (len(shape) == 3 if plan.names else has_places(shape))]
     last = [name for name, shape in shapes.items() if shape == [len(subject.data.classes)]][-1:]
     if lost := [name for name in plan.names or () if name not in (*maps, *last)]:

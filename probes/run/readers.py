@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probes.errors import BadInput
+from probes.hooks import modules
+from probes.measure.features import stages_of
 from probes.measure.sensitivity import outputs
 from probes.run import engine
 from probes.run.passes import layout_of
@@ -18,6 +20,12 @@ from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
 IMAGE = "image"
+CHECKPOINTS = {
+    "alexnet": ("features.2", "features.5", "features.7", "features.9", "avgpool", "classifier.2", "classifier.5", "classifier.6"),
+    "vgg11": ("features.2", "features.5", "features.10", "features.15", "avgpool", "classifier.1", "classifier.4", "classifier.6"),
+    "resnet18": ("maxpool", "layer1", "layer2", "layer3", "avgpool", "fc"),
+}
+"""The modules that the study reads of its three networks."""
 
 
 class Pool:
@@ -81,6 +89,28 @@ class Reader:
                 self.model(x.to(self.device, memory_format=self.layout))
             return {name: (pooled(out.float()) if self.pooled else out.float().flatten(1))[:, self.parts[name]]
                     for name, out in seen.items()}  # fmt: skip
+
+
+def default_modules(subject: Subject) -> tuple[str, ...]:
+    """The study's checkpoints of its networks; else where the maps become smaller, and the last linear layer."""
+    net = subject.spec.net
+    if net in CHECKPOINTS:
+        return CHECKPOINTS[net]
+    known = modules(subject.model)
+    linear = [name for name, m in known.items() if isinstance(m, nn.Linear)]
+    found = stages_of(subject.model, torch.zeros(2, *subject.data.images.shape[1:]))
+    return tuple(dict.fromkeys([*found, *linear[-1:]]))
+
+
+def shapes_of(subject: Subject, names: Sequence[str], where: Any, pooled: bool = False) -> dict[str, list[int]]:
+    """The shape of what each module gives for one image, or its channels: an error about a module comes before the work.
+
+    Raises UnknownName for a module, BadInput and ProbesError as :func:`probes.measure.sensitivity.outputs` does.
+    """
+    model = subject.model.to(where.device)
+    with torch.inference_mode(), outputs(model, names) as seen:
+        model(torch.zeros(2, *subject.data.images.shape[1:], device=where.device))
+        return {name: [out.shape[1]] if pooled else list(out.shape[1:]) for name, out in seen.items()}
 
 
 def whole(shapes: Mapping[str, Sequence[int]]) -> dict[str, slice]:

@@ -20,8 +20,8 @@ from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import engine
 from probes.run.cells import ENGINE
-from probes.run.lab import Options
 from probes.run.readers import IMAGE, Pool, Reader
+from probes.run.settings import Options
 from probes.store import Store, sha256
 from probes.subjects import data as datasets
 from probes.subjects.data import Dataset

@@ -21,12 +21,12 @@ from probes.measure.sensitivity import Replicates
 from probes.perturb.hsv import HSV, hsv
 from probes.registry import unknown
 from probes.run import sensitivity
-from probes.run.lab import Options
 from probes.run.masking import learnt_of
 from probes.run.passes import pixels
-from probes.run.readers import whole
+from probes.run.readers import default_modules, shapes_of, whole
 from probes.run.scramblings import Plan
 from probes.run.sensing import OTHERS
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
@@ -78,7 +78,7 @@ class Cut:
 
 def default_segments(subject: Subject) -> tuple[str, ...]:
     """The segments of the study's networks, else the modules with maps that sensitivity reads and that are fed maps."""
-    return CUT.get(subject.spec.net) or sensitivity.default_modules(subject)
+    return CUT.get(subject.spec.net) or default_modules(subject)
 
 
 def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
@@ -93,7 +93,7 @@ def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
     for name in names or default_segments(subject):
         part, first, last = _part(subject.model, name)
         shape, told = _fed(subject, first)
-        gives = sensitivity.shapes_of(subject, [last], Options(device="cpu", threads=1).where)[last]
+        gives = shapes_of(subject, [last], Options(device="cpu", threads=1).where)[last]
         weighty = bool(names) or any(True for _ in part.parameters())
         if len(shape) == 3 and has_places(gives) and gives[0] > 1 and gives[1] * gives[2] > 2 and weighty:
             found.append(Cut(name, part, last, shape, told))
@@ -168,7 +168,7 @@ def study(
     if len(channels) == 1:
         say("grey images: hue and saturation are 0, segments are fed with the value only")
     lasts = [c.last for c in cuts]
-    shapes = sensitivity.shapes_of(subject, lasts, options.where)
+    shapes = shapes_of(subject, lasts, options.where)
     facts: dict[str, Any] = {"subject": str(spec), "dataset": subject.data.title, "images": len(subject.data), "lost": {},
                              "images_sha256": subject.data.sha256, "weights": subject.sha256, "without": [],
                              "where": dataclasses.asdict(options.where), "plan": dataclasses.asdict(plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,15 @@ from probes.measure.features import has_places
 from probes.measure.indexstats import identify
 from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
-from probes.run import scramblings, sensitivity
-from probes.run.lab import Lab, summarise
-from probes.run.readers import IMAGE, whole
+from probes.run import scramblings
+from probes.run.readers import IMAGE, default_modules, shapes_of, whole
 from probes.run.scramblings import Passes, Plan
+from probes.run.settings import summarise
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
+
+if TYPE_CHECKING:
+    from probes.run.lab import Lab
 
 OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
@@ -171,8 +174,8 @@ class Sensed:
         self.alpha, self.say = lab.options.alpha, lab.say
         self._work = []
         for subject in lab.subjects.values():
-            names = plan.names or sensitivity.default_modules(subject)
-            shapes = sensitivity.shapes_of(subject, names, lab.options.where)
+            names = plan.names or default_modules(subject)
+            shapes = shapes_of(subject, names, lab.options.where)
             kept = {name: shape for name, shape in shapes.items() if has_places(shape)} if maps else {}
             if maps and not kept:
                 raise BadInput(f"{subject.spec}: none of {', '.join(names)} gives maps of several places")

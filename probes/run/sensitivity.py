@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.hooks import modules
 from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.features import has_places
-from probes.measure.sensitivity import Replicates, outputs
+from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import scramblings
 from probes.run.contrasts import Contrasts, contrasts
 from probes.run.lab import Lab, Options
-from probes.run.layertables import stages_of
 from probes.run.passes import pixels
+from probes.run.readers import default_modules, shapes_of
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -37,38 +35,10 @@ from probes.tell import evidence, indices, report
 
 SMALL = 100_000
 """Below so many units there are 16 scramblings, else 8."""
-CHECKPOINTS = {
-    "alexnet": ("features.2", "features.5", "features.7", "features.9", "avgpool", "classifier.2", "classifier.5", "classifier.6"),
-    "vgg11": ("features.2", "features.5", "features.10", "features.15", "avgpool", "classifier.1", "classifier.4", "classifier.6"),
-    "resnet18": ("maxpool", "layer1", "layer2", "layer3", "avgpool", "fc"),
-}
-"""The modules that the study reads of its three networks."""
 MEASURES = ("sobol", "shapley", "contrast")
 MEMORY = 4.0
 """Gigabytes for sums and the activations that go into them; more units than fit are taken in portions, with all rows for each."""
 Say = Callable[[str], None]
-
-
-def default_modules(subject: Subject) -> tuple[str, ...]:
-    """The study's checkpoints of its networks; else where the maps become smaller, and the last linear layer."""
-    net = subject.spec.net
-    if net in CHECKPOINTS:
-        return CHECKPOINTS[net]
-    known = modules(subject.model)
-    linear = [name for name, m in known.items() if isinstance(m, nn.Linear)]
-    found = stages_of(subject.model, torch.zeros(2, *subject.data.images.shape[1:]))
-    return tuple(dict.fromkeys([*found, *linear[-1:]]))
-
-
-def shapes_of(subject: Subject, names: Sequence[str], where: Any, pooled: bool = False) -> dict[str, list[int]]:
-    """The shape of what each module gives for one image, or its channels: an error about a module comes before the work.
-
-    Raises UnknownName for a module, BadInput and ProbesError as :func:`probes.measure.sensitivity.outputs` does.
-    """
-    model = subject.model.to(where.device)
-    with torch.inference_mode(), outputs(model, names) as seen:
-        model(torch.zeros(2, *subject.data.images.shape[1:], device=where.device))
-        return {name: [out.shape[1]] if pooled else list(out.shape[1:]) for name, out in seen.items()}
 
 
 def subject_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Subject:

@@ -13,11 +13,11 @@ import torch
 from probes.errors import ProbesError
 from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
-from probes.run.lab import Options
 from probes.run.passes import pixels
-from probes.run.readers import minmax
+from probes.run.readers import default_modules, minmax, shapes_of
 from probes.run.scramblings import Plan
-from probes.run.sensitivity import MEMORY, default_modules, indices_of, shapes_of, subject_of
+from probes.run.sensitivity import MEMORY, indices_of, subject_of
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.spec import on

@@ -109,8 +109,8 @@ def sets_of(text: str) -> tuple[str | tuple[str, ...], ...]:
 def _segments(given: argparse.Namespace) -> int:
     from probes.perturb.augment import SETS
     from probes.run import segments
-    from probes.run.lab import Options
     from probes.run.scramblings import Plan
+    from probes.run.settings import Options
 
     which = given.set if given.set in SETS else tuple(listed(given.set) or ())
     folder = segments.study(
@@ -130,8 +130,8 @@ def _segments(given: argparse.Namespace) -> int:
 
 
 def _masking(given: argparse.Namespace) -> int:
-    from probes.run.lab import Options
     from probes.run.maskstudy import MaskPlan, study
+    from probes.run.settings import Options
 
     names = listed(given.modules)
     plan = MaskPlan(
@@ -175,7 +175,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
     from probes.perturb.augment import SETS
     from probes.run import sensitivity, sensmethod
     from probes.run.contrasts import Contrasts
-    from probes.run.lab import Options
+    from probes.run.settings import Options
     from probes.tell.pages import slug
 
     which, names, nets = given.set or "1", listed(given.modules), given.nets or ["resnet20"]

@@ -11,6 +11,7 @@ from torch import nn
 
 from probes import cli
 from probes.errors import BadInput, UnknownName
+from probes.measure.features import stages_of
 from probes.run import layernoise, layertables
 from probes.run.lab import Options
 from probes.store import Store
@@ -125,7 +126,7 @@ def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, change, err
 def test_stages_end_where_the_maps_become_smaller_whatever_their_names():
     with torch.device("cpu"):
         vgg = nets["vgg19_bn_small"](3, 10).eval()
-    found = layertables.stages_of(vgg, torch.zeros(1, 3, 32, 32))
+    found = stages_of(vgg, torch.zeros(1, 3, 32, 32))
 
     assert [type(vgg.get_submodule(name)) for name in found[:-1]] == [nn.ReLU] * 5
     assert found[-1] == "features"

@@ -374,12 +374,12 @@ def test_rows_that_are_no_power_of_two_are_allowed_and_told(store, tmp_path):
 
 def test_the_studys_networks_are_read_at_its_checkpoints():
     data = made(side=32)
-    for net, names in sensitivity.CHECKPOINTS.items():
+    for net, names in readers.CHECKPOINTS.items():
         with torch.device("meta"):
             from probes.subjects.nets import nets
 
             model = nets[net](3, 10)
-        assert sensitivity.default_modules(Subject(parse(f"{net}@made"), model, data, "w", "r")) == names
+        assert readers.default_modules(Subject(parse(f"{net}@made"), model, data, "w", "r")) == names
         known = dict(model.named_modules())
         assert set(names) <= set(known)
 
