@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.patches import Rectangle
 from scipy.cluster import hierarchy
 
 from probes.measure.responses import Tree
@@ -72,7 +71,7 @@ def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
             if np.isfinite(v):
                 ax.text(x, y, f"{v:.0f}", ha="center", va="center", fontsize=7, color="white" if abs(v) > 0.65 * reach else "black")
                 if outside[inputs[y], variables[x]]:
-                    ax.add_patch(_frame(x, y))
+                    plots.frame(ax, x, y)
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
         ax.set_yticks(range(len(inputs)), inputs if ax is axes[0] else [], fontsize=7)
         ax.set_title(f"guided by the {measure} index", fontsize=9)
@@ -81,10 +80,6 @@ def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
     figure.colorbar(shown, ax=axes, shrink=0.8, label="points, guided less random")
     figure.suptitle(title, fontsize=10)
     return figure
-
-
-def _frame(x: int, y: int) -> Rectangle:
-    return Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec="black", lw=1.1)
 
 
 def tree(found: Tree, title: str) -> Any:
@@ -183,7 +178,7 @@ def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
                     x, y, f"{v:+.2f}"[:5], ha="center", va="center", fontsize=6, color="white" if abs(v) > 0.65 * reach else "black"
                 )
                 if sure[y, x]:
-                    ax.add_patch(_frame(x, y))
+                    plots.frame(ax, x, y)
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
         ax.set_yticks(range(len(inputs)), inputs if ax is axes[0] else [], fontsize=7)
         ax.set_title(f"{measure} index", fontsize=9)

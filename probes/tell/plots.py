@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from probes import table as tables
 from probes.judge import effects
@@ -53,6 +54,11 @@ def below(figure: Figure, ax: Axes, title: str, across: int = 4, small: int = 8)
     figure.legend(handles, labels, fontsize=small, loc="outside lower center", ncols=across)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def frame(ax: Axes, x: int, y: int) -> None:
+    """A frame around a cell of a picture."""
+    ax.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec="black", lw=1.1))
 
 
 def save(figure: Any, path: Path) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from probes.errors import ProbesError
 from probes.store import sha256, sweep_up, write_text
-from probes.tell import decay, evidence, layers, maskpages, pages, study
+from probes.tell import decay, evidence, layers, pages, study
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
@@ -136,6 +136,8 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
 
 
 def _draw(folder: Path) -> None:
+    from probes.tell import maskpages  # it loads torch, which verifying does without
+
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     _verdict_table(lines).to_csv(folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n")

@@ -84,13 +84,6 @@ def test_weights_that_are_not_here_are_unavailable(store):
         lab(store, "resnet20@mnist5k#77").subjects  # noqa: B018
 
 
-def test_threads_are_shared_out_among_workers(monkeypatch):
-    monkeypatch.setattr(labs.torch, "get_num_threads", lambda: 8)
-    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
-
-    assert labs.default_threads() == 2
-
-
 def test_a_summary_averages_draws_first_and_counts_images(store):
     sweep = lab(store, draws=3).sweep(block_metrics, under=gaussian(0, 0.1))
     summary = sweep.summary()
