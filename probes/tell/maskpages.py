@@ -10,15 +10,13 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.measure import responses
-from probes.tell import maskplots, plots
+from probes.tell import maskplots
 from probes.tell.maskplots import CLEAN
 from probes.tell.pages import grid, slug
 from probes.tell.pictures import save_small
 
 TEXT = {"kind": str, "variable": str, "measure": str, "module": str, "input": str, "set": str}
 SURE = 0.05
-TWO_SIDED = ("excesses", "tree", "classes")
-"""Figures with scales of two sides, of which few colours leave steps."""
 
 
 def section(folder: Path) -> str:
@@ -106,8 +104,7 @@ def _figures(
                             "how often the most sensitive classes are named, less chance")  # fmt: skip
     text = []
     for kind, (figure, caption) in draws.items():
-        save = plots.save if kind in TWO_SIDED else save_small
-        save(figure, folder / "figures" / f"{kind}-{file}.png")
+        save_small(figure, folder / "figures" / f"{kind}-{file}.png", 256, rare=True)
         text.append(f"![{caption}](figures/{kind}-{file}.png)")
     return text
 
