@@ -360,7 +360,7 @@ def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
             shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise BadInput(f"module {name!r} gives {shape}, no batch of floats")
-        return out.clone()
+        return out.clone(memory_format=torch.contiguous_format)  # the order that units have: no second copy to flatten it
 
     with reading(model, names, take, "module") as seen:
         yield seen
