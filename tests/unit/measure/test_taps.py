@@ -306,8 +306,12 @@ def test_trap_r04_a_block_with_a_forward_of_its_own_beside_known_ones_is_named()
 
 
 def test_a_relu_that_blocks_share_is_read_in_its_own_block_only():
+    class Shared(Mine):
+        forward = Mine.forward
+
+    register_block(Shared, BlockAdapter(branch="f", relu="act"))
     act = nn.ReLU()
-    model = nn.Sequential(Mine(), Mine()).eval()
+    model = nn.Sequential(Shared(), Shared()).eval()
     model[0].act = model[1].act = act
     with torch.no_grad(), tap(model) as seen:
         model(x)
