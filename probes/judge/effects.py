@@ -55,8 +55,7 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
         index.remove("train_seed")  # two nets may have other seeds: what is paired is the image
     wide = frame.groupby([*index, "level"], observed=True, sort=True)[metric].mean().astype(float).unstack("level")
     if unit == BOTH and frame.loc[frame["level"] == 0, "draw"].nunique() == 1:  # a clean pass has no draws: it stands for all
-        clean = wide[0.0].groupby(level=[n for n in wide.index.names if n != "draw"], observed=True).transform("first")
-        wide[0.0] = wide[0.0].fillna(clean)
+        wide[0.0] = wide[0.0].groupby(level=[n for n in wide.index.names if n != "draw"], observed=True).transform("first")
     if wide.isna().any(axis=None):
         lost = wide.index[wide.isna().any(axis=1)][0]
         raise BadInput(f"{metric}: not every image was measured at every level; the first without: {lost}")

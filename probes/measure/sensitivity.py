@@ -340,6 +340,10 @@ class Replicates:
         half = t * (self._m2[name] / max(self.n - 1, 1) / self.n).sqrt()
         return Estimate(self._mean[name], half, self.n)
 
+    def maps(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        """An index in the shape of its module, (groups, *shape); NaN where a unit is dead. Raises what :meth:`estimate` does."""
+        return torch.where(self.dead, torch.nan, self.estimate(name).value).numpy().reshape(-1, *shape)
+
 
 @contextlib.contextmanager
 def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:

@@ -64,7 +64,7 @@ def answers(
     scales = [{m: t.to(where.device) for m, t in mask.scales(guide).items()} for mask in masks]
     many, few = draws_of(name, draws), min(BEST, len(data.classes))
     found = np.empty((len(masks), many, len(data), few), np.int16)
-    prefix = Prefix(model)
+    prefix, shared = Prefix(model), dict[tuple[str, ...], bool]()
     for start in range(0, len(data), where.batch_size):
         part = slice(start, min(start + where.batch_size, len(data)))
         images = pixels(data, part)
@@ -77,7 +77,6 @@ def answers(
                     gave = tuple(clean.shape) if isinstance(clean, Tensor) else type(clean).__name__
                     raise BadInput(f"{subject.spec} gives {gave} for {len(images)} images of {len(data.classes)} classes:"
                                    " answers need a number for each image and class")  # fmt: skip
-                shared: dict[tuple[str, ...], bool] = {}
                 for i, factors_of in enumerate(scales):
                     out, names = clean, tuple(factors_of)
                     if names and names not in shared:
@@ -114,7 +113,7 @@ def right(best: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def pieces(masks: Iterable[Mask]) -> list[list[Mask]]:
     """Masks in pieces of work: up to 20 draws of a mask, or up to 20 masks without draws, so that equal work has an equal name."""
     found: list[list[Mask]] = []
-    for (drawn, _), part in groupby(masks, key=lambda m: (m.kind in ("random", "matched"), _kin(m))):
+    for drawn, part in groupby(masks, key=_drawn):
         ms = list(part)
         if drawn:
             found += [list(some) for _, some in groupby(ms, key=lambda m: m.draw // PIECE)]
@@ -123,7 +122,8 @@ def pieces(masks: Iterable[Mask]) -> list[list[Mask]]:
     return found
 
 
-def _kin(mask: Mask) -> Any:
+def _drawn(mask: Mask) -> Mask | None:
+    """What all draws of a mask have in common; None for a mask without draws."""
     return dataclasses.replace(mask, draw=0) if mask.kind in ("random", "matched") else None
 
 

@@ -133,8 +133,7 @@ def guide_of(
         if joined.n < (plan.scramblings or 4):
             raise ProbesError(f"module {name!r} of {subject.spec} gives NaN or infinity: it has no indices to be masked by")
         for measure in measures:
-            value = torch.where(joined.dead, torch.nan, joined.estimate(measure).value)
-            index[measure][name] = value.numpy().reshape(-1, *shapes[name])
+            index[measure][name] = joined.maps(measure, shapes[name])
         mean, variance = joined.estimate("mean").value, joined.estimate("variance").value
         magnitude[name] = (mean**2 + variance).sqrt().numpy().reshape(*shapes[name])
     classes = {measure: of.pop(last[0]) for measure, of in index.items()} if last else {}

@@ -197,8 +197,8 @@ def study(
             part = measured(one.on(subject, channel), [PART], {PART: shape}, f"{one.name} alone, fed with {channel}")
             if PART in part:
                 found[channel] = part[PART]
-        maps[one.name] = {where: _maps(r, groups, shape) for where, r in found.items()}
-        before = _maps(learnt[one.last], groups, shape)
+        maps[one.name] = {where: r.maps("total", shape)[groups] for where, r in found.items()}
+        before = learnt[one.last].maps("total", shape)[groups]
         chosen = {v: int(np.nan_to_num(before[j]).mean((1, 2)).argmax()) for j, v in enumerate(names_of)}
         rows["means"] += [(one.name, where, v, float(np.nan_to_num(m[j]).mean()), int(np.isnan(m[j]).sum()), m[j].size)
                           for where, m in maps[one.name].items() for j, v in enumerate(names_of)]  # fmt: skip
@@ -210,13 +210,6 @@ def study(
             rows["units"] += [_unit(one.name, where, v, chosen[v], before[j], m[j]) for j, v in enumerate(names_of)]
     tables = {name: pd.DataFrame(found, columns=list(segmentpages.COLUMNS[name])) for name, found in rows.items()}
     return segmentpages.write(out, tables, maps, facts, evidence.provenance(Path.cwd(), command, {}))
-
-
-def _maps(one: Replicates, groups: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """Total indices (augmentations, channels, H, W), NaN where a unit is dead."""
-    value = one.estimate("total").value.numpy()[list(groups)].copy()
-    value[:, one.dead.numpy()] = np.nan
-    return value.reshape(len(groups), *shape)
 
 
 def _unit(segment: str, where: str, variable: str, channel: int, before: np.ndarray, now: np.ndarray) -> tuple[Any, ...]:

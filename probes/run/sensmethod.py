@@ -21,7 +21,7 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.spec import on
-from probes.tell import evidence, indexmethod
+from probes.tell import evidence, indexmethod, report
 
 Say = Callable[[str], None]
 STEPS = {
@@ -77,6 +77,7 @@ def method(
     say: Say = lambda _: None,
 ) -> Path:
     """The page that sets the study's method beside ours, with figures; the same network, rows and factors for both."""
+    report.replaceable(out)
     options = options or Options()
     spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
     shapes = shapes_of(subject, plan.names or default_modules(subject), options.where, plan.pooled)

@@ -20,12 +20,7 @@ from probes.tell.pictures import save_small
 
 def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
     """Every index of a module as maps (groups, channels, H, W), and the ratio of spread to mean (1, channels, H, W)."""
-    found = {}
-    for measure in MEASURES:
-        if measure in one.measured:
-            value = one.estimate(measure).value.numpy().copy()
-            value[:, one.dead.numpy()] = np.nan
-            found[measure] = value.reshape(-1, *shape)
+    found = {measure: one.maps(measure, shape) for measure in MEASURES if measure in one.measured}
     return found | {RATIO: levels(one)[RATIO].reshape(1, *shape)}
 
 

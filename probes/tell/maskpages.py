@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
 
@@ -38,8 +37,13 @@ def section(folder: Path) -> str:
         beside = responses.beside(part)
         others = {key: t[t["set"] == name] if len(t) else t for key, t in tables.items() if key != "responses"}
         text += [f"### {name}", *_costs(part, beside, (q, alpha))]
-        text += _figures(folder, str(name), part, beside, others, (q, alpha))
-        rows += _findings(str(name), part, beside, others, (q, alpha))
+        others["alike"] = responses.alike(part)
+        try:
+            tree: responses.Tree | BadInput = responses.tree(part)
+        except BadInput as few:  # too few masks: the findings say so
+            tree = few
+        text += _figures(folder, str(name), part, beside, others, tree, (q, alpha))
+        rows += _findings(str(name), part, beside, others, tree, (q, alpha))
     head = ["augmentations", "finding", "as published", "with controls"]
     return "\n\n".join([*text, "### Which of the study's findings survive the controls?", WORDS, grid(head, rows)])
 
@@ -80,19 +84,20 @@ def _costs(table: pd.DataFrame, beside: pd.DataFrame, at: tuple[float, float]) -
 
 
 def _figures(
-    folder: Path, name: str, table: pd.DataFrame, beside: pd.DataFrame, others: dict[str, pd.DataFrame], at: tuple[float, float]
-) -> list[str]:
+    folder: Path, name: str, table: pd.DataFrame, beside: pd.DataFrame, others: dict[str, pd.DataFrame],
+    tree: responses.Tree | BadInput, at: tuple[float, float],
+) -> list[str]:  # fmt: skip
     file = slug(name)
     draws = {
         "curves": (maskplots.curves(table, beside, f"Accuracy with masked units, {name}"),
                    "accuracy against the share of masked units, guided and at random"),
         "excesses": (maskplots.excesses(beside, at, f"What guidance adds to the size of a mask, {name}"),
                      "guided less random accuracy, for every input and mask"),
-        "alike": (maskplots.alike(responses.alike(table), f"Do masks do on an input what they do on clean images? {name}"),
+        "alike": (maskplots.alike(others["alike"], f"Do masks do on an input what they do on clean images? {name}"),
                   "responses on inputs and on clean images"),
     }  # fmt: skip
-    with contextlib.suppress(BadInput):  # too few masks: the findings say so
-        draws["tree"] = (maskplots.tree(responses.tree(table), f"Masks that respond alike beyond their size, {name}"),
+    if isinstance(tree, responses.Tree):
+        draws["tree"] = (maskplots.tree(tree, f"Masks that respond alike beyond their size, {name}"),
                          "which masks respond alike")  # fmt: skip
     if (beside["module"] != "").any():
         draws["alone"] = (maskplots.alone(beside, f"One module masked at a time, {name}"), "one module masked at a time")
@@ -110,8 +115,9 @@ def _figures(
 
 
 def _findings(
-    name: str, table: pd.DataFrame, beside: pd.DataFrame, others: dict[str, pd.DataFrame], at: tuple[float, float]
-) -> list[list[str]]:
+    name: str, table: pd.DataFrame, beside: pd.DataFrame, others: dict[str, pd.DataFrame], tree: responses.Tree | BadInput,
+    at: tuple[float, float],
+) -> list[list[str]]:  # fmt: skip
     none = table[table["kind"] == "none"].set_index("input")["top1"]
     own = _own(beside, at)
     lost = 100 * (none.reindex(own["input"]).to_numpy() - own["top1"].to_numpy())
@@ -126,14 +132,11 @@ def _findings(
     rows.append(["and it does so because of the augmentation", "clean images are not set beside it",
                  f"it costs {more.mean():+.1f} points more under the augmentation than on clean images, on average; more in"
                  f" {int((more > 0).sum())} of {len(own)}"])  # fmt: skip
-    both = responses.alike(table)
+    both = others["alike"]
     rows.append(["masks do on augmented images what they do on clean ones", f"rho {both['published'].mean():.2f} on average",
                  f"rho {both['rho'].mean():.2f} beyond size; p at most {SURE:g}:"
                  f" {_count(both['p'], 1 / math.factorial(int(both['variables'].min())))}"])  # fmt: skip
-    try:
-        rows.append(_clusters(table))
-    except BadInput as e:
-        rows.append(["masks fall into groups", "", f"not told: {e}"])
+    rows.append(_clusters(tree) if isinstance(tree, responses.Tree) else ["masks fall into groups", "", f"not told: {tree}"])
     if len(others["ties"]):
         worst = others["ties"].assign(more=lambda t: t["share"] - (1 - t["q"])).sort_values("more").iloc[-1]
         share = f"of {worst['module']} by {worst['measure']} of {worst['variable']}, q {worst['q']:g}: {worst['share']:.0%}"
@@ -156,8 +159,7 @@ def _count(p: pd.Series, smallest: float) -> str:
     return f"in {int((p <= SURE).sum())} of {len(p)}"
 
 
-def _clusters(table: pd.DataFrame) -> list[str]:
-    found = responses.tree(table)
+def _clusters(found: responses.Tree) -> list[str]:
     sizes = pd.Series(found.clusters).value_counts()
     groups = int((sizes > 1).sum())
     return ["masks fall into groups", f"|rho| of their accuracies {found.published:.2f} on average: all are alike",

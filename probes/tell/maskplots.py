@@ -55,31 +55,44 @@ def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
     A frame is around what lies outside 90 % of the random masks.
     """
     chosen = beside[(beside["q"] == at[0]) & (beside["alpha"] == at[1]) & (beside["module"] == "")]
-    measures = list(dict.fromkeys(chosen["measure"]))
-    inputs, variables = (list(dict.fromkeys(chosen[name])) for name in ("input", "variable"))
-    figure, axes = plots.panels(
-        len(measures), (len(measures) * (0.55 * len(variables) + 1.2) + 1.2, 0.42 * len(inputs) + 2.2), len(measures)
-    )
-    reach = max(float(chosen["excess"].abs().max()) * 100, 1.0)
+    outside = (chosen["top1"] < chosen["low"]) | (chosen["top1"] > chosen["high"])
+    figure, axes = _heat(chosen.assign(shown=100 * chosen["excess"], framed=outside), None, 1.0, "guided by the {} index", ".0f", 7,
+                         "points, guided less random")  # fmt: skip
+    for ax in axes:
+        ax.set_xlabel("the mask's variable", fontsize=8)
+    axes[0].set_ylabel("input", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _heat(
+    table: pd.DataFrame, inputs: Sequence[str] | None, least: float, heading: str, digits: str, small: int, label: str
+) -> tuple[Any, list[Any]]:
+    """A panel per measure: ``shown`` by input and variable with its numbers, and a frame where ``framed`` says so.
+
+    Inputs in the order of the table where none is given; the scale reaches ``least`` at least, and numbers have five signs at most.
+    """
+    measures, variables = (list(dict.fromkeys(table[name])) for name in ("measure", "variable"))
+    inputs = list(dict.fromkeys(table["input"])) if inputs is None else inputs
+    size = (len(measures) * (0.55 * len(variables) + 1.2) + 1.2, 0.42 * len(inputs) + 2.2)
+    figure, axes = plots.panels(len(measures), size, len(measures))
+    reach = max(float(table["shown"].abs().max()), least)
     shown: Any = None
     for ax, measure in zip(axes, measures, strict=True):
-        mine = chosen[chosen["measure"] == measure].set_index(["input", "variable"])
-        values = mine["excess"].unstack().reindex(index=inputs, columns=variables).to_numpy() * 100
-        outside = (mine["top1"] < mine["low"]) | (mine["top1"] > mine["high"])
+        mine = table[table["measure"] == measure].set_index(["input", "variable"])
+        values, framed = (mine[c].unstack().reindex(index=inputs, columns=variables).to_numpy() for c in ("shown", "framed"))
         shown = ax.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
         for (y, x), v in np.ndenumerate(values):
             if np.isfinite(v):
-                ax.text(x, y, f"{v:.0f}", ha="center", va="center", fontsize=7, color="white" if abs(v) > 0.65 * reach else "black")
-                if outside[inputs[y], variables[x]]:
+                colour = "white" if abs(v) > 0.65 * reach else "black"
+                ax.text(x, y, f"{v:{digits}}"[:5], ha="center", va="center", fontsize=small, color=colour)
+                if framed[y, x]:
                     plots.frame(ax, x, y)
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
         ax.set_yticks(range(len(inputs)), inputs if ax is axes[0] else [], fontsize=7)
-        ax.set_title(f"guided by the {measure} index", fontsize=9)
-        ax.set_xlabel("the mask's variable", fontsize=8)
-    axes[0].set_ylabel("input", fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.8, label="points, guided less random")
-    figure.suptitle(title, fontsize=10)
-    return figure
+        ax.set_title(heading.format(measure), fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    return figure, axes
 
 
 def tree(found: Tree, title: str) -> Any:
@@ -160,28 +173,7 @@ def decay(table: pd.DataFrame, title: str) -> Any:
 def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
     """How often the most sensitive classes are named, less chance: an input to a row, a variable to a column, by measure."""
     plain = table[table["mask"] == "none"]
-    measures, variables = (list(dict.fromkeys(plain[name])) for name in ("measure", "variable"))
-    figure, axes = plots.panels(
-        len(measures), (len(measures) * (0.55 * len(variables) + 1.2) + 1.2, 0.42 * len(inputs) + 2.2), len(measures)
-    )
-    plain = plain.assign(beyond=plain["value"] - plain["chance"])
-    reach = max(float(plain["beyond"].abs().max()), 1e-3)
-    shown: Any = None
-    for ax, measure in zip(axes, measures, strict=True):
-        mine = plain[plain["measure"] == measure].set_index(["input", "variable"])
-        values = mine["beyond"].unstack().reindex(index=inputs, columns=variables).to_numpy()
-        sure = mine["p"].unstack().reindex(index=inputs, columns=variables).to_numpy() <= 0.05
-        shown = ax.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
-        for (y, x), v in np.ndenumerate(values):
-            if np.isfinite(v):
-                ax.text(
-                    x, y, f"{v:+.2f}"[:5], ha="center", va="center", fontsize=6, color="white" if abs(v) > 0.65 * reach else "black"
-                )
-                if sure[y, x]:
-                    plots.frame(ax, x, y)
-        ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
-        ax.set_yticks(range(len(inputs)), inputs if ax is axes[0] else [], fontsize=7)
-        ax.set_title(f"{measure} index", fontsize=9)
-    figure.colorbar(shown, ax=axes, shrink=0.8, label=f"{plain['what'].iloc[0]}, less chance")
+    plain = plain.assign(shown=plain["value"] - plain["chance"], framed=plain["p"] <= 0.05)
+    figure, _ = _heat(plain, inputs, 1e-3, "{} index", "+.2f", 6, f"{plain['what'].iloc[0]}, less chance")
     figure.suptitle(title, fontsize=10)
     return figure
