@@ -2,6 +2,6 @@
 
 import os
 
-pytest_plugins = ["pytester"]  # the plugin's own tests run pytest in pytest
+pytest_plugins = ["pytester", "probes.fixtures"]  # the plugin's own tests run pytest in pytest; the plain fixtures are asked for
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is there: workers whose threads wait for each other take ten times as long
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -26,15 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="networks, datasets, weights, and what is on this machine")
     listing.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    listing.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training = commands.add_parser("train", help="train a network on a dataset; goes on where it was interrupted")
     training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
     training.add_argument("dataset", help="a dataset: see `probes list`")
     training.add_argument("--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)")
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
+    training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     fetching = commands.add_parser("fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network")
     fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
+    fetching.add_argument("--data", help="folder to download datasets into (default: PROBES_DATA)")
     running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
     studies = running.add_subparsers(dest="study", required=True, metavar="STUDY")
     studies_of(studies)
@@ -46,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
         given.argv = list(sys.argv[1:] if argv is None else argv)
+        if getattr(given, "data", None):
+            os.environ["PROBES_DATA"] = given.data
         return {"list": _list, "train": _train, "fetch": _fetch, "run": run, "report": _report, "verify": _verify}[given.command](
             given
         )
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    from probes.run.engine import best_device
+    from probes.run.device import best_device
     from probes.subjects import data, nets, pretrained, training
 
     store = store_of(given)
@@ -69,9 +75,16 @@ def _list(given: argparse.Namespace) -> int:
     for name in data.datasets:
         place = "here    " if data.here(name) else "not here"
         print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
+    print(f"  {'imagefolder:PATH':14} a folder of images of your own: PATH/CLASS/*.jpg, or PATH/{{train,val,test}}/CLASS/*.jpg")
+    print("  module:function     your own: function(split, store) -> probes.subjects.data.Dataset")
+    print("  NAME@28px           a view: the images of a dataset at another size")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
+    shown = set()
     for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
         name = training.run_name(w.net, w.dataset, w.seed, w.card["recipe"]["name"])
+        if (name, w.card["sha256"]) in shown:  # trained again to the same bytes
+            continue
+        shown.add((name, w.card["sha256"]))
         print(f"  {name:24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
               f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}")  # fmt: skip
     return 0
@@ -124,6 +137,7 @@ def reports_in(folder: Path) -> list[Path]:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from probes.judge.verdict import counted
     from probes.tell.verify import verify
 
     bad = 0
@@ -134,9 +148,8 @@ def _verify(given: argparse.Namespace) -> int:
         if not problems:
             lines = evidence_lines(folder) if (folder / "evidence.jsonl").exists() else []
             cited = sum(bool(line["expect"]) for line in lines)
-            print(
-                f"{folder}: verified; manifest, {len(lines)} claims judged again from their tables, {cited} expectations as cited"
-            )
+            judged, as_cited = counted(len(lines), "claim"), counted(cited, "expectation")
+            print(f"{folder}: verified; manifest, {judged} judged again from their tables, {as_cited} as cited")
         bad += bool(problems)
     return 1 if bad else 0
 

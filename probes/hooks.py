@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,9 +33,13 @@ def refuse_wrapped(model: nn.Module) -> None:
 
 
 def refuse_training(model: nn.Module) -> None:
-    """Raise BadInput for a model in training mode, where a pass changes its buffers or draws at random."""
-    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm | nn.Dropout)):
-        raise BadInput("the model is in training mode, where a pass changes its buffers: call model.eval() first")
+    """Raise BadInput for a model with any module in training mode, where a pass may change its buffers or draw at random."""
+    for name, module in model.named_modules():
+        if module.training:
+            where = f" (module {name!r}, a {type(module).__name__})" if name else ""
+            raise BadInput(
+                f"the model is in training mode{where}, where a pass changes buffers or draws at random: call model.eval() first"
+            )
 
 
 @contextlib.contextmanager
@@ -46,9 +50,38 @@ def handles() -> Iterator[list[RemovableHandle]]:
         yield held
 
 
+def prefix_of(model: nn.Module) -> str:
+    """What the names of a model's modules begin with: ``net.`` in the package's own wrapper, which says so; else nothing."""
+    inside = getattr(type(model), "WRAPPED", "")
+    return f"{inside}." if inside else ""
+
+
+def plain(model: nn.Module, name: str) -> str:
+    """The name of a module or parameter without what the package's own wrapper adds; a user's own ``self.net`` keeps its name.
+
+    >>> plain(nn.Sequential(nn.ReLU()), "net.conv")
+    'net.conv'
+    """
+    return name.removeprefix(prefix_of(model))
+
+
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a model by name, in its order; the wrapper's ``net.`` is left out."""
-    return {name.removeprefix("net."): m for name, m in model.named_modules() if name not in ("", "net")}
+    """The modules of a model by name, in its order; what the package's own wrapper adds to names is left out.
+
+    A module that stands in two places has both names.
+    """
+    own = ("", prefix_of(model).removesuffix("."))
+    return {plain(model, name): m for name, m in model.named_modules(remove_duplicate=False) if name not in own}
+
+
+def twins(known: Mapping[str, nn.Module], name: str) -> list[str]:
+    """The other names of a module that stands in several places.
+
+    >>> relu = nn.ReLU()
+    >>> twins(modules(nn.Sequential(relu, nn.Flatten(), relu)), "2")
+    ['0']
+    """
+    return [other for other, module in known.items() if module is known[name] and other != name]
 
 
 @contextlib.contextmanager
@@ -68,7 +101,8 @@ def reading(model: nn.Module, names: Sequence[str], take: Callable[[str, Any], A
 
     def keep(name: str, out: Any) -> None:
         if name in seen:
-            raise BadInput(f"{what} {name!r} runs more than once in a pass: name the block that it belongs to")
+            same = "".join(f" ({name!r} and {other!r} are one module)" for other in twins(known, name)[:1])
+            raise BadInput(f"{what} {name!r} runs more than once in a pass{same}: name the block that it belongs to")
         seen[name] = take(name, out)
 
     def ran(*_: Any) -> None:
@@ -114,7 +148,8 @@ class Prefix:
     def __init__(self, model: nn.Module) -> None:
         refuse_wrapped(model)
         self._modules = dict(model.named_modules())
-        root = "net" if "net" in self._modules else ""
+        self._prefix = prefix_of(model)
+        root = self._prefix.removesuffix(".")
         above = [root, *(name for name, m in self._modules.items() if isinstance(m, nn.Sequential))]
         self._units = [f"{name}.{child}".lstrip(".") for name in dict.fromkeys(above) for child, _ in
                        self._modules[name].named_children()]  # fmt: skip
@@ -157,12 +192,12 @@ class Prefix:
 
     @contextlib.contextmanager
     def replay(self, *layers: str, through: bool = False) -> Iterator[None]:
-        """Passes inside the block begin at the first of ``layers``, named without the wrapper's ``net.``.
+        """Passes inside the block begin at the first of ``layers``, named as :func:`modules` names them.
 
         With ``through`` they begin where that one ends, and its own kept output is what hooks on it are given. BadInput for a layer
         that did not run.
         """
-        names = [layer if layer in self._began else f"net.{layer}" for layer in layers]
+        names = [f"{self._prefix}{layer}" for layer in layers]
         for name, layer in zip(names, layers, strict=True):
             if name not in self._began:
                 raise BadInput(f"layer {layer!r} did not run in the pass that was kept: there is nothing to begin from")
@@ -172,6 +207,10 @@ class Prefix:
         with contextlib.ExitStack() as stack:
             for name in done:
                 module, given = self._modules[name], self._kept[name]
+                own = module.__dict__.get("forward")  # accelerate, peft and users put a forward of their own there
+                if own is None:
+                    stack.callback(module.__dict__.pop, "forward")
+                else:
+                    stack.callback(module.__dict__.__setitem__, "forward", own)
                 module.forward = lambda *_, given=given, **__: given.clone()  # type: ignore[method-assign]
-                stack.callback(module.__dict__.pop, "forward")
             yield

@@ -11,12 +11,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.fingerprint import installed
 from probes.registry import unknown
 from probes.run import claim as claims
 from probes.run.claim import Declared
@@ -25,9 +27,6 @@ from probes.run.teller import Teller
 from probes.subjects.spec import Pair, Spec, parse
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
     from probes.judge import Verdicts
     from probes.run.lab import Lab, Options
     from probes.store import Store
@@ -38,6 +37,11 @@ MARKERS = {
     "subjects": "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a test for each",
 }
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
+_COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
+
+
+class _NotHeld(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+    """What the verdict of a claim fails with: anything else in a claim is an error."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,7 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PROBES_DATA"] = str(data)
     if not hasattr(config, "workerinput"):
         given = {o.name: v for o in OPTIONS if (v := config.getoption(_dest(o.name))) is not None}
-        config.pluginmanager.register(Teller(config, config.rootpath / values["report"], given), "probes-teller")
+        collected = config.stash.setdefault(_COLLECTED, {})
+        config.pluginmanager.register(Teller(config, config.rootpath / values["report"], given, collected), "probes-teller")
 
 
 # --- collection: subjects and markers ------------------------------------------------------------------------------
@@ -113,9 +118,11 @@ def _chosen(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
     return claims.chosen(claims.subjects(args), net, dataset)
 
 
+@pytest.hookimpl(tryfirst=True)  # before anybody deselects: what was collected is told
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     owners: dict[str, str] = {}
     problems = config.stash.setdefault(_PROBLEMS, {})
+    collected = config.stash.setdefault(_COLLECTED, {})
     for item in items:
         name = item.nodeid.partition("[")[0]
         try:
@@ -123,16 +130,74 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if (claim := _declared(item)) is not None:
                 if owners.setdefault(claim.id, name) != name:
                     raise BadInput(f"claim id {claim.id!r} is taken by {owners[claim.id]}")
-                if getattr(config.option, "reruns", None) or item.get_closest_marker("flaky"):
-                    raise BadInput("reruns are extra looks at the data, and a claim has one: run claims without them")
+                _refuse_repeats(item)
+                collected[item.nodeid] = _collected(item, claim)
         except ProbesError as e:
             problems.setdefault(name, str(e))
     if problems and not hasattr(config, "workerinput"):  # a worker that stops takes the run with it: see setup
         raise pytest.UsageError("\n".join(f"{name}: {text}" for name, text in problems.items()))
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if claim := item.config.stash.get(_COLLECTED, {}).get(item.nodeid):
+            claim["deselected"] = True
+
+
+def _collected(item: pytest.Item, claim: Declared) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    subject = callspec.params.get("_probes_subject") if callspec else None
+    return {
+        "id": labelled(claim.id, item),
+        "subject": str(subject or _chosen(item.config, None)[0]),
+        "family": claim.family,
+        "deselected": False,
+    }
+
+
+def labelled(ident: str, item: pytest.Item) -> str:
+    """The id of a claim with the parameters of its test beside the subject: ``P[sigma=0.1]``."""
+    callspec = getattr(item, "callspec", None)
+    found = []
+    for name, value in callspec.params.items() if callspec else ():
+        if name == "_probes_subject":
+            continue
+        text = f"{value:g}" if isinstance(value, float) else str(getattr(value, "__name__", value))
+        found.append(f"{name}={text if len(text) <= 40 else callspec.indices.get(name, 0)}" if callspec else "")
+    return f"{ident}[{', '.join(found)}]" if found else ident
+
+
+def _refuse_repeats(item: pytest.Item) -> None:
+    options = item.config.option
+    repeated = "__pytest_repeat_step_number" in getattr(getattr(item, "callspec", None), "params", {})
+    asked = getattr(options, "reruns", None) or getattr(options, "retries", None) or repeated
+    if asked or item.get_closest_marker("flaky"):
+        raise BadInput("reruns and repeats are extra looks at the data, and a claim has one: run claims without them")
+
+
+def _uses(item: Any, *names: str) -> bool:
+    """Whether a test uses fixtures of ours: any, or one of those named."""
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(
+        found and found[-1].func.__module__ in (__name__, "probes.fixtures")
+        for name, found in definitions.items()
+        if not names or name in names
+    )
+
+
+def _registered(config: pytest.Config) -> set[str]:
+    """The names of the marks that others registered."""
+    lines = [line for line in config.getini("markers") if line not in MARKERS.values()]
+    return {line.partition(":")[0].partition("(")[0].strip() for line in lines}
+
+
 def _check_typos(item: pytest.Item) -> None:
+    if not _uses(item):
+        return
+    theirs = _registered(item.config)
     for mark in item.iter_markers():
+        if mark.name in theirs:
+            continue
         if mark.name not in MARKERS and (near := difflib.get_close_matches(mark.name, MARKERS, n=1, cutoff=0.8)):
             raise BadInput(f"unknown marker {mark.name!r}: did you mean {near[0]}?")
         if mark.name == "subjects" and mark.kwargs:
@@ -140,12 +205,15 @@ def _check_typos(item: pytest.Item) -> None:
 
 
 def _declared(item: pytest.Item) -> Declared | None:
+    """The claim that a test declares; None for a test that is no claim of ours, whatever marks of its own it carries."""
+    uses = _uses(item, "claim")
     marks = list(item.iter_markers("claim"))
-    uses = "claim" in getattr(item, "fixturenames", ())
+    if not uses and ("claim" in _registered(item.config) or "claim" in getattr(item, "fixturenames", ())):
+        return None  # somebody else's mark, or fixture, of this name
     if len(marks) > 1:
         raise BadInput("two claim markers: a test judges one claim")
     if not marks:
-        if uses and _ours(item):
+        if uses:
             raise BadInput("the claim fixture needs @pytest.mark.claim('sentence', id='...')")
         return None
     if not uses:
@@ -157,11 +225,6 @@ def _declared(item: pytest.Item) -> Declared | None:
         if subject not in known:
             raise unknown("subject in expect", subject, known, "an expectation names a subject of the test")
     return found
-
-
-def _ours(item: Any) -> bool:
-    definitions = item._fixtureinfo.name2fixturedefs.get("claim", ())
-    return bool(definitions) and definitions[-1].func.__module__ == __name__
 
 
 # --- fixtures ------------------------------------------------------------------------------------------------------
@@ -226,7 +289,7 @@ class Claim:
         """Leave the evidence; the test passes when the verdict is the expected one (``supported`` without one)."""
         self.calls += 1
         if self.calls > 1:
-            pytest.fail("claim.holds() is called exactly once per claim: this is the second call", pytrace=False)
+            raise _NotHeld("claim.holds() is called exactly once per claim: this is the second call", pytrace=False)
         config = self._item.config
         found = claims.judge(
             self._declared,
@@ -239,13 +302,14 @@ class Claim:
         )
         self._item.user_properties.append(("probes", json.dumps(found.line, allow_nan=False)))
         if not found.passed:
-            pytest.fail(found.message, pytrace=False)
+            raise _NotHeld(found.message, pytrace=False)
 
 
 @pytest.fixture
 def _probes_claim(request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair) -> Claim:
     declared = _declared(request.node)
     assert declared is not None
+    declared = dataclasses.replace(declared, id=labelled(declared.id, request.node))
     request.node._probes_claim = found = Claim(request.node, declared, str(_probes_subject), _probes_lab)
     return found
 
@@ -254,38 +318,6 @@ def _probes_claim(request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subj
 def claim(_probes_claim: Claim) -> Claim:
     """The claim that the test's marker declares: end the test with ``claim.holds(verdicts)``."""
     return _probes_claim
-
-
-@pytest.fixture
-def device(_probes_options: Options) -> torch.device:
-    """The device that claims run on: the one asked for, else cuda, else mps, else cpu."""
-    import torch
-
-    return torch.device(_probes_options.where.device)
-
-
-@pytest.fixture
-def model(_probes_lab: Lab, device: torch.device) -> nn.Module:
-    """The pretrained network of the (first) subject, in eval mode on the device, for images in [0, 1]."""
-    return next(iter(_probes_lab.subjects.values())).model.to(device)
-
-
-@pytest.fixture
-def images(noisy_loader: Callable[[float], Iterator[tuple[Tensor, Tensor]]]) -> Tensor:
-    """The clean test images of the (first) subject: float32 (N, C, H, W) in [0, 1], on the device."""
-    import torch
-
-    return torch.cat([x for x, _ in noisy_loader(0)])
-
-
-@pytest.fixture
-def noisy_loader(_probes_lab: Lab, device: torch.device) -> Callable[[float], Iterator[tuple[Tensor, Tensor]]]:
-    """``noisy_loader(sigma)`` yields batches (images, labels) on the device; an image has the same noise at any sigma."""
-    from probes.run.engine import loader
-
-    data = next(iter(_probes_lab.subjects.values())).data
-    options = _probes_lab.options
-    return lambda sigma: loader(data, sigma, options.batch_size, device, options.seed)
 
 
 # --- outcomes ------------------------------------------------------------------------------------------------------
@@ -303,7 +335,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     yield from _skipping(item)
     claim = getattr(item, "_probes_claim", None)
     if claim is not None and claim.calls == 0:
-        pytest.fail("claim.holds() is called exactly once per claim: it was never called", pytrace=False)
+        raise _NotHeld(claims.NEVER, pytrace=False)
 
 
 class _Notes(logging.Handler):
@@ -319,8 +351,10 @@ class _Notes(logging.Handler):
 
 def _skipping(item: pytest.Item) -> Generator[None]:
     log, notes = logging.getLogger("probes"), _Notes(item)
-    if "_probes_lab" in getattr(item, "fixturenames", ()):
-        log.addHandler(notes)
+    if not _uses(item):
+        yield
+        return
+    log.addHandler(notes)
     try:
         yield
     except Unavailable as e:
@@ -334,8 +368,27 @@ def _skipping(item: pytest.Item) -> Generator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, ProbesError) and report.failed:
-        # Trouble in preparing is an ERROR, in the body of a claim too: only evidence may FAIL one.
-        report.when = "setup" if report.when == "call" else report.when
-        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+    stash = item.config.stash
+    mine = item.nodeid in stash.get(_COLLECTED, {}) or item.nodeid.partition("[")[0] in stash.get(_PROBLEMS, {})
+    if not (mine and report.failed and call.excinfo is not None) or isinstance(call.excinfo.value, _NotHeld):
+        return report
+    # Whatever goes wrong in a claim is an ERROR, in its body too: only the verdict may FAIL one.
+    report.when = "setup" if report.when == "call" else report.when
+    report.longrepr = _trouble(item, call.excinfo)
     return report
+
+
+def _trouble(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
+    """An exception with the frames of the user's own files: his test, his network, his measure."""
+    own = [entry for entry in excinfo.traceback if not installed(str(entry.frame.f_globals.get("__name__", "__main__")))]
+    text = f"{type(excinfo.value).__name__}: {excinfo.value}"
+    for entry in own or excinfo.traceback[-1:]:
+        path = Path(str(entry.path))
+        place = path.relative_to(item.config.rootpath) if path.is_relative_to(item.config.rootpath) else path
+        text += f"\n  {place}:{entry.lineno + 1}: in {entry.name}\n      {str(entry.statement).strip()}"
+    return text
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # the controller of pytest-xdist collects nothing itself
+        session.config.workeroutput["probes"] = json.dumps(session.config.stash.get(_COLLECTED, {}))

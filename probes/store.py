@@ -12,14 +12,17 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from probes.errors import ProbesError
+from probes.versions import versions
 
 log = logging.getLogger("probes")
 
@@ -28,6 +31,39 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as 64 hex digits."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+PATIENCE = 20.0
+"""Seconds after which waiting for another process is said."""
+SETTLED = 2.0
+"""Seconds after which a file that changes again shows it in its times: until then its hash is taken anew."""
+
+
+def file_hashes(paths: Sequence[Path], store: Store) -> list[str]:
+    """The SHA-256 of files; of one whose size, times and inode are as when it was last hashed, from the store.
+
+    The times are those that no user sets (``ctime``), so a file that was replaced by one of the same size is read again.
+    """
+    if not paths:
+        return []
+    above = os.path.commonpath([path.absolute().parent for path in paths])
+    index = store.folder / "hashes" / f"{hashlib.sha256(above.encode()).hexdigest()}.json"
+    try:
+        known = dict(json.loads(index.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    found, fresh = [], {}
+    for path in paths:
+        now, stat = time.time(), path.stat()
+        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        name = os.path.relpath(path.absolute(), above)
+        kept = known.get(name)
+        found.append(kept[1] if isinstance(kept, list) and len(kept) == 2 and kept[0] == mark else sha256(path))
+        if now - stat.st_ctime > SETTLED:
+            fresh[name] = [mark, found[-1]]
+    if any(known.get(name) != value for name, value in fresh.items()):
+        write_text(index, json.dumps(known | fresh))
+    return found
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -39,22 +75,32 @@ def digest(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
 
-def sweep_up(folder: Path, pattern: str) -> None:
-    """Remove what processes that are gone left below a folder: names of ``pattern`` that hold ``.PID.`` of no process."""
-    for left in folder.glob(pattern):
-        pid = next((int(part) for part in left.name.split(".") if part.isdigit()), os.getpid())
-        if pid != os.getpid() and not _alive(pid):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+YOUNG = 24 * 3600
+"""Seconds that a temporary is left alone whatever its process number says: processes of other machines share a store, too."""
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def temporary_name(name: str, ending: str) -> str:
+    """The name of a temporary of this process: hidden, with the process number right before the ending.
+
+    >>> temporary_name("a_0.35.csv", "tmp").replace(str(os.getpid()), "PID")
+    '.a_0.35.csv.PID.tmp'
+    """
+    return f".{name}.{os.getpid()}.{ending}"
+
+
+def sweep_up(folder: Path, name: str, ending: str) -> None:
+    """Remove what processes that are gone left below a folder of temporaries of ``name``; young ones stay where they are.
+
+    One whose process number is that of no process here may be another machine's, which shares the folder: it goes after a day.
+    """
+    found = re.compile(rf"\.{re.escape(name)}\.(\d+)\.{re.escape(ending)}")
+    for left in folder.glob(f".{glob.escape(name)}.*.{glob.escape(ending)}"):
+        match = found.fullmatch(left.name)
+        if match is None or int(match[1]) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > YOUNG:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @contextlib.contextmanager
@@ -63,10 +109,11 @@ def scratch(path: Path) -> Iterator[Path]:
 
     Raises ProbesError when the folder can't be written (read-only, full).
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    ending = f"tmp{path.suffix}"  # with the suffix last, by which writers know what they write
+    temporary = path.with_name(temporary_name(path.name, ending))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_up(path.parent, f".{glob.escape(path.stem)}.*.tmp{path.suffix}")
+        sweep_up(path.parent, path.name, ending)
         yield temporary
     except OSError as e:
         # Without a number it is an error of what is read, such as a damaged image; but numpy gives none to a full disk.
@@ -127,6 +174,11 @@ class Store:
         log.warning("%s is corrupt: it is made again", path)
         return None
 
+    @staticmethod
+    def key(key: Mapping[str, Any]) -> dict[str, Any]:
+        """A key with the versions of the package, torch, torchvision, scipy and numpy, on which every result depends."""
+        return {**versions(), **key}
+
     def get_or_make(self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]) -> Path:
         """The payload for a key; where it is missing, ``make`` writes it to the path that it is given.
 
@@ -141,7 +193,7 @@ class Store:
                 return found
             with replacing(path) as temporary:
                 note = make(temporary)
-                record = {"kind": kind, "key": dict(key), "file": path.name, "sha256": sha256(temporary), "note": note}
+                record = {"kind": kind, "key": self.key(key), "file": path.name, "sha256": sha256(temporary), "note": note}
                 path.with_suffix(".json").unlink(missing_ok=True)
             write_text(path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n")
         return path
@@ -152,12 +204,22 @@ class Store:
         folder = self.folder / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if self.folder.name == ".probes" and not (ignored := self.folder / ".gitignore").exists():  # nobody commits it
+                ignored.write_text("*\n", encoding="utf-8")
         except OSError as e:
             raise ProbesError(
                 f"the store {self.folder} can't be written: {e.strerror}; set PROBES_STORE to a folder that can"
             ) from e
-        with FileLock(folder / f"{name}.lock"):
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            log.warning("another process makes %s: waiting for it (the lock is %s)", name, lock.lock_file)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def _path(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path:
-        return self.folder / kind / (digest(key) + suffix)
+        return self.folder / kind / (digest(self.key(key)) + suffix)

@@ -20,6 +20,8 @@ KEYS = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "si
 """Key columns of every table, in this order: names as strings, ``train_seed``, ``image`` and ``draw`` as integers
 (-1 where there is no training seed), ``level`` as float; ``site`` is ordered by depth."""
 
+ASKED = "asked"
+"""The attribute (``attrs``) by which a table knows the lab's table that it is: its design, alpha and looks. It is not written."""
 Kind = Literal["ratio", "share", "hit", "plain"]
 
 
@@ -179,8 +181,16 @@ def _by_depth(site: pd.Series) -> pd.Series:
     return site.cat.set_categories([str(name) for name in first], ordered=True)
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without what can't be written of its attributes."""
+    out = table.copy(deep=False)
+    out.attrs = {name: value for name, value in table.attrs.items() if name != ASKED}
+    return out
+
+
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet or CSV, by the ending of ``path``."""
+    table = written(table)
     if path.suffix == ".csv":
         table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
     else:

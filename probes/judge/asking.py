@@ -24,6 +24,8 @@ from probes.registry import unknown
 from probes.table import Kind
 
 TRENDS = ("increases", "decreases")
+FLOORED = ("correct", "mask_lost")
+"""Metrics of accuracy: of a network that names no more than chance does there is nothing to lose."""
 ASKS = ("rises", "falls", "exceeds", "below", "equivalent", *TRENDS)
 UNIT_OF = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}
 RULES: Mapping[str, Callable[..., rules.Ruling]] = {
@@ -41,7 +43,7 @@ BY_UNIT: Mapping[str, str] = {"train_seed": "signed rank", effects.BOTH: "two-wa
 
 
 class Sweepable(Protocol):
-    """A table that is not computed yet: :class:`probes.run.lab.Sweep`."""
+    """A table of a lab, which may not be computed yet: :class:`probes.run.lazytable.LazyTable`."""
 
     design: power.Design
     alpha: float
@@ -57,18 +59,30 @@ def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
     >>> round(sesoi_of("1 %", "var_h", "ratio"), 6), sesoi_of("0.5 points", "sparsity", "share")
     (0.00995, 0.005)
     """
-    found = re.fullmatch(r"\s*([+-]?\d*\.?\d+)\s*(%|points?|)\s*", str(text))
     unit = UNIT_OF[kind]
     example = f'"1 {unit}"' if unit else "0.5"
-    if not found or isinstance(text, bool):
-        raise BadInput(f"sesoi {text!r}: a number with its unit, for {metric} e.g. {example}")
-    given = "points" if found[2].startswith("point") else found[2]
+    value, given = quantity(text, f"for {metric} e.g. {example}")
     if given != unit:
         raise BadInput(f"sesoi {text!r}: {metric} is judged in {unit or 'plain numbers'}, so write e.g. {example}")
-    value = float(found[1])
     if kind == "ratio":
         return math.copysign(math.log1p(abs(value) / 100), value)
     return value / 100 if unit else value
+
+
+def quantity(text: str | float, way_out: str = "e.g. 0.5 or '1 point'") -> tuple[float, str]:
+    """A SESOI as typed: its number and its unit (``%``, ``points`` or nothing); BadInput for what is no finite number.
+
+    >>> quantity("1e-3 points"), quantity(1e-5), quantity(" -.5 % ")
+    ((0.001, 'points'), (1e-05, ''), (-0.5, '%'))
+    """
+    found = re.fullmatch(r"\s*(.*?)\s*(%|points?|)\s*", str(text))
+    try:
+        value = float(found[1]) if found and not isinstance(text, bool) and "_" not in found[1] else math.nan
+    except ValueError:
+        value = math.nan
+    if not found or not math.isfinite(value):
+        raise BadInput(f"sesoi {text!r}: a number with its unit, {way_out}")
+    return value, "points" if found[2].startswith("point") else found[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +109,17 @@ class Question:
             raise unknown("question", self.ask, ASKS)
         if self.between is not None and (len(self.between) != 2 or self.between[0] == self.between[1]):
             raise BadInput(f"between={self.between!r}: two different values of {self.arm!r}, the first minus the second")
-        if isinstance(table, pd.DataFrame):
-            frame, alpha = table, 0.05 if alpha is None else alpha
-        else:
-            alpha = table.alpha if alpha is None else alpha
-            self._foresee(table, alpha)
-            frame = table.frame
-        return self._judge(tables.check(frame), alpha)
+        asked = table.attrs.get(tables.ASKED) if isinstance(table, pd.DataFrame) else table
+        if alpha is None:
+            alpha = 0.05 if asked is None else asked.alpha
+        if not isinstance(table, pd.DataFrame):
+            self.foresee(table, alpha)
+            table = table.frame
+        return dataclasses.replace(self._judge(tables.check(table), alpha), asked=(asked,))
 
-    def _foresee(self, sweep: Sweepable, alpha: float) -> None:
+    def foresee(self, sweep: Sweepable, alpha: float | None = None) -> None:
+        """Say, before anything is computed, why the design of a table can't decide; nothing where it can."""
+        alpha = sweep.alpha if alpha is None else alpha
         kind = tables.kind_of(self.metric)
         ternary = "score" if self.ask in TRENDS else None
         rule = BY_UNIT.get(self.unit) or ternary or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
@@ -136,14 +152,22 @@ class Question:
                 here = wide if self.by is None else wide.xs(label, level=self.by)
                 one = dataclasses.replace(one, notes={**one.notes, **self._beside(here, top, kind, one)})
             items.append(one)
-        return self._settled(items, frame, kind, alpha)
+        return self._settled(self._with_floor(items, frame), frame, kind, alpha)
+
+    def _with_floor(self, items: list[Verdict], frame: pd.DataFrame) -> list[Verdict]:
+        """The verdicts, open where a network is not above chance on clean images: there is no accuracy to lose."""
+        if self.metric not in FLOORED or not (problem := effects.at_chance(frame)):
+            return items
+        return [dataclasses.replace(v, obstacle=v.obstacle or problem, p_supported=1.0, p_refuted=1.0) for v in items]
 
     def _settled(self, items: list[Verdict], frame: pd.DataFrame, kind: Kind, alpha: float) -> Verdicts:
         keep = [*tables.keys_of(frame), self.metric]
         if part := _part(frame):
-            items = [dataclasses.replace(v, question=f"{v.question} ({part})") for v in items]
+            items = [dataclasses.replace(v, question=f"{v.question} ({part})", part=part) for v in items]
         scope = _scope(frame, self.unit, items[0].n, self.pool)
-        return Verdicts(settle(items, alpha), alpha, scope, self.json() | {"kind": kind}, (frame[keep],))
+        used = frame[keep]
+        used.attrs = {name: value for name, value in frame.attrs.items() if name != tables.ASKED}
+        return Verdicts(settle(items, alpha), alpha, scope, self.json() | {"kind": kind}, (used,))
 
     def _trends(self, frame: pd.DataFrame, alpha: float) -> Verdicts:
         bound = sesoi_of(self.sesoi, "rho", "plain")
@@ -159,7 +183,7 @@ class Question:
             found = {label: np.sign(rho).where(rho.abs() > bound, 0.0) for label, rho in found.items()}
         delta = 0.0 if self.unit == "image" else bound
         items = [self._one(label, {None: x}, None, "plain", delta, alpha, len(found)) for label, x in found.items()]
-        return self._settled(items, frame, "plain", alpha)
+        return self._settled(self._with_floor(items, frame), frame, "plain", alpha)
 
     def _one(
         self,
@@ -199,7 +223,7 @@ class Question:
         simultaneous = run(sign * x, sesoi, alpha / k)
         curve = [(lv, run(values(part), 0.0, alpha)) for lv, part in units.items() if lv is not None]
         notes: dict[str, Any] = {"excluded": len(units[top]) - len(x)} if x.ndim == 1 and len(units[top]) > len(x) else {}
-        needed = power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank")
+        needed = power.needed(found.spread, sesoi, len(x), alpha, k, runs=rule == "signed rank", ternary=rule == "score")
         if self.unit == "train_seed":
             notes["runs"] = [round(float(v), 6) for v in x]
         if each:
@@ -211,7 +235,7 @@ class Question:
             notes |= {"draws": draws, "needed_draws": more, "limit": "images" if images_limit else "draws"}
         return Verdict(
             label=label,
-            question=self._sentence(kind, sesoi) if self.ask not in TRENDS else self._trend_sentence(),
+            question=self._sentence(kind, sesoi, top) if self.ask not in TRENDS else self._trend_sentence(),
             outcome="inconclusive",
             kind=kind,
             metric=self.metric,
@@ -233,6 +257,9 @@ class Question:
             obstacle=obstacle,
             notes=notes,
             curve=tuple((float(lv), r.estimate, r.low, r.high) for lv, r in curve),
+            direction=0 if self.ask == "equivalent" else int(sign),
+            top=top,
+            between=self.between,
         )
 
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
@@ -267,18 +294,21 @@ class Question:
         whose = "images that do" if self.unit == "image" else "runs"
         return f"{self.metric} {self.ask} with the level: {whose}, rho beyond {'minus ' * (self.ask == 'decreases')}{self.sesoi}"
 
-    def _sentence(self, kind: Kind, sesoi: float) -> str:
+    def _sentence(self, kind: Kind, sesoi: float, top: float | None) -> str:
         size = shown(abs(sesoi), kind, sign=False) if sesoi >= 0 else f"minus {shown(abs(sesoi), kind, sign=False)}"
         who = f", {self.between[0]} minus {self.between[1]}," if self.between else ""
         verb = {"rises": "rises by more than", "falls": "falls by more than", "exceeds": "exceeds", "below": "is below minus",
                 "equivalent": "stays within plus or minus"}[self.ask]  # fmt: skip
-        return f"{self.metric}{who} {verb} {size}"
+        what = f"change of {self.metric}" if who and top is not None else self.metric  # a difference of changes
+        return f"{what}{who} {verb} {size}"
 
 
 def _part(frame: pd.DataFrame) -> str:
     """Which part of a sweep a table is, where a perturbation's own key column was narrowed to one of its values."""
     own = {key: frame[key] for key in frame.attrs.get("keys", ()) if isinstance(frame[key].dtype, pd.CategoricalDtype)}
-    return ", ".join(f"{key} = {c.iloc[0]}" for key, c in own.items() if c.nunique() == 1 < len(c.cat.categories))
+    found = {key: str(c.iloc[0]) for key, c in own.items() if c.nunique() == 1 < len(c.cat.categories)}
+    found |= {key: ", ".join(values) for key, values in frame.attrs.get("part", {}).items() if key not in ("level", "net")}
+    return ", ".join(f"{key} = {value}" for key, value in found.items())
 
 
 def _scope(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:

@@ -17,6 +17,11 @@ GROUP = "image group"
 UNITS = ("image", "train_seed", BOTH, GROUP)
 
 
+MEANT = {"block": "site", "layer": "site", "module": "site", "stage": "site", "seed": "train_seed", "run": "train_seed",
+         "model": "net", "network": "net", "sigma": "level", "alpha": "level"}  # fmt: skip
+"""What people call the key columns."""
+
+
 def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None, pool: str | None = None) -> pd.DataFrame:
     """The metric, averaged over draws: a row per (arm, pool, train_seed, by, site, image), a column per level.
 
@@ -37,7 +42,8 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
     keys = tables.keys_of(frame)
     for name in filter(None, (by, arm, pool)):
         if name not in keys:
-            raise unknown("key column", name, keys)
+            meant = MEANT.get(name, "")
+            raise unknown("key column", name, keys, f"{name}s are told apart by {meant!r}" if meant in keys else "")
     if pool and (unit != "train_seed" or by == pool or arm == pool):
         raise BadInput(f"pool={pool!r}: pooled are training runs, over a key column that is neither by nor arm")
     index = list(dict.fromkeys(filter(None, (arm, pool, "train_seed", by, "site", "image", "draw" if unit == BOTH else None))))
@@ -62,11 +68,43 @@ def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: s
     return wide
 
 
+ABOVE_CHANCE = 0.05
+"""Points of accuracy by which a network is above chance before a claim about its accuracy is judged."""
+
+
+def at_chance(frame: pd.DataFrame) -> str:
+    """Why there is no accuracy to lose: the first network whose clean accuracy is not 5 points above chance, at 95 %; else empty.
+
+    Read from ``attrs["floor"]``, where what measured the table put it: chance, the margin, and hits of images for each run.
+    """
+    floor = frame.attrs.get("floor")
+    if not floor:
+        return ""
+    here = {tuple(map(str, row)) for row in frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)}
+    for net, weights, seed, hits, n in floor["clean"]:
+        if (net, weights, str(seed)) in here and not above_chance(hits, n, floor["chance"], floor["margin"]):
+            return (f"at chance: {net} ({weights}) names {hits / n:.1%} of {n:,} clean images right, not {floor['margin'] * 100:g}"
+                    f" points above the {floor['chance']:.1%} of chance, so there is nothing to lose")  # fmt: skip
+    return ""
+
+
+def above_chance(hits: int, n: int, chance: float, margin: float = ABOVE_CHANCE) -> bool:
+    """Whether hits of n images show an accuracy above chance by a margin: the exact one-sided 95 % bound (Clopper, Pearson 1934).
+
+    >>> above_chance(200, 1000, 0.1), above_chance(150, 1000, 0.1)
+    (True, False)
+    """
+    if not hits:
+        return False
+    return bool(stats.beta.ppf(0.05, hits, n - hits + 1) > chance + margin)
+
+
 def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:
     """The effect of a level per row, against level 0: log-ratio or difference; the value itself without a level."""
     if level is None:
         only = wide.iloc[:, 0]
-        return np.log(only) if kind == "ratio" else only
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(only) if kind == "ratio" else only
     clean, noisy = wide.iloc[:, 0], wide[level]
     if kind != "ratio":
         return noisy - clean

@@ -13,7 +13,11 @@ POWER = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What is fixed before a sweep: which images, how many draws, which levels, how many runs of which net."""
+    """What is fixed before a sweep: which images, how many draws, which levels, how many runs of which net.
+
+    ``varied`` is what levels are called, with their ``unit``; ``description`` says in words what is done to the subject;
+    ``part`` is what a table was narrowed to, as (key column, values).
+    """
 
     dataset: str
     images: int
@@ -28,10 +32,18 @@ class Design:
     precision: str = "fp32"
     split: str = "test"
     sites: int = 1
+    varied: str = "level"
+    unit: str = ""
+    description: str = ""
+    part: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def json(self) -> dict:
         """As JSON values: what a recorded expectation is bound to."""
-        return dataclasses.asdict(self) | {"levels": list(self.levels), "runs": dict(self.runs)}
+        return dataclasses.asdict(self) | {
+            "levels": list(self.levels),
+            "runs": dict(self.runs),
+            "part": {key: list(values) for key, values in self.part},
+        }
 
 
 def runs_needed(alpha: float, k: int = 1) -> int:
@@ -43,11 +55,12 @@ def runs_needed(alpha: float, k: int = 1) -> int:
     return max(5, math.ceil(math.log2(k / alpha)))
 
 
-def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: bool = False) -> int | None:
+def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: bool = False, ternary: bool = False) -> int | None:
     """Units that tell an effect of 0, and of twice the SESOI, from the SESOI with power .8 in a family of k.
 
     n = ((z(1 - alpha/k) + z(.8)) s / SESOI)^2, where s is the units' spread, below 50 units its upper 80 % limit.
-    The observed effect is not used. None where there is no SESOI or no spread.
+    The observed effect is not used. Effects of -1, 0 and 1 (``ternary``) have a spread s^2 of SESOI (1 - SESOI) at least, the least
+    that a mean of the SESOI can have: no flip among few images says little. None where there is no SESOI or no spread.
 
     >>> needed(spread=1.0, sesoi=0.4, n=100, alpha=0.05)
     39
@@ -56,6 +69,8 @@ def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: 
         return None
     if n < 50:
         spread *= math.sqrt((n - 1) / float(stats.chi2.ppf(0.2, n - 1)))
+    if ternary:
+        spread = max(spread, math.sqrt(abs(sesoi) * (1 - min(1.0, abs(sesoi)))))
     z = float(stats.norm.isf(alpha / k) + stats.norm.ppf(POWER))
     return max(math.ceil((z * spread / abs(sesoi)) ** 2), runs_needed(alpha, k) if runs else 1)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.judge import family
-from probes.judge.asking import Question, Sweepable
+from probes.judge.asking import Question, Sweepable, quantity
 from probes.judge.verdict import Verdicts, settle
 
 
@@ -103,7 +102,7 @@ def equivalent(
     Refuted by twice the smaller p beyond either side. BadInput for a SESOI that is not positive.
     """
     question = Question("equivalent", metric, sesoi, by, unit, between, arm)
-    if not float(re.sub(r"[^\d.+-]", "", str(sesoi)) or 0) > 0:
+    if not quantity(sesoi)[0] > 0:
         raise BadInput(f"equivalent(sesoi={sesoi!r}): the SESOI must be positive")
     return question.of(table)
 
@@ -140,7 +139,11 @@ def both(*parts: Verdicts) -> Verdicts:
     """
     labels = [[v.label for v in part] for part in parts]
     if len(parts) < 2 or any(other != labels[0] for other in labels[1:]) or len({p.alpha for p in parts}) > 1:
-        raise BadInput("both() joins two or more questions over the same blocks, at the same alpha")
+        what = [f"{p.items[0].measured if len(p) else '?'}: {', '.join(map(str, ls)) or 'no blocks'}, alpha {p.alpha:g}"
+                for p, ls in zip(parts, labels, strict=True)]  # fmt: skip
+        raise BadInput(
+            f"both() joins two or more questions over the same blocks, at the same alpha; these are {'; '.join(what) or 'none'}"
+        )
     items = []
     for label in labels[0]:
         mine = [part[label] for part in parts]
@@ -170,7 +173,8 @@ def both(*parts: Verdicts) -> Verdicts:
         )
     spec = {"ask": "both", "parts": [dict(part.spec) for part in parts]}
     inputs = tuple(frame for part in parts for frame in part.inputs)
-    return Verdicts(settle(items, parts[0].alpha), parts[0].alpha, parts[0].scope, spec, inputs)
+    asked = tuple(one for part in parts for one in part.asked)
+    return Verdicts(settle(items, parts[0].alpha), parts[0].alpha, parts[0].scope, spec, inputs, asked)
 
 
 def again(spec: Mapping[str, Any], inputs: list[pd.DataFrame], alpha: float) -> Verdicts:

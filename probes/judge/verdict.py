@@ -31,8 +31,18 @@ def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -
         value, unit = value * 100, " points"
     else:
         unit = ""
+    value = value + 0.0  # no minus zero
     text = f"{value:{plus}.{digits}g}" if abs(value) < 1000 else f"{value:{plus},.0f}"
-    return f"{text}{unit}"
+    return f"{text}{' point' if unit == ' points' and text.lstrip('+-') == '1' else unit}"
+
+
+def counted(n: int, thing: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "claim"), counted(1200, "image")
+    ('1 claim', '1,200 images')
+    """
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def p_shown(p: float, equals: str = "") -> str:
@@ -52,6 +62,10 @@ class Verdict:
     units: log-ratios, differences of shares in [0, 1], plain numbers; :meth:`effect` prints them. ``p_supported``
     and ``p_refuted`` are one-sided. ``n`` counts ``unit``, never pixels, batches or draws. ``needed`` is how many of
     them would decide. ``obstacle`` says why the rule can't decide. ``curve`` is (level, estimate, low, high) per level.
+
+    ``direction`` is the claimed side of the SESOI: 1 above, -1 below, 0 between minus and plus. ``top`` is the level that effects
+    were measured to, from level 0 (None: the values themselves); ``between`` names two arms, the first minus the second; ``part``
+    is what the table was narrowed to.
     """
 
     label: str
@@ -75,6 +89,10 @@ class Verdict:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     curve: tuple[tuple[float, float, float, float], ...] = ()
     parts: tuple[Verdict, ...] = ()
+    direction: int = 1
+    top: float | None = None
+    between: tuple[str, str] | None = None
+    part: str = ""
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -84,9 +102,12 @@ class Verdict:
     @property
     def measured(self) -> str:
         """What the effect is of, in short: the metric and, of two arms, which minus which; of a part of a sweep, which."""
-        arms = re.search(r", ([^,]+ minus [^,]+), ", self.question)
-        part = re.search(r" \([^()]+ = [^()]+\)$", self.question)
-        return self.metric + (f", {arms[1]}" if arms else "") + (part[0] if part else "")
+        arms = f", {self.between[0]} minus {self.between[1]}" if self.between else ""
+        return self.metric + arms + (f" ({self.part})" if self.part else "")
+
+    def asked(self, varied: str = "level") -> str:
+        """The question with what is compared with what: metric, SESOI, and from which level to which."""
+        return self.question if self.top is None else f"{self.question}, from {varied} 0 to {self.top:g}"
 
     @property
     def leaves(self) -> tuple[Verdict, ...]:
@@ -107,7 +128,7 @@ class Verdict:
         tail = f"; {self.obstacle}" if self.obstacle else ""
         if self.outcome == "inconclusive" and not self.obstacle:
             tail = f"; {self.advice()}"
-        return f"{head}{self.outcome}: {self.effect()}, n = {self.n:,} {self.unit}s, p {p_shown(p, '= ')}{tail}"
+        return f"{head}{self.outcome}: {self.effect()}, n = {counted(self.n, self.unit)}, p {p_shown(p, '= ')}{tail}"
 
     def advice(self) -> str:
         """How many units would decide, for an open verdict; with draws common to all images, which of the two limits."""
@@ -118,8 +139,8 @@ class Verdict:
         if self.needed is None:
             return "open"
         if self.n >= self.needed:
-            return "open: the effect is near the SESOI"
-        return f"open: {self.needed:,} {self.unit}s would decide"
+            return f"open: its interval holds the SESOI of {shown(self.sesoi, self.kind)}"
+        return f"open: {counted(self.needed, self.unit)} would decide"
 
     def json(self) -> dict[str, Any]:
         """As JSON values; an unbounded or missing number is null."""
@@ -146,7 +167,24 @@ def from_json(record: Mapping[str, Any]) -> Verdict:
     record["wide"] = (-math.inf if low is None else low, math.inf if high is None else high)
     record["curve"] = tuple(tuple(nan if v is None else v for v in row) for row in record["curve"])
     record["parts"] = tuple(from_json(p) for p in record["parts"])
+    if "direction" not in record:  # evidence of an earlier version: what the fields say now stood in its sentence
+        record |= _said(record)
+    record["between"] = tuple(record["between"]) if record.get("between") else None
     return Verdict(**record)
+
+
+def _said(record: Mapping[str, Any]) -> dict[str, Any]:
+    question = str(record["question"])
+    down = any(word in question for word in (" falls by ", " is below ", " decreases "))
+    arms = re.search(r", ([^,]+) minus ([^,]+), ", question)
+    part = re.search(r" \(([^()]+ = [^()]+)\)$", question)
+    curve = record["curve"]
+    return {
+        "direction": 0 if " stays within " in question else -1 if down else 1,
+        "top": curve[-1][0] if curve else None,
+        "between": (arms[1], arms[2]) if arms else None,
+        "part": part[1] if part else "",
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +192,8 @@ class Verdicts:
     """The verdicts of one question over its family (blocks, say), after Holm; ``overall`` is the answer.
 
     ``scope`` says over what the answer generalises; ``spec`` is the question as JSON, and ``inputs`` the tables that
-    it was asked of, in the order of its parts: from both, anyone can judge again.
+    it was asked of, in the order of its parts: from both, anyone can judge again. ``asked`` are the tables of a lab that these are,
+    with their designs; None for one that is nobody's.
     """
 
     items: tuple[Verdict, ...]
@@ -162,6 +201,7 @@ class Verdicts:
     scope: str
     spec: Mapping[str, Any]
     inputs: tuple[pd.DataFrame, ...] = ()
+    asked: tuple[Any, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def __bool__(self) -> bool:
         raise TypeError("verdicts are no boolean: read .overall, or hand them to claim.holds()")

@@ -21,9 +21,13 @@ Read = Callable[[Sequence[int], np.ndarray], dict[str, np.ndarray]]
 class Predictions:
     """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss`` (cross-entropy, in nats).
 
-    One site, ``output``. The logits are those that the model returns; the first of equal ones counts. Reading raises
-    ProbesError, naming the image, where a logit is NaN or infinite, and BadInput where the model has fewer outputs than classes.
+    One site, ``output``. The logits are those that the model returns; the first of equal ones counts. A claim about accuracy is
+    open where clean accuracy is not above chance (the share of the commonest class) by ``floor``, at 95 %: there is nothing to
+    lose. ``Predictions(floor=None)`` says that it is meant. Reading raises ProbesError, naming the image, where a logit is NaN or
+    infinite, and BadInput where the model has fewer outputs than classes; a sweep also where it has more.
     """
+
+    floor: float | None = 0.05
 
     name = "predictions"
     version = 1

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.hooks import handles, modules, refuse_training, refuse_wrapped
 from probes.registry import unknown
 
 Streams = dict[str, Any]
@@ -68,34 +70,35 @@ def adapter_of(module: nn.Module) -> BlockAdapter | None:
 
 
 def block_sites(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a model that taps know, by name, in the model's order; the wrapper's ``net.`` is left out.
+    """The blocks of a model that taps know, by name (:func:`probes.hooks.modules`), in the model's order.
 
     >>> from probes.subjects.nets import nets
     >>> list(block_sites(nets["resnet20"](1, 10)))[:2]
     ['layer1.0', 'layer1.1']
     """
-    return {name.removeprefix("net."): m for name, m in model.named_modules() if adapter_of(m) is not None}
+    return {name: m for name, m in modules(model).items() if adapter_of(m) is not None}
 
 
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
     blocks = block_sites(model)
-    known = ", ".join(sorted(t.__name__ for t in _ADAPTERS))
+    known = ", ".join(sorted(f"{t.__module__.partition('.')[0]}'s {t.__name__}" for t in _ADAPTERS))
     way_out = "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
     if sites is None:
-        own = [n for n, child in model.named_modules() if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None]
+        own = [n for n, child in modules(model).items() if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None]
         if own:
-            kind = type(model.get_submodule(own[0])).__name__
+            kind = type(modules(model)[own[0]]).__name__
             raise BadInput(f"block {own[0]!r} is a {kind}, a block with a forward of its own: {way_out}, or name the sites to read")
         if not blocks:
-            kinds = Counter(type(m).__name__ for m in model.modules() if len(list(m.children())) > 1)
+            kinds = Counter(f"{type(m).__module__.partition('.')[0]}'s {type(m).__name__}" for m in model.modules()
+                            if len(list(m.children())) > 1)  # fmt: skip
             raise BadInput(f"no block that taps know ({known}) in a network of {', '.join(kinds) or 'no blocks'}; {way_out}")
         return blocks
-    modules = {name.removeprefix("net."): m for name, m in model.named_modules()}
+    known_modules = modules(model)
     for site in sites:
-        if site not in modules:
+        if site not in known_modules:
             raise unknown("block", site, blocks)
         if site not in blocks:
-            raise BadInput(f"{site!r} is a {type(modules[site]).__name__}, no block that taps know ({known}); {way_out}")
+            raise BadInput(f"{site!r} is a {type(known_modules[site]).__name__}, no block that taps know ({known}); {way_out}")
     return {site: blocks[site] for site in blocks if site in set(sites)}
 
 
@@ -113,8 +116,9 @@ def tap(
     Hooks are gone after the block, whatever ended it; nothing else of the model is touched. A pass that fails leaves
     the dictionary as far as it came.
 
-    Raises BadInput for a model that is compiled, in DataParallel or in training mode, and for a block type that
-    is not known; UnknownName for a site; ProbesError when a block does not run once per pass as its adapter says.
+    Raises BadInput for a model that is compiled, in DataParallel or in training mode, for a block type that is not known, and for
+    a block whose x and h do not add up to what its last ReLU is given (seen on its first pass); UnknownName for a site;
+    ProbesError when a block does not run once per pass as its adapter says.
 
     >>> import torch
     >>> from probes.subjects.nets import nets
@@ -146,13 +150,47 @@ def tap(
         yield seen
 
 
+_SOUND: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Blocks whose streams were seen to add up."""
+
+
+def _add_up(site: str, block: nn.Module, adapter: BlockAdapter, streams: Mapping[str, Tensor], total: Tensor) -> None:
+    """Raise BadInput where x + h is not the sum that the block's last ReLU is given: an adapter is not believed, it is checked."""
+    parts = [streams[name] for name in ("x", "h") if name in streams]
+    if not total.isfinite().all():  # told by what reads it
+        return
+    way_out = (
+        f"what lies between {adapter.branch!r} and the sum (a gate, a scale) belongs to h: for {type(block).__name__} register"
+        " BlockAdapter(branch=..., relu=..., shortcut=...) with the last module of the branch, the one that makes x,"
+        " and the call of the ReLU that comes last (calls=...)"
+    )
+    if "h" not in streams:
+        raise BadInput(f"block {site!r}: {adapter.branch!r} had not run when {adapter.relu!r} got its sum; {way_out}")
+    if any(part.shape != total.shape for part in parts):
+        shapes = ", ".join(f"{name} {tuple(streams[name].shape)}" for name in ("x", "h") if name in streams)
+        raise BadInput(f"block {site!r}: {shapes} and the sum {tuple(total.shape)} have different shapes; {way_out}")
+    apart = (sum(part.double() for part in parts) - total.double()).abs().max()
+    size = max(float(t.double().abs().max()) for t in (total, *parts)) or 1.0
+    if not float(apart) <= (1e-4 if total.dtype in (torch.float32, torch.float64) else 3e-2) * size:
+        made = " + ".join(name for name in ("x", "h") if name in streams)
+        raise BadInput(
+            f"block {site!r}: {made} is not the sum that {adapter.relu!r} is given (they differ by {float(apart) / size:.2g} of"
+            f" its size); {way_out}"
+        )
+    _SOUND.add(block)
+
+
 def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callable, parts: set[str], held: list) -> None:
     adapter = adapter_of(block)
     assert adapter is not None
     shortcut = getattr(block, adapter.shortcut) if adapter.shortcut else None
     calls, running = 0, False
 
+    unsure: dict[str, Tensor] = {}
+
     def keep(part: str, tensor: Any) -> None:
+        if block not in _SOUND and isinstance(tensor, Tensor) and part in ("h", "x"):
+            unsure[part] = tensor.detach().clone()
         if not isinstance(tensor, Tensor) or tensor.ndim < 2:
             raise BadInput(f"stream {part!r} of block {site!r} is no batch of maps but {type(tensor).__name__}")
         if part in parts:
@@ -173,6 +211,9 @@ def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callabl
         calls += 1
         if calls == adapter.calls:
             keep("sum", inputs[0])
+            if block not in _SOUND:
+                _add_up(site, block, adapter, unsure, inputs[0].detach())
+                unsure.clear()
 
     def end(_: nn.Module, __: tuple, output: Any) -> None:
         nonlocal running

@@ -15,6 +15,8 @@ from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 SPACES = ("pixels", "normalised")
+LARGEST = 4.0
+"""The largest standard deviation of pixel noise, in units of the whole range: more is meant on another scale."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,23 @@ class Gaussian:
     clamp: bool = True
     space: str = "pixels"
 
+    name = "Gaussian noise"
+    varied = "noise σ"
     version = 1
+
+    @property
+    def unit(self) -> str:
+        """What a level is a number of."""
+        return "pixel range 0 to 1" if self.space == "pixels" else "normalised pixels"
+
+    def describe(self) -> str:
+        """What is done to an image, in words."""
+        where = (
+            "in pixel space (range 0 to 1)"
+            if self.space == "pixels"
+            else "**on the normalised image**, as in scripts that add it late"
+        )
+        return f"Gaussian noise {where}, {'clamped to [0, 1]' if self.clamp else 'not clamped'}"
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
@@ -44,6 +62,9 @@ class Gaussian:
             raise BadInput(f"noise levels {levels} lack 0, the clean images that every effect is measured from")
         if len(set(levels)) != len(levels):
             raise BadInput(f"noise levels {levels}: one of them stands twice")
+        if type(self) is Gaussian and self.space == "pixels" and max(levels) > LARGEST:
+            raise BadInput(f"noise of {max(levels):g}: images lie in [0, 1], so a level is a standard deviation in units"
+                           f" of their whole range; of 0 to 255 it would be gaussian(0, {max(levels) / 255:.3g})")  # fmt: skip
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
 
     def key(self, level: float) -> dict:

@@ -60,7 +60,8 @@ def masked(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[None]:
 
     with handles() as held:
         for name in scales:
-            held.append(known[name].register_forward_hook(lambda _, __, out, name=name: scale(name, out)))
+            hook = lambda _, __, out, name=name: scale(name, out)  # noqa: E731
+            held.append(known[name].register_forward_hook(hook, prepend=True))  # who reads this module reads it masked
         yield
     if ran and (lost := [name for name in scales if name not in ran]):
         raise ProbesError(f"module {lost[0]!r} did not run: its mask did nothing")

@@ -26,19 +26,24 @@ AFTER_NORM = ("BatchNorm2d",)
 
 
 def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
-    """The modules that a selection names, in the model's order; the wrapper's ``net.`` is left out of their names.
+    """The modules that a selection names, in the model's order, as :func:`probes.hooks.modules` names them.
 
-    A selection is a name, a glob pattern (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a predicate
-    ``(name, module) -> bool``, or several of these. Raises UnknownName, or BadInput for a class or predicate, where one matches
-    nothing.
+    A module that stands in several places is one layer, under its first name. A selection is a name, a glob pattern
+    (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a predicate ``(name, module) -> bool``, or several of these.
+    Raises UnknownName, or BadInput for a class or predicate, where one matches nothing, and for the second name of a module.
 
     >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
     ['0']
     """
-    known = modules(model)
+    every = modules(model)
+    first = {id(m): name for name, m in reversed(every.items())}
+    known = {name: m for name, m in every.items() if first[id(m)] == name}  # a module that stands twice has its first name
     chosen: set[str] = set()
     for one in [which] if isinstance(which, str | type) or callable(which) else which:
         if isinstance(one, str):
+            if one in every and one not in known:
+                raise BadInput(f"layers {first[id(every[one])]!r} and {one!r} are one module, and noise on it comes at each of its"
+                               f" calls: name it {first[id(every[one])]!r}, or give the network two")  # fmt: skip
             found = {n for n, m in known.items() if fnmatch.fnmatchcase(n, one) or type(m).__name__ == one}
             if not found:
                 raise unknown("layer", one, {*known, *(type(m).__name__ for m in known.values())}, "a name, a glob or a class")
@@ -70,7 +75,22 @@ class LayerNoise:
     scale: str = "relative"
     choice: str = "own"
 
+    name = "layer noise"
+    varied = "strength"
     version = 1
+
+    @property
+    def unit(self) -> str:
+        """What a strength is a number of."""
+        return "of a layer's clean standard deviation" if self.scale == "relative" else "in units of the layer's outputs"
+
+    def describe(self) -> str:
+        """What is done to the outputs of layers, in words."""
+        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on)
+        many = ", ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
+        counts = "one layer at a time" if self.choice == "each" else f"{many} layer{'' if self.counts == (1,) else 's'} at a time"
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[self.choice]
+        return f"{self.scale} Gaussian noise on the outputs of {on}, {counts}{whose}"
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
@@ -239,7 +259,8 @@ def inject(
         held.append(model.register_forward_pre_hook(lambda *_: calls.clear()))
         for i, (name, module) in enumerate(found.items()):
             rows = torch.from_numpy(np.flatnonzero(done.chosen[:, i]))
-            held.append(module.register_forward_hook(lambda _, x, out, name=name, rows=rows: add(name, rows, x, out)))
+            hook = lambda _, x, out, name=name, rows=rows: add(name, rows, x, out)  # noqa: E731
+            held.append(module.register_forward_hook(hook, prepend=True))  # who reads this layer reads it with its noise
 
         def ran(*_: object) -> None:
             if lost := [name for name in found if name not in calls]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrize, prune
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.hooks import plain
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 POLICIES = ("frozen", "re-estimated")
 """What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from training images."""
+QUANTISED = ("torch.ao.nn", "torch.nn.quantized", "torch.nn.qat", "torch.nn.intrinsic", "bitsandbytes", "torchao")
+"""Where the classes of quantised layers come from."""
 _OWN = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "weight_ih", "weight_hh", "weight_hr")
 """Names (or their beginnings) of the weights of torch's attention and recurrent layers."""
 
@@ -25,7 +29,9 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
     """The weights that noise is put on, by name: those of convolutions, linear, attention and recurrent layers.
 
     No biases, no norm layers, no embeddings. ``select`` are glob patterns of parameter names instead. A tensor that two layers
-    share stands once. Raises BadInput for a pattern that matches nothing, and for a model without such weights.
+    share stands once. Raises UnknownName for a pattern that matches nothing, BadInput for a model without such weights, and for
+    weights that are made anew at each pass (pruned, parametrised, quantised, LoRA): noise on what they are made from is another
+    one than noise on the weight, so the layers are named, with the way out.
 
     >>> list(targets(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))))
     ['0.weight']
@@ -35,13 +41,59 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
         for pattern in select:
             if not fnmatch.filter(every, pattern):
                 raise unknown("weights", pattern, every, "a glob over the names of parameters, e.g. '*.fc.weight'")
-        return {name: p for name, p in every.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)}
+        chosen = {name: p for name, p in every.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)}
+        _refuse_remade(model, {name.rpartition(".")[0] for name in chosen})
+        return chosen
+    _refuse_remade(model)
     wanted = {id(p) for module in model.modules() for p in _weights(module)}
     found = {name: p for name, p in every.items() if id(p) in wanted}
     if not found:
         raise BadInput(f"{type(model).__name__} has no convolution, linear, attention or recurrent weights to put noise on;"
                        " name others with select=('*.position',)")  # fmt: skip
     return found
+
+
+def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> None:
+    """Raise BadInput for layers whose weight is no plain parameter; of ``chosen`` modules and those inside them only."""
+    found = {}
+    for name, module in model.named_modules():
+        if chosen is not None and not any(name == one or one.startswith(f"{name}.parametrizations") for one in chosen):
+            continue
+        if why := _remade(module):
+            found[plain(model, name) or "the network itself"] = why
+    if found:
+        first = next(iter(found.values()))
+        names = ", ".join(f"{name} ({why})" for name, (why, _) in list(found.items())[:4])
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+        raise BadInput(f"weight noise: the weights of {names}{more} are no plain parameters, so noise would miss them or be another"
+                       f" one: {first[1]}")  # fmt: skip
+
+
+def _remade(module: nn.Module) -> tuple[str, str] | None:
+    """Why a module's weight is no plain parameter, and the way out; None where it is, or where it has none."""
+    hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
+    if parametrize.is_parametrized(module):
+        return "parametrised", "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it one"
+    if any(issubclass(hook, prune.BasePruningMethod) for hook in hooks):
+        return "pruned", "torch.nn.utils.prune.remove(module, 'weight') makes it one"
+    if named := [hook.__name__ for hook in hooks if hook.__name__ in ("WeightNorm", "SpectralNorm")]:
+        word, function = {
+            "WeightNorm": ("weight norm", "remove_weight_norm"),
+            "SpectralNorm": ("spectral norm", "remove_spectral_norm"),
+        }[named[0]]
+        return word, f"torch.nn.utils.{function}(module) makes it one"
+    own = dict(module.named_parameters(recurse=False))
+    if any("lora_" in name.lower() for name in (*own, *module._modules)):
+        return "LoRA", "merge it into the weight first, e.g. model.merge_and_unload()"
+    if type(module).__module__.startswith(QUANTISED) or hasattr(module, "_packed_params"):
+        return "quantised", "use the network as it was before it was quantised"
+    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        weight = own.get("weight")
+        if weight is None:
+            return "made at each pass", "assign it once: module.weight = nn.Parameter(...)"
+        if not weight.is_floating_point() or type(weight.data) is not Tensor:
+            return "quantised", "use the network as it was before it was quantised"
+    return None
 
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:
@@ -84,7 +136,19 @@ class WeightNoise:
     batch_norm: tuple[str, ...] = ("frozen",)
     images: int = 1000
 
+    name = "weight noise"
+    varied = "alpha"
+    unit = "of a weight's standard deviation"
     version = 1
+
+    def describe(self) -> str:
+        """What is done to the weights, in words."""
+        on = (
+            f" on {', '.join(self.select)}"
+            if self.select
+            else " on the weights of convolutions, linear, attention and recurrent layers"
+        )
+        return f"Gaussian noise{on}, batch norm {' and '.join(self.batch_norm)}"
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)

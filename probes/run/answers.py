@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from probes.errors import BadInput
 from probes.hooks import Prefix
 from probes.perturb.augment import augmentations
 from probes.perturb.masks import masked
-from probes.run import engine, scramblings
+from probes.run import device, scramblings
 from probes.run.cells import ENGINE
 from probes.run.contrasts import Contrasts, factors
+from probes.run.forward import Network, common_key, network, pixels
 from probes.run.masking import Guide, Mask, guide_of, learnt_of
-from probes.run.passes import PREFIX_BYTES, layout_of, pixels
+from probes.run.passes import PREFIX_BYTES
 from probes.run.scramblings import Plan
 from probes.run.settings import Options
 from probes.store import Store
@@ -60,7 +60,8 @@ def answers(
     once for a batch. Raises BadInput for a network that gives anything but a number for each image and class.
     """
     where, data = options.where, subject.data
-    model = subject.model.to(where.device).to(memory_format=(layout := layout_of(subject.model)))
+    net = network(subject, where)
+    model = net.model
     scales = [{m: t.to(where.device) for m, t in mask.scales(guide).items()} for mask in masks]
     many, few = draws_of(name, draws), min(BEST, len(data.classes))
     found = np.empty((len(masks), many, len(data), few), np.int16)
@@ -69,10 +70,10 @@ def answers(
         part = slice(start, min(start + where.batch_size, len(data)))
         images = pixels(data, part)
         for draw in range(many):
-            with engine.exact(where.threads), engine.cast(torch.device(where.device), where.precision):
-                x = augmented(name, images, data, part, options.seed, draw).to(where.device, memory_format=layout)
+            with device.exact(where.threads), device.cast(torch.device(where.device), where.precision):
+                x = augmented(name, images, data, part, options.seed, draw)
                 with prefix.record():
-                    clean = model(x)
+                    clean = model(net.send(x))
                 if not isinstance(clean, Tensor) or clean.shape != (len(images), len(data.classes)):
                     gave = tuple(clean.shape) if isinstance(clean, Tensor) else type(clean).__name__
                     raise BadInput(f"{subject.spec} gives {gave} for {len(images)} images of {len(data.classes)} classes:"
@@ -80,22 +81,22 @@ def answers(
                 for i, factors_of in enumerate(scales):
                     out, names = clean, tuple(factors_of)
                     if names and names not in shared:
-                        shared[names] = prefix.nbytes <= PREFIX_BYTES and _same(model, prefix, names, x, clean)
+                        shared[names] = prefix.nbytes <= PREFIX_BYTES and _same(net, prefix, names, x, clean)
                     if names:
                         with contextlib.ExitStack() as stack:
                             if shared[names]:
                                 stack.enter_context(prefix.replay(*names, through=True))
                             stack.enter_context(masked(model, factors_of))
-                            out = model(x)
+                            out = model(net.send(x))
                     found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
                     tick(len(images))
     return found
 
 
-def _same(model: nn.Module, prefix: Prefix, names: Sequence[str], x: Tensor, clean: Tensor) -> bool:
+def _same(net: Network, prefix: Prefix, names: Sequence[str], x: Tensor, clean: Tensor) -> bool:
     """Whether a pass that begins where the first module ends is the whole one: it is not where a network works on what it kept."""
     with prefix.replay(*names, through=True):
-        return torch.equal(model(x), clean)
+        return torch.equal(net.model(net.send(x)), clean)
 
 
 def right(best: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -151,9 +152,8 @@ class Answered:
         learnt, (augmented_, _) = learnt_of(self.subject, self._store), self.plan.designs(self.subject.data.channels)[0]
         pool = self.plan.pool(learnt.data, self._store)
         own = {
-            "engine": ENGINE, "masking": 4, "torch": torch.__version__, "torchvision": torchvision.__version__,
-            "weights": self.subject.sha256, "code": self.subject.code, "images": self.subject.data.sha256,
-            "where": dataclasses.asdict(self._options.where), "seed": self._options.seed, "names": self.plan.names,
+            **common_key(self.subject, self._options.where, self._store), "engine": ENGINE, "masking": 4,
+            "seed": self._options.seed, "names": self.plan.names,
         }  # fmt: skip
         guided = scramblings.key_of(learnt, self.plan, pool, {}, self._options) | {"scramblings": self.plan.scramblings}
         return own, guided | {"augmentations": list(augmented_.names)}

@@ -23,8 +23,10 @@ def say(text: str) -> None:
 
 
 def where(study: argparse.ArgumentParser) -> None:
-    """Add the options of every study: device and store."""
+    """Add the options of every study: device, threads, store and the folder with datasets."""
     study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    study.add_argument("--threads", type=int, help="CPU threads (default: torch's; 1 for each of two studies side by side)")
+    study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
 
 

@@ -6,9 +6,8 @@ import dataclasses
 from typing import Any, Protocol
 
 import torch
-import torchvision
 
-from probes import __version__
+from probes.fingerprint import key_of
 from probes.perturb import Gaussian, LayerNoise, WeightNoise
 
 ENGINE = 2
@@ -45,7 +44,8 @@ class Cell:
     """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable.
 
     ``run`` is the training seed where it belongs to the name of the noise; ``training_sha256`` is of the training images where
-    the perturbation needs them; ``arm`` is what a perturbation with several arms calls this one.
+    the perturbation needs them; ``arm`` is what a perturbation with several arms calls this one; ``layout`` is the memory layout
+    that the network takes.
     """
 
     subject: str
@@ -64,6 +64,7 @@ class Cell:
     run: int | None = None
     training_sha256: str = ""
     arm: str = ""
+    layout: str = "contiguous"
 
     def key(self) -> dict[str, Any]:
         """What the numbers of this cell depend on, and nothing else."""
@@ -72,15 +73,13 @@ class Cell:
         drawn |= {"run": self.run} if isinstance(self.under, WeightNoise) else {"dataset": self.dataset}
         drawn |= {"training": self.training_sha256} if self.training_sha256 else {}
         return {
-            "package": __version__,
             "engine": ENGINE,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
             "weights": self.weights_sha256,
             "code": self.code_sha256,
             "images": self.images_sha256,
             "range": [self.start, self.stop],
-            "measure": self.measure.key(),
-            "under": under | (drawn if self.level else {}),
+            "measure": self.measure.key() | key_of(self.measure),
+            "under": under | (drawn if self.level else {}) | key_of(self.under),
             "where": dataclasses.asdict(self.where),
+            "layout": self.layout,
         }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from probes.run.lab import Lab
 
 OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
+NEVER = "claim.holds() is called exactly once per claim: it was never called"
 ARGUMENTS = ("sentence", "id", "family", "expect", "looks")
 
 
@@ -129,12 +130,12 @@ def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]
     return [r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
 
 
-def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> Mapping[str, Any]:
+def cited(root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
     from probes.tell import evidence
 
     expect = claim.expect[subject]
-    line = evidence.matching(_recorded(root, claim, subject), design)
+    line = evidence.matching(_recorded(root, claim, subject), designs)
     if line is None:
         raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
     if line["overall"] != expect.verdict:
@@ -142,13 +143,14 @@ def cited(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) 
     return line
 
 
-def extension(root: Path, claim: Declared, subject: str, design: Mapping[str, Any]) -> str:
+def extension(root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]) -> str:
     """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared; empty where it is not."""
     from probes.tell import evidence
 
-    mine = [r["design"] for r in _recorded(root, claim, subject)]
-    if any(not evidence.differences(d, design) for d in mine):
+    recorded = _recorded(root, claim, subject)
+    if any(not evidence.all_differences(r, designs) for r in recorded):
         return ""
+    mine, design = [r["design"] for r in recorded], designs[0]
     size = ("images", "draws")
     looks = sorted({tuple(int(d[name]) for name in size) for d in mine})
     here = tuple(int(design[name]) for name in size)
@@ -181,14 +183,19 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     """
     from probes.tell import evidence
 
-    if not lab.sweeps:
-        raise ProbesError("claim.holds() got verdicts, but lab.sweep() was never called: what was measured?")
-    design = lab.sweeps[-1].design.json()
+    if not found.asked or any(table is None for table in found.asked):
+        raise BadInput(
+            f"{claim.id}: a table was judged that has lost what it was asked under (design, alpha, looks); hand the table of"
+            " lab.sweep() itself to the question, or narrow it with table.where(layers='3')"
+        )
+    if found.alpha != lab.options.alpha:
+        raise BadInput(f"{claim.id}: judged at alpha {found.alpha:g}, the claim's is {lab.options.alpha:g}")
+    designs = [table.design.json() for table in found.asked]
     expect = claim.expect.get(subject)
-    altered, extended = list(lab.altered), ""
+    altered, extended = list(dict.fromkeys(text for table in found.asked for text in table.altered)), ""
     if expect is not None:
-        extended = extension(root, claim, subject, design)
-        altered += [d for d in evidence.differences(cited(root, claim, subject, design)["design"], design) if d not in altered]
+        extended = extension(root, claim, subject, designs)
+        altered += [d for d in evidence.all_differences(cited(root, claim, subject, designs), designs) if d not in altered]
         altered += [extended] if extended else []
     line = evidence.line(
         found,
@@ -202,9 +209,9 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
             "looks": claim.looks,
         },
         subject=subject,
-        design=design,
+        designs=designs,
         inputs=[evidence.deposit(frame, lab.store) for frame in found.inputs],
-        extra=lab.facts(),
+        extra=lab.facts(*found.asked),
     )
     wanted = expect.verdict if expect and not altered and policy == "recorded" else "supported"
     why = f"expected {wanted}" + (f" since {expect.date} ({expect.cites})" if expect and wanted == expect.verdict else "")

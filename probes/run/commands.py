@@ -28,10 +28,10 @@ def studies_of(studies: Any) -> None:
     """Add the studies and their options to the parser of ``probes run``."""
     dynamics = studies.add_parser("dynamics", help="H1 and H0: how residual blocks respond to noise on the input")
     dynamics.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    dynamics.add_argument("--dataset", default="mnist5k")
+    dynamics.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     dynamics.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
     dynamics.add_argument("--images", type=int, help="test images at most (default: all)")
-    dynamics.add_argument("--out", type=Path, default=Path("reports/latest"), help="folder of the report")
+    dynamics.add_argument("--out", type=Path, default=Path("results/dynamics"), help="folder of the report")
     dynamics.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
     dynamics.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
     where(dynamics)
@@ -51,7 +51,7 @@ def studies_of(studies: Any) -> None:
     )
     maps.add_argument("--count", type=int, help="images of a dataset at most (default: all)")
     maps.add_argument("--seed", type=int, default=0, help="seed of the noise")
-    maps.add_argument("--out", type=Path, default=Path("reports/features"), help="folder of the results")
+    maps.add_argument("--out", type=Path, default=Path("results/features"), help="folder of the results")
     maps.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
     maps.add_argument("--force", action="store_true", help="replace the folder if it exists")
     where(maps)
@@ -82,7 +82,7 @@ def studies_of(studies: Any) -> None:
         "layer-noise", help="accuracy under noise on the outputs of layers, of one network or beside another"
     )
     inner.add_argument("nets", nargs="+", metavar="NET", help="net[:weights][#seed]; #* for all training seeds; two are compared")
-    inner.add_argument("--dataset", default="mnist5k")
+    inner.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     inner.add_argument("--strengths", type=levels, help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)")
     inner.add_argument("--on", default="BatchNorm2d", help="layers, by name, glob or class, between commas (default: BatchNorm2d)")
     inner.add_argument("--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)")
@@ -129,7 +129,7 @@ def _weight_noise(given: argparse.Namespace) -> int:
         plan,
         store_of(given),
         given.out or Path("results/weight-noise") / given.dataset,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
+        options=Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
         checkpoints=given.checkpoints,
         command=["probes", *given.argv],
         say=say,
@@ -152,7 +152,7 @@ def _layer_noise(given: argparse.Namespace) -> int:
         strengths=given.strengths or layernoise.STRENGTHS,
         on=listed(given.on) or [given.on],
         draws=given.draws,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
+        options=Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
         command=["probes", *given.argv],
         say=say,
     )
@@ -178,7 +178,7 @@ def _features(given: argparse.Namespace) -> int:
         values=given.values,
         force=given.force,
         claims=given.claims,
-        options=Options(images=given.count, device=given.device, seed=given.seed),
+        options=Options(images=given.count, device=given.device, threads=given.threads, seed=given.seed),
         command=["probes", *given.argv],
         say=say,
     )
@@ -197,7 +197,7 @@ def _dynamics(given: argparse.Namespace) -> int:
         store,
         given.out,
         levels=given.levels or dynamics.LEVELS,
-        options=Options(images=given.images, device=given.device),
+        options=Options(images=given.images, device=given.device, threads=given.threads),
         as_published=given.as_published,
         variants=given.variants,
         command=["probes", *given.argv],

@@ -17,9 +17,9 @@ from probes import seeds
 from probes.errors import BadInput
 from probes.measure.contrast import FEWEST, FIELDS, Contrast, contrast
 from probes.perturb.augment import augmentations
-from probes.run import engine
+from probes.run import device
 from probes.run.cells import ENGINE
-from probes.run.passes import pixels
+from probes.run.forward import common_key, pixels
 from probes.run.readers import Reader
 from probes.run.scramblings import own_code
 from probes.run.settings import Options
@@ -70,7 +70,7 @@ def _values(
         rows = slice(start, min(start + BATCH, len(data)))
         images = pixels(data, rows)
         for draw in range(draws):
-            with engine.exact(reader.where.threads):
+            with device.exact(reader.where.threads):
                 x = augment(images, rows, draw)
             for name, out in reader.read(x).items():
                 if name not in found:
@@ -116,9 +116,9 @@ def contrasts(
             say(f"contrast under {name}: {len(data)} images")
 
         key = {
-            "engine": ENGINE, "version": 2, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-            "images": data.sha256, "plan": dataclasses.asdict(plan), "augmentation": name, "own": own_code([name]),
-            "where": dataclasses.asdict(options.where), "pooled": pooled, "names": [[n, p.start, p.stop] for n, p in parts.items()],
+            **common_key(dataclasses.replace(subject, data=data), options.where, store), "engine": ENGINE, "version": 2,
+            "plan": dataclasses.asdict(plan), "augmentation": name, "own": own_code([name]), "pooled": pooled,
+            "names": [[n, p.start, p.stop] for n, p in parts.items()],
         }  # fmt: skip
         yield name, *_read(store.get_or_make("contrasts", key, ".npz", make))
 

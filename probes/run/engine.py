@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,90 +11,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from probes import table
-from probes.errors import Unavailable
 from probes.measure.moments import mean_and_variance
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
-from probes.registry import unknown
 from probes.run.cells import Cell
-from probes.run.passes import batches, injected, layout_of, resumed, spread_of, weights_at
+from probes.run.device import cast, exact
+from probes.run.forward import network
+from probes.run.passes import batches, injected, resumed, spread_of, weights_at
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
-
-
-def best_device(asked: str | None = None) -> torch.device:
-    """The device to run on: the one asked for, else cuda, else mps, else cpu.
-
-    Raises UnknownName for a device that torch does not know, Unavailable for one that is not here.
-
-    >>> best_device("cpu")
-    device(type='cpu')
-    """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if asked is None:
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if here[name]))
-    kind = asked.partition(":")[0]
-    if kind not in here:
-        raise unknown("device", asked, here)
-    if not here[kind]:
-        raise Unavailable(f"device {asked!r} is not on this machine; leave the option out for the best one here")
-    return torch.device(asked)
-
-
-@contextlib.contextmanager
-def exact(threads: int) -> Iterator[None]:
-    """Inference with a fixed number of threads and without TF32 inside the block; as before after it."""
-    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
-
-
-@contextlib.contextmanager
-def cast(device: torch.device, precision: str) -> Iterator[None]:
-    """Autocast of convolutions and products to bf16 inside the block, where that precision is asked for.
-
-    On a CPU a convolution whose output is a single position stays in fp32: measured for 128 images, 512 channels and a
-    3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms), while it is faster everywhere else.
-    """
-    if precision != "bf16":
-        yield
-        return
-    with torch.autocast(device.type, torch.bfloat16), _WideWhereNarrow() if device.type == "cpu" else contextlib.nullcontext():
-        yield
-
-
-class _WideWhereNarrow(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.conv2d and _one_position(*args, **kwargs):
-            with torch.autocast("cpu", enabled=False):
-                x, *others = args if args else (kwargs["input"],)
-                return func(x.float(), *others, **{k: v for k, v in kwargs.items() if k != "input"})
-        return func(*args, **kwargs)
-
-
-def _one_position(
-    input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> bool:
-    if isinstance(padding, str) or weight.dtype != torch.float32 or weight[0, 0].numel() == 1:
-        return False
-
-    def two(value: Any) -> tuple[int, int]:
-        many = (value,) if isinstance(value, int) else tuple(value)
-        return many * 2 if len(many) == 1 else many  # type: ignore[return-value]
-
-    geometry = zip(input.shape[-2:], weight.shape[-2:], two(stride), two(padding), two(dilation), strict=True)
-    return all((n + 2 * p - d * (k - 1) - 1) // s == 0 for n, k, s, p, d in geometry)
 
 
 def run(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, quiet: bool = False) -> pd.DataFrame:
@@ -147,30 +73,28 @@ def _labels(cell: Cell, subject: Subject) -> dict:
 def examples(data: Dataset, under: Gaussian, seed: int, n: int = 8) -> np.ndarray:
     """The first images of ``n`` different classes at every level: uint8 (levels, n, C, H, W), for a picture."""
     _, first = np.unique(data.labels, return_index=True)
-    few = dataclasses.replace(data, images=data.images[first[:n]], labels=data.labels[first[:n]], ids=data.ids[first[:n]])
+    few = data.take(first[:n])
     found = [next(batches(few, 0, len(few), len(few), under, level, seed, 0))[1] for level in under.levels]
     return (torch.stack(found).clamp(0, 1) * 255).round().byte().numpy()
 
 
 def _compute(cell: Cell, subject: Subject, store: Store) -> pd.DataFrame:
     where, data, measure = cell.where, subject.data, cell.measure
-    device = torch.device(where.device)
-    model = subject.model.to(device)
-    layout = layout_of(model)
-    model = model.to(memory_format=layout)
+    net = network(subject, where, store)
+    model = net.model
     found: list[dict[str, np.ndarray]] = []
-    with exact(where.threads), cast(device, where.precision):
-        weights = weights_at(cell, subject, device)
-        spread = spread_of(cell, subject, store)
+    with exact(where.threads), cast(net.device, where.precision):
+        weights = weights_at(cell, subject, net)
+        spread = spread_of(cell, subject, store, net)
         with measure.open(model) as read:
             work = batches(data, cell.start, cell.stop, where.batch_size, cell.under, cell.level, cell.seed, cell.draw)
             for clean, images, part in work:
                 if reference := getattr(read, "reference", None):  # a measure that compares with the clean pass
-                    model(clean.to(device, memory_format=layout))
+                    model(net.send(clean))
                     reference()
                 if not reference or cell.level:
-                    x = images.to(device, memory_format=layout)
-                    with resumed(cell, model, data.ids[part], x), injected(cell, model, data, part, spread):
+                    with resumed(cell, net, data.ids[part], images), injected(cell, model, data, part, spread):
+                        x = net.send(images)
                         functional_call(model, weights, (x,)) if weights else model(x)
                 labels = (data.labels[part],) if getattr(measure, "labelled", False) else ()
                 found.append(read(data.ids[part], *labels))

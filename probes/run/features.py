@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
@@ -24,7 +23,8 @@ from probes.measure.mapstats import Alikeness, MapStatistics
 from probes.measure.moments import rows
 from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
-from probes.run import engine
+from probes.run import device
+from probes.run.forward import network
 from probes.run.judging import Claims, judge
 from probes.run.lab import Lab, Options
 from probes.run.options import ranges
@@ -33,7 +33,7 @@ from probes.store import Store, write_text
 from probes.subjects import data as datasets
 from probes.subjects import pretrained
 from probes.subjects.data import Dataset
-from probes.subjects.folders import CATEGORIES, ENDINGS, IMAGENET, read_image
+from probes.subjects.folders import CATEGORIES, IMAGENET, WANTED, endings, images_below, read_image, tell_skipped
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec, parse
 from probes.tell import evidence, mapfiles, pictures, report
@@ -153,7 +153,7 @@ def _check_claims(subject: Subject, images: str, spec: Spec) -> None:
 def _chosen(net: str, images: str, store: Store, options: Options) -> tuple[Subject, list[str]]:
     spec = parse(net)
     place = Path(images).expanduser()
-    if place.exists() or images.startswith(("/", "./", "../", "~")) or place.suffix.lower() in ENDINGS:
+    if place.exists() or images.startswith(("/", "./", "../", "~")) or place.suffix.lower() in WANTED:
         known = pretrained.torchvisions(spec) if spec.weights else None
         trained_on = None if known else datasets.load(spec.dataset or "mnist5k", "test", store)
         data, names = _files(place, trained_on)
@@ -177,9 +177,10 @@ def _chosen(net: str, images: str, store: Store, options: Options) -> tuple[Subj
 def _files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
     if not place.exists():
         raise BadInput(f"images {str(place)!r}: no such file or folder; give one, or a dataset, or DATASET:IDS")
-    paths = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS) if place.is_dir() else [place]
+    paths, skipped = images_below(place) if place.is_dir() else ([place], [])
+    tell_skipped(f"images {str(place)!r}", place, skipped)
     if not paths:
-        raise BadInput(f"images {str(place)!r}: no image in this folder ({', '.join(sorted(ENDINGS))})")
+        raise BadInput(f"images {str(place)!r}: no image in this folder ({', '.join(sorted(endings()))})")
     side, channels = (224, 3) if like is None else (like.images.shape[2], like.channels)
     pixels = np.stack([read_image(p, side, channels) for p in paths])
     classes = like.classes if like else CATEGORIES
@@ -206,7 +207,7 @@ def _by_id(data: Dataset, text: str) -> Dataset:
             asked = first if first == last else f"{first}-{last}"
             raise BadInput(f"{data.name} ({data.split}) has no image with id {asked}; the nearest are {near}")
         chosen |= here
-    return dataclasses.replace(data, images=data.images[chosen], labels=data.labels[chosen], ids=data.ids[chosen])
+    return data.take(chosen)
 
 
 # --- passes --------------------------------------------------------------------------------------------------------------
@@ -225,13 +226,13 @@ def _passes(
     subject: Subject, layers: Sequence[str], under: Gaussian, options: Options
 ) -> Iterator[tuple[range, dict[float, _Pass]]]:
     data, where = subject.data, options.where
-    device = torch.device(where.device)
-    model = subject.model.to(device).to(memory_format=torch.channels_last)
+    net = network(subject, where)
+    model = net.model
     size = min(where.batch_size, max(4, 4_000_000 // data.images[0].size))
     with (
         tqdm(total=len(data) * len(under.levels), desc="features", unit="pass", disable=None, leave=False) as bar,
-        engine.exact(where.threads),
-        engine.cast(device, where.precision),
+        device.exact(where.threads),
+        device.cast(net.device, where.precision),
         extract(model, layers) as seen,
     ):
         for start in range(0, len(data), size):
@@ -239,7 +240,7 @@ def _passes(
             found = {}
             for level in under.levels:
                 _, images, _ = next(batches(data, start, stop, size, under, level, options.seed, 0))
-                logits = model(images.to(device, memory_format=torch.channels_last))
+                logits = model(net.send(images))
                 found[level] = _Pass(images.numpy(), dict(seen), logits.float())
                 bar.update(stop - start)
             yield range(start, stop), found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from probes.judge import Verdicts
@@ -33,16 +33,20 @@ def judge(spec: Spec, store: Store, options: Options, claims: Claims, family: st
         say(f"{spec}: {' and '.join(claims)} on {images:,} images")
         for ident, (sentence, ask) in claims.items():
             lab = Lab([spec], store, dataclasses.replace(options, images=images), quiet=False)
-            found = ask(lab)
-            lines.append(record(found, (ident, sentence, family), str(spec), lab.sweeps[-1].design, lab.facts(), store))
+            lines.append(told(lab, ask(lab), (ident, sentence, family), str(spec)))
     return lines
 
 
+def told(lab: Lab, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:
+    """The evidence line of a claim that was asked of a lab's tables."""
+    return record(found, claim, subject, [table.design for table in found.asked], lab.facts(*found.asked), lab.store)
+
+
 def record(
-    found: Verdicts, claim: tuple[str, str, str], subject: str, design: Design, extra: Mapping[str, Any], store: Store
+    found: Verdicts, claim: tuple[str, str, str], subject: str, designs: Sequence[Design], extra: Mapping[str, Any], store: Store
 ) -> dict[str, Any]:
     """The evidence line of a claim (id, sentence, family) that no test declares: nothing is expected, nothing altered."""
-    told: dict[str, Any] = dict(zip(("id", "sentence", "family"), claim, strict=True))
-    told |= {"test": None, "expect": None, "altered": []}
+    declared: dict[str, Any] = dict(zip(("id", "sentence", "family"), claim, strict=True))
+    declared |= {"test": None, "expect": None, "altered": []}
     inputs = [evidence.deposit(frame, store) for frame in found.inputs]
-    return evidence.line(found, claim=told, subject=subject, design=design.json(), inputs=inputs, extra=extra)
+    return evidence.line(found, claim=declared, subject=subject, designs=[d.json() for d in designs], inputs=inputs, extra=extra)

@@ -1,4 +1,4 @@
-"""What a test asks for: ``lab.sweep(measure, under=perturbation)`` gives a table of its subjects."""
+"""A lab: what a claim, a study or a script asks for tables of its subjects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from torch import nn
 from tqdm import tqdm
 
 from probes.errors import BadInput, Unavailable, UnknownName
+from probes.fingerprint import outside
+from probes.judge import effects
 from probes.judge.power import Design
-from probes.perturb import Gaussian, LayerNoise, WeightNoise
+from probes.measure import accuracy
+from probes.measure.predictions import Predictions
+from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
 from probes.perturb.weights import targets
 from probes.run import engine, passes
 from probes.run.cells import Cell, Measure, Perturbation
-from probes.run.settings import Options, summarise
+from probes.run.forward import check
+from probes.run.lazytable import LazyTable
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects import pretrained, training
@@ -29,41 +35,46 @@ from probes.subjects.spec import Spec
 from probes.tell import evidence
 
 if TYPE_CHECKING:
-    from probes.run.maskclaims import Masked, Table
+    from probes.run.maskclaims import Masked
     from probes.run.sensing import Sensed
 
 T = TypeVar("T")
+__all__ = ["Lab", "Options", "Sweep"]
 
 
-class Sweep:
-    """The table that a sweep gives, computed when it is first looked at.
+class Sweep(LazyTable):
+    """The table that a sweep gives, computed when it is first looked at: one row per image, draw, level and site."""
 
-    ``frame`` is the DataFrame (:mod:`probes.table`), ``design`` what is known before any compute: images, draws,
-    training seeds, levels. A question asks the design first, so one that can't be decided says so before it costs.
-    """
-
-    def __init__(self, lab: Lab, cells: Sequence[Cell], subjects: dict[str, Subject], design: Design, under: Perturbation) -> None:
-        self._lab, self._cells, self._subjects = lab, cells, subjects
-        self.design, self.under = design, under
+    def __init__(
+        self, lab: Lab, cells: Callable[[], Sequence[Cell]], subjects: dict[str, Subject], design: Design, under: Perturbation,
+        measure: Measure, altered: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self._lab, self._make, self._subjects, self._measure = lab, cells, subjects, measure
+        self.design, self.under, self.altered = design, under, altered
         self.alpha = lab.options.alpha
         self.say = lab.say
 
     @cached_property
-    def frame(self) -> pd.DataFrame:
-        """The table: one row per image, draw, level and site."""
-        with self._lab.watched():
-            return engine.run(self._cells, self._subjects, self._lab.store, self._lab.quiet)
+    def cells(self) -> Sequence[Cell]:
+        """The pieces of work: a network is looked at for them (its memory layout is part of their keys)."""
+        return self._make()
 
-    def summary(self) -> pd.DataFrame:
-        """Mean over images (draws averaged first) with a 90 % interval, per subject, level, site and metric."""
-        return summarise(self.frame)
+    def compute(self) -> pd.DataFrame:
+        """The table, from the store or computed now."""
+        measure = self._measure
+        if isinstance(measure, Predictions):
+            self._lab.refuse_other_classes(self._subjects)
+        with self._lab.watched():
+            found = engine.run(self.cells, self._subjects, self._lab.store, self._lab.quiet)
+        if isinstance(measure, Predictions) and measure.floor is not None:
+            found.attrs["floor"] = self._lab.floor(self._subjects, measure.floor)
+        return found
 
 
 class Lab:
     """One claim's laboratory: its subjects, the store, and what the options say.
 
     ``specs`` are the subjects of the claim (two of them for a pair), ``subjects`` the networks themselves where one has them.
-    ``used`` lists, for the evidence, what was run.
     """
 
     def __init__(
@@ -78,22 +89,30 @@ class Lab:
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
-        self.sweeps: list[Sweep | Sensed | Table] = []
-        self.altered: list[str] = []
         self._data: dict[str, Dataset] = {}
-        if subjects is not None:
-            self.__dict__["subjects"] = dict(subjects)
+        self._subjects = dict(subjects) if subjects is not None else None
 
     def data(self, name: str) -> Dataset:
-        """The images of a dataset: as many as the options say, else as the dataset gives a claim, else all."""
+        """The images of a dataset: as many as the options say, else as the dataset gives a claim, else all.
+
+        Raises BadInput, with their names, for images of a user's own that are equal: they are judged as independent.
+        """
         if name not in self._data:
             data = self._here(name, partial(datasets.load, name, self.options.split, self.store), partial(datasets.fetch, name))
-            self._data[name] = data.sample(self.options.images or data.claim_images)
+            data = data.sample(self.options.images or data.claim_images)
+            if datasets.strange(name):
+                data.refuse_duplicates()
+            self._data[name] = data
         return self._data[name]
 
-    @cached_property
+    @property
     def subjects(self) -> dict[str, Subject]:
         """The subjects by name, one per training run; Unavailable for what is not on this machine."""
+        if self._subjects is None:
+            self._subjects = self._load()
+        return self._subjects
+
+    def _load(self) -> dict[str, Subject]:
         found = {}
         for spec in self.specs:
             if spec.dataset is None:
@@ -124,22 +143,37 @@ class Lab:
         noise, which belongs to a training seed where several are compared (``per_run`` says so). Nothing is computed before the
         table is looked at. Options override levels and draws that the test wrote; the evidence then says "altered".
         """
-        options, weighty = self.options, isinstance(under, WeightNoise)
-        if options.levels is not None and options.levels != under.levels:
-            self.altered.append(f"levels {_list(options.levels)} instead of {_list(under.levels)}")
+        options, altered = self.options, []
+        _says_itself(under)
+        if options.levels is not None and sorted(options.levels) != sorted(under.levels):
+            altered.append(f"levels {_list(sorted(options.levels))} instead of {_list(under.levels)}")
             under = dataclasses.replace(under, levels=options.levels)
         if options.draws is not None and options.draws != draws:
-            self.altered.append(f"draws {options.draws} instead of {draws}")
+            altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
         subjects = self._with_training_images(under)
         if per_run is None:
             arms = [(s.spec.net, s.spec.weights) for s in subjects.values()]
             per_run = len(arms) > len(set(arms))
-        cells = [
+        first = next(iter(subjects.values())).data
+        runs: dict[str, int] = {}
+        for s in subjects.values():
+            arm = s.spec.net + (f":{s.spec.weights}" if pretrained.by_recipe(s.spec) else "")
+            runs[arm] = runs.get(arm, 0) + 1
+        design = self.design(measure, under, draws, first, runs, max(measure.count(s.model) for s in subjects.values()))
+        cells = partial(self._cells, subjects, measure, under, draws, per_run)
+        return Sweep(self, cells, subjects, design, under, measure, altered)
+
+    def _cells(
+        self, subjects: Mapping[str, Subject], measure: Measure, under: Perturbation, draws: int, per_run: bool = False
+    ) -> list[Cell]:
+        options, weighty = self.options, isinstance(under, WeightNoise)
+        return [
             Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, arm, level, draw, options.seed, start,
                  min(start + step, len(s.data)), options.where,
                  run=int(s.spec.seed) if weighty and per_run and s.spec.seed not in (None, "*") else None,
-                 training_sha256=s.training.sha256 if s.training is not None else "", arm=label)
+                 training_sha256=s.training.sha256 if s.training is not None else "", arm=label,
+                 layout=check(s, options.where, self.store).layout)
             for name, s in subjects.items()
             for step in [len(s.data) if weighty else passes.BATCHES_PER_CELL * options.batch_size]
             for start in range(0, len(s.data), step)
@@ -147,14 +181,6 @@ class Lab:
             for label, arm in _arms(under, s.model)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]  # fmt: skip
-        first = next(iter(subjects.values())).data
-        runs: dict[str, int] = {}
-        for s in subjects.values():
-            arm = s.spec.net + (f":{s.spec.weights}" if pretrained.by_recipe(s.spec) else "")
-            runs[arm] = runs.get(arm, 0) + 1
-        design = self.design(measure, under, draws, first, runs, max(measure.count(s.model) for s in subjects.values()))
-        self.sweeps.append(sweep := Sweep(self, cells, subjects, design, under))
-        return sweep
 
     def sensitivity(
         self, rows: int = 128, groups: int = 20, which: str = "1", modules: Sequence[str] | None = None, maps: bool = False
@@ -168,8 +194,7 @@ class Lab:
         from probes.run.sensing import Sensed
 
         names = tuple(modules) if modules is not None else None
-        self.sweeps.append(found := Sensed(self, Plan(which, rows=rows, names=names), groups, maps))
-        return found
+        return Sensed(self, Plan(which, rows=rows, names=names), groups, maps)
 
     def masking(self, **asked: Any) -> Masked:
         """Masks of the units that an index points at, beside random ones (:class:`probes.run.maskclaims.Masked`).
@@ -190,6 +215,7 @@ class Lab:
             clamp=under.clamp if isinstance(under, Gaussian) else False,
             space=under.space if isinstance(under, Gaussian) else "weights" if isinstance(under, WeightNoise) else "layers",
             precision=self.options.precision, split=self.options.split, sites=sites,
+            varied=under.varied, unit=under.unit, description=under.describe(),
         )  # fmt: skip
 
     def _with_training_images(self, under: Perturbation) -> dict[str, Subject]:
@@ -226,36 +252,97 @@ class Lab:
                 model = training.initial(one.net, data, int(str(one.seed)))
                 found[str(one)] = pretrained.filled(one, model, data, path, str(one.weights), card)
         self.specs = [spec for spec in self.specs if not pretrained.by_recipe(spec)]
-        self.__dict__.pop("subjects", None)
-        others = dict(self.subjects)
+        self._subjects = {**self._load(), **found}
         self.specs += runs
-        self.__dict__["subjects"] = others | found
         return self
 
-    def facts(self) -> dict[str, Any]:
-        """What the evidence says of the last sweep: weights, where it ran, the summary and examples, as deposits."""
-        sweep = self.sweeps[-1]
+    # --- what the evidence tells ----------------------------------------------------------------------------------------
+
+    def clean(self, subject: Subject) -> tuple[int, int] | str:
+        """How many clean images a subject names right, and of how many; why that can't be told, for a head of other classes."""
+        if problem := self._other_classes(subject):
+            return f"not measured: {problem}"
+        one = {str(subject.spec): subject}
+        with self.watched():
+            found = engine.run(self._cells(one, accuracy, gaussian(0), 1), one, self.store, self.quiet)
+        return int(found["correct"].sum()), len(found)
+
+    def _other_classes(self, subject: Subject) -> str:
+        outputs, classes = check(subject, self.options.where, self.store).outputs, len(subject.data.classes)
+        if outputs == classes:
+            return ""
+        return f"{'no logit per class' if outputs is None else f'{outputs:,} outputs'} for {classes:,} classes"
+
+    def refuse_other_classes(self, subjects: Mapping[str, Subject]) -> None:
+        """Raise BadInput for a network whose outputs are not as many as the classes: its accuracy would be of other labels."""
+        for name, subject in subjects.items():
+            if problem := self._other_classes(subject):
+                some = ", ".join(subject.data.classes[:5])
+                raise BadInput(f"{name}: {problem} ({some}, ...): accuracy needs a logit per class; a builder gets"
+                               " (channels, classes) and returns a module that gives (images, classes)")  # fmt: skip
+
+    def floor(self, subjects: Mapping[str, Subject], margin: float = effects.ABOVE_CHANCE) -> dict[str, Any]:
+        """Chance, the margin, and the clean hits of each network and run: what a claim about accuracy needs to be above."""
+        self.refuse_other_classes(subjects)
+        rows = [[s.spec.net, s.weights, -1 if s.spec.seed is None else int(s.spec.seed), *self.clean(s)] for s in subjects.values()]
+        return {"chance": round(next(iter(subjects.values())).data.chance, 6), "margin": margin, "clean": rows}
+
+    def facts(self, *asked: LazyTable | None) -> dict[str, Any]:
+        """What the evidence says of the tables that a claim asked: weights, where it ran, the summary and examples, as deposits."""
+        tables = [t.whole() for t in asked if t is not None]
         found = {
-            "weights": {
-                name: {
-                    "origin": s.weights,
-                    "sha256": s.sha256,
-                    "history": s.card["history"] if s.card and len(self.subjects) <= 2 else None,
-                    "accuracy": s.card and f"{s.card['test_accuracy']:.1%} of {s.card['test_images']:,}",
-                }
-                for name, s in self.subjects.items()
-            },
+            "weights": {name: self._weights(name, s) for name, s in self.subjects.items()},
             "where": dataclasses.asdict(self.options.where),
-            "summary": evidence.deposit(sweep.summary(), self.store),
         }
-        if isinstance(sweep.under, WeightNoise):
-            found["perturbed"] = {s.spec.net: {name.removeprefix("net."): w.numel() for name, w in
-                                  targets(s.model, sweep.under.select).items()} for s in self.subjects.values()}  # fmt: skip
         first = next(iter(self.subjects.values())).data
-        if first.embeddable and isinstance(sweep.under, Gaussian):
-            examples = engine.examples(first, sweep.under, self.options.seed)
+        if datasets.strange(first.name):
+            found["classes"] = {str(name): int((first.labels == i).sum()) for i, name in enumerate(first.classes)}
+        if not tables:
+            return found
+        found["summary"] = evidence.deposit(tables[0].summary(), self.store)
+        under = tables[0].under
+        if isinstance(under, WeightNoise):
+            chosen = {s.spec.net: targets(s.model, under.select) for s in self.subjects.values()}
+            found["perturbed"] = {net: {_short(name): w.numel() for name, w in ws.items()} for net, ws in chosen.items()}
+            found["parameters"] = {s.spec.net: sum(p.numel() for p in s.model.parameters()) for s in self.subjects.values()}
+        if first.embeddable and type(under) is Gaussian:
+            shown = next(t for t in asked if t is not None).design.levels
+            examples = engine.examples(first, dataclasses.replace(under, levels=shown), self.options.seed)
             found["examples"] = evidence.deposit(examples, self.store)
         return found
+
+    def _weights(self, name: str, s: Subject) -> dict[str, Any]:
+        hits, chance = self.clean(s), s.data.chance
+        note = check(s, self.options.where, self.store).note
+        told = hits if isinstance(hits, str) else f"{hits[0] / hits[1]:.1%} of {hits[1]:,}" + (
+            "" if effects.above_chance(*hits, chance) else f", at chance ({chance:.1%})")  # fmt: skip
+        return {
+            "origin": s.weights,
+            "sha256": s.sha256,
+            "history": s.card["history"] if s.card and len(self.subjects) <= 2 else None,
+            "accuracy": told,
+            "notes": [*s.notes, *([note] if note else [])],
+        }
+
+
+def _short(name: str) -> str:
+    """The name of a parameter of a wrapped network, without the wrapper's own."""
+    return name.removeprefix("net.")
+
+
+def _says_itself(under: Perturbation) -> None:
+    """Raise BadInput for a perturbation of somebody's own that would be shown under the name of the one that it is made from."""
+    kind = type(under)
+    if not outside(under):
+        return
+    own = [k for k in kind.__mro__ if outside(k)]
+    lost = [name for name in ("name", "varied", "unit", "describe") if not any(name in vars(k) for k in own)]
+    if lost:
+        parent = next((k.__name__ for k in kind.__mro__ if not outside(k) and k is not object), "none of ours")
+        raise BadInput(
+            f"{kind.__name__} does something else than {parent}, and would be shown as that: give the class its own"
+            f" {', '.join(lost)} (name = 'blur', varied = 'radius', unit = 'pixels', def describe(self): a sentence)"
+        )
 
 
 def _arms(under: Perturbation, model: nn.Module) -> list[tuple[str, Perturbation]]:
@@ -272,6 +359,8 @@ def _arms(under: Perturbation, model: nn.Module) -> list[tuple[str, Perturbation
 
 def _kind(under: Perturbation) -> str:
     """The perturbation in an evidence's design: everything that matters beside its levels."""
+    if outside(under):
+        return f"{under.name}: {under.describe()}"
     if isinstance(under, Gaussian):
         return "gaussian"
     if isinstance(under, LayerNoise):

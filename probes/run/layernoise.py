@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from probes import table
 from probes.errors import BadInput
-from probes.judge import Verdicts, both, decreases, exceeds
+from probes.judge import Verdicts, both, decreases, exceeds, power
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
 from probes.perturb.outputs import layers_of
 from probes.run import layertables as tables
-from probes.run.judging import record
+from probes.run.judging import told
 from probes.run.lab import Lab, Options, Sweep
 from probes.run.layertables import COUNTS, PRIMARY, Layers
+from probes.run.lazytable import LazyTable
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.pretrained import Subject
@@ -45,16 +45,15 @@ WHERE = {
     "pixels": "the images",
 }
 Say = Callable[[str], None]
-Ask = Callable[[pd.DataFrame], Verdicts]
+Ask = Callable[[LazyTable], Verdicts]
 
 
-def three(frame: pd.DataFrame, **arms: Any) -> Verdicts:
+def three(sweep: LazyTable, **arms: Any) -> Verdicts:
     """The first arm loses more than a point less at three perturbed layers, and not a point more at one and at two.
 
     ``arms`` are ``between`` and ``unit`` of :func:`probes.judge.exceeds`; of several strengths .5 is judged.
     """
-    primary = frame[frame["level"].isin([0.0, PRIMARY])]
-    found = [exceeds(primary[primary["layers"] == str(n)], "correct", **arms, sesoi="1 point" if n == 3 else "-1 point")
+    found = [exceeds(sweep.where(layers=str(n), level=(0.0, PRIMARY)), "correct", **arms, sesoi="1 point" if n == 3 else "-1 point")
              for n in (3, 2, 1)]  # fmt: skip
     return both(*found)
 
@@ -96,14 +95,16 @@ def study(
         ("depth", layer_noise(0, PRIMARY, on=on, choice="each")),
         ("pixels", gaussian(*PIXELS)),
     ):
-        say(f"{names}, {images:,} images: noise on {WHERE[name]}")
         sweeps[name] = lab.sweep(accuracy, under=under, draws=1 if name == "depth" else draws)
-        sweeps[name].frame  # noqa: B018 - computed here, one after the other
+    rule = "signed rank" if all(spec.seed == "*" for spec in specs) else "score"
+    if problem := power.foresee(sweeps["layers"].design, rule, options.alpha):
+        say(f"{names}: {problem}")
+    for name, sweep in sweeps.items():
+        say(f"{names}, {images:,} images: noise on {WHERE[name]}")
+        sweep.frame  # noqa: B018 - computed here, one after the other
     lines = []
     for ident, sentence, subject, name, ask in _claims(specs):
-        found = ask(sweeps[name].frame)
-        lab.sweeps.append(sweeps[name])  # what the facts are of
-        lines.append(record(found, (ident, sentence, "residual"), subject, sweeps[name].design, lab.facts(), store))
+        lines.append(told(lab, ask(sweeps[name]), (ident, sentence, "residual"), subject))
     say(f"{names}: activations, clean and perturbed")
     learnt = min(images, len(datasets.load(dataset, "train", store)), TRAINING)
     training = Lab(specs, store, dataclasses.replace(options, split="train", images=learnt), quiet=False)
@@ -142,15 +143,16 @@ def _claims(specs: Sequence[Spec]) -> list[tuple[str, str, str, str, Ask]]:
         words = {name: text.format(first=first, second=second) for name, text in SENTENCES.items()}
         pair = " + ".join(map(str, specs))
 
-        def pixels(frame: pd.DataFrame) -> Verdicts:
-            return exceeds(frame[frame["level"] <= JUDGED_PIXELS], "correct", **arms, sesoi="1 point")
+        def pixels(sweep: LazyTable) -> Verdicts:
+            levels = [level for level in PIXELS if level <= JUDGED_PIXELS]
+            return exceeds(sweep.where(level=levels), "correct", **arms, sesoi="1 point")
 
-        found += [("RES", words["RES"], pair, "layers", lambda frame: three(frame, **arms)),
+        found += [("RES", words["RES"], pair, "layers", lambda sweep: three(sweep, **arms)),
                   ("RES-PIXELS", words["RES-PIXELS"], pair, "pixels", pixels)]  # fmt: skip
     for spec in specs:
 
-        def deeper(frame: pd.DataFrame, net: str = spec.net) -> Verdicts:
-            return decreases(table.along(frame[frame["net"] == net], "layer"), "correct", unit=unit)
+        def deeper(sweep: LazyTable, net: str = spec.net) -> Verdicts:
+            return decreases(sweep.where(net=net).along("layer"), "correct", unit=unit)
 
         found.append(("RES-DEPTH", SENTENCES["RES-DEPTH"], str(spec), "depth", deeper))
     return found

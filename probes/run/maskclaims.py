@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,9 +13,9 @@ from tqdm import tqdm
 from probes import table
 from probes.judge.power import Design
 from probes.run.answers import CLEAN, Answered
+from probes.run.lazytable import LazyTable
 from probes.run.masking import Mask
 from probes.run.scramblings import Plan
-from probes.run.settings import summarise
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
 
@@ -54,17 +55,17 @@ class Masked:
         self._lab, self._asked = lab, asked
         self._hits: dict[tuple[Spec, str], pd.DataFrame] = {}
 
-    @property
+    @cached_property
     def random(self) -> Table:
         """Beside random masks of the same size."""
         return Table(self, "random")
 
-    @property
+    @cached_property
     def matched(self) -> Table:
         """Beside random masks of the same size and magnitudes."""
         return Table(self, "matched")
 
-    @property
+    @cached_property
     def own(self) -> Table:
         """On clean images beside those under the augmentation."""
         return Table(self, "own")
@@ -109,10 +110,8 @@ class Masked:
             return pd.concat([answered.hits(name, masks, bar.update) for name, masks in wanted.items()], ignore_index=True)
 
 
-class Table:
-    """One of the tables of :class:`Masked`, computed when it is first looked at; see :class:`probes.run.lab.Sweep`."""
-
-    under = None
+class Table(LazyTable):
+    """One of the tables of :class:`Masked`, computed when it is first looked at; see :class:`probes.run.lazytable.LazyTable`."""
 
     def __init__(self, masks: Masked, kind: str) -> None:
         self._masks, self._kind = masks, kind
@@ -125,15 +124,17 @@ class Table:
             dataset=data.title, images=len(data), images_sha256=data.sha256, draws=1 if kind == "own" else asked.draws,
             seed=lab.options.seed, levels=(0.0, 1.0), runs=tuple(sorted((s.spec.net, 1) for s in lab.subjects.values())),
             perturbation=told, clamp=False, space="units", precision=lab.options.precision, split=lab.options.split,
-            sites=len(names),
+            sites=len(names), varied="from the control to the guided mask," if kind != "own" else "from clean to augmented images,",
+            description=f"{told[0].upper()}{told[1:]}",
         )  # fmt: skip
-        lab.sweeps.append(self)
 
-    @property
-    def frame(self) -> pd.DataFrame:
+    def compute(self) -> pd.DataFrame:
         """The table: a row per subject, image, draw of the control mask, level and augmentation."""
-        with self._masks._lab.watched():
-            return table.join([self._of(subject, found) for subject, found in self._masks.hits(self._kind)])
+        lab = self._masks._lab
+        with lab.watched():
+            found = table.join([self._of(subject, found) for subject, found in self._masks.hits(self._kind)])
+        found.attrs["floor"] = lab.floor(lab.subjects)
+        return found
 
     def _of(self, subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
         names = self._masks.augmentations(subject)
@@ -167,7 +168,3 @@ class Table:
                     pd.DataFrame({"image": plain.index, "draw": 0, "level": level, "site": v, "mask_lost": lost.to_numpy()})
                 )
         return pd.concat(rows, ignore_index=True)
-
-    def summary(self) -> pd.DataFrame:
-        """Mean over images with a 90 % interval, per subject, level and augmentation."""
-        return summarise(self.frame)

@@ -14,13 +14,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from probes.errors import BadInput
-from probes.judge import falls, rises
+from probes.judge import falls, power, rises
+from probes.judge.power import Design
 from probes.measure import responses
 from probes.perturb.augment import SETS
 from probes.registry import unknown
 from probes.run import scramblings
 from probes.run.answers import CLEAN, PIECE, Answered, draws_of, right
-from probes.run.judging import record
+from probes.run.judging import told
 from probes.run.lab import Lab, Options
 from probes.run.maskclaims import Masking
 from probes.run.masking import GUIDES, Guide, Mask
@@ -131,6 +132,13 @@ def study(
     options = dataclasses.replace(options, images=images)
     lab = Lab([spec], store, options, quiet=False, say=say)
     subject = next(iter(lab.subjects.values()))
+    if not plan.factors and plan.draws == 1:  # a design that can't decide is told before the work
+        for rule, draws in (("two-way", plan.random), ("two-way", plan.matched), ("mean", 1)):
+            data = subject.data
+            runs = ((subject.spec.net, 1),)
+            design_ = Design(data.title, images, data.sha256, draws, options.seed, (0.0, 1.0), runs)
+            if problem := power.foresee(design_, rule, options.alpha):
+                say(f"{spec}: the claims {problem}")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("responses", "classes", "decay", "ties")}
     lines: list[dict[str, Any]] = []
     for which in plan.sets:
@@ -157,14 +165,12 @@ def study(
                 tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
         tables["decay"].append(_decay(guide, subject.data.classes).assign(set=label))
         tables["ties"].append(_ties(guide, plan.qs).assign(set=label))
-        lines += _judged(lab, which, label, plan, images, store, say)
+        lines += _judged(lab, which, label, plan, images, say)
     found = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if any(map(len, parts))}
     return report.assemble(lines, evidence.provenance(Path.cwd(), command, {}), out, found)
 
 
-def _judged(
-    lab: Lab, which: str | tuple[str, ...], label: str, plan: MaskPlan, images: int, store: Store, say: Say
-) -> Iterable[dict[str, Any]]:
+def _judged(lab: Lab, which: str | tuple[str, ...], label: str, plan: MaskPlan, images: int, say: Say) -> Iterable[dict[str, Any]]:
     """The evidence lines of a set: beside random masks, beside matched ones, and with the augmentation beside without."""
     if plan.factors or plan.draws > 1:
         say("no claim is judged: the claims have one draw of parameters and no factors of the image beside the image itself")
@@ -181,8 +187,8 @@ def _judged(
     ):  # fmt: skip
         say(f"{ident}, {label}")
         name = ident if label in ("set 1", "") else f"{ident} {label}"
-        told = (name, f"{WITHOUT}{SENTENCES[ident]}{label}.", "masking")
-        yield record(ask(), told, str(lab.specs[0]), lab.sweeps[-1].design, lab.facts(), store)
+        claim = (name, f"{WITHOUT}{SENTENCES[ident]}{label}.", "masking")
+        yield told(lab, ask(), claim, str(lab.specs[0]))
 
 
 def _classes(guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, plan: MaskPlan) -> pd.DataFrame:

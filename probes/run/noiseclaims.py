@@ -168,7 +168,7 @@ def _line(
     }
     extra = {"weights": weights, "where": dataclasses.asdict(options.where), "summary": evidence.deposit(_summary(frame), store)}
     subject = " + ".join(nets) + f"@{plan.dataset}{suffix}"
-    return record(found, (ident, sentence, "weight noise"), subject, design, extra, store)
+    return record(found, (ident, sentence, "weight noise"), subject, [design] * len(found.inputs), extra, store)
 
 
 def _provenance(run: Any, summary: pd.DataFrame, images: int) -> dict[str, Any]:

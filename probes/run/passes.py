@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from probes.hooks import Prefix, modules
@@ -20,6 +19,7 @@ from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
 from probes.perturb.outputs import Injected, layers_of
 from probes.perturb.weights import re_estimated
 from probes.run.cells import Cell, Perturbation
+from probes.run.forward import Network, pixels
 from probes.store import Store
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -50,11 +50,6 @@ def batches(
         yield clean, images, part
 
 
-def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
-    """Images of a dataset, float32 in [0, 1] on the CPU; all of them where no part is asked for."""
-    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
-
-
 _images: dict[tuple, Tensor] = {}
 KEPT = 200_000_000
 """Bytes of images in floating point that are kept from cell to cell, where the images are the same in every cell."""
@@ -73,24 +68,18 @@ def _kept(data: Dataset, part: slice) -> Tensor:
     return _images[name]
 
 
-def layout_of(model: nn.Module) -> torch.memory_format:
-    """The memory format to run a model in: channels last where it has maps, faster on nearly all of them and most in bf16."""
-    maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
-    return torch.channels_last if maps else torch.contiguous_format
-
-
 def _make_room(kept: dict[tuple, Any]) -> None:
     """Forget the oldest of what is kept per batch, so that one more is as many as a cell has."""
     while len(kept) >= BATCHES_PER_CELL:
         kept.pop(next(iter(kept)))
 
 
-def weights_at(cell: Cell, subject: Subject, device: torch.device) -> dict[str, Tensor]:
+def weights_at(cell: Cell, subject: Subject, net: Network) -> dict[str, Tensor]:
     """What replaces the model's own tensors at the level of a cell: nothing at level 0 or under noise on images."""
     under, level = cell.under, cell.level
     if not isinstance(under, WeightNoise) or level == 0:
         return {}
-    name = (under.select, cell.weights_sha256, cell.seed, cell.draw, cell.run)
+    name = (under.select, cell.weights_sha256, cell.code_sha256, cell.seed, cell.draw, cell.run, cell.where.device)
     if name not in _last:  # the direction of a draw is common to all levels: the last one is kept
         _last.clear()
         _last[name] = under.directions(subject.model, cell.seed, cell.draw, cell.run)
@@ -99,8 +88,7 @@ def weights_at(cell: Cell, subject: Subject, device: torch.device) -> dict[str, 
         training = subject.training
         parts = math.ceil(len(training) / cell.where.batch_size)
         size = math.ceil(len(training) / parts)  # of nearly one size, since each batch counts alike
-        clean = (images.to(device, memory_format=layout_of(subject.model))
-                 for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))  # fmt: skip
+        clean = (net.send(images) for images, _, _ in batches(training, 0, len(training), size, under, 0.0, 0, 0))
         weights |= re_estimated(subject.model, weights, clean)
     return weights
 
@@ -110,7 +98,7 @@ SPREAD_IMAGES = 1000
 """Images, the first of a sweep, on which the clean spread of layers is measured."""
 
 
-def spread_of(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
+def spread_of(cell: Cell, subject: Subject, store: Store, net: Network) -> dict[str, float]:
     """Each layer's clean standard deviation, measured once per network and images; nothing where no noise is relative to it."""
     under, data, where = cell.under, subject.data, cell.where
     if not isinstance(under, LayerNoise) or under.scale == "absolute" or cell.level == 0:
@@ -120,11 +108,10 @@ def spread_of(cell: Cell, subject: Subject, store: Store) -> dict[str, float]:
     kinds = {type(m) for m in wanted.values()}  # all of a kind at once: the other arms of a sweep need those
 
     def make(path: Path) -> None:
-        model, device = subject.model, torch.device(where.device)
-        layout = layout_of(model)
+        model = net.model
         with layer_spread(model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)) as read:
             for images, _, _ in batches(data, 0, min(SPREAD_IMAGES, len(data)), where.batch_size, under, 0.0, 0, 0):
-                model(images.to(device, memory_format=layout))
+                model(net.send(images))
         path.write_text(json.dumps(read()), encoding="utf-8")
 
     key = {k: v for k, v in cell.key().items() if k not in ("measure", "under", "range")}
@@ -140,7 +127,7 @@ def injected(
     if not isinstance(under, LayerNoise) or cell.level == 0:
         return contextlib.nullcontext()
     ids = data.ids[part].tolist()
-    name = (cell.weights_sha256, str(under.key(1.0)), cell.seed, cell.draw, cell.dataset, tuple(ids))
+    name = (cell.weights_sha256, cell.code_sha256, str(under.key(1.0)), cell.seed, cell.draw, cell.dataset, cell.where, tuple(ids))
     return _replayed(name, lambda again: inject(model, under.on, under, ids, level=cell.level, spread=spread, dataset=cell.dataset,
                                                 seed=cell.seed, draw=cell.draw, again=again))  # fmt: skip
 
@@ -152,7 +139,7 @@ PREFIX_BYTES = 500_000_000
 A clean pass of a batch that does not fit is not kept (None), and its passes are whole ones."""
 
 
-def resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> contextlib.AbstractContextManager[None]:
+def resumed(cell: Cell, net: Network, ids: np.ndarray, images: Tensor) -> contextlib.AbstractContextManager[None]:
     """A pass that begins at the layer with noise, where layers get noise one at a time; bit for bit the whole pass."""
     under = cell.under
     if not isinstance(under, LayerNoise) or under.choice != "each" or cell.level == 0:
@@ -160,9 +147,9 @@ def resumed(cell: Cell, model: nn.Module, ids: np.ndarray, x: Tensor) -> context
     name = (cell.weights_sha256, cell.code_sha256, cell.images_sha256, cell.where, tuple(ids.tolist()))
     if name not in _prefixes:
         _make_room(_prefixes)
-        prefix = Prefix(model)
+        prefix = Prefix(net.model)
         with prefix.record():
-            model(x)
+            net.model(net.send(images))
         taken = sum(p.nbytes for p in _prefixes.values() if p)
         _prefixes[name] = prefix if taken + prefix.nbytes <= PREFIX_BYTES else None
     kept = _prefixes[name]

@@ -14,8 +14,8 @@ from probes.errors import BadInput
 from probes.hooks import modules
 from probes.measure.features import stages_of
 from probes.measure.sensitivity import outputs
-from probes.run import engine
-from probes.run.passes import layout_of
+from probes.run import device
+from probes.run.forward import network
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
@@ -77,16 +77,15 @@ class Reader:
         self, subject: Subject, parts: Mapping[str, slice], where: Any, minmax: bool = False, pooled: bool = False
     ) -> None:
         self.subject, self.parts, self.where, self.minmax, self.pooled = subject, dict(parts), where, minmax, pooled
-        self.device = torch.device(where.device)
-        self.layout = layout_of(subject.model)
-        self.model = subject.model.to(self.device).to(memory_format=self.layout)
+        self.net = network(subject, where)
+        self.device, self.model = self.net.device, self.net.model
 
     def read(self, images: Tensor) -> dict[str, Tensor]:
         """What the modules give for images in [0, 1]: name -> (images, units)."""
-        with engine.exact(self.where.threads), outputs(self.model, list(self.parts)) as seen:
+        with device.exact(self.where.threads), outputs(self.model, list(self.parts)) as seen:
             x = minmax(images) if self.minmax else images
-            with engine.cast(self.device, self.where.precision):
-                self.model(x.to(self.device, memory_format=self.layout))
+            with device.cast(self.device, self.where.precision):
+                self.model(self.net.send(x))
             return {name: (pooled(out.float()) if self.pooled else out.float().flatten(1))[:, self.parts[name]]
                     for name, out in seen.items()}  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,16 @@ import torch
 
 from probes import seeds
 from probes.errors import BadInput, ProbesError
+from probes.fingerprint import fingerprint, outside
 from probes.measure.sensitivity import Indices, Pairs, Sums
 from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
-from probes.run import engine
+from probes.run import device
 from probes.run.cells import ENGINE
+from probes.run.forward import common_key
 from probes.run.readers import IMAGE, Pool, Reader
 from probes.run.settings import Options
-from probes.store import Store, sha256
+from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
@@ -137,10 +138,10 @@ class Passes(Reader):
         """Run a block of rows, (rows, n, columns), and add what the modules give."""
         many, n, columns = rows.shape
         flat, own = rows.reshape(many * n, columns), len(self.augmented.columns)
-        with engine.exact(self.where.threads):
+        with device.exact(self.where.threads):
             x = self.augmented(pool(flat[:, own:]), torch.from_numpy(flat[:, :own].astype(np.float32)))
         found = self.read(x)
-        with engine.exact(self.where.threads):
+        with device.exact(self.where.threads):
             for name in list(found):
                 values = found.pop(name).view(many, n, -1)
                 if not bool(values.sum().isfinite()):  # one NaN or infinity makes a sum of either; then each is looked at
@@ -199,22 +200,15 @@ def key_of(subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice],
     """What the indices of a scrambling depend on, beside its number."""
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
     return asked | {
-        "engine": ENGINE, "version": 4, "torch": torch.__version__, "weights": subject.sha256, "code": subject.code,
-        "images": [part.sha256 for part in pool.parts],
-        "own": own_code(Augmented.of(plan.which)[0].names), "together": TOGETHER, "where": dataclasses.asdict(options.where),
+        **common_key(subject, options.where), "engine": ENGINE, "version": 4, "images": [part.sha256 for part in pool.parts],
+        "own": own_code(Augmented.of(plan.which)[0].names), "together": TOGETHER,
         "names": [[name, part.start, part.stop] for name, part in parts.items()],
     }  # fmt: skip
 
 
 def own_code(names: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of the source files of augmentations that are not the package's own, by name."""
-    found = {}
-    for name in names:
-        module = sys.modules.get(augmentations[name].apply.__module__)
-        source = getattr(module, "__file__", None)
-        if module and not module.__name__.startswith("probes.") and source:
-            found[name] = sha256(Path(source))
-    return found
+    """The hash of the code of augmentations that are not the package's own, by name."""
+    return {name: fingerprint(augmentations[name]) for name in names if outside(augmentations[name].apply)}
 
 
 def per_unit(design: Pairs) -> int:

@@ -21,8 +21,8 @@ from probes.measure.sensitivity import Replicates
 from probes.perturb.hsv import HSV, hsv
 from probes.registry import unknown
 from probes.run import sensitivity
+from probes.run.forward import pixels
 from probes.run.masking import learnt_of
-from probes.run.passes import pixels
 from probes.run.readers import default_modules, shapes_of, whole
 from probes.run.scramblings import Plan
 from probes.run.sensing import OTHERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from probes.measure.indexstats import identify
 from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
 from probes.run import scramblings
+from probes.run.lazytable import LazyTable
 from probes.run.readers import IMAGE, default_modules, shapes_of, whole
 from probes.run.scramblings import Passes, Plan
-from probes.run.settings import summarise
 from probes.subjects.data import Dataset
 from probes.subjects.pretrained import Subject
 
@@ -161,13 +161,11 @@ def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> flo
     return one.accuracy - float(one.null.mean())
 
 
-class Sensed:
-    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lab.Sweep`.
+class Sensed(LazyTable):
+    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lazytable.LazyTable`.
 
     With ``maps`` it is about the maps of modules that have some (:func:`rows_of_maps`), else about units (:func:`rows_of`).
     """
-
-    under = None
 
     def __init__(self, lab: Lab, plan: Plan, groups: int, maps: bool = False) -> None:
         self._lab, self._plan, self._groups = lab, plan, groups
@@ -189,10 +187,15 @@ class Sensed:
             dataset=first.title, images=len(first), images_sha256=first.sha256, draws=1, seed=lab.options.seed, levels=(0.0,),
             runs=tuple(sorted((s.spec.net, 1) for s, *_ in self._work)), perturbation=f"augmentations {told}", clamp=False,
             space="augmentations", precision=lab.options.precision, split=lab.options.split, sites=len(names),
+            varied="augmentation", description=f"Augmentations {told}",
         )  # fmt: skip
 
-    @cached_property
-    def frame(self) -> pd.DataFrame:
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The modules of the table, in the order of the network."""
+        return tuple(self._work[0][2])
+
+    def compute(self) -> pd.DataFrame:
         """The table: a row per subject, group of images (in the column ``image``) and module."""
         with self._lab.watched():
             return table.join([self._of(*one) for one in self._work])
@@ -214,7 +217,3 @@ class Sensed:
         out = rows.assign(**labels, site=pd.Categorical(rows["site"], list(names), ordered=True))
         out.attrs["groups"] = True
         return out
-
-    def summary(self) -> pd.DataFrame:
-        """Mean over groups of images with a 90 % interval, per subject, module and metric."""
-        return summarise(self.frame)

@@ -22,8 +22,8 @@ from probes.perturb.augment import Augmented, augmentations
 from probes.registry import unknown
 from probes.run import scramblings
 from probes.run.contrasts import Contrasts, contrasts
+from probes.run.forward import pixels
 from probes.run.lab import Lab, Options
-from probes.run.passes import pixels
 from probes.run.readers import default_modules, shapes_of
 from probes.run.scramblings import Plan
 from probes.store import Store

@@ -13,7 +13,7 @@ import torch
 from probes.errors import ProbesError
 from probes.measure.sensitivity import Replicates
 from probes.perturb.augment import Augmented, augmentations
-from probes.run.passes import pixels
+from probes.run.forward import pixels
 from probes.run.readers import default_modules, minmax, shapes_of
 from probes.run.scramblings import Plan
 from probes.run.sensitivity import MEMORY, indices_of, subject_of

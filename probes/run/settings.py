@@ -14,7 +14,7 @@ from scipy import stats
 from probes import table
 from probes.errors import BadInput
 from probes.registry import unknown
-from probes.run import engine
+from probes.run import device
 from probes.run.cells import Where
 from probes.subjects import data as datasets
 
@@ -57,8 +57,7 @@ class Options:
     @cached_property
     def where(self) -> Where:
         """Device, precision, threads and batch size, decided."""
-        device = engine.best_device(self.device)
-        return Where(str(device), self.precision, self.threads or default_threads(), self.batch_size)
+        return Where(str(device.best_device(self.device)), self.precision, self.threads or default_threads(), self.batch_size)
 
 
 def default_threads() -> int:

@@ -16,28 +16,51 @@ FAILED = 1  # pytest.ExitCode.TESTS_FAILED
 
 
 class Teller:
-    """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table."""
+    """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table.
 
-    def __init__(self, config: Any, folder: Path, given: Mapping[str, Any]) -> None:
-        self.config, self.folder, self.given = config, folder, given
-        self.lines: list[dict[str, Any]] = []
-        self.others: dict[str, str] = {}  # claims that came to no verdict, by test: skipped or error
-        self.families: dict[str, set[str]] = {}
+    ``collected`` are the claims that were collected, by test: filled by the plugin, or by what the workers send.
+    """
+
+    def __init__(self, config: Any, folder: Path, given: Mapping[str, Any], collected: dict[str, dict[str, Any]]) -> None:
+        self.config, self.folder, self.given, self.collected = config, folder, given, collected
+        self.lines: dict[str, dict[str, Any]] = {}
+        self.reasons: dict[str, tuple[str, str]] = {}  # of claims that came to no verdict, by test
         self.notes: dict[str, None] = {}
         self.written: Path | None = None
         self.trouble = ""
 
-    def pytest_itemcollected(self, item: Any) -> None:
-        if marker := item.get_closest_marker("claim"):
-            self.families.setdefault(str(marker.kwargs.get("family", "")), set()).add(item.nodeid)
+    @hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        for test, claim in json.loads(getattr(node, "workeroutput", {}).get("probes", "{}")).items():
+            self.collected.setdefault(test, claim)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if "claim" in report.keywords and (report.skipped or (report.failed and report.when == "setup")):
-            self.others[report.nodeid] = report.outcome
         self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
         found = [value for name, value in report.user_properties if name == "probes"]
         if report.when == "call" and found:
-            self.lines.append(json.loads(str(found[-1])) | {"passed": report.passed})
+            self.lines[report.nodeid] = json.loads(str(found[-1])) | {"passed": report.passed}
+        elif report.skipped and not hasattr(report, "wasxfail"):
+            why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.reasons.setdefault(report.nodeid, ("skipped", why.removeprefix("Skipped: ")))
+        elif report.failed or report.skipped:
+            text = str(report.longrepr).strip().splitlines() or ["failed"]
+            self.reasons.setdefault(report.nodeid, ("failed" if report.when == "call" else "error", text[0]))
+
+    def not_judged(self) -> list[dict[str, str]]:
+        """The claims that came to no verdict, with the reason; of those deselected, members of a family that was judged."""
+        families = {line["family"] for line in self.lines.values() if line["family"]}
+        found = []
+        for test, claim in self.collected.items():
+            if test in self.lines:
+                continue
+            if claim["deselected"]:
+                outcome, why = "deselected", f"a member of the family {claim['family']!r}"
+                if claim["family"] not in families:
+                    continue
+            else:
+                outcome, why = self.reasons.get(test, ("not run", "the run ended before it"))
+            found.append({"id": claim["id"], "subject": claim["subject"], "outcome": outcome, "why": why})
+        return found
 
     @hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
@@ -49,20 +72,26 @@ class Teller:
         command = ["pytest", *self.config.invocation_params.args]
         run = evidence.provenance(self.config.rootpath, [str(c) for c in command], options)
         run["complete"] = int(exitstatus) not in (2, 3)
-        run["families"] = {name: len(tests) for name, tests in sorted(self.families.items()) if name}
+        families: dict[str, int] = {}
+        for claim in self.collected.values():
+            if claim["family"]:
+                families[claim["family"]] = families.get(claim["family"], 0) + 1
+        run["families"] = dict(sorted(families.items()))
+        run["not_judged"] = self.not_judged()
         try:
-            self.written = report.assemble(self.lines, run, self.folder)
+            self.written = report.assemble(self.lines.values(), run, self.folder)
         except ProbesError as e:
             self.trouble = str(e)
             session.exitstatus = exitstatus or FAILED  # verdicts without evidence are none
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self.lines and not self.others:
+        lost = self.not_judged()
+        if not self.lines and not lost:
             return
         from probes.tell import terminal
 
         terminalreporter.section("claims")
-        for text, colour in terminal.table(self.lines, list(self.others.values())):
+        for text, colour in terminal.table(list(self.lines.values()), lost):
             terminalreporter.write_line(text, **colour)
         for note in self.notes:
             terminalreporter.write_line(f"note: {note}", yellow=True)
@@ -70,5 +99,7 @@ class Teller:
             root = self.config.rootpath
             shown = self.written.relative_to(root) if self.written.is_relative_to(root) else self.written
             terminalreporter.write_line(f"report: {shown / 'report.md'}")
+        elif not self.lines:
+            terminalreporter.write_line("nothing was judged: no report was written", yellow=True)
         if self.trouble:
             terminalreporter.write_line(f"no report: {self.trouble}", red=True)

@@ -14,7 +14,7 @@ def studies_of(studies: Any) -> None:
     """Add the studies of units and their options to the parser of ``probes run``."""
     moves = studies.add_parser("sensitivity", help="which augmentations move which units: Sobol indices and Shapley effects")
     moves.add_argument("nets", nargs="*", metavar="NET", help="net[:weights][#seed] (default: resnet20); several: a folder each")
-    moves.add_argument("--dataset", default="mnist5k")
+    moves.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     moves.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
     moves.add_argument("--modules", help="names between commas (default: the stages and the last layer)")
     moves.add_argument("--rows", type=int, default=1024, help="base points of a scrambling, best a power of two (default: 1024)")
@@ -47,7 +47,7 @@ def studies_of(studies: Any) -> None:
     where(moves)
     masks = studies.add_parser("masking", help="do the indices predict what matters? Guided masks beside random and matched ones")
     masks.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    masks.add_argument("--dataset", default="mnist5k")
+    masks.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     masks.add_argument("--set", default="3", help="1, 2, 3 (both, as in the study), or augmentations between commas (default: 3)")
     masks.add_argument("--measures", default="total,first,shapley", help="that guide; the first is judged (default: all three)")
     masks.add_argument("--q", type=numbers, default=(0.5, 0.8), help="quantiles: .8 masks the top fifth (default: .5,.8)")
@@ -68,7 +68,7 @@ def studies_of(studies: Any) -> None:
 
     parts = studies.add_parser("segments", help="segments cut out and fed with hue, saturation or value, beside the whole network")
     parts.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    parts.add_argument("--dataset", default="mnist5k")
+    parts.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     parts.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
     parts.add_argument("--segments", help="modules, or FIRST..LAST of a sequence, between commas (default: the stages)")
     parts.add_argument("--rows", type=int, default=256, help="base points of a scrambling (default: 256)")
@@ -121,7 +121,7 @@ def _segments(given: argparse.Namespace) -> int:
         Plan(which, given.rows, given.scramblings, seed=given.seed),
         names=listed(given.segments),
         memory=given.memory,
-        options=Options(images=given.images, device=given.device, precision=given.precision),
+        options=Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
         command=["probes", *given.argv],
         say=say,
     )
@@ -148,7 +148,7 @@ def _masking(given: argparse.Namespace) -> int:
         names=tuple(names) if names else None,
         factors=tuple(listed(given.factors) or ()),
     )
-    options = Options(images=given.images, device=given.device, precision=given.precision, seed=given.seed)
+    options = Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision, seed=given.seed)
     folder = study(
         given.net, given.dataset, store_of(given), given.out, plan, options=options, command=["probes", *given.argv], say=say
     )
@@ -192,7 +192,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         seed=given.seed,
     )
     common: dict[str, Any] = {
-        "options": Options(images=given.images, device=given.device, precision=given.precision),
+        "options": Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
         "command": ["probes", *given.argv],
         "say": say,
     }

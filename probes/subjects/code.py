@@ -1,40 +1,52 @@
-"""What a network computes beside its weights, as a hash: so that an edited network is trained and measured again."""
+"""What a network computes beside its weights, as a hash: so that results of an edited network are measured again."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
+from probes.fingerprint import PLAIN, fingerprint, installed
 from probes.measure.taps import adapter_of
 
-PLAIN = (bool, int, float, str, tuple, type(None))
+INTERNAL = {"training", "_is_full_backward_hook"}
+
+
+def source_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> str:
+    """The SHA-256 of a model's structure, the attributes of its modules, and the code of their classes and of its builder.
+
+    Code is what runs (:func:`probes.fingerprint.fingerprint`): comments, docstrings and what else stands in the file are no part.
+
+    >>> source_sha256(nn.ReLU()) == source_sha256(nn.ReLU()) != source_sha256(nn.ReLU(inplace=True))
+    True
+    """
+    kinds = {type(m) for m in model.modules()}
+    shapes = [(name, str(tensor.dtype), _shape(tensor)) for name, tensor in model.state_dict().items() if hasattr(tensor, "dtype")]
+    constants = [(name, tensor.flatten().tolist()) for name, tensor in model.named_buffers() if name in ("mean", "std")]
+    return fingerprint(
+        [(name, list(_plain(module))) for name, module in model.named_modules()],
+        shapes, constants, sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)), builder,
+    )  # fmt: skip
 
 
 def code_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> str:
-    """The SHA-256 of a model's structure, plain attributes, block adapters, and the source files of its own code.
+    """What stored results of a network depend on beside its weights: its source, and the adapters by which its blocks are read."""
+    adapters = [(name, repr(adapter_of(module))) for name, module in model.named_modules() if adapter_of(module) is not None]
+    return fingerprint(source_sha256(model, builder), adapters)
 
-    Own code is that of its classes and its builder; classes of torch and torchvision are left out, since their versions
-    are known.
 
-    >>> code_sha256(nn.ReLU()) == code_sha256(nn.ReLU()) != code_sha256(nn.ReLU(inplace=True))
-    True
-    """
-    h = hashlib.sha256()
-    for name, module in model.named_modules():
-        plain = {k: v for k, v in sorted(vars(module).items()) if k != "training" and isinstance(v, PLAIN)}
-        h.update(repr((name, type(module).__qualname__, plain, adapter_of(module))).encode())
-    for name, tensor in model.named_buffers():
-        if name in ("mean", "std"):
-            h.update(f"{name}{tensor.flatten().tolist()}".encode())
-    own = {type(m).__module__ for m in model.modules()} | {getattr(builder, "__module__", "torch")}
-    for module_name in sorted(m for m in own if m.split(".")[0] not in ("torch", "torchvision")):
-        source = inspect.getsourcefile(sys.modules[module_name]) if hasattr(sys.modules.get(module_name), "__file__") else None
-        if source and Path(source).is_file():
-            h.update(Path(source).read_bytes())
-    return h.hexdigest()
+def _plain(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The settings of a module: plain attributes, and functions that it was given."""
+    yield "class", type(module).__qualname__
+    for name, value in sorted(vars(module).items()):
+        if name in INTERNAL or name in ("_parameters", "_buffers", "_modules") or name.endswith("_hooks"):
+            continue
+        if isinstance(value, (*PLAIN, tuple)) or (callable(value) and hasattr(value, "__code__")):
+            yield name, value if not isinstance(value, tuple) or all(isinstance(v, PLAIN) for v in value) else repr(value)
+        elif callable(value) and installed(getattr(value, "__module__", None) or "builtins"):
+            yield name, getattr(value, "__name__", type(value).__name__)
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import PIL
 import torch
 import torchvision
 from PIL import Image, UnidentifiedImageError
@@ -26,7 +27,7 @@ from torchvision.transforms.functional import resize as resized
 from probes import seeds
 from probes.errors import BadInput, Unavailable
 from probes.registry import Registry, unknown
-from probes.store import Store, digest, sha256
+from probes.store import Store, digest, file_hashes, sha256
 
 Split = Literal["train", "test"]
 
@@ -38,7 +39,7 @@ class Dataset:
     An image stands for ``byte / 255`` in [0, 1]; ``mean`` and ``std`` are the constants (per channel) that a model
     wrapper normalises with. An id belongs to the image, not to its place. ``embeddable`` says whether pictures of it
     may stand in a committed report; ``claim_images`` is how many images a claim is judged on where nothing else is asked
-    for (None: all of them).
+    for (None: all of them); ``files`` names the images, where they are files.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dataset:
     std: tuple[float, ...]
     embeddable: bool = False
     claim_images: int | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -90,8 +92,30 @@ class Dataset:
             return self
         if not 0 < n <= len(self):
             raise BadInput(f"{n} images of {self.name} ({self.split}): there are {len(self)}; ask for 1 to {len(self)}")
-        chosen = np.sort(seeds.permutation(len(self), "sample", self.name, self.split)[:n])
-        return dataclasses.replace(self, images=self.images[chosen], labels=self.labels[chosen], ids=self.ids[chosen])
+        return self.take(np.sort(seeds.permutation(len(self), "sample", self.name, self.split)[:n]))
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """The images of some rows, by number or by a mask."""
+        numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
+        files = tuple(self.files[i] for i in numbers) if self.files else ()
+        return dataclasses.replace(self, images=self.images[rows], labels=self.labels[rows], ids=self.ids[rows], files=files)
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of who always names the commonest class of these images."""
+        return float(np.bincount(self.labels).max() / len(self))
+
+    def refuse_duplicates(self) -> None:
+        """Raise BadInput, with their names, for images that are equal in every byte: judged, each would count as one of its own."""
+        first: dict[bytes, int] = {}
+        same = [(first[h], i) for i, image in enumerate(self.images)
+                if (h := hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()) in first
+                or first.setdefault(h, i) != i]  # fmt: skip
+        if same:
+            a, b = (self.files[i] if self.files else f"image {self.ids[i]}" for i in same[0])
+            more = f" ({len(same)} such in all)" if len(same) > 1 else ""
+            raise BadInput(f"{self.name}: {a} and {b} are the same picture{more}: images are judged as independent of each other;"
+                           " keep one of each")  # fmt: skip
 
 
 Builder = Callable[[Split, Store], Dataset]
@@ -100,6 +124,16 @@ datasets: Registry[Builder] = Registry("dataset")
 
 
 FOLDER = "imagefolder:"
+
+
+def strange(name: str) -> bool:
+    """Whether a dataset is a user's own: an image folder, or one that somebody registered or wrote.
+
+    >>> strange("mnist5k"), strange("imagefolder:photos"), strange("mnist5k@14px")
+    (False, True, False)
+    """
+    base = re.sub(r"@\d{1,4}px$", "", name)
+    return base not in datasets or datasets[base].__module__.partition(".")[0] != "probes"
 
 
 def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:
@@ -137,7 +171,10 @@ def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
             np.save(f, np.concatenate(small))
 
     made = store.get_or_make(
-        "decoded", {"images": data.sha256, "side": side, "torchvision": torchvision.__version__}, ".npy", resize
+        "decoded",
+        {"images": data.sha256, "side": side, "torch": torch.__version__, "torchvision": torchvision.__version__},
+        ".npy",
+        resize,
     )
     return dataclasses.replace(data, name=name, title=f"{data.title} at {side} px", images=np.load(made, mmap_mode="r"))
 
@@ -189,14 +226,20 @@ def mnist5k(split: Split, store: Store) -> Dataset:
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def folder() -> Path:
-    """The folder with datasets, ``PROBES_DATA``; Unavailable where it is not set or not there."""
+def folder(name: str) -> Path:
+    """The folder with datasets, ``PROBES_DATA``; Unavailable, with the command that brings ``name``, where it is not here."""
     named = os.environ.get("PROBES_DATA")
     if not named:
-        raise Unavailable("no folder with datasets: set PROBES_DATA (or --probes-data) to theirs; `probes fetch cifar10` fills it")
+        raise Unavailable(f"{name}: no folder with datasets; set PROBES_DATA (or --probes-data) to theirs, or bring it with"
+                          f" `PROBES_DATA=data probes fetch {_fetched(name)}`")  # fmt: skip
     if not Path(named).is_dir():
-        raise Unavailable(f"PROBES_DATA = {named!r} is no folder: set it (or --probes-data) to the one that holds the datasets")
+        raise Unavailable(f"{name}: PROBES_DATA = {named!r} is no folder; set it (or --probes-data) to the one that holds"
+                          f" the datasets, or bring it with `probes fetch {_fetched(name)}`")  # fmt: skip
     return Path(named)
+
+
+def _fetched(name: str) -> str:
+    return "mnist" if name == "mnist" else "cifar10"
 
 
 def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.ndarray) -> Dataset:
@@ -227,7 +270,7 @@ def here(name: str) -> bool:
     }
     name = name.partition("@")[0]
     try:
-        return name not in places or any((folder() / place).exists() for place in places[name])
+        return name not in places or any((folder(name) / place).exists() for place in places[name])
     except Unavailable:
         return False
 
@@ -240,8 +283,11 @@ def fetch(name: str) -> Path:
     kinds = {"cifar10": torchvision.datasets.CIFAR10, "mnist": torchvision.datasets.MNIST}
     if name not in kinds:
         raise unknown("dataset to fetch", name, kinds, "mnist5k comes with the installation")
-    root = folder()
+    if not (named := os.environ.get("PROBES_DATA")):
+        raise Unavailable(f"{name}: say where to, PROBES_DATA=data probes fetch {name}")
+    root = Path(named)
     try:
+        root.mkdir(parents=True, exist_ok=True)
         kinds[name](str(root), download=True)
     except (OSError, RuntimeError) as e:
         raise Unavailable(f"{name} can't be fetched ({e}); put torchvision's files into {root} by other means") from e
@@ -251,9 +297,9 @@ def fetch(name: str) -> Path:
 @datasets.register("mnist")
 def mnist(split: Split, store: Store) -> Dataset:
     """MNIST under PROBES_DATA: torchvision's IDX files (MNIST/raw or mnist/MNIST/raw), 60,000 + 10,000 digits."""
-    here = [root for root in (folder(), folder() / "mnist") if (root / "MNIST" / "raw").is_dir()]
+    here = [root for root in (folder("mnist"), folder("mnist") / "mnist") if (root / "MNIST" / "raw").is_dir()]
     if not here:
-        raise Unavailable(f"mnist: no MNIST/raw under PROBES_DATA ({folder()}); bring it with `probes fetch mnist`")
+        raise Unavailable(f"mnist: no MNIST/raw under PROBES_DATA ({folder('mnist')}); bring it with `probes fetch mnist`")
     try:
         files = torchvision.datasets.MNIST(str(here[0]), train=split == "train", download=False)
     except RuntimeError as e:
@@ -278,7 +324,7 @@ def cifar10(split: Split, store: Store) -> Dataset:
 
     An id is the place in torchvision's order, or in the order of the copy's paths.
     """
-    root = folder()
+    root = folder("cifar10")
     if not (root / "cifar-10-batches-py").is_dir():
         return _cifar_jpeg("cifar10", split, store, root)
     try:
@@ -291,14 +337,14 @@ def cifar10(split: Split, store: Store) -> Dataset:
 @datasets.register("cifar10-jpeg")
 def cifar10_jpeg(split: Split, store: Store) -> Dataset:
     """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): cifar10-jpeg.tar.xz, or that folder, under PROBES_DATA."""
-    return _cifar_jpeg("cifar10-jpeg", split, store, folder())
+    return _cifar_jpeg("cifar10-jpeg", split, store, folder("cifar10-jpeg"))
 
 
 def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
     tar, tree = root / "cifar10-jpeg.tar.xz", root / "cifar10-jpeg"
     if tree.is_dir():
         paths = sorted(p.relative_to(root).as_posix() for p in tree.glob(f"{split}/*/*.jpg"))
-        source = digest({"files": [[p, (root / p).stat().st_size] for p in paths]})
+        source = digest({"files": list(zip(paths, file_hashes([root / p for p in paths], store), strict=True))})
     elif tar.is_file():
         source = sha256(tar)
     else:
@@ -329,7 +375,7 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
             np.save(f, np.stack([row for _, row in sorted(rows, key=lambda r: r[0])]))
 
     try:
-        made = store.get_or_make("decoded", {"source": source, "split": split}, ".npy", decode)
+        made = store.get_or_make("decoded", {"source": source, "split": split, "pillow": PIL.__version__}, ".npy", decode)
     except (UnidentifiedImageError, tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError) as e:
         raise BadInput(f"{tree if tree.is_dir() else tar} is damaged: {e}; fetch it again") from e
     rows = np.load(made, mmap_mode="r")

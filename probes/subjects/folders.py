@@ -2,43 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
+import logging
 import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torchvision
 from PIL import Image, ImageOps
 
 from probes.errors import BadInput, Unavailable
-from probes.store import Store, digest
+from probes.store import Store, file_hashes
 from probes.subjects.data import Dataset, Split
 
+log = logging.getLogger("probes")
 SIDE, SHORTER = 224, 256
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CATEGORIES: tuple[str, ...] = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+TEST, TRAIN = ("val", "valid", "validation", "test"), ("train", "training")
+"""Folders of a split, the first of them that is there; any other folder is a class."""
+WANTED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm",
+          ".avif", ".jp2", ".heic", ".heif", ".jxl")  # fmt: skip
+BRINGS = {
+    ".avif": "pip install 'pillow>=11.3'",
+    ".heic": "pip install pillow-heif",
+    ".heif": "pip install pillow-heif",
+    ".jxl": "pip install pillow-jxl-plugin",
+}
+"""What reads the files that Pillow alone does not."""
+SILENT = ("thumbs.db", "desktop.ini")
+"""Files that systems leave in folders; those that begin with a dot are left out as silently."""
+
+
+@functools.cache
+def endings() -> frozenset[str]:
+    """The endings of the image files that Pillow reads here, with those of pillow-heif where it is installed."""
+    for plugin in ("pillow_heif", "pillow_jxl"):
+        with contextlib.suppress(ImportError):
+            module = __import__(plugin)
+            getattr(module, "register_heif_opener", lambda: None)()
+    Image.init()
+    return frozenset(end for end in WANTED if Image.registered_extensions().get(end) in Image.OPEN)
+
+
+@functools.cache
+def wnids() -> tuple[str, ...]:
+    """The WordNet names of ImageNet's 1,000 classes, in the order of torchvision's categories."""
+    return tuple(Path(__file__).with_name("wnids.txt").read_text(encoding="ascii").split())
 
 
 def imagefolder(place: str, split: Split, store: Store) -> Dataset:
     """The images below a folder as a dataset: shorter side to 256 pixels, the middle 224 x 224, three channels.
 
-    ``PATH/CLASS/*.jpg`` or, with splits, ``PATH/{train, val or test}/CLASS/*.jpg``. A class is a folder; labels follow
-    their sorted names, which for the 1,000 wnids of ImageNet is the order of torchvision's categories. An id is an
-    image's place among the sorted paths. Raises Unavailable for a folder that is not there, BadInput for one without
-    images, or naming an image that can't be read.
+    ``PATH/CLASS/**/*.jpg`` or, with splits, ``PATH/{train, val or test}/CLASS/**/*.jpg`` and any other format that Pillow reads.
+    The classes are those of all splits together, sorted by name: a class without test images keeps its place. Names that are all
+    whole numbers are the labels themselves; the 1,000 WordNet names of ImageNet are torchvision's categories, and some of them
+    are, for a network with 1,000 outputs (:func:`as_imagenet`). Hidden and empty folders are none. What is left out is logged
+    with its number and the reason. An id is an image's place among the sorted paths.
+
+    Raises Unavailable for a folder that is not there or has no such split, BadInput for one without images, or naming an image that
+    can't be read.
     """
     root = Path(place).expanduser()
     if not root.is_dir() and (named := os.environ.get("PROBES_DATA")):
         root = Path(named) / place
     if not root.is_dir():
         raise Unavailable(f"imagefolder:{place}: no such folder on this machine, nor below PROBES_DATA")
-    here = _split(root, split)
-    paths = sorted(p for p in here.glob("*/*") if p.suffix.lower() in ENDINGS)
+    here, others = _split(root, split)
+    found = {part: _Listing(part) for part in (here, *others)}
+    names = sorted({name for listing in found.values() for name in listing.classes})
+    paths = found[here].paths
+    tell_skipped(f"imagefolder:{place}", here, found[here].skipped)
     if not paths:
-        raise BadInput(f"imagefolder:{place}: no CLASS/*.jpg (or png, bmp, webp, tiff) below {here}")
-    names = sorted({p.parent.name for p in paths})
-    source = digest({"files": [[p.relative_to(here).as_posix(), p.stat().st_size] for p in paths], "side": SIDE})
+        raise BadInput(f"imagefolder:{place}: no CLASS/*.jpg (or {', '.join(sorted(e[1:] for e in endings()))}) below {here}")
+    labels, classes = _labels(place, names, [p.relative_to(here).parts[0] for p in paths])
+    files = [p.relative_to(here).as_posix() for p in paths]
+    key = {"files": [list(pair) for pair in zip(files, file_hashes(paths, store), strict=True)], "side": SIDE,
+           "pillow": PIL.__version__, "version": 2}  # fmt: skip
 
     def decode(path: Path) -> None:
         images = np.lib.format.open_memmap(path, "w+", np.uint8, (len(paths), 3, SIDE, SIDE))
@@ -46,31 +93,123 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
             images[i] = read_image(file)
         images.flush()
 
-    images = np.load(store.get_or_make("decoded", {"source": source}, ".npy", decode), mmap_mode="r")
-    labels = np.array([names.index(p.parent.name) for p in paths], dtype=np.int64)
+    images = np.load(store.get_or_make("decoded", key, ".npy", decode), mmap_mode="r")
     return Dataset(
         name=f"imagefolder:{root.name}",
-        title=f"images of {root.name}",
+        title=f"{root.name} (image folder)",
         split=split,
         images=images,
         labels=labels,
         ids=np.arange(len(paths)),
-        classes=CATEGORIES if _imagenet(names) else tuple(names),
+        classes=classes,
         **IMAGENET,
         claim_images=min(300, len(paths)),
+        files=tuple(files),
     )
 
 
-def _split(root: Path, split: Split) -> Path:
-    if split == "train":
-        if not (root / "train").is_dir():
+def _labels(place: str, names: Sequence[str], each: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels of images from the names of their folders, and the classes."""
+    if all(re.fullmatch(r"[0-9]+", name) for name in names):
+        numbers = [int(name) for name in each]
+        most = max(int(name) for name in names)
+        if most > 100_000:
+            raise BadInput(
+                f"imagefolder:{place}: folders that are named by numbers are the labels, and {most} is none; rename them"
+            )
+        if len({int(name) for name in names}) < len(names):
+            raise BadInput(f"imagefolder:{place}: two folders stand for one number, such as 1 and 01; rename one of them")
+        return np.array(numbers, dtype=np.int64), tuple(str(i) for i in range(most + 1))
+    place_of = {name: i for i, name in enumerate(names)}
+    classes = CATEGORIES if list(names) == list(wnids()) else tuple(names)
+    return np.array([place_of[name] for name in each], dtype=np.int64), classes
+
+
+def as_imagenet(data: Dataset) -> Dataset | None:
+    """The images of WordNet folders with the labels of ImageNet's 1,000 classes; None where a class is none of them.
+
+    >>> images = np.zeros((2, 3, 1, 1), np.uint8)
+    >>> some = Dataset("d", "d", "test", images, np.array([0, 1]), np.arange(2), ("n01440764", "n15075141"), (0.0,), (1.0,))
+    >>> as_imagenet(some).labels.tolist()
+    [0, 999]
+    """
+    order = {name: i for i, name in enumerate(wnids())}
+    if data.classes == CATEGORIES:
+        return data
+    if not all(name in order for name in data.classes):
+        return None
+    labels = np.array([order[data.classes[i]] for i in data.labels], dtype=np.int64)
+    return dataclasses.replace(data, labels=labels, classes=CATEGORIES)
+
+
+def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
+    """The folder of a split, and those of all other splits; the folder itself where there are no splits."""
+    parts = [root / name for name in (*TEST, *TRAIN) if _of_classes(root / name)]
+    if not parts:
+        if split == "train":
             raise Unavailable(f"imagefolder:{root}: there is no train/ to train on")
-        return root / "train"
-    return next((root / name for name in ("val", "test") if (root / name).is_dir()), root)
+        return root, []
+    wanted = TRAIN if split == "train" else TEST
+    here = next((part for part in parts if part.name in wanted), None)
+    if here is None:
+        raise Unavailable(f"imagefolder:{root}: there is {' and '.join(p.name + '/' for p in parts)}, and no"
+                          f" {' or '.join(name + '/' for name in wanted)}")  # fmt: skip
+    return here, [part for part in parts if part != here]
 
 
-def _imagenet(names: list[str]) -> bool:
-    return len(names) == 1000 and all(n.startswith("n") and n[1:].isdigit() for n in names)
+def _of_classes(folder: Path) -> bool:
+    """Whether a folder holds folders and no images: a split. A class called ``train`` holds images."""
+    if not folder.is_dir():
+        return False
+    inside = [p for p in folder.iterdir() if not _hidden(p)]
+    return any(p.is_dir() for p in inside) and not any(p.suffix.lower() in WANTED and p.is_file() for p in inside)
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in SILENT
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The images below a folder, sorted, and what else lies there, with the reason why it is left out."""
+    paths, skipped = [], []
+    for path in _walk(folder):
+        ending = path.suffix.lower()
+        if ending in endings():
+            paths.append(path)
+        elif ending in WANTED:
+            skipped.append((path, f"is read with `{BRINGS[ending]}`" if ending in BRINGS else "is not read by this Pillow"))
+        else:
+            skipped.append((path, "is no image"))
+    return sorted(paths), skipped
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if _hidden(path):
+            continue
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.is_file():
+            yield path
+
+
+class _Listing:
+    """What lies in the folder of a split: images with their classes, and what is left out."""
+
+    def __init__(self, here: Path) -> None:
+        found, self.skipped = images_below(here)
+        self.here = here
+        self.paths = [p for p in found if len(p.relative_to(here).parts) > 1]
+        self.skipped += [(p, "lies in no folder of a class") for p in found if len(p.relative_to(here).parts) == 1]
+        self.classes = {p.relative_to(here).parts[0] for p in self.paths}
+
+
+def tell_skipped(who: str, here: Path, skipped: Sequence[tuple[Path, str]]) -> None:
+    """Log what is left out: how many files for each reason, and the first three."""
+    for why, many in Counter(why for _, why in skipped).items():
+        names = sorted(p.relative_to(here).as_posix() for p, w in skipped if w == why)
+        more = ", ..." if many > 3 else ""
+        log.warning("%s: %d file%s left out: %s%s (%s)", who, many, "s" * (many > 1), ", ".join(names[:3]), more, why)
 
 
 def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:

@@ -15,6 +15,7 @@ from probes.errors import BadInput
 from probes.measure.taps import BlockAdapter, register_block
 from probes.registry import Registry
 
+__all__ = ["Builder", "CifarNet", "Normalised", "Rows", "Takes", "VitLite", "nets", "takes"]
 Builder = Callable[..., nn.Module]
 nets: Registry[Builder] = Registry("network")
 """Builders of networks: ``build(channels, classes)``. ``@nets.register("name")`` files your own."""
@@ -51,6 +52,7 @@ class Normalised(nn.Module):
     are means.
     """
 
+    WRAPPED = "net"  # what :func:`probes.hooks.plain` leaves out of names
     mean: Tensor
     std: Tensor
 

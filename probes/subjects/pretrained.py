@@ -20,13 +20,17 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
-from probes.subjects.code import code_sha256
-from probes.subjects.data import Dataset
+from probes.subjects.code import code_sha256, source_sha256
+from probes.subjects.data import Dataset, strange
+from probes.subjects.folders import as_imagenet
 from probes.subjects.nets import Normalised, nets
+from probes.subjects.opened import opened
 from probes.subjects.spec import Spec
 from probes.subjects.stored import unpack
 
 SHIPPED = Path(__file__).with_name("weights")
+UNTRAINED = "untrained"
+"""The name of random weights, from the seed of the subject (0 where none is given): ``resnet20:untrained@mnist5k``."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Subject:
 
     ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with them (see
     :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about, where known; ``training`` are
-    training images, where a perturbation needs some.
+    training images, where a perturbation needs some; ``notes`` is what a reader should know of them, a sentence each.
     """
 
     spec: Spec
@@ -46,6 +50,12 @@ class Subject:
     code: str = ""
     card: Mapping[str, Any] | None = None
     training: Dataset | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random ones, which were asked for."""
+        return self.weights == UNTRAINED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +84,18 @@ def available(store: Store) -> Iterator[Weights]:
             continue  # an entry without a readable sidecar does not exist yet
 
 
-def find(spec: Spec, store: Store) -> dict[int, Weights]:
-    """The weights on this machine for a net and a dataset, by training seed; shipped ones come first.
+def find(spec: Spec, store: Store) -> dict[int, list[Weights]]:
+    """The weights on this machine for a net and a dataset, by training seed; shipped ones come first, then the newest.
 
     ``net:recipe@dataset`` are those of exactly that recipe; without a name, those of any that has no name of its own.
     """
     named = None if spec.weights is None else training.recipes[spec.weights].json()
-    found: dict[int, Weights] = {}
+    found: dict[int, list[Weights]] = {}
     for weights in available(store):
         recipe = weights.card["recipe"]
         fits = recipe["name"] not in training.OWN_NAMES if named is None else recipe == named
         if fits and (weights.net, weights.dataset) == (spec.net, spec.dataset):
-            found.setdefault(weights.seed, weights)
+            found.setdefault(weights.seed, []).append(weights)
     return dict(sorted(found.items()))
 
 
@@ -114,6 +124,8 @@ def expand(spec: Spec, store: Store) -> list[Spec]:
     spec = resolved(spec)
     if spec.seed != "*":
         return [spec]
+    if spec.weights == UNTRAINED:
+        raise BadInput(f"{spec}: untrained networks are no training runs; name a seed, e.g. {dataclasses.replace(spec, seed=0)}")
     if not (seeds := find(spec, store)):
         raise Unavailable(f"{spec}: no trained weights on this machine; bring them with `{_command(spec, '0-7')}`")
     return [dataclasses.replace(spec, seed=seed) for seed in seeds]
@@ -128,40 +140,67 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     """The subject that a spec names (one training run), in eval mode on the CPU, with gradients off.
 
     Weights that are not named, or named by a recipe, are those trained on the dataset with the seed (0 where none is given):
-    shipped, else from the store. A net given as ``package.module:thing`` without weights and seed is taken as its builder returns
-    it. Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that does not fit.
+    shipped, else from the store, whatever the network: one of one's own is no exception. ``untrained`` are random ones. Weights are
+    a network's when they fit what its builder builds; that its code changed since they were trained is a note. A network with
+    ImageNet's 1,000 outputs gets the images of WordNet folders with ImageNet's labels.
+
+    Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that does not fit.
     """
     spec = resolved(spec)
     seed = 0 if spec.seed is None else int(spec.seed)
-    recipe = by_recipe(spec)
-    if not recipe and spec.weights is not None and not Path(spec.weights).exists() and (known := torchvisions(spec)):
+    if spec.weights == UNTRAINED:
+        model = training.initial(spec.net, data, seed)
+        return _subject(spec, model, data, state_sha256(model.net), UNTRAINED, None)
+    if by_recipe(spec) or spec.weights is None:
+        return _trained(dataclasses.replace(spec, seed=seed), data, store)
+    if not Path(spec.weights).exists() and (known := torchvisions(spec)):
         path = checkpoint(known)
         if not path.exists():
             raise Unavailable(f"{spec}: torchvision's weights are not on this machine; bring them with"
                               f" `probes fetch {spec.net}:{spec.weights}`")  # fmt: skip
         if not sha256(path).startswith(wanted := path.stem.rpartition("-")[2]):
             raise BadInput(f"{path.name} is damaged: its SHA-256 does not begin with {wanted}; remove it and fetch it again")
-        model = training.initial(spec.net, data, seed, len(known.meta["categories"]))
-        return filled(spec, model, data, path, f"torchvision {known.name}", None)
-    if not recipe and spec.weights is not None and not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
-        known = [*names, *training.OWN_NAMES]
+        outputs = len(known.meta["categories"])
+        return _of_file(spec, data, seed, path, f"torchvision {known.name}", outputs)
+    if not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
+        known = [*names, *training.OWN_NAMES, UNTRAINED]
         raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
-    model = training.initial(spec.net, data, seed)
-    if spec.weights is not None and not recipe:
-        path = Path(spec.weights)
-        return filled(spec, model, data, path, path.name, None)
-    if ":" in spec.net and spec.seed is None and not recipe:
-        return _subject(spec, model, data, state_sha256(model.net), "as built", None)
-    spec = dataclasses.replace(spec, seed=seed)
-    if not (found := find(spec, store).get(seed)):
-        raise Unavailable(f"{spec}: no such weights on this machine; bring them with `{_command(spec, seed)}`")
-    if sha256(found.path) != found.card["sha256"]:
-        raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
-    if found.card.get("code", code := code_sha256(model, nets[spec.net])) != code and found.origin == "trained":
-        raise Unavailable(f"{spec}: its weights were trained before the code of {spec.net} was changed; train them again with"
-                          f" `{_command(spec, seed)}`")  # fmt: skip
-    origin = spec.weights if recipe and spec.weights else found.origin
-    return filled(spec, model, data, found.path, origin, found.card)
+    path = Path(spec.weights)
+    try:
+        return _of_file(spec, data, seed, path, path.name)
+    except BadInput:
+        if len(data.classes) == IMAGENET_CLASSES or as_imagenet(data) is None:
+            raise
+        return _of_file(spec, data, seed, path, path.name, IMAGENET_CLASSES)
+
+
+IMAGENET_CLASSES = 1000
+
+
+def _of_file(spec: Spec, data: Dataset, seed: int, path: Path, origin: str, outputs: int | None = None) -> Subject:
+    """The subject of a file of weights; a head with 1,000 outputs gets ImageNet's labels, where the folders name them."""
+    if outputs == IMAGENET_CLASSES:
+        data = as_imagenet(data) or data
+    return filled(spec, training.initial(spec.net, data, seed, outputs), data, path, origin, None)
+
+
+def _trained(spec: Spec, data: Dataset, store: Store) -> Subject:
+    """The subject whose weights were trained here or shipped: the first that fit what the builder builds."""
+    seed, builder = int(str(spec.seed)), nets[spec.net]
+    why = "no such weights on this machine"
+    for found in find(spec, store).get(seed, []):
+        if sha256(found.path) != found.card["sha256"]:
+            raise BadInput(f"{found.path.name} is not what its card says (SHA-256 differs): remove it or install again")
+        model = training.initial(spec.net, data, seed)
+        if problem := misfit(model.net, read_weights(found.path)):
+            why = f"its weights were trained when {spec.net} had another shape (they {problem}), and do not fit any more"
+            continue
+        before, now = found.card.get("source"), source_sha256(model, builder)
+        notes = () if before in (None, now) else (f"the code of {spec.net} changed after these weights were trained",)
+        origin = spec.weights if by_recipe(spec) and spec.weights else found.origin
+        subject = filled(spec, model, data, found.path, origin, found.card)
+        return dataclasses.replace(subject, notes=(*subject.notes, *notes))
+    raise Unavailable(f"{spec}: {why}; bring them with `{_command(spec, seed)}`")
 
 
 def torchvisions(spec: Spec) -> Any:
@@ -217,28 +256,66 @@ def state_sha256(model: nn.Module) -> str:
     """The SHA-256 over names, shapes and bytes of a model's state."""
     h = hashlib.sha256()
     for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:  # what quantised layers pack
+            h.update(f"{name}{_unpacked(tensor)!r}".encode())
+            continue
         h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         h.update(np.ascontiguousarray(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()).data)
     return h.hexdigest()
 
 
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_unpacked(one) for one in value]
+    return value.detach().dequantize().tolist() if isinstance(value, Tensor) else value
+
+
+def misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """How a state dict does not fit a network, after ``they``; empty where it does. Counters of batches may be missing."""
+    wanted = net.state_dict()
+    if lost := [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]:
+        return f"lack {lost[0]!r}"
+    if extra := [name for name in state if name not in wanted]:
+        return f"hold {extra[0]!r}, which the network does not know"
+    for name, tensor in state.items():
+        if isinstance(wanted[name], Tensor) and tensor.shape != wanted[name].shape:
+            return f"hold {name!r} of shape {tuple(tensor.shape)}, the network {tuple(wanted[name].shape)}"
+    return ""
+
+
 def filled(spec: Spec, model: Normalised, data: Dataset, path: Path, origin: str, card: Mapping[str, Any] | None) -> Subject:
     """The subject whose weights a file holds, in eval mode; BadInput for a file that can't be read or does not fit the model."""
     state = read_weights(path)
+    if problem := misfit(model.net, state):
+        shapes = "of shape" in problem and strange(data.name)
+        hint = f"; {data.name} has {_classes(data)}" if shapes else "; is it of another architecture?"
+        raise BadInput(f"{spec}: {path.name} does not fit: its weights {problem}{hint}")
     try:
-        lost, extra = model.net.load_state_dict(state, strict=False)
+        model.net.load_state_dict(state, strict=False)
     except RuntimeError as e:
         raise BadInput(f"{spec}: {path.name} does not fit: {str(e).splitlines()[-1].strip()}") from e
-    lost = [name for name in lost if not name.endswith("num_batches_tracked")]
-    if lost or extra:
-        problem = f"lacks {lost[0]!r}" if lost else f"holds {extra[0]!r}, which the network does not know"
-        raise BadInput(f"{spec}: {path.name} {problem}; is it of another architecture?")
     return _subject(spec, model, data, sha256(path), origin, card)
+
+
+def _classes(data: Dataset) -> str:
+    """The classes of a dataset with their numbers of images, the first few of them."""
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    some = ", ".join(f"{name} ({n})" for name, n in list(zip(data.classes, counts, strict=True))[:6])
+    return f"{len(data.classes)} classes: {some}{', ...' if len(data.classes) > 6 else ''}"
 
 
 def _subject(spec: Spec, model: Normalised, data: Dataset, digest: str, origin: str, card: Any) -> Subject:
     for name, tensor in model.net.state_dict().items():
-        if not torch.isfinite(tensor).all():
+        if (
+            isinstance(tensor, Tensor)
+            and tensor.is_floating_point()
+            and not tensor.is_quantized
+            and not torch.isfinite(tensor).all()
+        ):
             raise ProbesError(f"{spec}: weight {name!r} holds NaN or inf")
+    code = code_sha256(model, nets[spec.net])
     model.eval().requires_grad_(False)
-    return Subject(spec, model, data, digest, origin, code_sha256(model, nets[spec.net]), card)
+    made = opened(model)
+    model.requires_grad_(False)
+    notes = (f"made plain weights of what is computed at each pass: {', '.join(made)}",) if made else ()
+    return Subject(spec, model, data, digest, origin, code, card, notes=notes)

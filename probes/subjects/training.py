@@ -28,7 +28,7 @@ from probes.errors import BadInput, ProbesError
 from probes.perturb.weights import perturbed, targets
 from probes.registry import Registry, unknown
 from probes.store import Store, digest, replacing, sha256
-from probes.subjects.code import code_sha256
+from probes.subjects.code import source_sha256
 from probes.subjects.data import Dataset, load
 from probes.subjects.nets import Normalised, Takes, nets
 from probes.subjects.stored import pack, unpack
@@ -121,6 +121,9 @@ for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
     recipes.register(_twin)(
         dataclasses.replace(_DEEP, name=_twin, epochs=10, peak=0.1, stored="float16", channels_last=True, precision="bf16")
     )
+GENERAL = Recipe("general", epochs=10, batch_size=64, peak=0.05, stored="float32")
+"""The recipe of a dataset that has none of its own; on fewer images than a batch its batches are smaller."""
+recipes.register("general")(GENERAL)
 WEIGHT_NOISE = Recipe("clean", epochs=10, peak=1e-3, weight_decay=0.0, optimiser="adam", stored="float32", channels_last=True)
 """The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no augmentation."""
 recipes.register("clean")(WEIGHT_NOISE)
@@ -161,6 +164,10 @@ def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> N
         torch.manual_seed(_word("initial weights", seed))
         try:
             model = build(channels, classes or len(data.classes), *([wide] if wants.side else []))
+            if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):  # lazy modules take shape now
+                with torch.no_grad():
+                    model.eval()(torch.zeros(2, channels, high, wide))
+                model.train()
         except ProbesError:
             raise
         except Exception as e:
@@ -216,6 +223,8 @@ def train(
     """
     recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
+    if recipe == GENERAL:
+        recipe = dataclasses.replace(GENERAL, batch_size=max(2, min(GENERAL.batch_size, len(data) // 4)))
     if len(data) < recipe.batch_size:
         raise BadInput(f"{dataset} has {len(data)} images to train on, fewer than a batch of {recipe.batch_size}")
     key = {
@@ -224,9 +233,7 @@ def train(
         "images": data.sha256,
         "seed": seed,
         "recipe": recipe.json(),
-        "code": code_sha256(initial(net, data, seed), nets[net]),
-        "package": __version__,
-        "torch": torch.__version__,
+        "source": source_sha256(initial(net, data, seed), nets[net]),
     }
 
     def make(path: Path) -> dict[str, Any]:
@@ -248,7 +255,7 @@ def train(
                 "test_images_sha256": test.sha256,
                 "history": history,
                 "sha256": sha256(path),
-                "code": key["code"],
+                "source": key["source"],
                 "package": __version__,
                 "torch": torch.__version__.split("+")[0],
             }
@@ -268,17 +275,17 @@ def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
 
 
 def default_recipe(dataset: str, net: str = "") -> Recipe:
-    """The recipe of a network on a dataset, or of the dataset (or that it is a view of); UnknownName where there is none.
+    """The recipe of a network on a dataset, or of the dataset (or that it is a view of), or the general one.
 
-    >>> default_recipe("cifar10@28px").name, default_recipe("cifar10", "resnet34").epochs
-    ('cifar10', 15)
+    >>> default_recipe("cifar10@28px").name, default_recipe("cifar10", "resnet34").epochs, default_recipe("mine:photos").name
+    ('cifar10', 15, 'general')
     """
     base = dataset.partition("@")[0]
-    return recipes[f"{net}-{base}" if f"{net}-{base}" in recipes else base]
+    return next((recipes[name] for name in (f"{net}-{base}", base) if name in recipes), GENERAL)
 
 
 def _checkpoint(store: Store, key: dict[str, Any]) -> Path:
-    return store.folder / "checkpoints" / f"{digest(key)}.pt"
+    return store.folder / "checkpoints" / f"{digest(store.key(key))}.pt"
 
 
 def _epoch(
@@ -297,8 +304,8 @@ def _epoch(
                 group["lr"] = recipe.rate(epoch * per_epoch + i, recipe.epochs * per_epoch)
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
                 logits = _forward(model, x.contiguous(memory_format=memory), recipe.alpha_train, jitter).float()
-            if logits.ndim != 2 or logits.shape[1] <= y.max():
-                raise BadInput(f"{name}: labels run to {data.labels.max()}, but its output is {tuple(logits.shape)[1:]}"
+            if logits.ndim != 2 or logits.shape[1] != len(data.classes):
+                raise BadInput(f"{name}: there are {len(data.classes)} classes, but its output is {tuple(logits.shape)[1:]}"
                                f" per image; a network gets (channels, classes) and returns a logit per class")  # fmt: skip
             loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
             if not torch.isfinite(loss):

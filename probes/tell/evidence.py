@@ -28,6 +28,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matp
 def deposit(thing: pd.DataFrame | np.ndarray, store: Store) -> dict[str, str]:
     """Keep a table (Parquet) or an array (npy) in the store by its own bytes; its SHA-256 and its place."""
     suffix = ".npy" if isinstance(thing, np.ndarray) else ".parquet"
+    thing = thing if isinstance(thing, np.ndarray) else table.written(thing)
     folder = store.folder / "evidence"
     with scratch(folder / f"new{suffix}") as temporary:
         if isinstance(thing, np.ndarray):
@@ -45,13 +46,14 @@ def line(
     *,
     claim: Mapping[str, Any],
     subject: str,
-    design: Mapping[str, Any],
+    designs: Sequence[Mapping[str, Any]],
     inputs: Sequence[Mapping[str, str]],
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The evidence of one claim on one subject, as JSON values.
 
-    ``claim`` holds id, sentence, family, test and expectation; ``inputs`` are deposits, one per part of the question.
+    ``claim`` holds id, sentence, family, test and expectation; ``inputs`` are deposits, one per part of the question, and
+    ``designs`` what each of these tables was made for, in the same order.
     """
     record = {
         "schema": SCHEMA,
@@ -65,7 +67,8 @@ def line(
         "question": dict(found.spec),
         "verdicts": [v.json() for v in found],
         "inputs": [dict(i) for i in inputs],
-        "design": dict(design),
+        "design": dict(designs[0]),
+        **({"designs": [dict(d) for d in designs]} if any(d != designs[0] for d in designs) else {}),
         **extra,
     }
     return json.loads(json.dumps(record, allow_nan=False))
@@ -102,6 +105,40 @@ def read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ProbesError(f"{path}, line {i}: no evidence ({type(e).__name__}: {e})") from e
     return lines
+
+
+def varied(record: Mapping[str, Any]) -> str:
+    """What the levels of a line are called: ``noise σ``, ``alpha``, ``strength``; of an older line read from its words."""
+    design = record.get("design", {})
+    if "varied" in design:
+        return str(design["varied"])
+    kind = str(design.get("perturbation", ""))
+    for begins, word in (
+        ("weight noise", "alpha"),
+        ("gaussian", "noise σ"),
+        ("masks of", "mask"),
+        ("augmentations", "augmentation"),
+    ):
+        if kind.startswith(begins):
+            return word
+    return "strength" if "noise on the outputs" in kind else "level"
+
+
+def untrained(record: Mapping[str, Any]) -> list[str]:
+    """The subjects of a line whose weights are random."""
+    return [name for name, weights in record.get("weights", {}).items() if weights.get("origin") == "untrained"]
+
+
+def perturbed(record: Mapping[str, Any]) -> list[str]:
+    """What got weight noise, a sentence per network: how many layers, and what share of all its weights."""
+    found = []
+    for net, tensors in (record.get("perturbed") or {}).items():
+        numbers, every = sum(tensors.values()), record.get("parameters", {}).get(net)
+        share = f", {numbers / every:.1%} of its parameters" if every else ""
+        names = list(tensors)
+        some = ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
+        found.append(f"noise on {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}")
+    return found
 
 
 def members(record: Mapping[str, Any]) -> list[Verdict]:
@@ -162,8 +199,41 @@ def _processor() -> str:
     return platform.processor() or sys.platform
 
 
-DESIGN = ("images", "images_sha256", "levels", "draws", "seed", "clamp", "space", "precision", "split", "runs", "perturbation")
-DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test"}
+def designs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The designs of the tables that an evidence line was asked of; one, where all are of the same."""
+    return record.get("designs") or [record["design"]]
+
+
+def all_differences(recorded: Mapping[str, Any], here: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the designs of a question's tables differ from those of a recorded line, in words, each once.
+
+    A line of an earlier version holds the design of one table: it is compared with each.
+    """
+    before, now = designs_of(recorded), list(here)
+    if "part" not in before[0]:
+        now = [{**d, "part": {}} for d in now]
+    before, now = ([d for i, d in enumerate(ds) if d not in ds[:i]] for ds in (before, now))
+    if len(before) != len(now) and len(before) > 1:
+        return [f"{len(now)} tables instead of {len(before)}"]
+    pairs = zip(before, now, strict=True) if len(before) == len(now) else ((before[0], d) for d in now)
+    return list(dict.fromkeys(text for was, is_ in pairs for text in differences(was, is_)))
+
+
+DESIGN = (
+    "images",
+    "images_sha256",
+    "levels",
+    "draws",
+    "seed",
+    "clamp",
+    "space",
+    "precision",
+    "split",
+    "runs",
+    "perturbation",
+    "part",
+)
+DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test", "part": {}}
 
 
 def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -175,10 +245,10 @@ def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
     return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
 
 
-def matching(lines: Iterable[Mapping[str, Any]], design: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Of several evidence lines of one claim on one subject, the one of this design; else the first; else None.
+def matching(lines: Iterable[Mapping[str, Any]], designs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of several evidence lines of one claim on one subject, the one of these designs; else the first; else None.
 
     A report may judge a claim at the design of the test and at more images: the test cites the former.
     """
     lines = list(lines)
-    return next((r for r in lines if not differences(r["design"], design)), lines[0] if lines else None)
+    return next((r for r in lines if not all_differences(r, designs)), lines[0] if lines else None)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from probes.judge import family
-from probes.judge.verdict import Verdict, disclosures, p_shown, shown
+from probes.judge.verdict import Verdict, counted, disclosures, p_shown, shown
 from probes.table import label_of
-from probes.tell import evidence, plots
+from probes.tell import evidence, plots, terminal
 
 STUDY = {
     "l2_h": "l2_norm_hx_vs_noise.png",
@@ -74,14 +74,12 @@ def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
 
 def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """The first screen: every claim with its verdict and what was expected."""
-    judged = sum(line["judged"] for line in lines)
-    decided = sum(line["judged"] and line["overall"] != "inconclusive" for line in lines)
     over = _families(lines, run)
     rows = [
         [
             f"[{r['id']}](#{_anchor(r)})",
             f"`{r['subject']}`",
-            f"**{r['overall']}**",
+            f"**{r['overall']}**" + (" (untrained)" if evidence.untrained(r) else ""),
             r["counts"] if len(r["verdicts"]) > 1 else "",
             f"{r['design']['images']:,}",
             expected(r),
@@ -91,7 +89,23 @@ def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     ]
     text = grid(["claim", "subject", "verdict", "blocks", "images", "expected", "every block, Holm over the family's claims"], rows)
     partial = "" if run.get("complete", True) else "**Partial: the run was interrupted before its last claim.**\n\n"
-    return f"# What was claimed, and what was found\n\n{partial}{len(lines)} claims, {judged} judged, {decided} decided.\n\n{text}"
+    lost = run.get("not_judged", [])
+    random = sorted({name for r in lines for name in evidence.untrained(r)})
+    warning = f"**Untrained: {', '.join(f'`{name}`' for name in random)} have random weights, as asked for.**\n\n" if random else ""
+    total = len(lines) + len(lost)
+    words = f"{counted(total, 'claim')}: {terminal.count(lines, lost)}."
+    return f"# What was claimed, and what was found\n\n{partial}{warning}{words}\n\n{text}{_not_judged(lines, lost)}"
+
+
+def _not_judged(lines: Sequence[Line], lost: Sequence[Mapping[str, str]]) -> str:
+    """The claims that came to no verdict, with the reason: those that can't by design, and those that were not run to one."""
+    rows = [[r["id"], f"`{r['subject']}`", "open by design", _obstacles(r)] for r in lines if not r["judged"]]
+    rows += [[one["id"], f"`{one['subject']}`", one["outcome"], one["why"]] for one in lost]
+    return f"\n\n## Not judged\n\n{grid(['claim', 'subject', 'outcome', 'why'], rows)}" if rows else ""
+
+
+def _obstacles(line: Line) -> str:
+    return "; ".join(dict.fromkeys(leaf.obstacle for m in evidence.members(line) for leaf in m.leaves if leaf.obstacle))
 
 
 def section(folder: Path, line: Line) -> str:
@@ -104,29 +118,42 @@ def section(folder: Path, line: Line) -> str:
     text = [f'<a id="{_anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
     many = f" ({line['counts']})" if len(members) > 1 else ""
-    text.append(f"**Answer: {line['overall']}**{many}, {line['scope']}. Expected: {expected(line)}.")
+    random = " of an **untrained** network" if evidence.untrained(line) else ""
+    text.append(f"**Answer: {line['overall']}**{many}{random}, {line['scope']}. Expected: {expected(line)}.")
+    varied = evidence.varied(line)
+    asked = list(dict.fromkeys(leaf.asked(varied) for m in members for leaf in m.leaves))
+    text.append(f"**Asked:** {'; '.join(asked)}.")
+    if done := line["design"].get("description"):
+        unit, levels = line["design"].get("unit"), " ".join(f"{v:g}" for v in line["design"]["levels"])
+        text.append(f"**Done to it:** {done}{f', {varied} {levels} ({unit})' if unit else ''}.")
     if line.get("altered"):
         text.append(f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it.")
-    for net, tensors in (line.get("perturbed") or {}).items():
-        text.append(f"Noise on {len(tensors)} weights of `{net}`, {sum(tensors.values()):,} numbers: {', '.join(tensors)}.")
+    text += [f"{told[0].upper()}{told[1:]}." for told in evidence.perturbed(line)]
+    if classes := line.get("classes"):
+        some = ", ".join(f"{name} ({n})" for name, n in list(classes.items())[:12])
+        text.append(f"{len(classes)} classes, with their images: {some}"
+                    f"{', ...' if len(classes) > 12 else ''}.")  # fmt: skip
+    text += [f"Note: `{name}` {note}." for name, w in line["weights"].items() for note in w.get("notes", ())]
     if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
         for i, leaf in enumerate(members[0].leaves):
             which = f"_{i + 1}" if i else ""
-            plots.save(plots.runs(leaf).figure, folder / place / f"runs{which}.png")
+            plots.save(plots.runs(leaf, varied=varied).figure, folder / place / f"runs{which}.png")
             text.append(f"![the effect of each training run]({place.as_posix()}/runs{which}.png)")
             frame = evidence.load_table(folder, line, i)
             if frame["site"].nunique() > 1 and frame["level"].nunique() > 1:
-                plots.save(plots.by_depth(frame, leaf.metric, leaf.kind).figure, folder / place / f"by_depth{which}.png")
+                plots.save(
+                    plots.by_depth(frame, leaf.metric, leaf.kind, varied=varied).figure, folder / place / f"by_depth{which}.png"
+                )
                 text.append(f"![response by depth, a line per training run]({place.as_posix()}/by_depth{which}.png)")
     else:
-        plots.save(plots.verdict_map(members, title), folder / place / "verdicts.png")
+        plots.save(plots.verdict_map(members, title, varied), folder / place / "verdicts.png")
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
     text.append(_blocks(members))
-    text.extend(_remarks(members))
+    text.extend(_remarks(members, varied))
     for part in zip(*(m.leaves for m in members), strict=True):
         if len(part[0].curve) > 1:
             name = f"heat_{part[0].metric}.png"
-            plots.save(plots.heat(part).figure, folder / place / name)
+            plots.save(plots.heat(part, varied=varied).figure, folder / place / name)
             text.append(f"![{part[0].metric}: effect of each level in each block]({place.as_posix()}/{name})")
     text.extend(_study(folder, line))
     return "\n\n".join(text)
@@ -143,16 +170,20 @@ def _study(folder: Path, line: Line) -> list[str]:
             f"The levels themselves: see [{place.as_posix()}/]({place.as_posix()}/), above."]  # fmt: skip
     if (folder / place).exists():
         return text
+    unit = line["design"].get("unit") or ("pixel range 0 to 1" if evidence.varied(line) == "noise σ" else "")
+    across = f"{evidence.varied(line)}{f' ({unit})' if unit else ''}"
     for metric, name in STUDY.items():
         if (summary["metric"] == metric).any():
-            plots.save(plots.stages(summary, metric, f"{label_of(metric)}, {line['subject']}"), folder / place / name)
-            text.append(f"![{label_of(metric)} against noise]({place.as_posix()}/{name})")
+            plots.save(plots.stages(summary, metric, f"{label_of(metric)}, {line['subject']}", across), folder / place / name)
+            text.append(f"![{label_of(metric)} against {evidence.varied(line)}]({place.as_posix()}/{name})")
     return text
 
 
 def _blocks(members: Sequence[Verdict]) -> str:
     rows = []
     for member in members:
+        if member.parts:
+            rows.append([member.label or "all", f"**{member.outcome}**", "all parts", *[""] * 8])
         for leaf in member.leaves:
             wide = f"[{', '.join(shown(v, leaf.kind).split(' ')[0] for v in leaf.wide)}]"
             notes = leaf.notes
@@ -162,17 +193,17 @@ def _blocks(members: Sequence[Verdict]) -> str:
                 means = f"{shown(notes['ratio_of_means'], leaf.kind)}; {notes['share_beyond']:.0%}"
             rows.append(
                 [
-                    member.label or "all",
-                    f"**{member.outcome}**",
+                    "" if member.parts else member.label or "all",
+                    leaf.outcome if member.parts else f"**{leaf.outcome}**",
                     leaf.question,
                     leaf.effect(),
                     wide,
-                    f"{leaf.n:,} {leaf.unit}s",
+                    counted(leaf.n, leaf.unit),
                     p_shown(leaf.p_supported),
                     p_shown(leaf.p_refuted),
                     trend,
                     means,
-                    leaf.obstacle or (leaf.advice() if member.outcome == "inconclusive" else ""),
+                    leaf.obstacle or (leaf.advice() if leaf.outcome == "inconclusive" else ""),
                 ]
             )
     header = ["block", "verdict", "question", "effect [90 %]", "simultaneous", "n", "p supported", "p refuted"]
@@ -184,12 +215,12 @@ def _blocks(members: Sequence[Verdict]) -> str:
     )
 
 
-def _remarks(members: Sequence[Verdict]) -> list[str]:
+def _remarks(members: Sequence[Verdict], varied: str) -> list[str]:
     text = []
     leaves = [(m.label, leaf) for m in members for leaf in m.leaves]
     turned = [f"{label} ({leaf.metric})" for label, leaf in leaves if _turns(leaf)]
     if turned:
-        text.append(f"Not monotone in σ: the effect both rises and falls by more than the SESOI in {', '.join(turned)}.")
+        text.append(f"Not monotone in {varied}: the effect both rises and falls by more than the SESOI in {', '.join(turned)}.")
     signs = [f"{label} ({leaf.metric})" for label, leaf in leaves if leaf.notes.get("signs_differ")]
     if signs:
         text.append(f"**The typical image and the ratio of the means have different signs** in {', '.join(signs)}.")
@@ -212,11 +243,11 @@ def _turns(leaf: Verdict) -> bool:
 
 def noise(folder: Path, lines: Sequence[Line]) -> str:
     """What the perturbation really was: realised strength, shift of the mean, pictures."""
-    text, done = ["## The noise"], set()
+    text, done = ["## What the perturbation was"], set()
     for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
         summary = pd.read_csv(folder / line["summary"]["file"])
         space = line["design"].get("space", "pixels")
-        key = (line["design"]["dataset"], line["design"]["clamp"], space)
+        key = (line["design"]["dataset"], line["design"]["clamp"], space, line["design"]["perturbation"])
         if key in done or not (summary["metric"] == "sigma_realised").any():
             continue
         done.add(key)
@@ -229,10 +260,12 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             "in pixel space (range 0 to 1)" if space == "pixels" else "**on the normalised image**, as in scripts that add it late"
         )
         how = "clamped to [0, 1]" if clamp else "not clamped"
-        text.append(f"{line['design']['dataset']}, Gaussian noise {where}, {how}; realised in pixels:")
-        text.append(grid(["nominal σ", "realised σ (mean over images)", "mean shift"], rows))
+        what = line["design"].get("description") or f"Gaussian noise {where}, {how}"
+        varied = "nominal σ" if what.startswith("Gaussian noise") else evidence.varied(line)
+        text.append(f"{line['design']['dataset']}, {what}; realised in pixels:")
+        text.append(grid([varied, "realised σ (mean over images)", "mean shift"], rows))
         shift = abs(wide["mean_shift"]).max()
-        if clamp and space == "pixels" and shift > 0.01:
+        if clamp and space == "pixels" and shift > 0.01 and what.startswith("Gaussian noise"):
             text.append(
                 f"**Clamping is not neutral here.** It cuts the noise on pixels at 0 and 1 and moves the mean of an image by up"
                 f" to {shift:.3f} of the pixel range (on black backgrounds upwards): part of every effect above is a change of"
@@ -259,6 +292,7 @@ def words() -> str:
 - A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
   a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of
   Page's trend test; neither decides anything.
+- A block's verdict is that of all parts of the question together; each part has an outcome of its own beside its numbers.
 - n counts images or training runs, never pixels, channels, batches or noise draws."""
 
 

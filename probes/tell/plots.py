@@ -7,6 +7,7 @@ style of its own, so that prints in grey can be read.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def frame(ax: Axes, x: int, y: int) -> None:
     ax.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec="black", lw=1.1))
 
 
+def wrapped(text: str, inches: float, size: float = 9) -> str:
+    """A text in lines that fit a width at a font size, so that titles of neighbouring panels don't meet.
+
+    >>> wrapped("correct exceeds minus 1 point (layers = 2)", 2, 9)
+    'correct exceeds minus 1 point\\n(layers = 2)'
+    """
+    return textwrap.fill(text, max(12, int(inches * 138 / size)), break_long_words=False)
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,21 +83,23 @@ def display(values: Any, kind: Kind) -> Any:
     return np.expm1(values) * 100 if kind == "ratio" else values * 100 if kind in ("share", "hit") else values
 
 
-def levels(summary: pd.DataFrame, metric: str, sites: Sequence[str], ax: Axes | None = None) -> Axes:
-    """A metric against the noise level, a line per block: mean over images, band: its 90 % interval."""
+def levels(
+    summary: pd.DataFrame, metric: str, sites: Sequence[str], ax: Axes | None = None, across: str = "noise σ (pixel range 0 to 1)"
+) -> Axes:
+    """A metric against the level, which ``across`` names, a line per block: mean over images, band: its 90 % interval."""
     ax = _axes(ax)
     for i, site in enumerate(sites):
         rows = summary[(summary["metric"] == metric) & (summary["site"] == site)].sort_values("level")
         colour = COLOURS[i % len(COLOURS)]
         ax.fill_between(rows["level"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
         ax.plot(rows["level"], rows["mean"], STYLES[i % 4], marker=MARKERS[i % 8], color=colour, ms=5, label=site)
-    ax.set_xlabel("noise σ (pixel range 0 to 1)")
+    ax.set_xlabel(across)
     ax.legend(title="block", fontsize=8)
     ax.grid(alpha=0.3)
     return ax
 
 
-def stages(summary: pd.DataFrame, metric: str, title: str) -> Figure:
+def stages(summary: pd.DataFrame, metric: str, title: str, across: str = "noise σ (pixel range 0 to 1)") -> Figure:
     """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line per block."""
     sites = list(dict.fromkeys(summary["site"]))
     by_stage: dict[str, list[str]] = {}
@@ -98,7 +110,7 @@ def stages(summary: pd.DataFrame, metric: str, title: str) -> Figure:
     figure = Figure((3.6 * columns + 0.6, 3.1 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (stage, members) in zip(panels, by_stage.items(), strict=False):
-        levels(summary, metric, members, ax)
+        levels(summary, metric, members, ax, across)
         ax.set_title(stage, fontsize=10)
     for ax in panels[len(by_stage) :]:
         ax.remove()
@@ -107,15 +119,17 @@ def stages(summary: pd.DataFrame, metric: str, title: str) -> Figure:
     return figure
 
 
-def forest(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
+def forest(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level", inches: float = 5.5) -> Axes:
     """Effects by depth, one row per block: estimate, own interval (thick), simultaneous interval (thin), the SESOI.
 
-    Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one.
+    Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one. ``varied`` is what levels are
+    called, ``inches`` the width for the title.
     """
     ax = _axes(ax)
     kind, sesoi = verdicts[0].kind, verdicts[0].sesoi
     unbounded = [np.isfinite([v.low, v.high]).all() for v in verdicts]
-    spots = np.concatenate([display([v.estimate, sesoi, 0], kind) for v in verdicts])
+    edges = [sesoi, -sesoi] if verdicts[0].direction == 0 else [sesoi]
+    spots = np.concatenate([display([v.estimate, *edges, 0], kind) for v in verdicts])
     ends = [display([v.low, v.high, *v.wide], kind) for v, ok in zip(verdicts, unbounded, strict=True) if ok]
     finite = np.concatenate([spots, *ends]) if ends else spots
     finite = finite[np.isfinite(finite)]
@@ -127,27 +141,28 @@ def forest(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
         ax.plot([low_wide, high_wide], [y, y], color=colour, lw=1)
         ax.plot([low, high], [y, y], color=colour, lw=3.5, solid_capstyle="butt")
         ax.plot(display(v.estimate, kind), y, marker, color=colour, ms=7, mec="white", mew=0.7)
-    at = float(display(sesoi, kind))
-    up = sesoi > 0 or (sesoi == 0 and " falls" not in verdicts[0].question)
-    ax.axvspan(at, right if up else left, color="#0072B2", alpha=0.07, lw=0)
+    at = sorted(float(v) for v in display(edges, kind))
+    begin, end = {1: (at[0], right), -1: (left, at[0]), 0: (at[0], at[-1])}[verdicts[0].direction]
+    ax.axvspan(begin, end, color="#0072B2", alpha=0.07, lw=0, gid="claimed")
     ax.axvline(0, color="black", lw=0.8)
-    ax.axvline(at, color="#0072B2", lw=1, ls="--")
+    for edge in at:
+        ax.axvline(edge, color="#0072B2", lw=1, ls="--")
     ax.set_xlim(left, right)
     ax.set_ylim(len(verdicts) - 0.5, -0.5)
     ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
     ax.set_xlabel(f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]}", fontsize=9)
-    ax.set_title(verdicts[0].question, fontsize=9)
+    ax.set_title(wrapped(verdicts[0].asked(varied), inches), fontsize=9)
     ax.grid(alpha=0.3, axis="x")
     return ax
 
 
-def verdict_map(verdicts: Sequence[Verdict], title: str) -> Figure:
+def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") -> Figure:
     """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the right."""
     parts = list(zip(*(v.leaves for v in verdicts), strict=True))
-    figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.0), layout="constrained")
+    figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.4), layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, part in zip(panels, parts, strict=True):
-        forest(part, ax)
+        forest(part, ax, varied, 4.2)
     panels[0].set_ylabel("block, from input to output" if len(verdicts) > 1 else "")
     last = panels[-1].secondary_yaxis("right")
     last.set_yticks(range(len(verdicts)), [v.outcome.replace("inconclusive", "open") for v in verdicts])
@@ -155,7 +170,7 @@ def verdict_map(verdicts: Sequence[Verdict], title: str) -> Figure:
     for tick, v in zip(last.get_yticklabels(), verdicts, strict=True):
         tick.set_color(OUTCOME[v.outcome][0])
         tick.set_fontweight("bold")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(wrapped(title, figure.get_figwidth() - 0.4, 11), fontsize=11)
     between = "\n" if len(parts) == 1 else "   "
     figure.supxlabel(
         f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
@@ -165,7 +180,7 @@ def verdict_map(verdicts: Sequence[Verdict], title: str) -> Figure:
     return figure
 
 
-def heat(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
+def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level") -> Axes:
     """The effect of every level in every block, as a map with its numbers: a rise that turns over shows."""
     kind = verdicts[0].kind
     values = np.array([display([row[1] for row in v.curve], kind) for v in verdicts])
@@ -177,13 +192,14 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None) -> Axes:
                 color="white" if abs(value) > 0.65 * reach else "black")  # fmt: skip
     ax.set_xticks(range(values.shape[1]), [f"{row[0]:g}" for row in verdicts[0].curve])
     ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
-    ax.set_xlabel("noise σ")
-    ax.set_title(f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]} from clean", fontsize=9)
+    ax.set_xlabel(varied)
+    title = f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]} from {varied} 0"
+    ax.set_title(wrapped(title, 0.75 * (1.1 * values.shape[1] + 2.4)), fontsize=9)
     ax.figure.colorbar(image, ax=ax, fraction=0.05)
     return ax
 
 
-def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None) -> Axes:
+def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None, varied: str = "level") -> Axes:
     """The response of each block to the highest level, by depth: thin lines are training runs, thick their median."""
     ax = _axes(ax, (7, 4))
     wide = effects.averaged(frame, metric, "train_seed", "site", "net")
@@ -199,13 +215,13 @@ def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = Non
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xlabel("block, from input to output")
     ax.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}")
-    ax.set_title(f"response to noise of σ = {wide.columns[-1]:g}; thin: a training run, thick: their median", fontsize=9)
+    ax.set_title(f"response to {varied} = {wide.columns[-1]:g}; thin: a training run, thick: their median", fontsize=9)
     ax.legend()
     ax.grid(alpha=0.3)
     return ax
 
 
-def runs(verdict: Verdict, ax: Axes | None = None) -> Axes:
+def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axes:
     """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against the SESOI."""
     ax = _axes(ax, (7, 1.9))
     values = display(verdict.notes["runs"], verdict.kind)
@@ -216,11 +232,16 @@ def runs(verdict: Verdict, ax: Axes | None = None) -> Axes:
         ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
     ax.plot(display(verdict.estimate, verdict.kind), -0.35, marker, color=colour, ms=8, label=f"estimate: {word}")
     ax.axvline(0, color="black", lw=0.8)
-    ax.axvline(display(verdict.sesoi, verdict.kind), color="#0072B2", ls="--", lw=1, label="SESOI")
+    at = float(display(verdict.sesoi, verdict.kind))
+    ax.axvline(at, color="#0072B2", ls="--", lw=1, label="SESOI")
     ax.set_ylim(-0.8, 0.5)
     ax.set_yticks([])
     unit = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}[verdict.kind]
-    ax.set_xlabel(f"{verdict.question} ({unit})", fontsize=9)
+    left, right = ax.get_xlim()
+    span = {1: (at, right), -1: (left, at), 0: (-abs(at), abs(at))}[verdict.direction]
+    ax.axvspan(*span, color="#0072B2", alpha=0.07, lw=0, label="claimed side", gid="claimed")
+    ax.set_xlim(left, right)
+    ax.set_xlabel(wrapped(f"{verdict.asked(varied)}{f' ({unit})' if unit else ''}", 4.5), fontsize=9)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 

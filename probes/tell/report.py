@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import ProbesError
-from probes.store import sha256, sweep_up, write_text
+from probes.store import sha256, sweep_up, temporary_name, write_text
 from probes.tell import decay, evidence, layers, pages, study
 
 MANIFEST = "manifest.json"
@@ -39,8 +39,8 @@ def assemble(
     that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
-    replaceable(folder, {*decay.FILES, "aside", NOTES} if files else set())
-    with replacing_folder(folder) as scratch:
+    ours = {NOTES, *decay.FILES, "aside"} if files else {NOTES}
+    with replacing_folder(folder, ours) as scratch:
         tables = scratch / "tables"
         tables.mkdir()
         if (folder / NOTES).exists():
@@ -60,7 +60,7 @@ def assemble(
 def draw(folder: Path) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing."""
     evidence.read(folder / "evidence.jsonl")
-    with replacing_folder(folder) as scratch:
+    with replacing_folder(folder, (NOTES, *decay.FILES) if (folder / MANIFEST).exists() else FILES + decay.FILES) as scratch:
         for name in ("evidence.jsonl", "run.json", NOTES, *decay.FILES):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
@@ -82,20 +82,25 @@ def replaceable(folder: Path, ours: Container[str] = ()) -> None:
 
 
 @contextlib.contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``folder`` when the block ends well; ProbesError where it can't be written."""
+def replacing_folder(folder: Path, ours: Container[str] = ()) -> Iterator[Path]:
+    """A scratch folder that takes the place of ``folder`` when the block ends well; ProbesError where it can't be written.
+
+    Only what the manifest of ``folder`` lists is replaced, and files named in ``ours``: any other file stays where it is, as it is.
+    """
     folder = folder.resolve()
-    scratch, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    replaceable(folder, ours)
+    scratch, old = (folder.with_name(temporary_name(folder.name, end)) for end in ("new", "old"))
     lost = [p for p in folder.parent.glob(f".{glob.escape(folder.name)}.*.old") if not folder.exists()]
     if lost:  # a process was killed between the two renames below
         lost[0].rename(folder)
     for end in ("new", "old"):
-        sweep_up(folder.parent, f".{glob.escape(folder.name)}.*.{end}")
+        sweep_up(folder.parent, folder.name, end)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
         yield scratch
         if folder.exists():
+            _keep_others(folder, scratch, ours)
             folder.rename(old)
         try:
             scratch.rename(folder)
@@ -111,6 +116,39 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         ) from e
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _keep_others(folder: Path, scratch: Path, named: Container[str]) -> None:
+    """Give the new folder every file of the old one that no manifest of ours lists; ProbesError where a name would be ours."""
+    ours = set()
+    for path in (folder / MANIFEST, *folder.rglob(f"*/{MANIFEST}")):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            listed = json.loads(path.read_text(encoding="utf-8"))
+            ours |= {path, *(path.parent / str(name) for name in listed)}
+    for path in sorted(folder.rglob("*")):
+        place = scratch / path.relative_to(folder)
+        if (
+            path in ours
+            or path.relative_to(folder).parts[0] in named
+            or (path.is_dir() and not path.is_symlink() and any(path.iterdir()))
+        ):
+            continue
+        if place.is_symlink() or place.exists():
+            if place.is_file() and path.is_file() and sha256(place) == sha256(path):
+                continue
+            raise ProbesError(
+                f"{path} is not in the manifest of the report, which would replace it: move it, or choose another folder"
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            place.symlink_to(path.readlink())
+        elif path.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            try:
+                os.link(path, place)
+            except OSError:  # no hard links on this file system
+                shutil.copy2(path, place)
 
 
 def _order(line: Line) -> tuple:
@@ -136,8 +174,6 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
 
 
 def _draw(folder: Path) -> None:
-    from probes.tell import maskpages  # it loads torch, which verifying does without
-
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     _verdict_table(lines).to_csv(folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n")
@@ -148,7 +184,7 @@ def _draw(folder: Path) -> None:
         study.robustness(folder),
         decay.section(folder),
         layers.section(folder),
-        maskpages.section(folder),
+        _masks(folder),
         *(pages.section(folder, line) for line in lines),
         pages.noise(folder, lines),
         pages.words(),
@@ -156,6 +192,14 @@ def _draw(folder: Path) -> None:
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
     manifest(folder)
+
+
+def _masks(folder: Path) -> str:
+    if not (folder / "tables" / "responses.csv").exists():
+        return ""
+    from probes.tell import maskpages  # it loads torch, which all other reports do without
+
+    return maskpages.section(folder)
 
 
 def manifest(folder: Path) -> None:
@@ -172,7 +216,8 @@ def _verdict_table(lines: Sequence[Line]) -> pd.DataFrame:
             for leaf in member.leaves:
                 rows.append({
                     "claim": line["id"], "subject": line["subject"], "overall": line["overall"], "block": member.label,
-                    "verdict": member.outcome, "metric": leaf.metric, "effect": leaf.effect(), "estimate": leaf.estimate,
+                    "block_verdict": member.outcome, "verdict": leaf.outcome,
+                    "metric": leaf.metric, "effect": leaf.effect(), "estimate": leaf.estimate,
                     "low": leaf.low, "high": leaf.high, "low_simultaneous": leaf.wide[0], "high_simultaneous": leaf.wide[1],
                     "sesoi": leaf.sesoi, "n": leaf.n, "unit": leaf.unit, "p_supported": leaf.p_supported,
                     "p_refuted": leaf.p_refuted, "rule": leaf.rule, "needed": leaf.needed, "obstacle": leaf.obstacle,

@@ -126,7 +126,7 @@ def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> It
         yield f"{who}: {e}"
         return
     same = [r for r in cited if (r["id"], r["subject"]) == (line["id"], line["subject"])]
-    found = evidence.matching(same, line["design"])
+    found = evidence.matching(same, evidence.designs_of(line))
     if found is None:
         yield f"{who}: expect cites {cites}, which holds no such line"
     elif found["overall"] != verdict:

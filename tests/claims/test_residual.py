@@ -8,7 +8,7 @@ same draw in both networks.
 
 import pytest
 
-from probes import pair, table
+from probes import pair
 from probes.judge import both, decreases, exceeds
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
@@ -21,8 +21,7 @@ IMAGES = {"between": ("resnet34", "vgg19_bn_small"), "unit": "image"}
 
 def three_layers(sweep, arms):
     """More than a point less is lost at three perturbed layers, and not a point more at two or one."""
-    found = sweep.frame
-    one, two, three = (found[found["layers"] == n] for n in ("1", "2", "3"))
+    one, two, three = (sweep.where(layers=n) for n in ("1", "2", "3"))
     return both(
         exceeds(three, "correct", **arms, sesoi="1 point"),
         exceeds(two, "correct", **arms, sesoi="-1 point"),
@@ -50,8 +49,8 @@ def test_residual_networks_lose_less_under_layer_noise(lab, claim):
     expect={"resnet20@mnist5k#*": ("refuted", "2026-11-22", "reports/residual/claims")},
 )
 def test_residual_depth_of_the_perturbed_block_matters(lab, claim):
-    found = lab.sweep(accuracy, under=layer_noise(0, 0.5, on="*.bn2", choice="each")).frame
-    claim.holds(decreases(table.along(found, "layer"), "correct", unit="train_seed"))
+    found = lab.sweep(accuracy, under=layer_noise(0, 0.5, on="*.bn2", choice="each"))
+    claim.holds(decreases(found.along("layer"), "correct", unit="train_seed"))
 
 
 @pytest.mark.subjects(TWINS)

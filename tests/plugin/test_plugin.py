@@ -8,13 +8,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from probes.measure import block_metrics
-from probes.perturb import gaussian
-from probes.run.lab import Lab, Options
-from probes.store import Store
-from probes.subjects.spec import parse
-from probes.tell import plots, terminal
-
 HEAD = """
 import pytest
 from probes import pair
@@ -38,18 +31,6 @@ def test_norm(lab, claim):
     claim.holds(falls(table, "l2_h", by="site", sesoi="1 %"))
 """
 IMAGES = "--probes-images=200"
-
-
-@pytest.fixture(scope="session")
-def shared_store(tmp_path_factory):
-    """One store for all runs. What is loaded here stays loaded: pytester unloads what a run in this process imports."""
-    folder = tmp_path_factory.mktemp("store")
-    lab = Lab([parse("resnet20@mnist5k")], Store(folder), Options(images=20))
-    lab.sweep(block_metrics, under=gaussian(0, 0.1))
-    lab.facts()
-    plots.save(plots._axes(None).figure, folder / "empty.png")
-    terminal.count([])
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +70,7 @@ def test_a_supported_claim_passes_and_leaves_a_report(pytester):
             "*claims*",
             "NOISE  resnet20@mnist5k",
             "*supported*",
-            "1 claims judged, 1 decided (1 supported)",
+            "1 claim judged, 1 decided (1 supported)",
             "report: reports/latest/report.md",
         ]
     )
@@ -256,7 +237,7 @@ def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester)
     write(pytester, GONE, NOISE)
     result = pytester.runpytest(IMAGES)
 
-    result.stdout.fnmatch_lines(["1 claims judged, 1 decided (1 supported); 1 skipped"])
+    result.stdout.fnmatch_lines(["1 claim judged, 1 decided (1 supported); 1 not judged (1 skipped)"])
 
 
 @pytest.mark.parametrize(("calls", "sentence"), [(0, "never called"), (2, "second call")])
@@ -326,7 +307,7 @@ def test_trap_p02_reruns_of_a_claim_are_refused(pytester):
     result = pytester.runpytest()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*reruns are extra looks at the data*"])
+    result.stderr.fnmatch_lines(["*reruns and repeats are extra looks at the data*"])
 
 
 def test_two_subjects_are_two_tests_and_a_pair_is_one(pytester):
@@ -393,6 +374,7 @@ def test_a_users_own_model_and_device_do_not_reach_into_the_lab(pytester):
 
 
 def test_the_plain_fixtures_serve_a_loop_of_ones_own(pytester):
+    pytester.makeconftest('pytest_plugins = ["probes.fixtures"]')
     write(
         pytester,
         "import torch\n"

@@ -14,7 +14,7 @@ def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path):
     (pytester.path / "test_mine.py").write_text(code)
     result = pytester.runpytest_subprocess("--probes-images=200", "-p", "no:cacheprovider")
 
-    result.stdout.fnmatch_lines(["MINE  test_mine:mine@mnist5k", "1 claims judged*"])
+    result.stdout.fnmatch_lines(["MINE  test_mine:mine:untrained@mnist5k", "1 claim judged*"])
 
 
 def test_the_claim_that_is_explained_is_the_one_that_runs():

@@ -145,7 +145,7 @@ def test_an_adapter_that_counts_wrong_is_an_error():
 
     register_block(Twice, BlockAdapter(branch="f", relu="act"))
     model = nn.Sequential(Twice()).eval()
-    with torch.no_grad(), pytest.raises(ProbesError, match="says 1"), tap(model):
+    with torch.no_grad(), pytest.raises(ProbesError, match=r"calls=\.\.\."), tap(model):
         model(x)
 
 
@@ -312,7 +312,7 @@ def test_a_relu_that_blocks_share_is_read_in_its_own_block_only():
     register_block(Shared, BlockAdapter(branch="f", relu="act"))
     act = nn.ReLU()
     model = nn.Sequential(Shared(), Shared()).eval()
-    model[0].act = model[1].act = act
+    model[0].act = model[1].act = act.eval()
     with torch.no_grad(), tap(model) as seen:
         model(x)
 

@@ -32,13 +32,13 @@ def test_units_are_scaled_and_what_comes_after_sees_it(model):
     factors = torch.rand(16, 28, 28)
     seen = {}
     with torch.no_grad():
-        model.layer1.register_forward_hook(lambda _, __, out: seen.setdefault("plain", out))
+        model.layer1.register_forward_hook(lambda _, __, out: seen.setdefault("plain", out.clone()))
         plain = model(x)
+        model.layer1._forward_hooks.clear()
         with masked(model, {"layer1": factors}):
             hook = model.layer2.register_forward_pre_hook(lambda _, args: seen.setdefault("after", args[0]))
             out = model(x)
             hook.remove()
-    model.layer1._forward_hooks.clear()
 
     torch.testing.assert_close(seen["after"], seen["plain"] * factors)
     assert not torch.allclose(out, plain)

@@ -11,9 +11,9 @@ import probes.run.answers as answers_
 from probes.errors import BadInput
 from probes.perturb.masks import masked
 from probes.run.answers import CLEAN, Answered, answers, pieces
+from probes.run.forward import network, pixels
 from probes.run.lab import Options
 from probes.run.masking import Guide, Mask, guide_of
-from probes.run.passes import pixels
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects.data import load as datasets_load
@@ -123,6 +123,7 @@ def test_a_mask_of_one_module_leaves_the_others(store):
     assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
     assert guide.classes["total"].shape == (4, 10)
     assert list(one.scales(guide)) == ["layer2"]
+    network(net, Options(threads=1).where)  # looked at before it is hooked
     ran = []
     net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
     net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))

@@ -86,4 +86,4 @@ def test_more_images_or_draws_after_a_verdict_are_a_look(monkeypatch, recorded, 
     expect = {"a@d": ("mixed", "2026-12-01", "reports/x")}
     declared = claim.declared(["S."], {"id": "X", "looks": looks, "expect": expect})
 
-    assert bool(claim.extension(tmp_path, declared, "a@d", design(*here))) is one_too_many
+    assert bool(claim.extension(tmp_path, declared, "a@d", [design(*here)])) is one_too_many

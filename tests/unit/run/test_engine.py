@@ -12,7 +12,7 @@ from torch import nn
 from probes.errors import Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise
-from probes.run import engine, passes
+from probes.run import device, engine, passes
 from probes.run.lab import Lab, Options
 from probes.store import Store
 from probes.subjects.spec import parse
@@ -35,16 +35,16 @@ def test_the_best_device_is_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, best)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
-    assert engine.best_device().type == best
-    assert engine.best_device("cpu").type == "cpu"
+    assert device.best_device().type == best
+    assert device.best_device("cpu").type == "cpu"
 
 
 def test_a_device_that_is_not_here_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Unavailable, match="leave the option out"):
-        engine.best_device("cuda")
+        device.best_device("cuda")
     with pytest.raises(UnknownName, match="did you mean cpu"):
-        engine.best_device("cpuu")
+        device.best_device("cpuu")
 
 
 def test_a_sweep_is_a_row_per_image_draw_level_and_site(store):
@@ -87,11 +87,11 @@ def test_trap_n04_another_batch_size_changes_the_last_digits_only(store):
 
 def test_the_batch_size_is_part_of_a_cells_key(store):
     lab = Lab([parse("resnet20@mnist5k")], store, Options(images=60, threads=1))
-    cell = lab.sweep(block_metrics, under=gaussian(0, 0.1))._cells[1]
+    cell = lab.sweep(block_metrics, under=gaussian(0, 0.1)).cells[1]
     other = dataclasses.replace(cell, where=dataclasses.replace(cell.where, batch_size=3))
 
     assert cell.key() != other.key()
-    assert {"package", "torch", "weights", "images", "measure", "under", "where"} <= set(cell.key())
+    assert {"weights", "code", "images", "measure", "under", "where", "layout"} <= set(cell.key())
 
 
 def test_the_noise_of_an_image_is_the_same_in_every_net(store):
@@ -260,5 +260,6 @@ def test_draws_of_layers_are_nested_in_images_unless_they_are_common(tmp_path):
     common = lab.sweep(accuracy, under=layer_noise(0, 0.5, choice="common"), draws=2)
 
     assert own.frame.attrs["keys"] == ["layers"]
-    assert common.frame.attrs == {"keys": ["layers"], "draws": "common"}
+    assert common.frame.attrs["keys"] == ["layers"]
+    assert common.frame.attrs["draws"] == "common"
     assert own.design.perturbation.endswith("of BatchNorm2d: 0.125 of all layers, drawn by each image, p = 1")

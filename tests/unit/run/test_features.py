@@ -238,7 +238,7 @@ def bad(tmp_path):
         ("text.png", {}, BadInput, r"text.png is no image that can be read"),
         ("half.png", {}, BadInput, r"half.png is no image that can be read"),
         ("gone.png", {}, BadInput, r"gone.png': no such file or folder; give one, or a dataset, or DATASET:IDS"),
-        ("empty", {}, BadInput, r"empty': no image in this folder \(.bmp, .jpeg"),
+        ("empty", {}, BadInput, r"empty': no image in this folder \(.*.bmp, .*.jpeg"),
         ("whole.png", {"layers": ["layer9"]}, UnknownName, r"unknown layer 'layer9': did you mean layer"),
         ("whole.png", {"layers": ["fc"]}, BadInput, r"layer 'fc' gives \(1, 10\) of torch.float32, no feature maps"),
         ("whole.png", {"levels": (-1,)}, BadInput, r"each is a standard deviation, a finite number from 0 up"),
@@ -270,15 +270,20 @@ def test_ids_that_are_none(tmp_path, store, ids, sentence):
         features.study("resnet20", f"mnist5k:{ids}", store, tmp_path / "o")
 
 
-def test_a_folder_that_exists_is_kept_unless_forced(bad, store, capsys):
+def test_trap_f17_a_folder_that_exists_is_kept_and_what_is_not_ours_in_it_always(bad, store, capsys):
     argv = ["run", "features", "--images", str(bad / "whole.png"), "--levels", ".5", "--each", "0", "--store", str(store.folder)]
 
     assert cli.main([*argv, "--out", str(bad / "there")]) == 2
     assert "exists and is kept: choose another --out, or replace it with --force" in capsys.readouterr().err
     assert (bad / "there" / "mine.txt").read_text() == "keep me"
-    assert cli.main([*argv, "--out", str(bad / "there"), "--force"]) == 0
-    assert not (bad / "there" / "mine.txt").exists()
-    assert (bad / "there" / "features.md").exists()
+    assert cli.main([*argv, "--out", str(bad / "there"), "--force"]) == 2
+    assert "holds files and no manifest.json" in capsys.readouterr().err
+    assert (bad / "there" / "mine.txt").read_text() == "keep me"
+    assert cli.main([*argv, "--out", str(bad / "ours")]) == 0
+    (bad / "ours" / "mine.txt").write_text("keep me")
+    assert cli.main([*argv[:-2], "--store", str(store.folder), "--out", str(bad / "ours"), "--force"]) == 0
+    assert (bad / "ours" / "mine.txt").read_text() == "keep me"
+    assert (bad / "ours" / "features.md").exists()
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path, store):

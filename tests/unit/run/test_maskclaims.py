@@ -28,7 +28,7 @@ def test_the_tables_of_a_claim(store):
     assert (guided.nunique() == 1).all()  # the same whatever the control's draw
     assert list(beside["site"].cat.categories) == ["hflip", "erasing"]
     assert len(own) == 30 * 2 * 2  # all images: it has no draws
-    assert lab.facts()["summary"]
+    assert lab.facts(masks.random)["summary"]
     assert falls(masks.matched, "correct", by="site", unit="image and draw", sesoi="1 point").overall == "inconclusive"
     assert rises(masks.own, "mask_lost", by="site", sesoi="1 point").overall == "inconclusive"
 

@@ -1,6 +1,8 @@
 """The study of sensitivity: planted units, the image as a factor, resumption, and what it refuses."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from torch import nn
 
 from probes import cli
 from probes.errors import BadInput, ProbesError, UnknownName
+from probes.perturb.augment import augmentations
 from probes.run import readers, scramblings, sensitivity
 from probes.run.contrasts import Contrasts
 from probes.run.lab import Options
@@ -243,11 +246,15 @@ def own_augmentation(folder, name, text):
 
 def test_an_edited_augmentation_of_ones_own_is_measured_again(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     own_augmentation(tmp_path, "sensitivity_own", "images * u.view(-1, 1, 1, 1)")
     name = "sensitivity_own:thing"
     assert Plan((name, "hflip")).designs(1)[0][0].columns == (f"{name}.amount", "hflip.on", "order")
     first = scramblings.own_code((name, "hflip"))
     own_augmentation(tmp_path, "sensitivity_own", "images * 0")
+    sys.modules.pop("sensitivity_own")
+    monkeypatch.delitem(augmentations._things, "sensitivity_own")
+    importlib.invalidate_caches()
 
     assert list(first) == [name]
     assert scramblings.own_code((name,)) != first

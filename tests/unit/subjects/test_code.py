@@ -3,11 +3,12 @@
 import importlib
 import sys
 
+import pytest
 import torch
 from torch import nn
 
 from probes.measure import BlockAdapter, register_block
-from probes.subjects.code import code_sha256
+from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.nets import Normalised
 
 
@@ -37,22 +38,51 @@ def test_the_constants_of_normalisation_count():
     assert a != b
 
 
-def test_adapters_count():
+def test_adapters_count_for_results_and_not_for_the_network_itself():
     class Block(nn.Module): ...
 
-    before = code_sha256(nn.Sequential(Block()))
+    before, source = code_sha256(nn.Sequential(Block())), source_sha256(nn.Sequential(Block()))
     register_block(Block, BlockAdapter(branch="f", relu="act"))
 
     assert code_sha256(nn.Sequential(Block())) != before
+    assert source_sha256(nn.Sequential(Block())) == source
 
 
-def test_the_source_of_class_and_builder_count(tmp_path, monkeypatch):
+SOURCE = """
+{comment}
+import torch.nn.functional as F
+from torch import nn
+SLOPE = {slope}
+def helper(x): return x * {factor}
+class Net(nn.Module):
+    "{doc}"
+    def forward(self, x): return F.leaky_relu(helper(x), SLOPE)
+def build(c, k): return Net()
+def test_claim(): "{sentence}"
+"""
+WORDS = {"comment": "# one", "slope": 0.1, "factor": 2, "doc": "Doc.", "sentence": "Noise does it."}
+
+
+def hashed(folder, **changes):
+    (folder / "builds_it.py").write_text(SOURCE.format(**WORDS | changes))
+    sys.modules.pop("builds_it", None)
+    importlib.invalidate_caches()
+    module = importlib.import_module("builds_it")
+    return source_sha256(module.build(1, 2), module.build)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    digests = set()
-    for version in (1, 2):
-        (tmp_path / "builds_it.py").write_text(f"from torch import nn\ndef build(c, k): return nn.ReLU()  # {version}\n")
-        sys.modules.pop("builds_it", None)
-        importlib.invalidate_caches()
-        digests.add(code_sha256(nn.ReLU(), importlib.import_module("builds_it").build))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
 
-    assert len(digests) == 2
+
+@pytest.mark.parametrize("change", [{"slope": 0.2}, {"factor": 3}])
+def test_what_a_network_computes_with_counts_wherever_it_stands(place, change):
+    assert hashed(place) != hashed(place, **change)
+
+
+@pytest.mark.parametrize("change", [{"comment": "# two"}, {"doc": "Other."}, {"sentence": "Noise does something else."}])
+def test_a_comment_a_docstring_or_the_sentence_of_a_claim_in_the_same_file_is_no_part_of_a_network(place, change):
+    assert hashed(place) == hashed(place, **change)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from probes.errors import BadInput, Unavailable
 from probes.store import Store
+from probes.subjects import folders
 from probes.subjects.data import load
 from probes.subjects.folders import read_image
 from probes.subjects.spec import parse
@@ -97,8 +98,8 @@ def test_a_folder_without_images_or_without_train_or_not_there_is_said(tmp_path)
 
 
 def test_the_thousand_wnids_are_torchvisions_categories(tmp_path):
-    for i in range(1000):
-        save(tmp_path / "imagenet" / f"n{i:08d}" / "1.png", size=(8, 8))
+    for name in folders.wnids():
+        save(tmp_path / "imagenet" / name / "1.png", size=(8, 8))
     found = load(f"imagefolder:{tmp_path / 'imagenet'}", "test", Store(tmp_path / "store"))
 
     assert found.classes[:2] == ("tench", "goldfish")

@@ -37,7 +37,7 @@ def test_eight_seeds_of_each_twin_are_shipped_with_at_least_97_percent(net, stor
     found = pretrained.find(parse(f"{net}@mnist5k"), store)
 
     assert list(found) == list(range(8))
-    for weights in found.values():
+    for weights, *_ in found.values():
         assert weights.card["test_accuracy"] >= 0.97
         assert sha256(weights.path) == weights.card["sha256"]
 
@@ -125,7 +125,7 @@ def test_a_file_of_weights_is_loaded(suffix, tmp_path, digits, store):
 
 def test_weights_of_another_architecture_are_refused(tmp_path, digits, store):
     save_file({k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()}, tmp_path / "w.safetensors")
-    with pytest.raises(BadInput, match=r"does not fit|lacks|does not know"):
+    with pytest.raises(BadInput, match=r"do not fit|lack|does not know|of shape"):
         pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
 
 
@@ -137,12 +137,25 @@ def test_nan_in_weights_is_named(tmp_path, digits, store):
         pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
 
 
-def test_an_own_net_is_taken_as_its_builder_returns_it_the_same_each_time(digits, store):
-    spec = parse("probes.subjects.nets:resnet20@mnist5k")
+@pytest.mark.parametrize("net", ["probes.subjects.nets:resnet20", "resnet20", "resnet18"])
+def test_random_weights_are_asked_for_and_the_same_each_time(net, digits, store):
+    spec = parse(f"{net}:untrained@mnist5k")
     a, b = pretrained.load(spec, digits, store), pretrained.load(spec, digits, store)
+    other = pretrained.load(parse(f"{net}:untrained@mnist5k#1"), digits, store)
 
-    assert a.sha256 == b.sha256
-    assert a.weights == "as built"
+    assert a.sha256 == b.sha256 != other.sha256
+    assert a.weights == "untrained"
+    assert a.untrained
+
+
+def test_an_own_net_without_weights_is_the_trained_one_and_else_comes_with_its_command(digits, store):
+    with pytest.raises(Unavailable, match=r"`probes train probes.subjects.nets:resnet20 mnist5k --seeds 0`"):
+        pretrained.load(parse("probes.subjects.nets:resnet20@mnist5k"), digits, store)
+
+
+def test_untrained_networks_are_no_runs(store):
+    with pytest.raises(BadInput, match="untrained networks are no training runs"):
+        pretrained.expand(parse("resnet20:untrained@mnist5k#*"), store)
 
 
 class Entry:
@@ -222,6 +235,6 @@ def test_an_edited_network_is_measured_again(tmp_path, monkeypatch, digits, stor
         (tmp_path / "edited_net.py").write_text(code.format(version))
         sys.modules.pop("edited_net", None)
         importlib.invalidate_caches()
-        digests.append(pretrained.load(parse("edited_net:build@mnist5k"), digits, store).code)
+        digests.append(pretrained.load(parse("edited_net:build:untrained@mnist5k"), digits, store).code)
 
     assert digests[0] != digests[1]

@@ -28,9 +28,9 @@ def test_the_line_of_the_same_design_is_the_cited_one():
     many = {"design": design | {"images": 10000, "images_sha256": "y"}}
     few = {"design": design}
 
-    assert evidence.matching([many, few], design) is few
-    assert evidence.matching([many], design) is many
-    assert evidence.matching([], design) is None
+    assert evidence.matching([many, few], [design]) is few
+    assert evidence.matching([many], [design]) is many
+    assert evidence.matching([], [design]) is None
 
 
 def test_evidence_from_before_a_part_of_the_design_existed_means_its_default():

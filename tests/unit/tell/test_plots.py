@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probes.judge import exceeds, rises
-from probes.run.lab import summarise
+from probes.run.settings import summarise
 from probes.store import sha256
 from probes.tell import plots
 
@@ -27,7 +27,7 @@ def test_an_axis_that_is_given_is_drawn_on(verdicts):
     ax = plots._axes(None)
 
     assert plots.forest(verdicts, ax) is ax
-    assert plots.heat(verdicts, plots._axes(None)).get_xlabel() == "noise σ"
+    assert plots.heat(verdicts, plots._axes(None), "alpha").get_xlabel() == "alpha"
 
 
 def test_a_forest_shows_every_block_and_the_sesoi(verdicts):

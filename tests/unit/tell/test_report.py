@@ -1,7 +1,9 @@
 """A report is a function of files; verification finds what was changed."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from probes import cli, seeds, table
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
-from probes.run.lab import summarise
+from probes.run.settings import summarise
 from probes.store import Store, sha256
 from probes.tell import evidence, report
 from probes.tell.verify import verify
@@ -58,17 +60,19 @@ def line(store, ident="H1", expect=None, verdicts=None, altered=()):
             "altered": list(altered),
         },
         subject="resnet20@mnist5k",
-        design={
-            "dataset": "digits",
-            "images": 400,
-            "images_sha256": "ab",
-            "levels": [0, 0.1, 0.2],
-            "draws": 1,
-            "seed": 0,
-            "clamp": True,
-            "runs": {"resnet20": 1},
-            "perturbation": "gaussian",
-        },
+        designs=[
+            {
+                "dataset": "digits",
+                "images": 400,
+                "images_sha256": "ab",
+                "levels": [0, 0.1, 0.2],
+                "draws": 1,
+                "seed": 0,
+                "clamp": True,
+                "runs": {"resnet20": 1},
+                "perturbation": "gaussian",
+            }
+        ],
         inputs=[evidence.deposit(frame, store) for frame in found.inputs],
         extra={
             "weights": {"resnet20@mnist5k": {"origin": "shipped", "sha256": "cd", "accuracy": "98.6% of 1,000"}},
@@ -307,12 +311,15 @@ def test_a_turn_inside_the_levels_is_seen(path, turns):
 def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
     old = folder.with_name(f".{folder.name}.999999.old")  # as a process leaves it that is killed right there
     folder.rename(old)
-    folder.with_name(f".{folder.name}.999999.new").mkdir()
+    left, young = (folder.with_name(f".{folder.name}.{pid}.new") for pid in (999999, 999998))
+    for place, age in ((left, 90_000), (young, 60)):  # another machine that shares the folder may still write the younger one
+        place.mkdir()
+        os.utime(place, (time.time() - age,) * 2)
     with report.replacing_folder(folder) as scratch:
         assert (folder / "report.md").exists()
         scratch.joinpath("x").write_text("new")
 
-    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    assert sorted(p.name for p in folder.parent.iterdir()) == sorted([folder.name, young.name])
 
 
 def test_a_report_drawn_without_torch_is_the_same(folder):
@@ -329,6 +336,7 @@ def test_when_the_new_report_can_not_take_its_place_the_old_one_comes_back(tmp_p
     folder = tmp_path / "report"
     folder.mkdir()
     (folder / "old.txt").write_text("old")
+    report.manifest(folder)
     rename = Path.rename
 
     def fails(self, target):

@@ -1,0 +1,285 @@
+"""What code and objects from outside the package are, as a hash: an edited measure, perturbation or network is measured again.
+
+A function is its bytecode, its constants, defaults and closure, and the things of its own project that it names; a class is its
+members; an object is its class and its attributes. What is installed (torch, timm) is its name and version. Comments, docstrings
+and whatever else stands in the same file change nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import importlib.util
+import logging
+import re
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path, PurePath
+from typing import Any
+
+from probes.errors import BadInput
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, slice)
+_SKIPPED = {
+    "__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__annotate_func__", "__annotations_cache__",
+    "__static_attributes__", "__firstlineno__", "__qualname__", "__dataclass_fields__", "__dataclass_params__", "__match_args__",
+    "__parameters__", "__orig_bases__", "__abstractmethods__", "_abc_impl", "__slots__",
+}  # fmt: skip
+_GENERATED = {"__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__", "__setattr__", "__delattr__",
+              "__replace__", "__getstate__", "__setstate__"}  # fmt: skip
+_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, from Python 3.13 on
+
+
+def fingerprint(*things: Any) -> str:
+    """The SHA-256 of functions, classes, objects and values: 64 hex digits, the same in every process.
+
+    Raises BadInput for a thing whose content can't be told, such as an open file or a lock.
+
+    >>> fingerprint(lambda x: 2 * x) == fingerprint(lambda x: 2 * x) != fingerprint(lambda x: 3 * x)
+    True
+    """
+    walk = _Walk()
+    for thing in things:
+        walk.add(thing)
+    return walk.hash.hexdigest()
+
+
+def outside(thing: Any) -> bool:
+    """Whether an object, a class or a function is not the package's own.
+
+    >>> outside(outside), outside(Path("x").exists)
+    (False, True)
+    """
+    kind = thing if isinstance(thing, type | types.FunctionType) else type(thing)
+    return kind.__module__.partition(".")[0] != "probes"
+
+
+def key_of(thing: Any) -> dict[str, Any]:
+    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of its source and its state."""
+    return {"source": fingerprint(thing)} if outside(thing) else {}
+
+
+def installed(module: str) -> bool:
+    """Whether a module is the standard library's or an installed package's, whose version says what it is.
+
+    >>> installed("json"), installed("torch"), installed("__main__")
+    (True, True, False)
+    """
+    top = module.partition(".")[0]
+    if top == "__main__":
+        return False
+    if top == "probes":
+        return True
+    if top in sys.stdlib_module_names:
+        return True
+    found = sys.modules.get(module) or sys.modules.get(top)
+    if found is None:
+        spec = importlib.util.find_spec(top)
+        known = [spec.origin] if spec and spec.origin else []
+    else:
+        known = [str(place) for place in (getattr(found, "__file__", None), *getattr(found, "__path__", [])) if place]
+    return any(Path(place).is_relative_to(root) for place in known for root in _roots())
+
+
+@functools.cache
+def _roots() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(
+        {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(metadata.__file__).parents[2])}
+    )
+
+
+@functools.cache
+def _version(module: str) -> str:
+    top = module.partition(".")[0]
+    found = getattr(sys.modules.get(top), "__version__", None)
+    if found is None:
+        try:
+            found = metadata.version(top)
+        except (metadata.PackageNotFoundError, ValueError):
+            found = ""
+    if top == "probes":  # in a checkout the version stands still while the code changes
+        found = f"{found} {_file_sha256(module)}"
+    return f"{module} {found}"
+
+
+def _file_sha256(module: str) -> str:
+    source = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.seen: dict[int, int] = {}
+        self.held: list[Any] = []  # so that no id is used twice while the walk lasts
+
+    def say(self, *words: object) -> None:
+        self.hash.update(("\x1f".join(map(str, words)) + "\x1e").encode())
+
+    def add(self, thing: Any) -> None:
+        if isinstance(thing, enum.Enum):
+            self.say("member", type(thing).__qualname__, thing.name)
+        elif isinstance(thing, PLAIN):
+            self.say(type(thing).__name__, repr(thing))
+        elif id(thing) in self.seen:
+            self.say("again", self.seen[id(thing)])
+        else:
+            self.seen[id(thing)] = len(self.seen)
+            self.held.append(thing)
+            self._new(thing)
+
+    def all(self, kind: str, things: Iterable[Any]) -> None:
+        self.say(kind)
+        for thing in things:
+            self.add(thing)
+        self.say("end")
+
+    def _new(self, thing: Any) -> None:
+        if isinstance(thing, types.ModuleType):
+            self.say("module", _version(thing.__name__) if installed(thing.__name__) else thing.__name__)
+        elif isinstance(thing, type):
+            self._class(thing)
+        elif isinstance(thing, types.FunctionType):
+            self._function(thing)
+        elif isinstance(thing, types.BuiltinFunctionType | types.WrapperDescriptorType | types.MethodDescriptorType
+                        | types.GetSetDescriptorType | types.MemberDescriptorType | types.MethodWrapperType):  # fmt: skip
+            self.say(
+                "builtin",
+                getattr(thing, "__qualname__", thing.__name__),
+                _version(getattr(thing, "__module__", None) or "builtins"),
+            )
+        elif isinstance(thing, types.MethodType):
+            self.all("method", (thing.__func__, thing.__self__))
+        elif isinstance(thing, staticmethod | classmethod):
+            self.all(type(thing).__name__, (thing.__func__,))
+        elif isinstance(thing, property):
+            self.all("property", (thing.fget, thing.fset, thing.fdel))
+        elif isinstance(thing, functools.partial):
+            self.all("partial", (thing.func, thing.args, thing.keywords))
+        elif isinstance(thing, functools.cached_property):
+            self.all("cached", (thing.func,))
+        elif isinstance(thing, logging.Logger):
+            self.say("logger", thing.name)
+        elif isinstance(thing, re.Pattern):
+            self.say("pattern", thing.pattern, thing.flags)
+        elif isinstance(thing, tuple | list):
+            self.all(type(thing).__name__, thing)
+        elif isinstance(thing, set | frozenset):
+            self.say("set", *sorted(fingerprint(one) for one in thing))
+        elif isinstance(thing, Mapping):
+            self.say("mapping")
+            for key, value in sorted(thing.items(), key=lambda item: repr(item[0])):
+                self.all("item", (key, value))
+        elif (array := _bytes_of(thing)) is not None:
+            self.say("array", *array[:2])
+            self.hash.update(array[2])
+        else:
+            self._object(thing)
+
+    def _object(self, thing: Any) -> None:
+        state = _state(thing)
+        if state is None:
+            raise BadInput(f"{thing!r}: what it holds can't be told, so stored results could be of another one; keep it out of the"
+                           " attributes and globals of what is measured")  # fmt: skip
+        self.all("object", (type(thing), state))
+
+    def _class(self, kind: type) -> None:
+        if installed(kind.__module__):
+            self.say("class", kind.__qualname__, _version(kind.__module__))
+            return
+        self.say("class", kind.__qualname__)
+        self.all("bases", kind.__bases__)
+        for name, member in sorted(vars(kind).items()):
+            if name in _SKIPPED or (name in _GENERATED and _made_by_dataclass(member)):
+                continue
+            self.all(name, (member,))
+        for field in vars(kind).get("__dataclass_fields__", {}).values():
+            factory = field.default_factory
+            self.all(f"field {field.name}", (factory,) if isinstance(factory, type | types.FunctionType) else ())
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.say("function", function.__name__)
+        self._code(function.__code__, function.__doc__)
+        self.all("defaults", (function.__defaults__, function.__kwdefaults__))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if name == "__class__":
+                continue
+            try:
+                self.all(name, (cell.cell_contents,))
+            except ValueError:
+                self.say("empty cell")
+        if not installed(function.__globals__.get("__name__", "__main__")):
+            for name, value in _named(function):
+                self.all(f"global {name}", (value,))
+
+    def _code(self, code: types.CodeType, doc: str | None = None) -> None:
+        self.say("code", code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags)
+        consts: list[Any] = list(code.co_consts)
+        if consts and isinstance(consts[0], str) and (consts[0] == doc or code.co_flags & _DOCSTRING or _documented(code)):
+            consts = consts[1:]
+        for const in consts:
+            if isinstance(const, types.CodeType):
+                self._code(const)
+            else:
+                self.add(const)
+
+
+def _documented(code: types.CodeType) -> bool:
+    """Whether the first constant of a nested function is its docstring: up to Python 3.12 it stands at that place, or None."""
+    return sys.version_info < (3, 13) and bool(code.co_flags & 0x2) and not code.co_name.startswith("<")
+
+
+def _made_by_dataclass(member: Any) -> bool:
+    return member is None or getattr(getattr(member, "__code__", None), "co_filename", "") == "<string>" or not hasattr(
+        member, "__code__")  # fmt: skip
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _names(const)
+
+
+def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The globals that a function names, and of modules of its own project the attributes that it names."""
+    names = list(dict.fromkeys(_names(function.__code__)))
+    for name in names:
+        value = function.__globals__.get(name, sys.modules.get(name))
+        if value is None:
+            continue
+        yield name, value
+        if isinstance(value, types.ModuleType) and not installed(value.__name__):
+            yield from ((f"{name}.{other}", vars(value)[other]) for other in names if other in vars(value))
+
+
+def _bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
+    """Type, shape and bytes of an array or a tensor; neither numpy nor torch is loaded for it."""
+    top = type(thing).__module__.partition(".")[0]
+    if hasattr(thing, "detach") and hasattr(thing, "element_size"):
+        torch = sys.modules["torch"]
+        flat = thing.detach().cpu().contiguous().reshape(-1)
+        return str(thing.dtype), str(tuple(thing.shape)), flat.view(torch.uint8).numpy().tobytes()
+    if top == "numpy" and hasattr(thing, "tobytes") and hasattr(thing, "dtype"):
+        return str(thing.dtype), str(thing.shape), thing.tobytes()
+    if top == "torch" and type(thing).__name__ in ("dtype", "device", "Size", "memory_format", "layout"):
+        return type(thing).__name__, repr(thing), b""
+    if top == "numpy" and hasattr(thing, "__name__"):  # a ufunc, or what numpy dispatches
+        return "numpy", thing.__name__, b""
+    return None
+
+
+def _state(thing: Any) -> dict[str, Any] | None:
+    """The attributes of an object; None for one that keeps what it holds elsewhere."""
+    found = dict(getattr(thing, "__dict__", {}))
+    for kind in type(thing).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
+                found[name] = getattr(thing, name)
+    return found if found or hasattr(thing, "__dict__") or "__slots__" in vars(type(thing)) else None

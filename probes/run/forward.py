@@ -1,0 +1,204 @@
+"""A network on its device, checked once, and the one way by which images reach it: always a copy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from probes.errors import ProbesError
+from probes.hooks import handles, modules
+from probes.run.device import cast, exact
+from probes.store import Store
+from probes.subjects.data import Dataset
+from probes.subjects.pretrained import Subject
+
+CHECKED = 64
+"""Images of a subject's first batch that run twice before it is measured, at most."""
+ALIKE = {"fp32": 1e-5, "bf16": 1e-2}
+"""How far two passes over the same images may lie apart, in units of the largest output."""
+LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+class Settings(Protocol):
+    """Where passes run: :class:`probes.run.cells.Where`."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What was found out about a network before it is measured: its memory layout, its outputs, and what a reader should know."""
+
+    layout: str
+    outputs: int | None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A subject's model on its device, in the memory layout that it takes."""
+
+    model: nn.Module
+    device: torch.device
+    checked: Checked
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format of its weights and images."""
+        return LAYOUTS[self.checked.layout]
+
+    def send(self, images: Tensor) -> Tensor:
+        """Images for one pass, on the device: a copy, since a network may work in place on what it is given."""
+        return images.to(self.device, memory_format=self.layout, copy=True)
+
+
+_checked: dict[tuple, Checked] = {}
+
+
+def network(subject: Subject, where: Settings, store: Store | None = None) -> Network:
+    """The model of a subject on its device; its first images run twice before it is measured for the first time.
+
+    A network that refuses the layout that is faster (channels last, where it has maps) runs in the other one, and says so. Raises
+    ProbesError, naming the first module that differs, for one that draws at random in eval mode. With a store what was found
+    is kept there.
+    """
+    checked = check(subject, where, store)
+    device = torch.device(where.device)
+    model = subject.model.to(device).to(memory_format=LAYOUTS[checked.layout])
+    return Network(model, device, checked)
+
+
+def check(subject: Subject, where: Settings, store: Store | None = None) -> Checked:
+    """What :func:`network` finds out before the first measurement, from the store or now."""
+    few = min(CHECKED, where.batch_size, len(subject.data))
+    key = {"kind": "checked", "version": 1, "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
+           "few": few, "where": {name: getattr(where, name) for name in ("device", "precision", "threads")}}  # fmt: skip
+    name = tuple(sorted((k, str(v)) for k, v in key.items()))
+    if name not in _checked:
+        if store is None:
+            _checked[name] = _check(subject, where, few)
+        else:
+
+            def make(path: Path) -> None:
+                path.write_text(json.dumps(dataclasses.asdict(_check(subject, where, few))), encoding="utf-8")
+
+            made = store.get_or_make("checked", key, ".txt", make)
+            _checked[name] = Checked(**json.loads(made.read_text(encoding="utf-8")))
+    return _checked[name]
+
+
+def common_key(subject: Subject, where: Settings, store: Store | None = None) -> dict[str, Any]:
+    """What every result of a subject depends on, beside the versions that the store adds: weights, code, images, where it ran."""
+    return {
+        "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
+        "where": {name: getattr(where, name) for name in ("device", "precision", "threads", "batch_size")},
+        "layout": check(subject, where, store).layout,
+    }  # fmt: skip
+
+
+def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
+    """Images as floats in [0, 1], float32 (N, C, H, W)."""
+    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
+
+
+def _check(subject: Subject, where: Settings, few: int) -> Checked:
+    device, x = torch.device(where.device), pixels(subject.data, slice(0, few))
+    model = subject.model.to(device)
+
+    def run(layout: str) -> list[Tensor]:
+        model.to(memory_format=LAYOUTS[layout])
+        with exact(where.threads), cast(device, where.precision):
+            found = Network(model, device, Checked(layout, None))
+            return [leaf.clone() for leaf in tree_leaves(model(found.send(x))) if isinstance(leaf, Tensor)]
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        return _compared(subject, where, few, run)
+
+
+def _compared(subject: Subject, where: Settings, few: int, run: Callable[[str], list[Tensor]]) -> Checked:
+    model, layout, note, out = subject.model, "contiguous", "", run("contiguous")
+    if any(isinstance(m, nn.Conv2d) for m in model.modules()):
+        try:
+            other = run("channels last")
+        except Exception as e:  # noqa: BLE001 - whatever a network raises that takes one layout only
+            why = (str(e).splitlines() or [type(e).__name__])[0]
+            note = f"runs on contiguous images, since its code refuses channels last ({why})"
+        else:
+            if _apart(out, other) <= 100 * ALIKE[where.precision]:
+                layout, out = "channels last", other
+            elif _apart(out, run("contiguous")) <= ALIKE[where.precision]:
+                note = "runs on contiguous images, since it computes something else on channels last"
+    if (apart := _apart(out, run(layout))) > ALIKE[where.precision]:
+        raise ProbesError(
+            f"{subject.spec} draws at random in eval mode: two passes over the same images differ by {apart:.2g} of its largest"
+            f" output, {_first(subject, model, where, few, layout)}. A verdict would be of one draw; make it draw nothing when"
+            " self.training is False"
+        )
+    return Checked(layout, out[0].shape[1] if len(out) >= 1 and out[0].ndim == 2 else None, note)
+
+
+def _apart(one: list[Tensor], other: list[Tensor]) -> float:
+    """The largest difference between two passes in units of the largest output; infinite where shapes differ."""
+    if [t.shape for t in one] != [t.shape for t in other]:
+        return float("inf")
+    far = 0.0
+    for a, b in zip(one, other, strict=True):
+        if not a.is_floating_point():
+            far = max(far, 0.0 if torch.equal(a, b) else float("inf"))
+            continue
+        a, b = a.double(), b.double()
+        both = (a == b) | (a.isnan() & b.isnan())
+        if not bool(both.all()):
+            scale = float(torch.where(a.isfinite(), a, 0).abs().max()) or 1.0
+            difference = torch.where(both, 0, (a - b).abs())
+            far = max(far, float(torch.where(difference.isfinite(), difference, float("inf")).max()) / scale)
+    return far
+
+
+def _first(subject: Subject, model: nn.Module, where: Settings, few: int, layout: str) -> str:
+    """Where two passes part: the first module whose output differs, and whether what it was given differs already."""
+    device, x = torch.device(where.device), pixels(subject.data, slice(0, few))
+    net = Network(model, device, Checked(layout, None))
+
+    def tensors(values: Any) -> list[Tensor]:
+        return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+    def trace() -> dict[str, tuple[list[Tensor], list[Tensor]]]:
+        found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+        given: dict[str, list[Tensor]] = {}
+        with handles() as held, exact(where.threads), cast(device, where.precision):
+            for name, module in modules(model).items():
+                held.append(module.register_forward_pre_hook(lambda _, x, name=name: given.update({name: tensors(x)})))
+                held.append(module.register_forward_hook(
+                    lambda _, __, out, name=name: found.setdefault(name, (given[name], tensors(out))) and None))  # fmt: skip
+            model(net.send(x))
+        return found
+
+    one, other = trace(), trace()
+    known = modules(model)
+    for name, (given, out) in one.items():
+        if name in other and _apart(out, other[name][1]) > ALIKE[where.precision]:
+            kind = type(known[name]).__name__
+            if _apart(given, other[name][0]) > ALIKE[where.precision]:
+                above = known.get(name.rpartition(".")[0], getattr(model, "net", model))
+                return f"first in what module {name!r} ({kind}) is given, by the forward of {type(above).__name__}"
+            return f"first in module {name!r} ({kind})"
+    return f"in the forward of {type(getattr(model, 'net', model)).__name__}"

@@ -1,0 +1,127 @@
+"""A table of a lab, computed when it is first looked at: it keeps its design, its alpha and the warning before the work."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from probes import table
+from probes.errors import BadInput
+from probes.judge.power import Design
+from probes.registry import unknown
+from probes.run.settings import summarise
+
+
+class LazyTable(abc.ABC):
+    """What ``lab.sweep``, ``lab.sensitivity`` and ``lab.masking`` give.
+
+    ``frame`` is the DataFrame (:mod:`probes.table`), ``design`` what is known before any compute: images, draws, training seeds,
+    levels. A question asks the design first, so one that can't be decided says so before it costs. ``where`` narrows it;
+    ``altered`` says what options changed of what the test wrote; ``under`` is the perturbation, where there is one.
+    """
+
+    design: Design
+    alpha: float
+    say: Callable[[str], None]
+    under: Any = None
+    altered: Sequence[str] = ()
+
+    @abc.abstractmethod
+    def compute(self) -> pd.DataFrame:
+        """The table, from the store or computed now."""
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table, which knows what it was asked under, also where it is filtered or joined."""
+        found = self.compute()
+        found.attrs[table.ASKED] = self
+        return found
+
+    def where(self, **values: Any) -> LazyTable:
+        """The rows with these values of key columns: ``table.where(layers="3")``, ``table.where(site=("layer1", "fc"))``.
+
+        It keeps alpha, looks and design. Raises UnknownName for a column or a value that the table does not have.
+        """
+        return Narrowed(self, values)
+
+    def along(self, key: str) -> LazyTable:
+        """The rows at the highest level, along the values of a key column as levels: see :func:`probes.table.along`."""
+        return Along(self, key)
+
+    def whole(self) -> LazyTable:
+        """The table that this one is a part of."""
+        return self
+
+    def summary(self) -> pd.DataFrame:
+        """Mean over units (draws averaged first) with a 90 % interval, per subject, level, site and metric."""
+        return summarise(self.frame)
+
+    def __deepcopy__(self, memo: object) -> LazyTable:  # pandas copies the attributes of a table with every filter
+        return self
+
+
+class Along(LazyTable):
+    """A table whose levels are the places of a key column's values; see :meth:`LazyTable.along`."""
+
+    def __init__(self, source: LazyTable, key: str) -> None:
+        self.source, self.key = source, key
+        self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
+        self.design = source.design
+
+    def whole(self) -> LazyTable:
+        """The table that this one is made from."""
+        return self.source.whole()
+
+    def compute(self) -> pd.DataFrame:
+        """The rows at the highest level, a level for each value of the key column."""
+        return table.along(self.source.frame, self.key)
+
+
+class Narrowed(LazyTable):
+    """The part of a table with some values of its key columns; see :meth:`LazyTable.where`."""
+
+    def __init__(self, source: LazyTable, values: Mapping[str, Any]) -> None:
+        if not values:
+            raise BadInput("where(): name a key column and its value, e.g. table.where(layers='3')")
+        self.source = source
+        self.values = {key: list(value) if isinstance(value, tuple | list | set) else [value] for key, value in values.items()}
+        self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
+        part = tuple(sorted((*source.design.part, *((key, tuple(map(_text, value))) for key, value in self.values.items()))))
+        was = source.design
+        wanted = {key: set(map(_text, value)) for key, value in self.values.items()}
+        self.design = dataclasses.replace(
+            was, part=part, sites=len(wanted["site"]) if "site" in wanted else was.sites,
+            levels=tuple(v for v in was.levels if _text(v) in wanted["level"]) if "level" in wanted else was.levels,
+            runs=tuple(r for r in was.runs if r[0].partition(":")[0] in wanted["net"]) if "net" in wanted else was.runs,
+        )  # fmt: skip
+
+    def whole(self) -> LazyTable:
+        """The table that this one is a part of."""
+        return self.source.whole()
+
+    def compute(self) -> pd.DataFrame:
+        """The rows of the table that are asked for."""
+        frame = self.source.frame
+        rows = pd.Series(True, index=frame.index)
+        for key, wanted in self.values.items():
+            if key not in table.keys_of(frame):
+                raise unknown("key column", key, table.keys_of(frame))
+            have = {_text(value): value for value in frame[key].unique()}
+            for value in map(_text, wanted):
+                if value not in have:
+                    raise unknown(f"value of {key!r}", value, have)
+            rows &= frame[key].isin([have[_text(value)] for value in wanted])
+        found = frame[rows]
+        if "site" in self.values:
+            found = found.assign(site=found["site"].cat.remove_unused_categories())
+        found.attrs["part"] = {**frame.attrs.get("part", {}), **{key: [_text(v) for v in vs] for key, vs in self.values.items()}}
+        return found
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

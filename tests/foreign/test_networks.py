@@ -1,0 +1,366 @@
+"""Networks as strangers write them are measured right or refused with a sentence: in every path that sends images to a network."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+from probes.errors import BadInput, ProbesError
+from probes.judge import falls
+from probes.measure import BlockAdapter, Predictions, accuracy, block_metrics, register_block, tap
+from probes.perturb import gaussian, layer_noise, weight_noise
+from probes.perturb.weights import targets
+from probes.run import answers, contrasts, features, forward
+from probes.run.forward import network
+from probes.run.lab import Lab, Options
+from probes.run.masking import Guide, Mask
+from probes.run.readers import Reader, whole
+from probes.store import Store
+from probes.subjects.data import Dataset, load
+from probes.subjects.nets import Normalised
+from probes.subjects.opened import opened
+from probes.subjects.pretrained import Subject
+from probes.subjects.spec import parse
+
+WHERE = Options(threads=1, batch_size=20).where
+
+
+def images(n=40, classes=10, channels=1, side=28):
+    made = np.random.Generator(np.random.Philox(1)).integers(0, 256, (n, channels, side, side), dtype=np.uint8)
+    return Dataset("digits_of_a_stranger", "d", "test", made, np.arange(n) % classes, np.arange(n), tuple(map(str, range(classes))),
+                   (0.5,) * channels, (0.25,) * channels)  # fmt: skip
+
+
+def subject(net, data=None, name="strange", raw=True):
+    data = data or images()
+    model = Normalised(net, (0.0,) if raw else data.mean, (1.0,) if raw else data.std).eval().requires_grad_(False)
+    return Subject(parse(f"{name}@d#0"), model, data, f"sha of {name}", "a file", code=f"code of {name}")
+
+
+def lab(one, tmp_path, **options):
+    return Lab([one.spec], Store(tmp_path), Options(threads=1, batch_size=20, **options), subjects={str(one.spec): one})
+
+
+# --- F1: a network that works in place on what it is given ----------------------------------------------------------------
+
+
+class InPlace(nn.Module):
+    """Centres its own input in place, as scripts do; the twin does not."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inplace, self.conv, self.norm = inplace, nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4 * 26 * 26, 10)
+
+    def forward(self, x):
+        x = x.sub_(0.5).div_(0.25) if self.inplace else (x - 0.5) / 0.25
+        return self.fc(self.norm(self.conv(x)).flatten(1))
+
+
+def both_twins():
+    return [subject(InPlace(inplace), name=f"twin{inplace}") for inplace in (True, False)]
+
+
+@pytest.mark.parametrize(
+    "under",
+    [gaussian(0, 0.1, 0.2), weight_noise(0, 1e-6, 0.1), layer_noise(0, 0.5, 1), layer_noise(0, 0.5, 1, choice="each"),
+     layer_noise(0, 0.5, scale="absolute")],
+    ids=["images", "weights", "layers", "each layer", "absolute"],
+)  # fmt: skip
+def test_trap_f01_sweeps_are_those_of_the_twin_that_copies(tmp_path, under):
+    found = [lab(one, tmp_path).sweep(accuracy, under=under).frame for one in both_twins()]
+
+    np.testing.assert_array_equal(found[0]["loss"], found[1]["loss"])
+    if "sigma_realised" in found[0]:
+        np.testing.assert_array_equal(found[0]["sigma_realised"], found[1]["sigma_realised"])
+
+
+def test_trap_f01_answers_under_masks_are_those_of_the_twin_that_copies():
+    guide = Guide(("a",), {"total": {"conv": np.ones((1, 4, 26, 26))}}, {"conv": np.ones((4, 26, 26))})
+    masks = [Mask(), *(Mask("random", "", 0.5, 0.0, draw) for draw in range(3)), Mask()]
+    found = [answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20)) for one in both_twins()]
+
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0][0], found[0][-1])
+
+
+def test_trap_f01_maps_that_are_read_twice_are_the_same():
+    for one in both_twins():
+        reader = Reader(one, whole({"conv": [4, 26, 26]}), WHERE)
+        x = forward.pixels(one.data, slice(0, 8))
+        first, again = (reader.read(x)["conv"] for _ in range(2))
+
+        assert torch.equal(first, again)
+
+
+def test_trap_f01_contrasts_are_those_of_the_twin_that_copies(tmp_path):
+    found = []
+    for one in both_twins():
+        made = contrasts.contrasts(one, ["brightness"], whole({"conv": [4, 26, 26]}), contrasts.Contrasts(images=20, draws=2),
+                                   Store(tmp_path), Options(threads=1), lambda _: None)  # fmt: skip
+        found.append(next(iter(made))[1]["conv"].share)
+
+    np.testing.assert_array_equal(*found)
+
+
+def test_trap_f01_feature_maps_are_those_of_the_twin_that_copies():
+    found = []
+    for one in both_twins():
+        passes = features._passes(one, ["conv"], gaussian(0, 0.1, 0.2), Options(threads=1))
+        found.append([p[level].maps["conv"] for _, p in passes for level in (0.0, 0.1, 0.2)])
+
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+# --- F4: an adapter is checked -------------------------------------------------------------------------------------------
+
+
+class Gated(nn.Module):
+    """A gate between the branch and the sum, as in squeeze-and-excitation or layer scale."""
+
+    def __init__(self, scale=0.5):
+        super().__init__()
+        self.f, self.gate, self.act, self.scale = nn.Conv2d(2, 2, 3, padding=1), nn.Identity(), nn.ReLU(), scale
+
+    def forward(self, x):
+        return self.act(x + self.gate(self.f(x) * self.scale))
+
+
+class GatedWrong(Gated):
+    forward = Gated.forward
+
+
+register_block(Gated, BlockAdapter(branch="gate", relu="act"))
+register_block(GatedWrong, BlockAdapter(branch="f", relu="act"))
+
+
+@pytest.mark.parametrize("read", [tap, block_metrics.open], ids=["tap", "metrics"])
+def test_trap_f04_a_branch_that_is_not_what_is_added_is_refused_with_the_way_out(read):
+    net = nn.Sequential(GatedWrong()).eval()
+    with torch.no_grad(), read(net), pytest.raises(BadInput, match=r"is not the sum.*belongs to h"):
+        net(torch.rand(3, 2, 6, 6))
+
+
+def test_trap_f04_the_last_module_of_the_branch_is_taken():
+    net, x = nn.Sequential(Gated()).eval(), torch.rand(3, 2, 6, 6)
+    with torch.no_grad(), tap(net) as seen:
+        net(x)
+
+    torch.testing.assert_close(seen["0"]["h"], 0.5 * net[0].f(x))
+
+
+def test_trap_f04_block_metrics_under_layer_noise_read_h_with_its_noise(tmp_path):
+    """What reads a layer reads it with the noise that it was given: x + h is the sum there, too."""
+    data = load("mnist5k").sample(40)
+    one = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1)).subjects["resnet20@mnist5k"]
+    table = lab(dataclasses.replace(one, data=data), tmp_path, images=40).sweep(
+        block_metrics, under=layer_noise(0, 1.0, on="*.bn2", layers=9)
+    )
+    wide = table.frame.groupby(["site", "level"], observed=True)["var_h"].mean().unstack("level")
+
+    assert (wide[1.0] > 1.2 * wide[0.0]).all()
+
+
+# --- F5: weights that are made anew at each pass --------------------------------------------------------------------------
+
+
+class Lora(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.base, self.lora_A, self.lora_B = nn.Linear(784, 10), nn.Linear(784, 2, bias=False), nn.Linear(2, 10, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + self.lora_B(self.lora_A(x))
+
+
+def layers():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10)).eval()
+
+
+def pruned():
+    net = layers()
+    prune.l1_unstructured(net[1], "weight", 0.5)
+    return net
+
+
+def parametrised(how):
+    net = layers()
+    net[1] = how(net[1])
+    return net.eval()
+
+
+class Computed(nn.Linear):
+    """Its weight is no parameter at all."""
+
+    def __init__(self):
+        super().__init__(784, 16)
+        value = self.weight.detach()
+        del self._parameters["weight"]
+        self.weight = value
+
+
+def computed():
+    net = layers()
+    net[1] = Computed()
+    return net.eval()
+
+
+REMADE = {
+    "pruned": pruned,
+    "weight norm": lambda: parametrised(weight_norm),
+    "spectral norm": lambda: parametrised(spectral_norm),
+    "parametrised (weight norm)": lambda: parametrised(parametrizations.weight_norm),
+    "parametrised (spectral norm)": lambda: parametrised(parametrizations.spectral_norm),
+    "parametrised (orthogonal)": lambda: parametrised(parametrizations.orthogonal),
+}
+CLOSED = {
+    "quantised": lambda: torch.ao.quantization.quantize_dynamic(layers(), {nn.Linear}),
+    "LoRA": lambda: nn.Sequential(nn.Flatten(), Lora()).eval(),
+    "made at each pass": computed,
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", [*REMADE, *CLOSED])
+def test_trap_f05_weights_that_are_no_plain_parameters_are_refused_by_name_with_the_way_out(name):
+    net = {**REMADE, **CLOSED}[name]()
+    with pytest.raises(BadInput, match=r"the weights of .*1.*no plain parameters.*: .{12,}"):
+        targets(net)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", REMADE)
+def test_trap_f05_a_subject_gets_noise_on_its_effective_weights(name):
+    net, x = REMADE[name](), torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        before, effective = net(x), net[1].weight.detach().clone()
+        told = opened(net)
+
+        assert told[0].startswith("1.weight (")
+        torch.testing.assert_close(net(x), before)
+    assert list(targets(net)) == ["1.weight", "3.weight"]
+    torch.testing.assert_close(targets(net)["1.weight"].detach(), effective)
+
+
+# --- F6: a network that draws at random in eval mode ----------------------------------------------------------------------
+
+
+class Drawing(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.conv, self.drop, self.fc = how, nn.Conv2d(1, 4, 3), nn.Dropout(0.3), nn.Linear(4 * 26 * 26, 10)
+
+    def forward(self, x):
+        x = self.conv(x)
+        if self.how == "functional":
+            x = F.dropout(x, 0.3, training=True)
+        if self.how == "numpy":
+            x = x + float(np.random.normal())
+        return self.fc((self.drop(x) if self.how == "module" else x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("how", "where"), [("functional", "what module 'fc'"), ("numpy", "what module 'fc'"), ("module", "'drop'")]
+)
+def test_trap_f06_a_network_that_draws_at_random_is_told_with_the_first_module_that_differs(tmp_path, how, where):
+    one = subject(Drawing(how), name=f"drawing {how}")
+    if how == "module":  # dropout that stays on, as Monte Carlo dropout has it
+        one.model.net.drop.forward = lambda x: F.dropout(x, 0.3, True)
+    with pytest.raises(ProbesError, match=f"draws at random in eval mode.*{where}"):
+        lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+def test_trap_f06_looking_leaves_the_global_generator_as_it_was():
+    one, before = subject(layers(), name="quiet"), torch.random.get_rng_state()
+    network(one, WHERE)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# --- F7: any module in training mode --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [nn.Dropout2d, nn.Dropout1d, nn.AlphaDropout, nn.RReLU, nn.BatchNorm2d, nn.ReLU])
+def test_trap_f07_a_module_in_training_mode_is_refused_by_name(module):
+    net = nn.Sequential(nn.Flatten(), nn.Sequential(module(4) if module is nn.BatchNorm2d else module())).eval()
+    net[1][0].train()
+    with pytest.raises(BadInput, match=r"training mode \(module '1\.0'"), accuracy.open(net):
+        pass
+
+
+# --- F8: a network that takes one memory layout ---------------------------------------------------------------------------
+
+
+class Viewing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 5), nn.Linear(4 * 24 * 24, 10)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(x.view(x.size(0), -1))
+
+
+class Striding(Viewing):
+    """Reads memory in its order: on channels last it would compute something else, without an error."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(torch.as_strided(x, (x.shape[0], x[0].numel()), (x[0].numel(), 1)))
+
+
+@pytest.mark.parametrize(("net", "why"), [(Viewing, "refuses channels last"), (Striding, "computes something else")])
+def test_trap_f08_a_network_that_takes_contiguous_images_gets_them_and_it_is_said(tmp_path, net, why):
+    one = subject(net(), name=net.__name__)
+    sweep = lab(one, tmp_path).sweep(Predictions(floor=None), under=gaussian(0, 0.1))
+    with torch.no_grad():
+        expected = F.cross_entropy(one.model(forward.pixels(one.data)), torch.from_numpy(one.data.labels), reduction="none")
+    clean = sweep.frame[sweep.frame["level"] == 0].sort_values("image")["loss"]
+
+    np.testing.assert_allclose(clean, expected, rtol=1e-4)
+    assert {cell.layout for cell in sweep.cells} == {"contiguous"}
+    assert why in lab(one, tmp_path).facts()["weights"]["strange@d#0".replace("strange", net.__name__)]["notes"][0]
+
+
+def test_trap_f08_other_networks_run_on_channels_last(tmp_path):
+    one = subject(InPlace(False), name="any")
+
+    assert {cell.layout for cell in lab(one, tmp_path).sweep(accuracy, under=gaussian(0)).cells} == {"channels last"}
+
+
+# --- outputs, and accuracy that is not there ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", [7, 12])
+def test_a_network_with_other_outputs_than_classes_has_no_accuracy(tmp_path, outputs):
+    one = subject(nn.Sequential(nn.Flatten(), nn.Linear(784, outputs)), name=f"of {outputs}")
+    with pytest.raises(BadInput, match=f"{outputs} outputs for 10 classes"):
+        lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+    assert (
+        lab(one, tmp_path).facts()["weights"][f"of {outputs}@d#0"]["accuracy"] == f"not measured: {outputs} outputs for 10 classes"
+    )
+
+
+def test_a_claim_about_the_accuracy_of_a_network_at_chance_is_open_and_says_so(tmp_path):
+    torch.manual_seed(0)
+    one = subject(layers(), images(300), name="chance")
+    found = falls(lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.2)), "correct", sesoi="1 point")
+
+    assert found.overall == "inconclusive"
+    assert not found.judged
+    assert "there is nothing to lose" in found[""].obstacle
+    assert ", at chance (10.0%)" in lab(one, tmp_path).facts()["weights"]["chance@d#0"]["accuracy"]
+
+
+def test_a_claim_that_means_it_is_judged_at_chance(tmp_path):
+    torch.manual_seed(0)
+    one = subject(layers(), images(300), name="chance")
+    found = falls(lab(one, tmp_path).sweep(Predictions(floor=None), under=gaussian(0, 0.2)), "correct", sesoi="20 points")
+
+    assert found.judged

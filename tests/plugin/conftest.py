@@ -1,0 +1,22 @@
+"""One store for all runs of pytest in pytest, and what they import loaded beforehand."""
+
+import pytest
+
+from probes.judge import rises
+from probes.measure import block_metrics
+from probes.perturb import gaussian
+from probes.run.lab import Lab, Options
+from probes.store import Store
+from probes.subjects.spec import parse
+from probes.tell import plots, terminal
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory):
+    """One store for all runs. What is loaded here stays loaded: pytester unloads what a run in this process imports."""
+    folder = tmp_path_factory.mktemp("store")
+    lab = Lab([parse("resnet20@mnist5k")], Store(folder), Options(images=20))
+    lab.facts(*rises(lab.sweep(block_metrics, under=gaussian(0, 0.1)), "sigma_realised", sesoi=0.03).asked)
+    plots.save(plots._axes(None).figure, folder / "empty.png")
+    terminal.count([])
+    return folder
