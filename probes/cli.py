@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     training.add_argument("--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)")
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
+    training.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
+                          help="a module that registers networks or datasets of your own")  # fmt: skip
     training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     fetching = commands.add_parser("fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network")
@@ -50,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
         given.argv = list(sys.argv[1:] if argv is None else argv)
+        for module in getattr(given, "imports", ()):
+            importlib.import_module(module)
         if getattr(given, "data", None):
             os.environ["PROBES_DATA"] = given.data
         return {"list": _list, "train": _train, "fetch": _fetch, "run": run, "report": _report, "verify": _verify}[given.command](

@@ -177,7 +177,9 @@ class Prefix:
         def end(name: str, out: Any) -> None:
             self._ended[name] = next(clock)
             last = next(reversed(self._kept), "")
-            if type(self._modules[name]) is nn.Sequential and last.rpartition(".")[0] == name:
+            module = self._modules[name]
+            whole = type(module) is nn.Sequential and "forward" not in module.__dict__
+            if whole and last.rpartition(".")[0] == name:
                 self._kept[name] = self._kept[last]  # what its last member gave, just now
             elif isinstance(out, Tensor):
                 self._kept[name] = out.detach().clone()

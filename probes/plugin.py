@@ -87,7 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         given = {o.name: v for o in OPTIONS if (v := config.getoption(_dest(o.name))) is not None}
         collected = config.stash.setdefault(_COLLECTED, {})
-        config.pluginmanager.register(Teller(config, config.rootpath / values["report"], given, collected), "probes-teller")
+        folder = config.rootpath / values["report"] if values["report"] else None
+        config.pluginmanager.register(Teller(config, folder, given, collected), "probes-teller")
 
 
 # --- collection: subjects and markers ------------------------------------------------------------------------------

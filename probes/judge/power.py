@@ -132,7 +132,7 @@ def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
         if have < least:
             return (
                 f"can not decide: {have} training runs reach p = {0.5**have:.3g} at best; {least} are needed"
-                f"{f' in a family of {k}' if k > 1 else ''}: `probes train NET DATASET --seeds 0-{least - 1}`"
+                f"{f' in a family of {k}' if k > 1 else ''}: train seeds 0 to {least - 1}"
             )
     elif design.images < MINIMUM[rule]:
         return f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has {design.images}"

@@ -76,7 +76,7 @@ OPTIONS = (
     Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
     Option("strict", "what is not on this machine is an error, not a skip", flag=True),
     Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
-    Option("report", "folder of the report", str, "reports/latest"),
+    Option("report", "folder of the report; empty for none", str, "reports/latest"),
     Option(
         "download",
         "what is not on this machine, and can be fetched, is: datasets into --probes-data, torchvision's weights",

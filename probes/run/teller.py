@@ -18,10 +18,11 @@ FAILED = 1  # pytest.ExitCode.TESTS_FAILED
 class Teller:
     """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table.
 
-    ``collected`` are the claims that were collected, by test: filled by the plugin, or by what the workers send.
+    ``folder`` is where the report goes, None for none; ``collected`` are the claims that were collected, by test: filled by the
+    plugin, or by what the workers send.
     """
 
-    def __init__(self, config: Any, folder: Path, given: Mapping[str, Any], collected: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, config: Any, folder: Path | None, given: Mapping[str, Any], collected: dict[str, dict[str, Any]]) -> None:
         self.config, self.folder, self.given, self.collected = config, folder, given, collected
         self.lines: dict[str, dict[str, Any]] = {}
         self.reasons: dict[str, tuple[str, str]] = {}  # of claims that came to no verdict, by test
@@ -64,7 +65,7 @@ class Teller:
 
     @hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
-        if not self.lines:
+        if not self.lines or self.folder is None:
             return
         from probes.tell import evidence, report
 

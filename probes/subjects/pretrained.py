@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.fingerprint import installed
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
 from probes.subjects.code import code_sha256, source_sha256
-from probes.subjects.data import Dataset, strange
+from probes.subjects.data import FOLDER, Dataset, datasets, strange
 from probes.subjects.folders import as_imagenet
 from probes.subjects.nets import Normalised, nets
 from probes.subjects.opened import opened
@@ -132,8 +136,28 @@ def expand(spec: Spec, store: Store) -> list[Spec]:
 
 
 def _command(spec: Spec, seeds: str | int) -> str:
-    recipe = f" --recipe {spec.weights}" if by_recipe(spec) else ""
-    return f"probes train {spec.net} {spec.dataset} --seeds {seeds}{recipe}"
+    """The command that trains the weights of a spec, which finds what a test registered or has in a folder of its own."""
+    recipe = ["--recipe", str(spec.weights)] if by_recipe(spec) else []
+    filed = {str(thing.__module__) for name, known in ((spec.net, nets), (str(spec.dataset), datasets))
+             if name in known and not (thing := known[name]).__module__.startswith("probes.")}  # fmt: skip
+    written = {name.partition(":")[0] for name in (spec.net, str(spec.dataset)) if ":" in name and not name.startswith(FOLDER)}
+    places = dict.fromkeys(place for module in sorted(filed | written) if (place := _place(module)))
+    path = f"PYTHONPATH={shlex.quote(os.pathsep.join(places))} " if places else ""
+    words = ["probes", "train", spec.net, str(spec.dataset), "--seeds", str(seeds), *recipe]
+    words += [word for module in sorted(filed) for word in ("--import", module)]
+    return path + shlex.join(words)
+
+
+def _place(module: str) -> str:
+    """The folder that a module is imported from, where that is neither the current one nor an installation's; else empty."""
+    top = sys.modules.get(module.partition(".")[0])
+    if installed(module) or top is None or not getattr(top, "__file__", None):
+        return ""
+    folder = Path(str(top.__file__)).resolve().parent
+    folder = folder.parent if hasattr(top, "__path__") else folder
+    if folder == Path.cwd():
+        return ""
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
 def load(spec: Spec, data: Dataset, store: Store) -> Subject:

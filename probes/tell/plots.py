@@ -68,7 +68,7 @@ def wrapped(text: str, inches: float, size: float = 9) -> str:
     >>> wrapped("correct exceeds minus 1 point (layers = 2)", 2, 9)
     'correct exceeds minus 1 point\\n(layers = 2)'
     """
-    return textwrap.fill(text, max(12, int(inches * 138 / size)), break_long_words=False)
+    return textwrap.fill(text, max(12, int(inches * 126 / size)), break_long_words=False)
 
 
 def save(figure: Any, path: Path) -> None:

@@ -47,8 +47,9 @@ def main(folder):
     say("phase", "evidence")
     claim = {"id": "K", "sentence": "S.", "family": "", "test": None, "expect": None, "altered": []}
     inputs = [evidence.deposit(frame, store) for frame in found.inputs]
-    design = sweep.design.json()
-    line = evidence.line(found, claim=claim, subject="tiny@mnist5k#0", design=design, inputs=inputs, extra=lab.facts())
+    designs = [table.design.json() for table in found.asked]
+    facts = lab.facts(*found.asked)
+    line = evidence.line(found, claim=claim, subject="tiny@mnist5k#0", designs=designs, inputs=inputs, extra=facts)
     say("phase", "report")
     run = evidence.provenance(folder, ["journey"], {})
     report.assemble([line], run, folder / "report")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from probes import cli, table
+from probes import store as stores
 from probes.errors import ProbesError, Unavailable
 from probes.measure import block_metrics
 from probes.perturb import gaussian
@@ -20,6 +21,7 @@ from probes.store import Store
 from probes.subjects import data, pretrained, training
 from probes.subjects.nets import CifarNet, nets
 from probes.subjects.spec import parse
+from probes.versions import versions
 
 CLAIM = """
 import pytest
@@ -122,12 +124,13 @@ def test_a_damaged_cell_is_made_again_and_said(pytester, tmp_path, monkeypatch):
     assert a == b
 
 
-@pytest.mark.parametrize("change", [{"__version__": "0.0.9"}, {"ENGINE": 1}])
-def test_cells_of_an_older_version_are_left_alone_and_not_used(tmp_path, monkeypatch, change):
+@pytest.mark.parametrize(
+    ("where", "name", "value"), [(stores, "versions", lambda: {**versions(), "package": "0.0.9"}), (cells, "ENGINE", 1)]
+)
+def test_cells_of_an_older_version_are_left_alone_and_not_used(tmp_path, monkeypatch, where, name, value):
     store = Store(tmp_path / "s")
     with monkeypatch.context() as older:
-        for name, value in change.items():
-            older.setattr(cells, name, value)
+        older.setattr(where, name, value)
         sweep(store)
     before = {name: (store.folder / name).read_bytes() for name in files(store.folder) if name.startswith("cells/")}
     sweep(store)

@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput
-from probes.hooks import Prefix, handles, refuse_wrapped
+from probes.hooks import Prefix, handles, modules, plain, refuse_wrapped, twins
+from probes.measure.sensitivity import outputs
+from probes.perturb.outputs import layers_of
 from probes.subjects.data import Dataset
+from probes.subjects.nets import Normalised
 from probes.subjects.training import initial
 
 
@@ -157,3 +160,77 @@ def test_what_a_stage_and_its_last_member_give_is_kept_once():
 
     assert sorted(prefix._kept) == ["0", "0.0", "0.1", "1", "1.0"]
     assert prefix.nbytes == 3 * 3 * 2 * 4
+
+
+class Own(nn.Module):
+    """A network that keeps its layers in an attribute called ``net``, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.net(x))
+
+
+def test_trap_f15_a_users_own_net_keeps_its_name_and_no_two_modules_become_one():
+    own, wrapped = Own().eval(), Normalised(Own(), (0.0,), (1.0,)).eval()
+
+    assert list(modules(own)) == ["net", "net.0", "net.1", "head"]
+    assert list(modules(wrapped)) == ["net", "net.0", "net.1", "head"]
+    assert modules(wrapped)["net.0"] is wrapped.net.net[0]
+    assert {plain(wrapped, name) for name, _ in wrapped.named_parameters()} == {n for n, _ in own.named_parameters()}
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: Normalised(net, (0.0,), (1.0,))], ids=["bare", "wrapped"])
+def test_trap_f15_passes_that_begin_in_a_users_own_net_are_the_whole_ones(wrap):
+    model, x = wrap(Own()).eval(), torch.rand(3, 1, 1, 4)
+    with torch.no_grad():
+        whole, prefix = model(x), Prefix(model)
+        with prefix.record():
+            model(x)
+        for layer in ("net.0", "net.1", "head"):
+            with prefix.replay(layer):
+                assert torch.equal(model(x), whole)
+
+
+def shared():
+    relu = nn.ReLU()
+    return nn.Sequential(nn.Linear(4, 4), relu, nn.Linear(4, 4), relu).eval()
+
+
+def test_trap_f16_a_module_that_stands_twice_has_both_names():
+    known = modules(shared())
+
+    assert list(known) == ["0", "1", "2", "3"]
+    assert twins(known, "3") == ["1"]
+
+
+@pytest.mark.parametrize("layer", ["1", "3"])
+def test_trap_f16_reading_one_of_two_names_of_a_module_says_that_they_are_one(layer):
+    net = shared()
+    with torch.no_grad(), pytest.raises(BadInput, match=rf"'{layer}' and '{4 - int(layer)}' are one module"), outputs(net, [layer]):
+        net(torch.rand(2, 4))
+
+
+def test_trap_f16_noise_on_the_second_name_of_a_module_says_that_they_are_one():
+    assert list(layers_of(shared(), "ReLU")) == ["1"]
+    with pytest.raises(BadInput, match="'1' and '3' are one module"):
+        layers_of(shared(), "3")
+
+
+def test_trap_f13_a_forward_that_somebody_put_on_a_module_is_there_after_a_replay_and_after_one_that_fails():
+    model, x = Own().eval(), torch.rand(3, 4)
+    real = model.net.forward
+    model.net.forward = patched = lambda x: real(x) + 1.0
+    with torch.no_grad():
+        before, prefix = model(x), Prefix(model)
+        with prefix.record():
+            model(x)
+        with prefix.replay("head"):
+            assert torch.equal(model(x), before)
+        with pytest.raises(RuntimeError), prefix.replay("head"):
+            raise RuntimeError
+        assert model.net.__dict__["forward"] is patched
+        assert "forward" not in model.net[0].__dict__
+        assert torch.equal(model(x), before)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from probes import store as stores
 from probes.errors import ProbesError
 from probes.store import Store
+from probes.versions import versions
 
 
 def put(text):
@@ -106,3 +108,84 @@ def test_a_digest_does_not_depend_on_the_order_and_refuses_nan():
     assert stores.digest({"a": 1, "b": [1, 2]}) == stores.digest({"b": [1, 2], "a": 1})
     with pytest.raises(ValueError, match="JSON"):
         stores.digest({"a": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("name", "taken_away"),
+    [
+        (".aggregated_0.35.csv.999999.tmp.csv", True),  # what a killed process left of this file
+        (".aggregated_0.35.csv.tmp.csv", False),  # digits in the name are no process: 35 once was
+        (".aggregated_0.35.csv.x.999999.tmp.csv", False),
+        (".other_0.35.csv.999999.tmp.csv", False),
+    ],
+)
+def test_trap_f14_a_temporary_is_told_by_its_end_and_a_young_one_is_left_alone(tmp_path, name, taken_away):
+    left = tmp_path / name
+    left.write_text("half")
+    with stores.replacing(tmp_path / "aggregated_0.35.csv") as temporary:
+        temporary.write_text("whole")
+    assert left.exists()  # younger than a day: another machine may be writing it
+
+    os.utime(left, (time.time() - 2 * stores.YOUNG,) * 2)
+    with stores.replacing(tmp_path / "aggregated_0.35.csv") as temporary:
+        temporary.write_text("whole")
+    assert left.exists() is not taken_away
+
+
+def test_trap_f14_the_temporary_of_another_process_that_writes_the_same_file_stays(tmp_path):
+    mine, other = tmp_path / "a_0.35.csv", tmp_path / ".a_0.35.csv.999998.tmp.csv"
+    with stores.replacing(mine) as temporary:
+        other.write_text("of another process")
+        with stores.replacing(mine) as again:
+            again.write_text("inner")
+        assert temporary.name == f".a_0.35.csv.{os.getpid()}.tmp.csv"
+        temporary.write_text("outer")
+
+    assert other.read_text() == "of another process"
+    assert mine.read_text() == "outer"
+
+
+@pytest.mark.parametrize("package", ["package", "torch", "torchvision", "scipy", "numpy"])
+def test_another_version_of_what_computes_has_other_results(tmp_path, monkeypatch, package):
+    store = Store(tmp_path)
+    before = store.get_or_make("k", {"x": 1}, ".txt", put("old"))
+    monkeypatch.setattr(stores, "versions", lambda: {**versions(), package: "0.0"})
+
+    assert store.find("k", {"x": 1}, ".txt") is None
+    assert store.get_or_make("k", {"x": 1}, ".txt", put("new")) != before
+
+
+def test_a_file_of_the_same_size_and_time_is_hashed_again_after_it_was_replaced(tmp_path):
+    store, place = Store(tmp_path / "s"), tmp_path / "a.bin"
+    place.write_bytes(b"one")
+    times = place.stat()
+    first = stores.file_hashes([place], store)
+    time.sleep(0.02)
+    place.write_bytes(b"two")
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert first != stores.file_hashes([place], store) == [stores.sha256(place)]
+
+
+def test_hashes_of_files_that_rest_are_taken_once(tmp_path, monkeypatch):
+    store, place = Store(tmp_path / "s"), tmp_path / "a.bin"
+    place.write_bytes(b"one")
+    monkeypatch.setattr(stores, "SETTLED", -1.0)
+    found = stores.file_hashes([place], store)
+    monkeypatch.setattr(stores, "sha256", lambda path: pytest.fail("hashed again"))
+
+    assert stores.file_hashes([place], store) == found
+
+
+def test_waiting_for_another_process_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(stores, "PATIENCE", 0.05)
+    store = Store(tmp_path)
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=_slow, args=(str(tmp_path), str(tmp_path / "log")))
+    worker.start()
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    store.get_or_make("k", {"x": 1}, ".txt", put("mine"))
+    worker.join()
+
+    assert "waiting for it" in caplog.text

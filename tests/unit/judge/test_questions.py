@@ -488,3 +488,47 @@ def test_groups_are_no_images_and_images_no_groups():
         exceeds(groups_of(np.arange(20.0)), "made_index", sesoi=0.2)
     with pytest.raises(BadInput, match="a row is of one image"):
         exceeds(made(), "made_share", sesoi="1 point", unit="image group")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(1e-5, 1e-5), ("1e-05", 1e-5), ("1.5E-3", 1.5e-3), ("-.5", -0.5), (2, 2.0), (" 3 ", 3.0)]
+)
+def test_a_small_sesoi_is_a_number(text, value):
+    assert sesoi_of(text, "loss", "plain") == value
+
+
+def test_a_sesoi_with_an_exponent_has_its_unit():
+    assert sesoi_of("1e-3 points", "sparsity", "share") == pytest.approx(1e-5)
+    assert sesoi_of("1e-1 %", "var_h", "ratio") == pytest.approx(np.log1p(1e-3))
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1_0", "", "%", "one", "1,5", "0x1", True, None, "1 per cent"])
+def test_a_sesoi_that_is_no_finite_number_is_refused_by_every_question(text):
+    for ask in (rises, equivalent):
+        with pytest.raises(BadInput, match="a number with its unit"):
+            ask(made_table(), "gain", sesoi=text)
+
+
+def made_table():
+    return pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.repeat(range(200), 2), "draw": 0,
+                         "level": [0.0, 0.1] * 200, "site": "a", "gain": np.arange(400) % 7 / 100})  # fmt: skip
+
+
+def test_a_column_that_people_call_otherwise_is_told():
+    with pytest.raises(UnknownName, match="blocks are told apart by 'site'"):
+        rises(made_table(), "gain", sesoi=1, by="block")
+
+
+def test_zero_flips_of_300_need_more_images_and_not_one():
+    frame = made_table().assign(gain=0.0).rename(columns={"gain": "correct"})
+    one = falls(pd.concat([frame, frame.assign(image=frame["image"] + 200)])[:600], "correct", sesoi="1 point")[""]
+
+    assert one.n == 300
+    assert one.outcome == "inconclusive"
+    assert one.needed == 613
+    assert one.advice() == "open: 613 images would decide"
+
+
+def test_what_two_questions_of_a_joint_one_differ_in_is_said():
+    with pytest.raises(BadInput, match=r"gain: no blocks, alpha 0\.05; gain: a, alpha 0\.05"):
+        both(rises(made_table(), "gain", sesoi=1), rises(made_table(), "gain", sesoi=1, by="site"))

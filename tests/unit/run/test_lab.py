@@ -7,12 +7,13 @@ import pytest
 
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
-from probes.perturb import gaussian, weight_noise
+from probes.perturb import gaussian, layer_noise, weight_noise
 from probes.run import lab as labs
 from probes.run.lab import Lab, Options
 from probes.store import Store
 from probes.subjects import training
 from probes.subjects.spec import parse
+from probes.tell import evidence
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,63 @@ def test_facts_tell_how_one_or_two_networks_were_trained(store, specs, told):
     one.sweep(accuracy, under=gaussian(0, 0.1))
 
     assert {bool(w["history"]) for w in one.facts()["weights"].values()} == {told}
+
+
+class Blur(type(gaussian(0))):
+    """A perturbation of somebody's own, made from one of ours."""
+
+    def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+        return images if level == 0 else images * 0.5
+
+
+class Named(Blur):
+    name, varied, unit = "blur", "radius", "pixels"
+
+    def describe(self):
+        return "Half of every image"
+
+
+def test_a_perturbation_of_ones_own_is_not_shown_under_the_name_of_ours(store):
+    """A page about a blur once said "Gaussian noise in pixel space, clamped, nominal σ 1, 2"."""
+    with pytest.raises(BadInput, match=r"Blur does something else than Gaussian.*name, varied, unit, describe"):
+        lab(store).sweep(accuracy, under=Blur((0.0, 1.0)))
+
+
+def test_a_perturbation_of_ones_own_says_what_it_is_wherever_it_is_shown(store):
+    sweep = lab(store).sweep(accuracy, under=Named((0.0, 1.0)))
+    design = sweep.design.json()
+
+    assert (design["perturbation"], design["varied"], design["unit"]) == ("blur: Half of every image", "radius", "pixels")
+    assert "examples" not in lab(store).facts(sweep)
+    assert sweep.frame["level"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("under", "varied"), [(gaussian(0, 0.1), "noise σ"), (weight_noise(0, 0.1), "alpha"), (layer_noise(0, 0.1), "strength")]
+)
+def test_every_perturbation_has_a_name_a_unit_and_a_sentence(store, under, varied):
+    design = lab(store).sweep(accuracy, under=under).design
+
+    assert design.varied == varied
+    assert design.unit
+    assert len(design.description) > 20
+
+
+@pytest.mark.parametrize("precisions", [("fp32", "bf16"), ("bf16", "fp32")])
+def test_two_precisions_in_one_process_are_each_their_own(store, precisions):
+    """Draws were kept without a word on precision, and the second one crashed under layer noise."""
+    under = layer_noise(0, 0.5, scale="absolute")
+    found = [lab(store, images=20, precision=p).sweep(accuracy, under=under).frame["loss"].to_numpy() for p in precisions]
+
+    assert not np.array_equal(*found)
+    np.testing.assert_allclose(*found, atol=0.3)
+
+
+def test_what_got_weight_noise_is_told_with_its_share(store):
+    one = lab(store, "mlp_small:untrained@mnist5k")
+    facts = one.facts(one.sweep(accuracy, under=weight_noise(0, 0.1)))
+
+    assert facts["perturbed"] == {"mlp_small": {"1.weight": 784 * 3 * 256, "3.weight": 256 * 128, "5.weight": 128 * 10}}
+    assert evidence.perturbed(facts)[0].startswith(
+        "noise on 3 weight tensors of mlp_small, 636,160 numbers, 99.9% of its parameters"
+    )

@@ -1,13 +1,14 @@
 """Plots take a table or verdicts and an optional axis, and give the axis back; equal inputs give equal bytes."""
 
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from probes.judge import exceeds, rises
+from probes.judge import below, equivalent, exceeds, falls, rises
 from probes.run.settings import summarise
 from probes.store import sha256
 from probes.tell import plots
@@ -95,3 +96,69 @@ def test_an_unbounded_interval_can_be_drawn(verdicts):
     wild = dataclasses.replace(verdicts[0], low=-np.inf, high=np.inf, wide=(-np.inf, np.inf))
 
     assert plots.forest([wild, verdicts[1]]).get_xlim()[1] < 100
+
+
+def claimed(ax):
+    """The shaded side of a figure: where it begins and ends."""
+    (patch,) = [p for p in ax.patches if p.get_gid() == "claimed"]
+    box = patch.get_extents().transformed(ax.transData.inverted())
+    return box.x0, box.x1
+
+
+@pytest.mark.parametrize(
+    ("ask", "sesoi", "side"),
+    [
+        (rises, "1 %", "right"),
+        (falls, "1 %", "left"),
+        (exceeds, "1 %", "right"),
+        (exceeds, "-1 %", "right"),  # not reversed: "exceeds minus 1 %" was shaded on the left
+        (exceeds, "0 %", "right"),
+        (below, "1 %", "left"),
+        (below, "-1 %", "left"),
+        (below, "0 %", "left"),
+        (falls, "90 %", "left"),
+        (equivalent, "1 %", "between"),
+    ],
+)
+def test_the_shaded_side_is_the_claimed_one(ask, sesoi, side):
+    found = list(ask(made_report.made(), "l2_h", by="site", sesoi=sesoi))
+    begin, end = claimed(plots.forest(found))
+    at = plots.display(found[0].sesoi, "ratio")
+    shown = {"right": begin, "left": end}
+
+    if side == "between":
+        assert (begin, end) == pytest.approx(sorted(plots.display([-found[0].sesoi, found[0].sesoi], "ratio")))
+    else:
+        assert shown[side] == pytest.approx(at)
+        assert (end if side == "right" else begin) == pytest.approx(plots.forest(found).get_xlim()[side == "right"])
+
+
+@pytest.mark.parametrize(("ask", "sesoi", "supported"), [(exceeds, "-1 %", "layer1.0"), (below, "-1 %", "layer2.0")])
+def test_a_supported_interval_lies_in_the_shade(ask, sesoi, supported):
+    found = ask(made_report.made(), "l2_h", by="site", sesoi=sesoi)
+    low, high = plots.display([found[supported].low, found[supported].high], "ratio")
+    begin, end = claimed(plots.forest(list(found)))
+
+    assert found[supported].outcome == "supported"
+    assert begin <= low <= high <= end
+
+
+def test_figures_name_what_was_varied(verdicts):
+    assert plots.heat(verdicts, varied="alpha").get_xlabel() == "alpha"
+    assert "from strength 0 to 0.2" in plots.forest(verdicts, varied="strength").get_title().replace("\n", " ")
+    assert "noise" not in plots.forest(verdicts, varied="strength").get_title()
+
+
+def test_titles_of_panels_do_not_meet():
+    import dataclasses
+
+    long = "change of correct, resnet34 minus vgg19_bn_small, exceeds minus 1 point (layers = 2)"
+    parts = [dataclasses.replace(v, question=long) for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")]
+    joint = [dataclasses.replace(v, parts=(v, v, v)) for v in parts]
+    figure = plots.verdict_map(joint, "A claim on a pair with a long name + another long name: supported, 10,000 images")
+    figure.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    page = figure.bbox
+
+    assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
+    assert all(page.x0 <= box.x0 and box.x1 <= page.x1 for box in [*boxes, figure._suptitle.get_window_extent()])
