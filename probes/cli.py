@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     studies_of(studies)
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
+    report.add_argument("--again", action="store_true", help="judge every claim again from its tables first, as after an upgrade")
     verify = commands.add_parser("verify", help="check a report, or all below a folder: manifest, verdicts, cited expectations")
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
@@ -130,7 +131,7 @@ def _fetch(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from probes.tell import report
 
-    report.draw(given.folder)
+    report.draw(given.folder, given.again)
     print(f"drawn again: {given.folder / 'report.md'}")
     return 0
 

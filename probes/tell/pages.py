@@ -93,7 +93,7 @@ def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     random = sorted({name for r in lines for name in evidence.untrained(r)})
     warning = f"**Untrained: {', '.join(f'`{name}`' for name in random)} have random weights, as asked for.**\n\n" if random else ""
     total = len(lines) + len(lost)
-    words = f"{counted(total, 'claim')}: {terminal.count(lines, lost)}."
+    words = f"{counted(total, 'claim')} collected. {terminal.count(lines, lost)}."
     return f"# What was claimed, and what was found\n\n{partial}{warning}{words}\n\n{text}{_not_judged(lines, lost)}"
 
 

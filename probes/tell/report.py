@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import ProbesError
+from probes.judge import questions
 from probes.store import sha256, sweep_up, temporary_name, write_text
 from probes.tell import decay, evidence, layers, pages, study
 
@@ -57,9 +58,15 @@ def assemble(
     return folder
 
 
-def draw(folder: Path) -> None:
-    """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing."""
-    evidence.read(folder / "evidence.jsonl")
+def draw(folder: Path, again: bool = False) -> None:
+    """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing.
+
+    With ``again`` every claim is judged again from its tables first, as after a new version of the judge or its words; what the
+    claim found (its outcomes and numbers) stays bound to the tables, so an outcome that would change is a ProbesError.
+    """
+    lines = evidence.read(folder / "evidence.jsonl")
+    if again:
+        lines = [_again(folder, line) for line in lines]
     with replacing_folder(folder, (NOTES, *decay.FILES) if (folder / MANIFEST).exists() else FILES + decay.FILES) as scratch:
         for name in ("evidence.jsonl", "run.json", NOTES, *decay.FILES):
             if (folder / name).exists():
@@ -67,7 +74,22 @@ def draw(folder: Path) -> None:
         if (folder / "aside").exists():
             shutil.copytree(folder / "aside", scratch / "aside")
         shutil.copytree(folder / "tables", scratch / "tables")
+        if again:
+            write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in lines))
         _draw(scratch)
+
+
+def _again(folder: Path, line: Line) -> dict[str, Any]:
+    """A line with its verdicts judged again from its tables."""
+    frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
+    found = questions.again(line["question"], frames, line["alpha"])
+    if found.overall != line["overall"] or [v.outcome for v in found] != [v.outcome for v in evidence.members(line)]:
+        raise ProbesError(
+            f"{line['id']} on {line['subject']}: judged again it is {found.overall}, not {line['overall']}: its evidence is to be"
+            " made anew, by the command in run.json"
+        )
+    told = {"verdicts": [v.json() for v in found], "scope": found.scope, "counts": found.counts(), "judged": found.judged}
+    return json.loads(json.dumps({**line, **told}, allow_nan=False))
 
 
 def replaceable(folder: Path, ours: Container[str] = ()) -> None:

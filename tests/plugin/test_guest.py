@@ -161,7 +161,7 @@ def test_xfail(lab, claim):
         "*2 claims judged, 2 decided (1 supported, 1 refuted);"
         " 4 not judged (1 skipped, 1 with errors, 1 without a verdict, 1 deselected)",
     ])  # fmt: skip
-    assert "6 claims: 2 claims judged" in text
+    assert "6 claims collected. 2 claims judged" in text
     for ident in ("OTHER", "NODATA", "FORGOT", "BROKEN"):
         assert f"| {ident} | `resnet20@" in text
 
