@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from probes.fingerprint import outside
 from probes.hooks import Prefix, modules
 from probes.measure.spread import layer_spread
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
@@ -46,7 +47,8 @@ def batches(
         images = clean
         if level and isinstance(under, Gaussian):
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
-            images = under.apply(clean, _noise(under, *names), level, data.mean, data.std)
+            own, eps = outside(under), _noise(under, *names)  # one of somebody's own may work in place on what it is given
+            images = under.apply(clean.clone() if own else clean, eps.clone() if own else eps, level, data.mean, data.std)
         yield clean, images, part
 
 

@@ -27,6 +27,7 @@ class Teller:
         self.lines: dict[str, dict[str, Any]] = {}
         self.reasons: dict[str, tuple[str, str]] = {}  # of claims that came to no verdict, by test
         self.notes: dict[str, None] = {}
+        self.named = folder != config.rootpath / "reports" / "latest"
         self.written: Path | None = None
         self.trouble = ""
 
@@ -80,7 +81,9 @@ class Teller:
         run["families"] = dict(sorted(families.items()))
         run["not_judged"] = self.not_judged()
         try:
-            self.written = report.assemble(self.lines.values(), run, self.folder)
+            # Of the folder that nobody named nothing is to be committed.
+            files = {} if self.named else {".gitignore": b"*\n"}
+            self.written = report.assemble(self.lines.values(), run, self.folder, files=files)
         except ProbesError as e:
             self.trouble = str(e)
             session.exitstatus = exitstatus or FAILED  # verdicts without evidence are none

@@ -222,8 +222,11 @@ def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # 16-bit greyscale: Pillow would clip it
+            if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
+                # 16-bit greyscale, which Pillow would clip; before Pillow 11 such a PNG is of mode I
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in ("I", "F"):
+                raise ValueError(f"32 bits a pixel (mode {image.mode}), whose range is unknown; save it with 8 or 16")
             image = image.convert("RGB" if channels == 3 else "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BadInput(f"{path} is no image that can be read: {e}") from e

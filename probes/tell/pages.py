@@ -288,7 +288,7 @@ def words() -> str:
   claimed direction. **refuted**: it excludes every effect as large as the SESOI. **inconclusive** (open): neither.
   **mixed**: after Holm's correction at least one block is supported and at least one refuted.
 - Test and interval are one procedure: supported means that the 90 % interval lies beyond the SESOI, refuted that it ends
-  short of it.
+  short of it. Where a rule can't decide (too few images, say) a verdict is open whatever its interval; the last column says why.
 - A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
   a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of
   Page's trend test; neither decides anything.

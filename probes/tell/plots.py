@@ -66,7 +66,7 @@ def wrapped(text: str, inches: float, size: float = 9) -> str:
     """A text in lines that fit a width at a font size, so that titles of neighbouring panels don't meet.
 
     >>> wrapped("correct exceeds minus 1 point (layers = 2)", 2, 9)
-    'correct exceeds minus 1 point\\n(layers = 2)'
+    'correct exceeds minus 1\\npoint (layers = 2)'
     """
     return textwrap.fill(text, max(12, int(inches * 126 / size)), break_long_words=False)
 
@@ -140,7 +140,8 @@ def forest(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "l
         low, high, low_wide, high_wide = np.clip(display([v.low, v.high, *v.wide], kind), left, right)
         ax.plot([low_wide, high_wide], [y, y], color=colour, lw=1)
         ax.plot([low, high], [y, y], color=colour, lw=3.5, solid_capstyle="butt")
-        ax.plot(display(v.estimate, kind), y, marker, color=colour, ms=7, mec="white", mew=0.7)
+        look: dict[str, Any] = {"mfc": "white", "mec": colour} if v.obstacle else {"mec": "white", "mew": 0.7}
+        ax.plot(display(v.estimate, kind), y, marker, color=colour, ms=7, **look)
     at = sorted(float(v) for v in display(edges, kind))
     begin, end = {1: (at[0], right), -1: (left, at[0]), 0: (at[0], at[-1])}[verdicts[0].direction]
     ax.axvspan(begin, end, color="#0072B2", alpha=0.07, lw=0, gid="claimed")
@@ -172,9 +173,10 @@ def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") 
         tick.set_fontweight("bold")
     figure.suptitle(wrapped(title, figure.get_figwidth() - 0.4, 11), fontsize=11)
     between = "\n" if len(parts) == 1 else "   "
+    hollow = "   ○ can't decide, whatever the interval" if any(leaf.obstacle for part in parts for leaf in part) else ""
     figure.supxlabel(
         f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
-        "dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open",
+        f"dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open{hollow}",
         fontsize=8,
     )
     return figure

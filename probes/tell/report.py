@@ -73,10 +73,24 @@ def draw(folder: Path, again: bool = False) -> None:
                 shutil.copyfile(folder / name, scratch / name)
         if (folder / "aside").exists():
             shutil.copytree(folder / "aside", scratch / "aside")
-        shutil.copytree(folder / "tables", scratch / "tables")
+        _copy_tables(folder, scratch)
         if again:
             write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in lines))
         _draw(scratch)
+
+
+def _copy_tables(folder: Path, scratch: Path) -> None:
+    """The tables of a report; one that somebody laid there is none, and is kept with all else that is not ours."""
+    try:
+        listed = set(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        listed = set()
+    for path in sorted(p for p in (folder / "tables").rglob("*") if p.is_file()):
+        name = path.relative_to(folder)
+        if not listed or name.as_posix() in listed:
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, scratch / name)
+    (scratch / "tables").mkdir(exist_ok=True)
 
 
 def _again(folder: Path, line: Line) -> dict[str, Any]:
@@ -85,8 +99,8 @@ def _again(folder: Path, line: Line) -> dict[str, Any]:
     found = questions.again(line["question"], frames, line["alpha"])
     if found.overall != line["overall"] or [v.outcome for v in found] != [v.outcome for v in evidence.members(line)]:
         raise ProbesError(
-            f"{line['id']} on {line['subject']}: judged again it is {found.overall}, not {line['overall']}: its evidence is to be"
-            " made anew, by the command in run.json"
+            f"{line['id']} on {line['subject']}: judged again it is {found.overall} ({found.counts()}), not {line['overall']}"
+            f" ({line['counts']}): its evidence is to be made anew, by the command in run.json"
         )
     told = {"verdicts": [v.json() for v in found], "scope": found.scope, "counts": found.counts(), "judged": found.judged}
     return json.loads(json.dumps({**line, **told}, allow_nan=False))

@@ -18,6 +18,7 @@ def test_noise(lab, claim):
 """
 OTHER = NOISE.replace("NOISE", "OTHER").replace("test_noise", "test_other")
 IMAGES = "--probes-images=200"
+QUIET = "--probes-report="  # no report, where none is read
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +57,10 @@ def test_trap_f10_a_fixture_of_others_is_theirs(pytester, name):
 @pytest.mark.parametrize("name", ["model", "device", "images", "noisy_loader"])
 def test_trap_f10_the_plain_fixtures_are_there_where_they_are_asked_for(pytester, name):
     pytester.makepyfile(f"def test_a({name}): assert {name} is not None\n")
-    pytester.runpytest(IMAGES).assert_outcomes(errors=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(errors=1)
     pytester.makeconftest('pytest_plugins = ["probes.fixtures"]\n')
 
-    pytester.runpytest(IMAGES).assert_outcomes(passed=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
 
 
 def test_trap_f10_a_folder_called_claim_is_nothing_to_us(pytester):
@@ -80,7 +81,7 @@ def test_an_error_of_ours_in_a_test_that_is_no_claim_is_what_it_is_anywhere(pyte
 
 def test_a_typo_in_a_claim_is_found_and_in_another_test_is_not(pytester):
     pytester.makepyfile(HEAD + NOISE.replace("mark.subjects", "mark.subject"))
-    result = pytester.runpytest(IMAGES)
+    result = pytester.runpytest(IMAGES, QUIET)
     assert "unknown marker 'subject': did you mean subjects?" in result.stderr.str() + result.stdout.str()
 
     pytester.makepyfile("import pytest\n@pytest.mark.subject\ndef test_a(): pass\n")
@@ -227,7 +228,7 @@ def test_claims_are_judged_beside_other_plugins(pytester, plugin):
 def test_trap_p02_repeats_and_reruns_of_a_claim_are_refused(pytester, module, options):
     pytest.importorskip(module)
     pytester.makepyfile(HEAD + NOISE)
-    result = pytester.runpytest_subprocess(IMAGES, *options)
+    result = pytester.runpytest_subprocess(IMAGES, QUIET, *options)
 
     assert "extra looks at the data" in result.stderr.str() + result.stdout.str()
     assert result.ret != 0

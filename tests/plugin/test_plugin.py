@@ -31,6 +31,7 @@ def test_norm(lab, claim):
     claim.holds(falls(table, "l2_h", by="site", sesoi="1 %"))
 """
 IMAGES = "--probes-images=200"
+QUIET = "--probes-report="  # no report, where none is read
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_a_supported_claim_passes_and_leaves_a_report(pytester):
 
 def test_without_an_expectation_only_supported_passes(pytester):
     write(pytester, NORM)
-    result = pytester.runpytest(IMAGES)
+    result = pytester.runpytest(IMAGES, QUIET)
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*expected supported, found*"])
@@ -97,7 +98,7 @@ def expecting(pytester, verdict, extra=""):
 def test_an_expected_verdict_passes_whatever_it_is(pytester):
     found = expecting(pytester, "PLACEHOLDER")
     expecting(pytester, found)
-    result = pytester.runpytest(IMAGES)
+    result = pytester.runpytest(IMAGES, QUIET)
 
     result.assert_outcomes(passed=1)
     assert found != "supported"
@@ -106,7 +107,7 @@ def test_an_expected_verdict_passes_whatever_it_is(pytester):
 
 def test_the_policy_supported_asks_that_of_every_claim(pytester):
     expecting(pytester, expecting(pytester, "supported"))
-    result = pytester.runpytest(IMAGES, "--probes-expect=supported")
+    result = pytester.runpytest(IMAGES, QUIET, "--probes-expect=supported")
 
     result.assert_outcomes(failed=1)
 
@@ -162,7 +163,7 @@ def test_a_declared_second_look_is_judged_at_half_alpha(pytester):
 def test_fewer_images_are_no_further_look(pytester):
     noise_expecting(pytester, 1, "--probes-images=300")
 
-    pytester.runpytest(IMAGES).assert_outcomes(passed=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
 
 
 def test_the_outcome_does_not_depend_on_k(pytester):
@@ -235,7 +236,7 @@ def test_strict_makes_a_skip_an_error(pytester):
 
 def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester):
     write(pytester, GONE, NOISE)
-    result = pytester.runpytest(IMAGES)
+    result = pytester.runpytest(IMAGES, QUIET)
 
     result.stdout.fnmatch_lines(["1 claim judged, 1 decided (1 supported); 1 not judged (1 skipped)"])
 
@@ -244,7 +245,7 @@ def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester)
 def test_holds_is_called_exactly_once(pytester, calls, sentence):
     body = NOISE.replace("    claim.holds(", "    v = (").rstrip() + "\n" + "    claim.holds(v)\n" * calls
     write(pytester, body or "    pass")
-    result = pytester.runpytest(IMAGES)
+    result = pytester.runpytest(IMAGES, QUIET)
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"*exactly once*{sentence}*"])
@@ -370,7 +371,7 @@ def test_a_users_own_model_and_device_do_not_reach_into_the_lab(pytester):
         ),
     )
 
-    pytester.runpytest(IMAGES).assert_outcomes(passed=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
 
 
 def test_the_plain_fixtures_serve_a_loop_of_ones_own(pytester):
@@ -388,7 +389,7 @@ def test_the_plain_fixtures_serve_a_loop_of_ones_own(pytester):
         "    assert not torch.equal(noisy, images) and 0 <= noisy.min() and noisy.max() <= 1\n",
     )
 
-    pytester.runpytest(IMAGES).assert_outcomes(passed=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
 
 
 def test_a_design_that_can_not_decide_is_told_before_and_is_not_judged(pytester):

@@ -221,3 +221,26 @@ def test_what_got_weight_noise_is_told_with_its_share(store):
     assert evidence.perturbed(facts)[0].startswith(
         "noise on 3 weight tensors of mlp_small, 636,160 numbers, 99.9% of its parameters"
     )
+
+
+class Greedy(Named):
+    """Works in place on the images and on the noise that it is given."""
+
+    name = "greedy"
+
+    def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+        return images.add_(noise.mul_(level))
+
+
+class Modest(Named):
+    name = "modest"
+
+    def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+        return images + noise * level
+
+
+def test_trap_f01_a_perturbation_that_works_in_place_is_that_of_the_twin_that_does_not(store):
+    found = [lab(store).sweep(accuracy, under=kind((0.0, 0.1, 0.2, 0.4))).frame for kind in (Greedy, Modest)]
+
+    for column in ("loss", "sigma_realised"):
+        np.testing.assert_allclose(found[0][column], found[1][column], rtol=1e-5, atol=1e-6)

@@ -56,6 +56,14 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
     assert abs(deep.astype(int) - plain.astype(int)).max() <= 2
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_32_bits_have_no_known_range_and_are_refused(tmp_path, kind):
+    """Pillow would cut them at 255: a picture in [0, 1] became black."""
+    Image.fromarray((np.arange(900).reshape(30, 30) % 7).astype(kind)).save(tmp_path / "x.tiff")
+    with pytest.raises(BadInput, match=r"x\.tiff is no image that can be read: 32 bits a pixel"):
+        read_image(tmp_path / "x.tiff")
+
+
 def test_an_image_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down

@@ -13,10 +13,13 @@ import pytest
 from probes import cli, seeds, table
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
+from probes.judge.verdict import from_json as verdict_from_json
 from probes.run.settings import summarise
 from probes.store import Store, sha256
 from probes.tell import evidence, report
 from probes.tell.verify import verify
+
+RUN = evidence.provenance(Path.cwd(), ["pytest", "-k", "h1"], {"images": 400})
 
 
 def made():
@@ -88,10 +91,19 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    place = tmp_path_factory.mktemp("drawn")
+    run = evidence.provenance(place, ["pytest", "-k", "h1"], {"images": 400})
+    made_here = report.assemble([line(Store(place / "store"))], run, place / "reports" / "x")
+    shutil.rmtree(place / "store")  # a report is a function of its own files
+    return made_here
+
+
 @pytest.fixture
-def folder(tmp_path, store):
-    run = evidence.provenance(tmp_path, ["pytest", "-k", "h1"], {"images": 400})
-    return report.assemble([line(store)], run, tmp_path / "reports" / "x")
+def folder(tmp_path, drawn):
+    """A report of its own for each test."""
+    return shutil.copytree(drawn, tmp_path / "reports" / "x")
 
 
 def test_a_report_has_question_answer_table_figures_and_provenance(folder):
@@ -126,9 +138,8 @@ def test_a_fresh_report_verifies(folder):
     assert verify(folder) == []
 
 
-def test_drawing_again_from_files_alone_gives_the_same_files(folder, store):
+def test_drawing_again_from_files_alone_gives_the_same_files(folder):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
-    shutil.rmtree(store.folder)
     shutil.rmtree(folder / "figures")
     report.draw(folder)
 
@@ -350,3 +361,106 @@ def test_when_the_new_report_can_not_take_its_place_the_old_one_comes_back(tmp_p
 
     assert (folder / "old.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
+
+
+def test_trap_f17_what_somebody_laid_beside_a_report_stays_when_it_is_drawn_or_made_again(folder, tmp_path):
+    """Notes, a page and a folder of a user's own were once deleted without a word."""
+    mine = {"mynotes.txt": "notes", "sub/deep/x.bin": "bytes", "figures/my.png": "picture", "tables/my.csv": "a,b"}
+    for name, text in mine.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "empty").mkdir()
+    report.draw(folder)
+    report.assemble([line(Store(tmp_path / "store"))], {**RUN, "command": "again"}, folder)
+
+    assert {name: (folder / name).read_text() for name in mine} == mine
+    assert (folder / "empty").is_dir()
+    assert not set(json.loads((folder / "manifest.json").read_text())) & {"mynotes.txt", "sub/deep/x.bin", "figures/my.png"}
+
+
+def test_trap_f17_a_file_that_a_report_would_write_over_is_asked_for(folder, tmp_path):
+    listed = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({name: h for name, h in listed.items() if name != "verdicts.csv"}))
+    (folder / "verdicts.csv").write_text("mine")
+    with pytest.raises(ProbesError, match=r"verdicts\.csv is not in the manifest of the report, which would replace it"):
+        report.assemble([line(Store(tmp_path / "store"))], RUN, folder)
+
+    assert (folder / "verdicts.csv").read_text() == "mine"
+
+
+def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_not(folder):
+    """Fields that evidence lacked are filled; outcomes and numbers stay, and the report verifies."""
+    lines = [json.loads(text) for text in (folder / "evidence.jsonl").read_text().splitlines()]
+    for one in lines:
+        for verdict in one["verdicts"]:
+            for leaf in (verdict, *verdict["parts"]):
+                for name in ("direction", "top", "between", "part"):
+                    leaf.pop(name)
+                leaf["question"] = leaf["question"].replace("1 point", "1 points")
+    (folder / "evidence.jsonl").write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in lines))
+    report.manifest(folder)
+    assert verify(folder) == []
+    assert cli.main(["report", str(folder), "--again"]) == 0
+    now = [json.loads(text) for text in (folder / "evidence.jsonl").read_text().splitlines()]
+
+    assert verify(folder) == []
+    assert {leaf["top"] for one in now for v in one["verdicts"] for leaf in v["parts"]} == {0.2}
+    assert [one["overall"] for one in now] == [one["overall"] for one in lines]
+
+
+def test_an_outcome_that_its_tables_do_not_give_is_not_drawn_again(folder, capsys):
+    text = (folder / "evidence.jsonl").read_text()
+    (folder / "evidence.jsonl").write_text(text.replace('"overall": "mixed"', '"overall": "supported"'))
+
+    assert cli.main(["report", str(folder), "--again"]) == 2
+    assert "its evidence is to be made anew" in capsys.readouterr().err
+
+
+def test_the_page_has_a_line_for_the_block_and_each_part_with_its_own_outcome(folder):
+    rows = [row.split(" | ") for row in (folder / "report.md").read_text().splitlines() if row.startswith(("| layer", "|  | "))]
+    found = evidence.members(json.loads((folder / "evidence.jsonl").read_text().splitlines()[0]))
+
+    for i, member in enumerate(found):
+        block, *parts = rows[3 * i : 3 * i + 3]
+        assert block[:3] == [f"| {member.label}", f"**{member.outcome}**", "all parts"]
+        assert [part[1] for part in parts] == [leaf.outcome for leaf in member.leaves]
+        for part, leaf in zip(parts, member.leaves, strict=True):
+            assert leaf.effect() in part
+
+
+def test_evidence_of_an_earlier_version_has_its_side_from_its_words():
+    said = {
+        "x falls by more than 1 %": -1,
+        "x is below minus 1": -1,
+        "x decreases with the level: runs": -1,
+        "x, a minus b, exceeds minus 1 points": 1,
+        "x rises by more than 1 %": 1,
+        "x stays within plus or minus 1": 0,
+    }
+    for text, side in said.items():
+        record = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"].json() | {"question": text}
+        for name in ("direction", "top", "between", "part"):
+            record.pop(name)
+
+        assert verdict_from_json(record).direction == side
+
+
+def test_an_untrained_network_stands_at_the_head_of_the_page(tmp_path):
+    store = Store(tmp_path / "store")
+    one = line(store) | {"weights": {"a@d": {"origin": "untrained", "sha256": "x", "accuracy": "9.1% of 400, at chance (10.0%)"}}}
+    report.assemble([one], RUN, tmp_path / "r")
+    text = (tmp_path / "r" / "report.md").read_text()
+
+    assert text.index("**Untrained: `a@d` have random weights, as asked for.**") < text.index("| claim | subject |")
+    assert "** (untrained) |" in text
+    assert "of an **untrained** network" in text
+    assert "9.1% of 400, at chance (10.0%)" in text
+
+
+def test_what_was_not_judged_is_a_table_with_reasons(tmp_path):
+    lost = [{"id": "X", "subject": "a@d", "outcome": "skipped", "why": "bring it with `probes train a d --seeds 0`"}]
+    report.assemble([line(Store(tmp_path / "store"))], {**RUN, "not_judged": lost}, tmp_path / "r")
+    text = (tmp_path / "r" / "report.md").read_text()
+
+    assert "2 claims collected. 1 claim judged, 1 decided (1 mixed); 1 not judged (1 skipped)." in text
+    assert "| X | `a@d` | skipped | bring it with `probes train a d --seeds 0` |" in text
