@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.models import alexnet
 
 from probes.measure.sensitivity import Pairs, Sums
-from probes.run import engine
+from probes.run import device
 from probes.run.lab import Options
 from probes.run.readers import CHECKPOINTS, Pool, shapes_of, whole
 from probes.run.scramblings import Plan, blocks, passes_of
@@ -50,7 +50,7 @@ def test_a_scrambling(ratio, threads, subject, photos, which, limit):
     parts = whole(shapes_of(subject, CHECKPOINTS["alexnet"], options.where))
     (passes,), pool = passes_of(subject, plan, parts, options.where), Pool([subject.data])
     every = list(blocks(passes.design, plan, 0, "benchmark"))
-    x = torch.rand(every[0][0].shape[0] * every[0][0].shape[1], 3, 224, 224).to(memory_format=passes.layout)
+    x = torch.rand(every[0][0].shape[0] * every[0][0].shape[1], 3, 224, 224).to(memory_format=passes.net.layout)
     units = []
 
     def ours():
@@ -62,7 +62,7 @@ def test_a_scrambling(ratio, threads, subject, photos, which, limit):
         units.append(sum(s.indices().mean.numel() for s in sums.values()))
 
     def plain():
-        with engine.exact(1):
+        with device.exact(1):
             for _ in every:
                 passes.model(x)
 

@@ -169,11 +169,19 @@ def labelled(ident: str, item: pytest.Item) -> str:
 
 
 def _refuse_repeats(item: pytest.Item) -> None:
-    options = item.config.option
     repeated = "__pytest_repeat_step_number" in getattr(getattr(item, "callspec", None), "params", {})
-    asked = getattr(options, "reruns", None) or getattr(options, "retries", None) or repeated
+    asked = repeated or any(_anybodys(item.config, name) for name in ("reruns", "retries"))
     if asked or item.get_closest_marker("flaky"):
         raise BadInput("reruns and repeats are extra looks at the data, and a claim has one: run claims without them")
+
+
+def _anybodys(config: pytest.Config, name: str) -> bool:
+    """Whether an option of another plugin is set, on the command line or in the ini file."""
+    try:
+        written = config.getini(name)
+    except (KeyError, ValueError):
+        written = None
+    return bool(getattr(config.option, name, None)) or str(written or 0) != "0"
 
 
 def _uses(item: Any, *names: str) -> bool:
