@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.fingerprint import outside
+from probes.hooks import plain
 from probes.judge import effects
 from probes.judge.power import Design
 from probes.measure import accuracy
@@ -317,8 +318,10 @@ class Lab:
         found["summary"] = evidence.deposit(tables[0].summary(), self.store)
         under = tables[0].under
         if isinstance(under, WeightNoise):
-            chosen = {s.spec.net: targets(s.model, under.select) for s in self.subjects.values()}
-            found["perturbed"] = {net: {_short(name): w.numel() for name, w in ws.items()} for net, ws in chosen.items()}
+            found["perturbed"] = {
+                s.spec.net: {plain(s.model, name): w.numel() for name, w in targets(s.model, under.select).items()}
+                for s in self.subjects.values()
+            }
             found["parameters"] = {s.spec.net: sum(p.numel() for p in s.model.parameters()) for s in self.subjects.values()}
         if first.embeddable and type(under) is Gaussian:
             shown = next(t for t in asked if t is not None).design.levels
@@ -338,11 +341,6 @@ class Lab:
             "accuracy": told,
             "notes": [*s.notes, *([note] if note else [])],
         }
-
-
-def _short(name: str) -> str:
-    """The name of a parameter of a wrapped network, without the wrapper's own."""
-    return name.removeprefix("net.")
 
 
 def _says_itself(under: Perturbation) -> None:

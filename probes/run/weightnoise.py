@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from probes.errors import BadInput
+from probes.hooks import plain
 from probes.measure import accuracy
 from probes.perturb import weight_noise
 from probes.perturb.weights import targets
@@ -279,7 +280,7 @@ def _one(
         weights, card = targets(subject.model), subject.card or {}
         unknown = {} if "recipe" in card else {"epochs": 0, "lr": 0.0, "batch_size": 0}
         runs.append(run | _design(plan, data, options) | unknown | {
-            "weights": card.get("origin", "trained"), "perturbed": " ".join(n.removeprefix("net.") for n in weights),
+            "weights": card.get("origin", "trained"), "perturbed": " ".join(plain(subject.model, n) for n in weights),
             "weights_sha256": subject.sha256,
             "perturbed_tensors": len(weights), "perturbed_parameters": sum(w.numel() for w in weights.values()),
             "parameters": sum(p.numel() for p in subject.model.parameters()),

@@ -77,6 +77,13 @@ def draw(folder: Path, again: bool = False) -> None:
         if again:
             write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in lines))
         _draw(scratch)
+    for above in folder.resolve().parents:  # results of an earlier version list the files of a report inside them, too
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            listed = json.loads((above / MANIFEST).read_text(encoding="utf-8"))
+            inside = f"{folder.resolve().relative_to(above).as_posix()}/"
+            if any(name.startswith(inside) for name in listed):
+                kept = {name: digest for name, digest in listed.items() if not name.startswith(inside)}
+                write_text(above / MANIFEST, json.dumps(kept, indent=1) + "\n")
 
 
 def _copy_tables(folder: Path, scratch: Path) -> None:
@@ -239,8 +246,9 @@ def _masks(folder: Path) -> str:
 
 
 def manifest(folder: Path) -> None:
-    """Write the manifest of a folder: every file with its SHA-256."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    """Write the manifest of a folder: every file with its SHA-256; a report inside it has a manifest of its own."""
+    inner = [p.parent for p in folder.rglob(MANIFEST) if p.parent != folder]
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST and not any(i in p.parents for i in inner))
     listed = {str(p.relative_to(folder).as_posix()): sha256(p) for p in files}
     write_text(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")
 
