@@ -7,16 +7,20 @@ and whatever else stands in the same file change nothing.
 
 from __future__ import annotations
 
+import contextlib
+import dis
 import enum
 import functools
 import hashlib
+import importlib
 import importlib.util
 import logging
 import re
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
@@ -117,15 +121,15 @@ class _Walk:
         self.hash = hashlib.sha256()
         self.seen: dict[int, int] = {}
         self.held: list[Any] = []  # so that no id is used twice while the walk lasts
+        self.path: list[str] = []
 
     def say(self, *words: object) -> None:
         self.hash.update(("\x1f".join(map(str, words)) + "\x1e").encode())
 
     def add(self, thing: Any) -> None:
-        if isinstance(thing, enum.Enum):
-            self.say("member", type(thing).__qualname__, thing.name)
-        elif isinstance(thing, PLAIN):
-            self.say(type(thing).__name__, repr(thing))
+        kind = type(thing)
+        if kind in PLAIN or isinstance(thing, PurePath):
+            self.say(kind.__name__, repr(thing))
         elif id(thing) in self.seen:
             self.say("again", self.seen[id(thing)])
         else:
@@ -135,58 +139,89 @@ class _Walk:
 
     def all(self, kind: str, things: Iterable[Any]) -> None:
         self.say(kind)
+        self.path.append(kind)
         for thing in things:
             self.add(thing)
+        self.path.pop()
         self.say("end")
 
     def _new(self, thing: Any) -> None:
+        kind = type(thing)
         if isinstance(thing, types.ModuleType):
             self.say("module", _version(thing.__name__) if installed(thing.__name__) else thing.__name__)
         elif isinstance(thing, type):
             self._class(thing)
+        elif isinstance(thing, enum.Enum):
+            self.all(f"member {thing.name}", (kind, thing.value))
         elif isinstance(thing, types.FunctionType):
             self._function(thing)
-        elif isinstance(thing, types.BuiltinFunctionType | types.WrapperDescriptorType | types.MethodDescriptorType
-                        | types.GetSetDescriptorType | types.MemberDescriptorType | types.MethodWrapperType):  # fmt: skip
-            self.say(
-                "builtin",
-                getattr(thing, "__qualname__", thing.__name__),
-                _version(getattr(thing, "__module__", None) or "builtins"),
-            )
+        elif isinstance(thing, BUILTIN):
+            name = getattr(thing, "__qualname__", thing.__name__)
+            self.say("builtin", name, _version(getattr(thing, "__module__", None) or "builtins"))
         elif isinstance(thing, types.MethodType):
             self.all("method", (thing.__func__, thing.__self__))
         elif isinstance(thing, staticmethod | classmethod):
-            self.all(type(thing).__name__, (thing.__func__,))
+            self.all(kind.__name__, (thing.__func__,))
         elif isinstance(thing, property):
             self.all("property", (thing.fget, thing.fset, thing.fdel))
         elif isinstance(thing, functools.partial):
             self.all("partial", (thing.func, thing.args, thing.keywords))
         elif isinstance(thing, functools.cached_property):
             self.all("cached", (thing.func,))
+        elif isinstance(thing, weakref.ref):
+            self.say("reference to a", type(thing()).__qualname__)
         elif isinstance(thing, logging.Logger):
             self.say("logger", thing.name)
         elif isinstance(thing, re.Pattern):
             self.say("pattern", thing.pattern, thing.flags)
-        elif isinstance(thing, tuple | list):
-            self.all(type(thing).__name__, thing)
-        elif isinstance(thing, set | frozenset):
+        elif kind in (tuple, list):
+            self.all(kind.__name__, thing)
+        elif kind in (set, frozenset):
             self.say("set", *sorted(fingerprint(one) for one in thing))
-        elif isinstance(thing, Mapping):
+        elif kind in (dict, types.MappingProxyType):
             self.say("mapping")
             for key, value in sorted(thing.items(), key=lambda item: repr(item[0])):
-                self.all("item", (key, value))
-        elif (array := _bytes_of(thing)) is not None:
+                self.all(f"item {key!r}" if isinstance(key, str) else "item", (key, value))
+        elif (array := self._array(thing)) is not None:
             self.say("array", *array[:2])
             self.hash.update(array[2])
         else:
             self._object(thing)
 
+    def _array(self, thing: Any) -> tuple[str, str, bytes] | None:
+        try:
+            return _bytes_of(thing)
+        except RuntimeError as e:
+            raise self._untold(thing) from e
+
+    def _untold(self, thing: Any) -> BadInput:
+        where = " > ".join(step for step in self.path if step not in ("object", "state", "item", "closure"))
+        return BadInput(
+            f"a {type(thing).__module__}.{type(thing).__qualname__}{f' (in {where})' if where else ''}: what it holds can't be"
+            " told, so stored results could be of another one; keep it out of the attributes and globals of what is measured"
+        )
+
     def _object(self, thing: Any) -> None:
-        state = _state(thing)
-        if state is None:
-            raise BadInput(f"{thing!r}: what it holds can't be told, so stored results could be of another one; keep it out of the"
-                           " attributes and globals of what is measured")  # fmt: skip
-        self.all("object", (type(thing), state))
+        """An object by what it is made from again: its class, and the state that pickling takes; no byte is pickled."""
+        try:
+            made = thing.__reduce_ex__(4)
+        except Exception as e:
+            raise self._untold(thing) from e
+        if isinstance(made, str):  # a global thing, by its name
+            self.say("named", type(thing).__qualname__, made)
+            return
+        function, given, state, items, pairs = (*made, *[None] * (5 - len(made)))[:5]
+        self.all("object", (type(thing), function, given))
+        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # attributes and slots
+            state = {**(state[0] or {}), **state[1]}
+        if isinstance(state, dict):
+            self.say("state")
+            for name, value in sorted(state.items(), key=lambda item: str(item[0])):
+                self.all(str(name), (value,))
+        else:
+            self.all("state", (state,))
+        self.all("items", [*(items or ())])
+        self.all("pairs", sorted(([key, value] for key, value in (pairs or ())), key=repr))
 
     def _class(self, kind: type) -> None:
         if installed(kind.__module__):
@@ -195,7 +230,7 @@ class _Walk:
         self.say("class", kind.__qualname__)
         self.all("bases", kind.__bases__)
         for name, member in sorted(vars(kind).items()):
-            if name in _SKIPPED or (name in _GENERATED and _made_by_dataclass(member)):
+            if name in _SKIPPED or (name in _GENERATED and _made_by_dataclass(member)) or name.startswith("_member"):
                 continue
             self.all(name, (member,))
         for field in vars(kind).get("__dataclass_fields__", {}).values():
@@ -215,7 +250,7 @@ class _Walk:
                 self.say("empty cell")
         if not installed(function.__globals__.get("__name__", "__main__")):
             for name, value in _named(function):
-                self.all(f"global {name}", (value,))
+                self.all(name, (value,))
 
     def _code(self, code: types.CodeType, doc: str | None = None) -> None:
         self.say("code", code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags)
@@ -229,6 +264,12 @@ class _Walk:
                 self.add(const)
 
 
+BUILTIN = (
+    types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType,
+    types.MemberDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
+)  # fmt: skip
+
+
 def _documented(code: types.CodeType) -> bool:
     """Whether the first constant of a nested function is its docstring: up to Python 3.12 it stands at that place, or None."""
     return sys.version_info < (3, 13) and bool(code.co_flags & 0x2) and not code.co_name.startswith("<")
@@ -239,23 +280,40 @@ def _made_by_dataclass(member: Any) -> bool:
         member, "__code__")  # fmt: skip
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            yield from _names(const)
+            yield from _codes(const)
+
+
+def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
+    """The modules of its own project that a function imports when it runs: they are imported now, as it would."""
+    package = str(function.__globals__.get("__package__") or "")
+    for code in _codes(function.__code__):
+        before: list[Any] = []
+        for step in dis.get_instructions(code):
+            if step.opname == "IMPORT_NAME":
+                level = next((v for v in reversed(before) if isinstance(v, int) and not isinstance(v, bool)), 0)
+                name = importlib.util.resolve_name("." * level + str(step.argval), package) if level else str(step.argval)
+                if not installed(name):
+                    with contextlib.suppress(ImportError):
+                        yield importlib.import_module(name)
+            before = [*before[-1:], step.argval]
 
 
 def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The globals that a function names, and of modules of its own project the attributes that it names."""
-    names = list(dict.fromkeys(_names(function.__code__)))
-    for name in names:
-        value = function.__globals__.get(name, sys.modules.get(name))
-        if value is None:
-            continue
+    """The globals that a function names, and of modules of its own project the attributes that it names, however deep."""
+    names = list(dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names))
+    waiting = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
+    waiting += [(module.__name__, module) for module in _imported(function)]
+    inside: set[str] = set()
+    while waiting:
+        name, value = waiting.pop(0)
         yield name, value
-        if isinstance(value, types.ModuleType) and not installed(value.__name__):
-            yield from ((f"{name}.{other}", vars(value)[other]) for other in names if other in vars(value))
+        if isinstance(value, types.ModuleType) and not installed(value.__name__) and value.__name__ not in inside:
+            inside.add(value.__name__)
+            waiting += [(f"{name}.{other}", vars(value)[other]) for other in names if other in vars(value)]
 
 
 def _bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
@@ -269,17 +327,6 @@ def _bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
         return str(thing.dtype), str(thing.shape), thing.tobytes()
     if top == "torch" and type(thing).__name__ in ("dtype", "device", "Size", "memory_format", "layout"):
         return type(thing).__name__, repr(thing), b""
-    if top == "numpy" and hasattr(thing, "__name__"):  # a ufunc, or what numpy dispatches
+    if top == "numpy" and type(thing).__name__ in ("ufunc", "_ArrayFunctionDispatcher"):
         return "numpy", thing.__name__, b""
     return None
-
-
-def _state(thing: Any) -> dict[str, Any] | None:
-    """The attributes of an object; None for one that keeps what it holds elsewhere."""
-    found = dict(getattr(thing, "__dict__", {}))
-    for kind in type(thing).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
-                found[name] = getattr(thing, name)
-    return found if found or hasattr(thing, "__dict__") or "__slots__" in vars(type(thing)) else None

@@ -37,6 +37,10 @@ def refuse_training(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if module.training:
             where = f" (module {name!r}, a {type(module).__name__})" if name else ""
+            if not model.training:
+                raise BadInput(
+                    f"the model is in eval mode, and a part of it in training mode{where}: set it to eval, or let its train() do so"
+                )
             raise BadInput(
                 f"the model is in training mode{where}, where a pass changes buffers or draws at random: call model.eval() first"
             )

@@ -12,15 +12,14 @@ import logging
 import os
 import sys
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.fingerprint import installed
 from probes.registry import unknown
 from probes.run import claim as claims
+from probes.run import items as items_
 from probes.run.claim import Declared
 from probes.run.options import OPTIONS, contradiction
 from probes.run.teller import Teller
@@ -122,6 +121,7 @@ def _chosen(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
 @pytest.hookimpl(tryfirst=True)  # before anybody deselects: what was collected is told
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     owners: dict[str, str] = {}
+    alike: dict[tuple[str, str], str] = {}
     problems = config.stash.setdefault(_PROBLEMS, {})
     collected = config.stash.setdefault(_COLLECTED, {})
     for item in items:
@@ -131,8 +131,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if (claim := _declared(item)) is not None:
                 if owners.setdefault(claim.id, name) != name:
                     raise BadInput(f"claim id {claim.id!r} is taken by {owners[claim.id]}")
-                _refuse_repeats(item)
-                collected[item.nodeid] = _collected(item, claim)
+                items_.refuse_repeats(item)
+                mine = collected[item.nodeid] = _collected(item, claim)
+                if alike.setdefault((mine["id"], mine["subject"]), item.nodeid) != item.nodeid:
+                    raise BadInput(f"two cases are called {mine['id']}: give them ids, pytest.param(..., id='...')")
         except ProbesError as e:
             problems.setdefault(name, str(e))
     if problems and not hasattr(config, "workerinput"):  # a worker that stops takes the run with it: see setup
@@ -149,39 +151,11 @@ def _collected(item: pytest.Item, claim: Declared) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
     subject = callspec.params.get("_probes_subject") if callspec else None
     return {
-        "id": labelled(claim.id, item),
+        "id": items_.labelled(claim.id, item),
         "subject": str(subject or _chosen(item.config, None)[0]),
         "family": claim.family,
         "deselected": False,
     }
-
-
-def labelled(ident: str, item: pytest.Item) -> str:
-    """The id of a claim with the parameters of its test beside the subject: ``P[sigma=0.1]``."""
-    callspec = getattr(item, "callspec", None)
-    found = []
-    for name, value in callspec.params.items() if callspec else ():
-        if name == "_probes_subject":
-            continue
-        text = f"{value:g}" if isinstance(value, float) else str(getattr(value, "__name__", value))
-        found.append(f"{name}={text if len(text) <= 40 else callspec.indices.get(name, 0)}" if callspec else "")
-    return f"{ident}[{', '.join(found)}]" if found else ident
-
-
-def _refuse_repeats(item: pytest.Item) -> None:
-    repeated = "__pytest_repeat_step_number" in getattr(getattr(item, "callspec", None), "params", {})
-    asked = repeated or any(_anybodys(item.config, name) for name in ("reruns", "retries"))
-    if asked or item.get_closest_marker("flaky"):
-        raise BadInput("reruns and repeats are extra looks at the data, and a claim has one: run claims without them")
-
-
-def _anybodys(config: pytest.Config, name: str) -> bool:
-    """Whether an option of another plugin is set, on the command line or in the ini file."""
-    try:
-        written = config.getini(name)
-    except (KeyError, ValueError):
-        written = None
-    return bool(getattr(config.option, name, None)) or str(written or 0) != "0"
 
 
 def _uses(item: Any, *names: str) -> bool:
@@ -217,7 +191,9 @@ def _declared(item: pytest.Item) -> Declared | None:
     """The claim that a test declares; None for a test that is no claim of ours, whatever marks of its own it carries."""
     uses = _uses(item, "claim")
     marks = list(item.iter_markers("claim"))
-    if not uses and ("claim" in _registered(item.config) or "claim" in getattr(item, "fixturenames", ())):
+    signed = any("id" in mark.kwargs and mark.args and isinstance(mark.args[0], str) for mark in marks)
+    theirs = "claim" in _registered(item.config) or "claim" in getattr(item, "fixturenames", ())
+    if not uses and (theirs or not (signed or _uses(item))):
         return None  # somebody else's mark, or fixture, of this name
     if len(marks) > 1:
         raise BadInput("two claim markers: a test judges one claim")
@@ -318,7 +294,7 @@ class Claim:
 def _probes_claim(request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair) -> Claim:
     declared = _declared(request.node)
     assert declared is not None
-    declared = dataclasses.replace(declared, id=labelled(declared.id, request.node))
+    declared = dataclasses.replace(declared, id=items_.labelled(declared.id, request.node))
     request.node._probes_claim = found = Claim(request.node, declared, str(_probes_subject), _probes_lab)
     return found
 
@@ -383,19 +359,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Gener
         return report
     # Whatever goes wrong in a claim is an ERROR, in its body too: only the verdict may FAIL one.
     report.when = "setup" if report.when == "call" else report.when
-    report.longrepr = _trouble(item, call.excinfo)
+    report.longrepr = items_.trouble(item, call.excinfo)
     return report
-
-
-def _trouble(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> str:
-    """An exception with the frames of the user's own files: his test, his network, his measure."""
-    own = [entry for entry in excinfo.traceback if not installed(str(entry.frame.f_globals.get("__name__", "__main__")))]
-    text = f"{type(excinfo.value).__name__}: {excinfo.value}"
-    for entry in own or excinfo.traceback[-1:]:
-        path = Path(str(entry.path))
-        place = path.relative_to(item.config.rootpath) if path.is_relative_to(item.config.rootpath) else path
-        text += f"\n  {place}:{entry.lineno + 1}: in {entry.name}\n      {str(entry.statement).strip()}"
-    return text
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

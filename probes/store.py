@@ -7,11 +7,13 @@ rename, the sidecar last: an entry without a sidecar does not exist, and one who
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import shutil
 import time
@@ -76,31 +78,48 @@ def digest(key: Mapping[str, Any]) -> str:
 
 
 YOUNG = 24 * 3600
-"""Seconds that a temporary is left alone whatever its process number says: processes of other machines share a store, too."""
+"""Seconds that a temporary of another machine is left alone: its process can't be asked for from here."""
+
+
+@functools.cache
+def _here() -> str:
+    """Eight hex digits for what process numbers mean something in: the machine since it was started, and its container."""
+    told = [platform.node()]
+    for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with contextlib.suppress(OSError):
+            told.append(os.readlink(place) if place.endswith("pid") else Path(place).read_text(encoding="ascii"))
+    return hashlib.sha256("|".join(told).encode()).hexdigest()[:8]
 
 
 def temporary_name(name: str, ending: str) -> str:
-    """The name of a temporary of this process: hidden, with the process number right before the ending.
+    """The name of a temporary of this process: hidden, with its number and its machine right before the ending.
 
-    >>> temporary_name("a_0.35.csv", "tmp").replace(str(os.getpid()), "PID")
-    '.a_0.35.csv.PID.tmp'
+    >>> temporary_name("a_0.35.csv", "tmp") == f".a_0.35.csv.{os.getpid()}-{_here()}.tmp"
+    True
     """
-    return f".{name}.{os.getpid()}.{ending}"
+    return f".{name}.{os.getpid()}-{_here()}.{ending}"
 
 
 def sweep_up(folder: Path, name: str, ending: str) -> None:
-    """Remove what processes that are gone left below a folder of temporaries of ``name``; young ones stay where they are.
-
-    One whose process number is that of no process here may be another machine's, which shares the folder: it goes after a day.
-    """
-    found = re.compile(rf"\.{re.escape(name)}\.(\d+)\.{re.escape(ending)}")
+    """Remove what killed processes left of temporaries of ``name``: those of this machine at once, of others after a day."""
+    found = re.compile(rf"\.{re.escape(name)}\.(\d+)-([0-9a-f]{{8}})\.{re.escape(ending)}")
     for left in folder.glob(f".{glob.escape(name)}.*.{glob.escape(ending)}"):
         match = found.fullmatch(left.name)
-        if match is None or int(match[1]) == os.getpid():
+        if match is None or (match[2] == _here() and _alive(int(match[1]))):
             continue
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > YOUNG:
+            if match[2] == _here() or time.time() - left.stat().st_mtime > YOUNG:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -61,6 +61,8 @@ class Predictions:
             def read(ids: Sequence[int], labels: np.ndarray) -> dict[str, np.ndarray]:
                 if not seen:
                     raise ProbesError("nothing was measured: run a forward pass before read()")
+                if not isinstance(seen[-1], Tensor):
+                    raise BadInput(f"the network gives a {type(seen[-1]).__name__}: accuracy needs a tensor with a logit per class")
                 logits = seen.pop().detach().float().cpu()
                 seen.clear()
                 if logits.ndim != 2 or logits.shape[1] <= labels.max():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +42,9 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
     if select:
         for pattern in select:
             if not fnmatch.filter(every, pattern):
+                if tied := fnmatch.filter((twice := dict(model.named_parameters(remove_duplicate=False))), pattern):
+                    first = next(name for name, p in every.items() if p is twice[tied[0]])
+                    raise BadInput(f"weights {tied[0]!r} and {first!r} are one tensor, which both layers share: name it {first!r}")
                 raise unknown("weights", pattern, every, "a glob over the names of parameters, e.g. '*.fc.weight'")
         chosen = {name: p for name, p in every.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)}
         _refuse_remade(model, {name.rpartition(".")[0] for name in chosen})
@@ -87,13 +92,52 @@ def _remade(module: nn.Module) -> tuple[str, str] | None:
         return "LoRA", "merge it into the weight first, e.g. model.merge_and_unload()"
     if type(module).__module__.startswith(QUANTISED) or hasattr(module, "_packed_params"):
         return "quantised", "use the network as it was before it was quantised"
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted", "use the network as it was before torch.jit"
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         weight = own.get("weight")
+        if others := [name for name, p in own.items() if p.ndim > 1 and name != "weight"]:
+            return (
+                f"beside {others[0]}",
+                "its effective weight is made of both: merge them, or name what gets noise with select=(...)",
+            )
+        if weight is not None and not _as_it_is(module):
+            return (
+                "changed by its own forward",
+                "its effective weight is another one: put that into a plain layer, or use select=(...)",
+            )
         if weight is None:
             return "made at each pass", "assign it once: module.weight = nn.Parameter(...)"
         if not weight.is_floating_point() or type(weight.data) is not Tensor:
             return "quantised", "use the network as it was before it was quantised"
     return None
+
+
+def _as_it_is(module: nn.Module) -> bool:
+    """Whether a layer computes with its weight as it is: what it gives is linear in the weight, as torch's own layers are.
+
+    A layer that standardises or rounds its weight at each pass is not.
+    """
+    kind = next(k for k in type(module).__mro__ if k.__module__.startswith("torch.nn.modules"))
+    own = [name for name in ("forward", "_conv_forward") if getattr(type(module), name, None) is not getattr(kind, name, None)]
+    if not own and "forward" not in vars(module):
+        return True
+    weight = module.get_parameter("weight").detach()
+    if isinstance(module, nn.Linear):
+        shape: tuple[int, ...] = (2, module.in_features)
+    else:
+        of: Any = module
+        shape = (2, of.in_channels, *(2 * k * d + 1 for k, d in zip(of.kernel_size, of.dilation, strict=True)))
+    x = torch.linspace(-1, 1, math.prod(shape), dtype=weight.dtype, device=weight.device).sin().reshape(shape)
+    try:
+        with torch.no_grad():
+            at = [functional_call(module, {"weight": weight * k}, (x.clone(),)) for k in (0.0, 1.0, 2.0)]
+        size = float(at[2].abs().max())
+        if not float((at[1] - at[0]).abs().max()) > 1e-6 * size:  # its weight says nothing: rounded away, say
+            return False
+        return bool(torch.allclose(at[2] - at[0], 2 * (at[1] - at[0]), rtol=1e-3, atol=1e-5 * size))
+    except Exception:  # noqa: BLE001 - a layer that can't be tried by itself is not known to do so
+        return False
 
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:
@@ -193,7 +237,9 @@ class WeightNoise:
     def mapping(self, model: nn.Module, level: float, directions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The perturbed weights at a level by name, for ``torch.func.functional_call(model, mapping, (images,))``."""
         weights = targets(model, self.select)
-        return {name: torch.add(weights[name].detach(), eps, alpha=level) for name, eps in directions.items()}
+        return {
+            name: torch.add(weights[name].detach(), eps.to(weights[name].dtype), alpha=level) for name, eps in directions.items()
+        }
 
 
 def re_estimated(model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:

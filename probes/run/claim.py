@@ -193,7 +193,7 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, r
     designs = [table.design.json() for table in found.asked]
     expect = claim.expect.get(subject)
     altered, extended = list(dict.fromkeys(text for table in found.asked for text in table.altered)), ""
-    if expect is not None:
+    if expect is not None and (policy == "recorded" or (root / expect.cites / "evidence.jsonl").is_file()):
         extended = extension(root, claim, subject, designs)
         altered += [d for d in evidence.all_differences(cited(root, claim, subject, designs), designs) if d not in altered]
         altered += [extended] if extended else []

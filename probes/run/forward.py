@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from probes.errors import ProbesError
+from probes.fingerprint import fingerprint
 from probes.hooks import handles, modules
 from probes.run.device import cast, exact
 from probes.store import Store
@@ -50,6 +51,7 @@ class Checked:
     layout: str
     outputs: int | None
     note: str = ""
+    probabilities: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ def network(subject: Subject, where: Settings, store: Store | None = None) -> Ne
 def check(subject: Subject, where: Settings, store: Store | None = None) -> Checked:
     """What :func:`network` finds out before the first measurement, from the store or now."""
     few = min(CHECKED, where.batch_size, len(subject.data))
-    key = {"kind": "checked", "version": 1, "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
+    key = {"kind": "checked", "version": 2, "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
            "few": few, "where": {name: getattr(where, name) for name in ("device", "precision", "threads")}}  # fmt: skip
     name = tuple(sorted((k, str(v)) for k, v in key.items()))
     if name not in _checked:
@@ -120,39 +122,74 @@ def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
 
 
 def _check(subject: Subject, where: Settings, few: int) -> Checked:
-    device, x = torch.device(where.device), pixels(subject.data, slice(0, few))
-    model = subject.model.to(device)
+    device = torch.device(where.device)
+    x, model = pixels(subject.data, slice(0, few)), subject.model.to(device)
 
-    def run(layout: str) -> list[Tensor]:
+    def run(layout: str, images: Tensor = x) -> Any:
         model.to(memory_format=LAYOUTS[layout])
         with exact(where.threads), cast(device, where.precision):
-            found = Network(model, device, Checked(layout, None))
-            return [leaf.clone() for leaf in tree_leaves(model(found.send(x))) if isinstance(leaf, Tensor)]
+            return model(Network(model, device, Checked(layout, None)).send(images))
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        return _compared(subject, where, few, run)
+        return _compared(subject, where, x, run)
 
 
-def _compared(subject: Subject, where: Settings, few: int, run: Callable[[str], list[Tensor]]) -> Checked:
-    model, layout, note, out = subject.model, "contiguous", "", run("contiguous")
+def _compared(subject: Subject, where: Settings, x: Tensor, run: Callable[..., Any]) -> Checked:
+    model, layout, note, near = subject.model, "contiguous", "", ALIKE[where.precision]
+    kept = _state(model)
+    whole = run("contiguous")
+    out = _tensors(whole)
     if any(isinstance(m, nn.Conv2d) for m in model.modules()):
         try:
-            other = run("channels last")
+            other = _tensors(run("channels last"))
         except Exception as e:  # noqa: BLE001 - whatever a network raises that takes one layout only
             why = (str(e).splitlines() or [type(e).__name__])[0]
             note = f"runs on contiguous images, since its code refuses channels last ({why})"
         else:
-            if _apart(out, other) <= 100 * ALIKE[where.precision]:
+            if _apart(out, other) <= 100 * near:
                 layout, out = "channels last", other
-            elif _apart(out, run("contiguous")) <= ALIKE[where.precision]:
+            elif _apart(out, _tensors(run("contiguous"))) <= near:
                 note = "runs on contiguous images, since it computes something else on channels last"
-    if (apart := _apart(out, run(layout))) > ALIKE[where.precision]:
+    seen = _state(model)
+    run(layout, x.flip(0) * 0.5)  # another batch in between: what a pass leaves behind shows in the next one
+    if (apart := _apart(out, _tensors(run(layout)))) > near:
         raise ProbesError(
             f"{subject.spec} draws at random in eval mode: two passes over the same images differ by {apart:.2g} of its largest"
-            f" output, {_first(subject, model, where, few, layout)}. A verdict would be of one draw; make it draw nothing when"
-            " self.training is False"
+            f" output, {_first(subject, model, where, x, x, layout)}. A verdict would be of one draw; make it draw nothing when"
+            " self.training is False, and keep nothing from one pass to the next"
         )
-    return Checked(layout, out[0].shape[1] if len(out) >= 1 and out[0].ndim == 2 else None, note)
+    for before, after in ((kept[0], seen[0]), (seen[0] | seen[1], (now := _state(model))[0] | now[1])):
+        if changed := [name for name in after if name not in before or before[name] != after[name]]:
+            raise ProbesError(
+                f"{subject.spec} changes itself: a pass in eval mode writes to {changed[0]!r}, so what it gives depends on what ran"
+                " before; initialise it when it is built, or write to it in training mode only"
+            )
+    half = x[: max(1, len(x) // 2)]
+    if len(half) < len(x):
+        part = _tensors(run(layout, half))
+        first = [t[: len(half)] if t.ndim and len(t) == len(x) else t for t in out]
+        if (apart := _apart(first, part)) > 100 * near:
+            who = _first(subject, model, where, x, half, layout)
+            raise ProbesError(
+                f"{subject.spec}: what it gives for an image depends on the other images of the batch (by {apart:.2g} of its"
+                f" largest output, {who}), and images are judged as independent; normalise with statistics that it keeps"
+            )
+    logits = whole if isinstance(whole, Tensor) and whole.ndim == 2 and len(whole) == len(x) else None
+    sums = None if logits is None or logits.shape[1] < 2 else logits.double().sum(1)
+    shares = sums is not None and bool((logits.min() >= 0) & ((sums - 1).abs().max() < 1e-3)) if logits is not None else False
+    return Checked(layout, None if logits is None else logits.shape[1], note, shares)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a pass must leave as it is: weights and buffers by their bytes; and, apart, plain attributes, which may be set once."""
+    tensors = {name: fingerprint(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
+    plain = {f"{name}.{key}".lstrip("."): value for name, m in model.named_modules() for key, value in vars(m).items()
+             if type(value) in (bool, int, float, str)}  # fmt: skip
+    return tensors, plain
 
 
 def _apart(one: list[Tensor], other: list[Tensor]) -> float:
@@ -173,31 +210,31 @@ def _apart(one: list[Tensor], other: list[Tensor]) -> float:
     return far
 
 
-def _first(subject: Subject, model: nn.Module, where: Settings, few: int, layout: str) -> str:
+def _first(subject: Subject, model: nn.Module, where: Settings, x: Tensor, other: Tensor, layout: str) -> str:
     """Where two passes part: the first module whose output differs, and whether what it was given differs already."""
-    device, x = torch.device(where.device), pixels(subject.data, slice(0, few))
+    device, many = torch.device(where.device), len(other)
     net = Network(model, device, Checked(layout, None))
 
-    def tensors(values: Any) -> list[Tensor]:
-        return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    def mine(values: Any) -> list[Tensor]:
+        return [t[:many] if t.ndim and len(t) == len(x) else t for t in _tensors(values)]
 
-    def trace() -> dict[str, tuple[list[Tensor], list[Tensor]]]:
+    def trace(images: Tensor) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         given: dict[str, list[Tensor]] = {}
         with handles() as held, exact(where.threads), cast(device, where.precision):
             for name, module in modules(model).items():
-                held.append(module.register_forward_pre_hook(lambda _, x, name=name: given.update({name: tensors(x)})))
+                held.append(module.register_forward_pre_hook(lambda _, x, name=name: given.update({name: mine(x)})))
                 held.append(module.register_forward_hook(
-                    lambda _, __, out, name=name: found.setdefault(name, (given[name], tensors(out))) and None))  # fmt: skip
-            model(net.send(x))
+                    lambda _, __, out, name=name: found.setdefault(name, (given[name], mine(out))) and None))  # fmt: skip
+            model(net.send(images))
         return found
 
-    one, other = trace(), trace()
-    known = modules(model)
+    near = ALIKE[where.precision] * (1 if other is x else 100)
+    one, two, known = trace(x), trace(other), modules(model)
     for name, (given, out) in one.items():
-        if name in other and _apart(out, other[name][1]) > ALIKE[where.precision]:
+        if name in two and _apart(out, two[name][1]) > near:
             kind = type(known[name]).__name__
-            if _apart(given, other[name][0]) > ALIKE[where.precision]:
+            if _apart(given, two[name][0]) > near:
                 above = known.get(name.rpartition(".")[0], getattr(model, "net", model))
                 return f"first in what module {name!r} ({kind}) is given, by the forward of {type(above).__name__}"
             return f"first in module {name!r} ({kind})"

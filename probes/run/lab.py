@@ -10,19 +10,18 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
-from torch import nn
 from tqdm import tqdm
 
 from probes.errors import BadInput, Unavailable, UnknownName
-from probes.fingerprint import outside
 from probes.hooks import plain
 from probes.judge import effects
 from probes.judge.power import Design
+from probes.judge.verdict import counted
 from probes.measure import accuracy
 from probes.measure.predictions import Predictions
-from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
-from probes.perturb.weights import targets
+from probes.perturb import Gaussian, WeightNoise, gaussian
 from probes.run import engine, passes
+from probes.run.arms import arms_of, at, kind_of, listed, says_itself
 from probes.run.cells import Cell, Measure, Perturbation
 from probes.run.forward import check
 from probes.run.lazytable import LazyTable
@@ -148,10 +147,10 @@ class Lab:
         table is looked at. Options override levels and draws that the test wrote; the evidence then says "altered".
         """
         options, altered = self.options, []
-        _says_itself(under)
+        says_itself(under)
         if options.levels is not None and sorted(options.levels) != sorted(under.levels):
-            altered.append(f"levels {_list(sorted(options.levels))} instead of {_list(under.levels)}")
-            under = dataclasses.replace(under, levels=options.levels)
+            altered.append(f"levels {listed(sorted(options.levels))} instead of {listed(under.levels)}")
+            under = at(under, options.levels)
         if options.draws is not None and options.draws != draws:
             altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
@@ -182,7 +181,7 @@ class Lab:
             for step in [len(s.data) if weighty else passes.BATCHES_PER_CELL * options.batch_size]
             for start in range(0, len(s.data), step)
             for draw in range(draws)
-            for label, arm in _arms(under, s.model)
+            for label, arm in arms_of(under, s.model)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]  # fmt: skip
 
@@ -215,7 +214,7 @@ class Lab:
         """What is fixed before a sweep of these images: what an expectation is bound to."""
         return Design(
             dataset=data.title, images=len(data), images_sha256=data.sha256, draws=draws, seed=self.options.seed,
-            levels=under.levels, runs=tuple(sorted(runs.items())), perturbation=_kind(under),
+            levels=under.levels, runs=tuple(sorted(runs.items())), perturbation=kind_of(under),
             clamp=under.clamp if isinstance(under, Gaussian) else False,
             space=under.space if isinstance(under, Gaussian) else "weights" if isinstance(under, WeightNoise) else "layers",
             precision=self.options.precision, split=self.options.split, sites=sites,
@@ -284,10 +283,13 @@ class Lab:
                 self._clean[s.sha256, s.data.sha256] = int(mine["correct"].sum()), len(mine)
 
     def _other_classes(self, subject: Subject) -> str:
-        outputs, classes = check(subject, self.options.where, self.store).outputs, len(subject.data.classes)
+        looked = check(subject, self.options.where, self.store)
+        outputs, classes = looked.outputs, len(subject.data.classes)
+        if looked.probabilities:
+            return "probabilities instead of logits (leave the softmax out of its forward)"
         if outputs == classes:
             return ""
-        return f"{'no logit per class' if outputs is None else f'{outputs:,} outputs'} for {classes:,} classes"
+        return f"{'no logit per class' if outputs is None else counted(outputs, 'output')} for {classes:,} classes"
 
     def refuse_other_classes(self, subjects: Mapping[str, Subject]) -> None:
         """Raise BadInput for a network whose outputs are not as many as the classes: its accuracy would be of other labels."""
@@ -318,14 +320,12 @@ class Lab:
         found["summary"] = evidence.deposit(tables[0].summary(), self.store)
         under = tables[0].under
         if isinstance(under, WeightNoise):
-            found["perturbed"] = {
-                s.spec.net: {plain(s.model, name): w.numel() for name, w in targets(s.model, under.select).items()}
-                for s in self.subjects.values()
-            }
+            chosen = {s.spec.net: (s.model, passes.reached(under, s.model, self.options.seed)) for s in self.subjects.values()}
+            found["perturbed"] = {net: {plain(m, name): w.numel() for name, w in ws.items()} for net, (m, ws) in chosen.items()}
             found["parameters"] = {s.spec.net: sum(p.numel() for p in s.model.parameters()) for s in self.subjects.values()}
         if first.embeddable and type(under) is Gaussian:
             shown = next(t for t in asked if t is not None).design.levels
-            examples = engine.examples(first, dataclasses.replace(under, levels=shown), self.options.seed)
+            examples = engine.examples(first, at(under, shown), self.options.seed)
             found["examples"] = evidence.deposit(examples, self.store)
         return found
 
@@ -341,51 +341,3 @@ class Lab:
             "accuracy": told,
             "notes": [*s.notes, *([note] if note else [])],
         }
-
-
-def _says_itself(under: Perturbation) -> None:
-    """Raise BadInput for a perturbation of somebody's own that would be shown under the name of the one that it is made from."""
-    kind = type(under)
-    if not outside(under):
-        return
-    own = [k for k in kind.__mro__ if outside(k)]
-    lost = [name for name in ("name", "varied", "unit", "describe") if not any(name in vars(k) for k in own)]
-    if lost:
-        parent = next((k.__name__ for k in kind.__mro__ if not outside(k) and k is not object), "none of ours")
-        raise BadInput(
-            f"{kind.__name__} does something else than {parent}, and would be shown as that: give the class its own"
-            f" {', '.join(lost)} (name = 'blur', varied = 'radius', unit = 'pixels', def describe(self): a sentence)"
-        )
-
-
-def _arms(under: Perturbation, model: nn.Module) -> list[tuple[str, Perturbation]]:
-    """One perturbation per arm, with its label: per policy of batch norm, per number of layers, per layer."""
-    if isinstance(under, Gaussian):
-        return [("", under)]
-    if isinstance(under, WeightNoise):
-        return [(policy, dataclasses.replace(under, batch_norm=(policy,))) for policy in under.batch_norm]
-    here = under.resolved(model)
-    if under.choice == "each":
-        return [(str(layer), dataclasses.replace(here, on=(layer,), counts=(1,))) for layer in here.on]
-    return [(f"{count:g}", dataclasses.replace(here, counts=(count,))) for count in here.counts]
-
-
-def _kind(under: Perturbation) -> str:
-    """The perturbation in an evidence's design: everything that matters beside its levels."""
-    if outside(under):
-        return f"{under.name}: {under.describe()}"
-    if isinstance(under, Gaussian):
-        return "gaussian"
-    if isinstance(under, LayerNoise):
-        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in under.on)
-        many = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in under.counts)
-        counts = "one layer at a time" if under.choice == "each" else f"{many} layers"
-        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[under.choice]
-        return f"{under.scale} noise on the outputs of {on}: {counts}{whose}, p = {under.probability:g}"
-    select = f" on {', '.join(under.select)}" if under.select else ""
-    images = f" on {under.images} training images" if "re-estimated" in under.batch_norm else ""
-    return f"weight noise{select}, batch norm {' and '.join(under.batch_norm)}{images}"
-
-
-def _list(levels: Sequence[float]) -> str:
-    return " ".join(f"{v:g}" for v in levels)

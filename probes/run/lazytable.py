@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -89,7 +90,10 @@ class Narrowed(LazyTable):
         if not values:
             raise BadInput("where(): name a key column and its value, e.g. table.where(layers='3')")
         self.source = source
-        self.values = {key: list(value) if isinstance(value, tuple | list | set) else [value] for key, value in values.items()}
+        self.values = {key: _several(value) for key, value in values.items()}
+        for key, given in self.values.items():
+            if not given:
+                raise BadInput(f"where({key}=...): no value is left; name one or several")
         self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
         part = tuple(sorted((*source.design.part, *((key, tuple(map(_text, value))) for key, value in self.values.items()))))
         was = source.design
@@ -97,7 +101,8 @@ class Narrowed(LazyTable):
         self.design = dataclasses.replace(
             was, part=part, sites=len(wanted["site"]) if "site" in wanted else was.sites,
             levels=tuple(v for v in was.levels if _text(v) in wanted["level"]) if "level" in wanted else was.levels,
-            runs=tuple(r for r in was.runs if r[0].partition(":")[0] in wanted["net"]) if "net" in wanted else was.runs,
+            runs=_runs(was.runs, wanted), draws=len(wanted["draw"]) if "draw" in wanted else was.draws,
+            images=len(wanted["image"]) if "image" in wanted else was.images,
         )  # fmt: skip
 
     def whole(self) -> LazyTable:
@@ -114,8 +119,9 @@ class Narrowed(LazyTable):
             have = {_text(value): value for value in frame[key].unique()}
             for value in map(_text, wanted):
                 if value not in have:
-                    raise unknown(f"value of {key!r}", value, have)
-            rows &= frame[key].isin([have[_text(value)] for value in wanted])
+                    raise unknown(f"value of {key!r}", value, list(have)[:20])
+            chosen = frame[key].isin([have[_text(value)] for value in wanted])
+            rows &= chosen | (frame["level"] == 0) if key == "draw" else chosen  # a clean pass has no draws: it stands for all
         found = frame[rows]
         if "site" in self.values:
             found = found.assign(site=found["site"].cat.remove_unused_categories())
@@ -123,5 +129,21 @@ class Narrowed(LazyTable):
         return found
 
 
+def _several(value: Any) -> list[Any]:
+    """The values that are asked for: one, or those of anything that gives several."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+
+
+def _runs(runs: tuple[tuple[str, int], ...], wanted: Mapping[str, set[str]]) -> tuple[tuple[str, int], ...]:
+    if "net" in wanted:
+        runs = tuple(run for run in runs if run[0].partition(":")[0] in wanted["net"])
+    if "train_seed" in wanted:
+        runs = tuple((name, min(n, len(wanted["train_seed"]))) for name, n in runs)
+    return runs
+
+
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    """A value as it is told; two numbers have one text only where they are equal."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return str(value)
+    return short if float(short := f"{float(value):g}") == float(value) else repr(float(value))

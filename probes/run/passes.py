@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
+from probes.errors import BadInput
 from probes.fingerprint import outside
-from probes.hooks import Prefix, modules
+from probes.hooks import Prefix, modules, plain
 from probes.measure.spread import layer_spread
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
 from probes.perturb.outputs import Injected, layers_of
-from probes.perturb.weights import re_estimated
+from probes.perturb.weights import re_estimated, targets
 from probes.run.cells import Cell, Perturbation
 from probes.run.forward import Network, pixels
 from probes.store import Store
@@ -49,7 +54,26 @@ def batches(
             names = (data.name, tuple(data.ids[part].tolist()), tuple(clean.shape[1:]), seed, draw)
             own, eps = outside(under), _noise(under, *names)  # one of somebody's own may work in place on what it is given
             images = under.apply(clean.clone() if own else clean, eps.clone() if own else eps, level, data.mean, data.std)
+            if own:
+                _refuse_own(under, images, clean, eps, level, data)
         yield clean, images, part
+
+
+_sure: set[tuple] = set()
+
+
+def _refuse_own(under: Gaussian, images: Tensor, clean: Tensor, eps: Tensor, level: float, data: Dataset) -> None:
+    """Raise BadInput for a perturbation of somebody's own that draws by itself, or gives images of another shape."""
+    if not isinstance(images, Tensor) or images.shape != clean.shape:
+        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise BadInput(f"{type(under).__name__}.apply gives {shape} for images of {tuple(clean.shape)}: it keeps their shape")
+    name = (type(under), level, data.sha256)
+    if name not in _sure:
+        again = under.apply(clean.clone(), eps.clone(), level, data.mean, data.std)
+        if not torch.equal(again, images):
+            raise BadInput(f"{type(under).__name__}.apply draws at random by itself: it gives other images each time, so no"
+                           " draw has a name; make them from the noise that it is given")  # fmt: skip
+        _sure.add(name)
 
 
 _images: dict[tuple, Tensor] = {}
@@ -85,6 +109,7 @@ def weights_at(cell: Cell, subject: Subject, net: Network) -> dict[str, Tensor]:
     if name not in _last:  # the direction of a draw is common to all levels: the last one is kept
         _last.clear()
         _last[name] = under.directions(subject.model, cell.seed, cell.draw, cell.run)
+        refuse_lost(under, subject.model, net.send(pixels(subject.data, slice(0, 2))))
     weights = under.mapping(subject.model, level, _last[name])
     if under.batch_norm == ("re-estimated",) and subject.training is not None:
         training = subject.training
@@ -96,6 +121,60 @@ def weights_at(cell: Cell, subject: Subject, net: Network) -> dict[str, Tensor]:
 
 
 _last: dict[tuple, dict[str, Tensor]] = {}
+
+
+def reached(under: WeightNoise, model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """The weights that a perturbation changes, by name: for one of somebody's own those that its mapping does change."""
+    if not outside(under):
+        return targets(model, under.select)
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    found = under.mapping(model, max(under.levels), under.directions(model, seed, 0))
+    return {name: own[name] for name, w in found.items() if name in own and not torch.equal(w, own[name])}
+
+
+_lost: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
+
+
+def refuse_lost(under: WeightNoise, model: nn.Module, x: Tensor) -> None:
+    """Raise BadInput for weights on which the output does not depend, such as those that a network copied elsewhere.
+
+    Seen once per network: by the gradient of a pass, and, where there is none, by moving the weight alone.
+    """
+    if outside(under) or under.select in _lost.setdefault(model, set()):
+        return
+    weights = targets(model, under.select)
+    with torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
+        x = x.clone()
+        with torch.no_grad():
+            clean = _floats(model(x.clone()))
+        leaves = {name: w.detach().clone().requires_grad_(True) for name, w in weights.items()}
+        with torch.enable_grad():
+            out = _floats(functional_call(model, leaves, (x.clone(),)))
+            total = torch.stack([(t.double() ** 2 + t.double()).sum() for t in out]).sum()
+            grads: Sequence[Tensor | None] = [None] * len(leaves)
+            if total.requires_grad:
+                grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        lost = []
+        for (name, w), grad in zip(weights.items(), grads, strict=True):
+            if grad is not None and bool(grad.ne(0).any()):
+                continue
+            with torch.no_grad():
+                moved = _floats(
+                    functional_call(model, {name: w.detach() + w.detach().std().nan_to_num(1.0).clamp(min=1e-3)}, (x.clone(),))
+                )
+            if all(torch.equal(a, b) for a, b in zip(clean, moved, strict=True)):
+                lost.append(plain(model, name))
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise BadInput(f"weight noise: the output does not depend on {', '.join(lost[:3])}{more}: the network computes with a copy,"
+                       " or leaves it out; name the weights that count with select=(...)")  # fmt: skip
+    _lost[model].add(under.select)
+
+
+def _floats(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
 SPREAD_IMAGES = 1000
 """Images, the first of a sweep, on which the clean spread of layers is measured."""
 
@@ -154,8 +233,30 @@ def resumed(cell: Cell, net: Network, ids: np.ndarray, images: Tensor) -> contex
             net.model(net.send(images))
         taken = sum(p.nbytes for p in _prefixes.values() if p)
         _prefixes[name] = prefix if taken + prefix.nbytes <= PREFIX_BYTES else None
-    kept = _prefixes[name]
-    return kept.replay(str(under.on[0])) if kept else contextlib.nullcontext()
+    kept, layer = _prefixes[name], str(under.on[0])
+    return kept.replay(layer) if kept and begins(net.model, net.send(images[:4]), (layer,)) else contextlib.nullcontext()
+
+
+_begins: weakref.WeakKeyDictionary[nn.Module, dict[tuple, bool]] = weakref.WeakKeyDictionary()
+
+
+def begins(model: nn.Module, x: Tensor, layers: Sequence[str], through: bool = False) -> bool:
+    """Whether a pass that begins at layers is the whole one: seen once for each, after another pass in between.
+
+    It is not where a network hands something on beside what its modules give, or works in place on what was kept.
+    """
+    known = _begins.setdefault(model, {})
+    name = (tuple(layers), through)
+    if name not in known:
+        prefix = Prefix(model)
+        with prefix.record():
+            whole = _floats(model(x.clone()))
+        whole = [t.clone() for t in whole]
+        model(x.flip(0) * 0.5 + 0.25)
+        with prefix.replay(*layers, through=through):
+            found = _floats(model(x.clone()))
+        known[name] = len(found) == len(whole) and all(torch.equal(a, b) for a, b in zip(whole, found, strict=True))
+    return known[name]
 
 
 _draws: dict[tuple, Injected] = {}

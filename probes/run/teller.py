@@ -90,7 +90,7 @@ class Teller:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         lost = self.not_judged()
-        if not self.lines and not lost:
+        if (not self.lines and not lost) or self.config.option.collectonly:
             return
         from probes.tell import terminal
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from probes.fingerprint import PLAIN, fingerprint, installed
+from probes.fingerprint import fingerprint
 from probes.measure.taps import adapter_of
 
-INTERNAL = {"training", "_is_full_backward_hook"}
+INTERNAL = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
+            "_is_hf_initialized", "call_super_init", "dump_patches", "T_destination"}  # fmt: skip
 
 
 def source_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> str:
-    """The SHA-256 of a model's structure, the attributes of its modules, and the code of their classes and of its builder.
+    """The SHA-256 of a model's structure, all that its modules hold beside weights, and the code of their classes and its builder.
 
     Code is what runs (:func:`probes.fingerprint.fingerprint`): comments, docstrings and what else stands in the file are no part.
+    Raises BadInput, naming it, for an attribute whose content can't be told.
 
     >>> source_sha256(nn.ReLU()) == source_sha256(nn.ReLU()) != source_sha256(nn.ReLU(inplace=True))
     True
     """
+    kept = model.state_dict()
     kinds = {type(m) for m in model.modules()}
-    shapes = [(name, str(tensor.dtype), _shape(tensor)) for name, tensor in model.state_dict().items() if hasattr(tensor, "dtype")]
-    constants = [(name, tensor.flatten().tolist()) for name, tensor in model.named_buffers() if name in ("mean", "std")]
+    shapes = [(name, str(tensor.dtype), tuple(tensor.shape)) for name, tensor in kept.items() if hasattr(tensor, "dtype")]
+    constants = {name: tensor for name, tensor in model.named_buffers() if name not in kept}
     return fingerprint(
-        [(name, list(_plain(module))) for name, module in model.named_modules()],
+        {name: _settings(module) for name, module in model.named_modules()},
         shapes, constants, sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)), builder,
     )  # fmt: skip
 
@@ -36,17 +39,8 @@ def code_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> 
     return fingerprint(source_sha256(model, builder), adapters)
 
 
-def _plain(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The settings of a module: plain attributes, and functions that it was given."""
-    yield "class", type(module).__qualname__
-    for name, value in sorted(vars(module).items()):
-        if name in INTERNAL or name in ("_parameters", "_buffers", "_modules") or name.endswith("_hooks"):
-            continue
-        if isinstance(value, (*PLAIN, tuple)) or (callable(value) and hasattr(value, "__code__")):
-            yield name, value if not isinstance(value, tuple) or all(isinstance(v, PLAIN) for v in value) else repr(value)
-        elif callable(value) and installed(getattr(value, "__module__", None) or "builtins"):
-            yield name, getattr(value, "__name__", type(value).__name__)
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """All attributes of a module that are neither weights, modules nor torch's own."""
+    hooks = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
+    own = {name: value for name, value in vars(module).items() if name not in INTERNAL and not name.endswith(hooks)}
+    return own | {"class": type(module).__qualname__}

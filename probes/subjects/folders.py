@@ -26,8 +26,8 @@ log = logging.getLogger("probes")
 SIDE, SHORTER = 224, 256
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CATEGORIES: tuple[str, ...] = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-TEST, TRAIN = ("val", "valid", "validation", "test"), ("train", "training")
-"""Folders of a split, the first of them that is there; any other folder is a class."""
+TEST, TRAIN = ("val", "valid", "validation", "test", "testing"), ("train", "training")
+"""Folders of a split, whatever their case, the first of them that is there; any other folder is a class."""
 WANTED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm",
           ".avif", ".jp2", ".heic", ".heif", ".jxl")  # fmt: skip
 BRINGS = {
@@ -37,8 +37,8 @@ BRINGS = {
     ".jxl": "pip install pillow-jxl-plugin",
 }
 """What reads the files that Pillow alone does not."""
-SILENT = ("thumbs.db", "desktop.ini")
-"""Files that systems leave in folders; those that begin with a dot are left out as silently."""
+SILENT = ("thumbs.db", "desktop.ini", "__macosx", "lost+found", "system volume information")
+"""What systems leave in folders; what begins with ``.``, ``@`` or ``$`` is left out as silently."""
 
 
 @functools.cache
@@ -120,6 +120,13 @@ def _labels(place: str, names: Sequence[str], each: Sequence[str]) -> tuple[np.n
         if len({int(name) for name in names}) < len(names):
             raise BadInput(f"imagefolder:{place}: two folders stand for one number, such as 1 and 01; rename one of them")
         return np.array(numbers, dtype=np.int64), tuple(str(i) for i in range(most + 1))
+    whole = [name for name in names if re.fullmatch(r"[0-9]+", name)]
+    if whole != sorted(whole, key=int):
+        word = next(name for name in names if name not in whole)
+        raise BadInput(
+            f"imagefolder:{place}: folders are named by numbers ({', '.join(whole[:4])}) and by words ({word}): sorted as text 10"
+            " comes before 2; name all of them by numbers, or write 02"
+        )
     place_of = {name: i for i, name in enumerate(names)}
     classes = CATEGORIES if list(names) == list(wnids()) else tuple(names)
     return np.array([place_of[name] for name in each], dtype=np.int64), classes
@@ -143,30 +150,60 @@ def as_imagenet(data: Dataset) -> Dataset | None:
 
 
 def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
-    """The folder of a split, and those of all other splits; the folder itself where there are no splits."""
-    parts = [root / name for name in (*TEST, *TRAIN) if _of_classes(root / name)]
+    """The folder of a split, and those of all other splits; the folder itself where there are no splits.
+
+    BadInput where a folder may be a split or a class: a guess would give other labels.
+    """
+    inside = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)}
+    named = [inside[name] for want in (*TEST, *TRAIN) for name in inside if name.lower() == want]
+    parts = [p for p in named if _folders(p)]
+    if stray := [p for p in parts if _images(p)]:
+        raise BadInput(
+            f"imagefolder:{root}: {stray[0].name}/ holds images ({_images(stray[0])[0].name}) beside folders: is it a split or a"
+            " class? Move the images into the folder of a class"
+        )
     if not parts:
+        _refuse_unsure(root, list(inside.values()))
         if split == "train":
             raise Unavailable(f"imagefolder:{root}: there is no train/ to train on")
         return root, []
     wanted = TRAIN if split == "train" else TEST
-    here = next((part for part in parts if part.name in wanted), None)
+    here = next((part for want in wanted for part in parts if part.name.lower() == want), None)
     if here is None:
+        classes = [p.name for p in inside.values() if _images(p)]
+        hint = f"; {classes[0]}/ beside it holds images itself, as the folder of a class does" if classes else ""
         raise Unavailable(f"imagefolder:{root}: there is {' and '.join(p.name + '/' for p in parts)}, and no"
-                          f" {' or '.join(name + '/' for name in wanted)}")  # fmt: skip
+                          f" {' or '.join(name + '/' for name in wanted)} with a folder per class{hint}")  # fmt: skip
     return here, [part for part in parts if part != here]
 
 
-def _of_classes(folder: Path) -> bool:
-    """Whether a folder holds folders and no images: a split. A class called ``train`` holds images."""
-    if not folder.is_dir():
-        return False
-    inside = [p for p in folder.iterdir() if not _hidden(p)]
-    return any(p.is_dir() for p in inside) and not any(p.suffix.lower() in WANTED and p.is_file() for p in inside)
+def _refuse_unsure(root: Path, folders: Sequence[Path]) -> None:
+    """BadInput where the folders below a root hold no images themselves and look like splits, or like a folder around it all."""
+    if not folders or any(_images(p) for p in folders):
+        return
+    below = {p: {q.name for q in _folders(p)} for p in folders}
+    if len(folders) == 1 and below[folders[0]]:
+        inner = folders[0].name
+        raise BadInput(f"imagefolder:{root}: it holds one folder, {inner}/, of folders: is imagefolder:{root / inner} meant?")
+    first, *others = folders
+    if other := next((p for p in others if below[p] & below[first]), None):
+        same = min(below[first] & below[other])
+        raise BadInput(
+            f"imagefolder:{root}: {first.name}/ and {other.name}/ hold folders of the same name ({same}): splits are called train/"
+            " and val/ or test/; the images of a class may lie in its folder itself"
+        )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not _hidden(p)]
+
+
+def _images(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in WANTED and p.is_file() and not _hidden(p)]
 
 
 def _hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in SILENT
+    return path.name.startswith((".", "@", "$")) or path.name.lower() in SILENT
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -174,7 +211,9 @@ def images_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     paths, skipped = [], []
     for path in _walk(folder):
         ending = path.suffix.lower()
-        if ending in endings():
+        if not path.is_file():
+            skipped.append((path, "is a link to nothing" if path.is_symlink() else "is no file"))
+        elif ending in endings():
             paths.append(path)
         elif ending in WANTED:
             skipped.append((path, f"is read with `{BRINGS[ending]}`" if ending in BRINGS else "is not read by this Pillow"))
@@ -189,7 +228,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _walk(path)
-        elif path.is_file():
+        else:
             yield path
 
 

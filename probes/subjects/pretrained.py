@@ -131,11 +131,11 @@ def expand(spec: Spec, store: Store) -> list[Spec]:
     if spec.weights == UNTRAINED:
         raise BadInput(f"{spec}: untrained networks are no training runs; name a seed, e.g. {dataclasses.replace(spec, seed=0)}")
     if not (seeds := find(spec, store)):
-        raise Unavailable(f"{spec}: no trained weights on this machine; bring them with `{_command(spec, '0-7')}`")
+        raise Unavailable(f"{spec}: no trained weights on this machine; bring them with `{_command(spec, '0-7', store)}`")
     return [dataclasses.replace(spec, seed=seed) for seed in seeds]
 
 
-def _command(spec: Spec, seeds: str | int) -> str:
+def _command(spec: Spec, seeds: str | int, store: Store) -> str:
     """The command that trains the weights of a spec, which finds what a test registered or has in a folder of its own."""
     recipe = ["--recipe", str(spec.weights)] if by_recipe(spec) else []
     filed = {str(thing.__module__) for name, known in ((spec.net, nets), (str(spec.dataset), datasets))
@@ -145,6 +145,8 @@ def _command(spec: Spec, seeds: str | int) -> str:
     path = f"PYTHONPATH={shlex.quote(os.pathsep.join(places))} " if places else ""
     words = ["probes", "train", spec.net, str(spec.dataset), "--seeds", str(seeds), *recipe]
     words += [word for module in sorted(filed) for word in ("--import", module)]
+    if store.folder.resolve() != Store.default().folder.resolve():
+        words += ["--store", str(store.folder)]
     return path + shlex.join(words)
 
 
@@ -224,7 +226,7 @@ def _trained(spec: Spec, data: Dataset, store: Store) -> Subject:
         origin = spec.weights if by_recipe(spec) and spec.weights else found.origin
         subject = filled(spec, model, data, found.path, origin, found.card)
         return dataclasses.replace(subject, notes=(*subject.notes, *notes))
-    raise Unavailable(f"{spec}: {why}; bring them with `{_command(spec, seed)}`")
+    raise Unavailable(f"{spec}: {why}; bring them with `{_command(spec, seed, store)}`")
 
 
 def torchvisions(spec: Spec) -> Any:

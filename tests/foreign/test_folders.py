@@ -145,8 +145,48 @@ def test_a_class_may_be_called_train_or_test(tmp_path, store):
 def test_images_below_a_class_in_folders_of_their_own_are_read(tmp_path, store):
     put(tmp_path / "f" / "ant" / "day" / "1.png", 10)
     put(tmp_path / "f" / "ant" / "night" / "1.png", 60)
+    put(tmp_path / "f" / "bee" / "1.png", 110)
 
-    assert read(tmp_path / "f", store).files == ("ant/day/1.png", "ant/night/1.png")
+    assert read(tmp_path / "f", store).files == ("ant/day/1.png", "ant/night/1.png", "bee/1.png")
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["train/ant/1", "train/bee/1", "train/sample", "val/ant/2"], r"train/ holds images \(sample\.png\) beside folders"),
+        (["seg_train/ant/1", "seg_train/bee/1", "seg_test/ant/2"], "seg_test/ and seg_train/ hold folders of the same name"),
+        (["data/train/ant/1", "data/val/ant/2"], r"it holds one folder, data/, of folders: is imagefolder:.*data meant"),
+        (["0/1", "1/1", "2/1", "10/1", "background/1"], "sorted as text 10 comes before 2"),
+    ],
+)
+def test_folders_whose_labels_would_be_a_guess_are_refused(tmp_path, store, files, says):
+    for i, name in enumerate(files):
+        put(tmp_path / "f" / f"{name}.png", 10 + 20 * i)
+    with pytest.raises(BadInput, match=says):
+        read(tmp_path / "f", store)
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Val"), ("TRAINING", "Testing"), ("train", "Test"), ("train", "validation")])
+def test_splits_are_found_whatever_their_case(tmp_path, store, train, test):
+    for i, name in enumerate(("ant", "bee")):
+        put(tmp_path / "f" / train / name / "1.png", 10 + 50 * i)
+        put(tmp_path / "f" / test / name / "1.png", 20 + 50 * i)
+
+    assert [int(image.max()) for image in read(tmp_path / "f", store, "train").images] == [10, 60]
+    assert [int(image.max()) for image in read(tmp_path / "f", store).images] == [20, 70]
+
+
+def test_what_systems_leave_is_no_class_and_a_link_to_nothing_is_named(tmp_path, store, caplog):
+    put(tmp_path / "f" / "ant" / "1.png", 10)
+    put(tmp_path / "f" / "bee" / "1.png", 60)
+    for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", ".git"):
+        put(tmp_path / "f" / name / "1.png", 200)
+    (tmp_path / "f" / "ant" / "2.png").symlink_to(tmp_path / "nowhere.png")
+    with caplog.at_level(logging.WARNING, "probes"):
+        data = read(tmp_path / "f", store)
+
+    assert data.classes == ("ant", "bee")
+    assert "1 file left out: ant/2.png (is a link to nothing)" in caplog.text
 
 
 # --- what is read and what is not -----------------------------------------------------------------------------------------

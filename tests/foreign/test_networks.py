@@ -282,6 +282,179 @@ def test_trap_f06_looking_leaves_the_global_generator_as_it_was():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+class Counting(nn.Module):
+    """Keeps something from one pass to the next: a buffer, a number, or statistics that its first pass sets."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.fc, self.calls = how, nn.Linear(784, 10), 0
+        self.register_buffer("seen", torch.zeros(()), persistent=how != "hidden buffer")
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        x = self.fc(x.flatten(1))
+        if self.how.endswith("buffer"):
+            self.seen += 1
+        if self.how == "number":
+            self.calls += 1
+        if self.how == "first pass" and not self.calls:
+            self.calls, self.scale.data = 1, x.std().reshape(1).clone()
+        return x * self.scale
+
+
+@pytest.mark.parametrize(
+    ("how", "what"), [("buffer", "net.seen"), ("hidden buffer", "net.seen"), ("number", "net.calls"), ("first pass", "net.scale")]
+)
+def test_trap_f06_a_network_that_changes_itself_in_a_pass_is_told_with_what_it_writes_to(tmp_path, how, what):
+    with pytest.raises(ProbesError, match=f"changes itself: a pass in eval mode writes to '{what}'"):
+        lab(subject(Counting(how), name=f"counting {how}"), tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+class OfTheBatch(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.conv, self.fc = how, nn.Conv2d(1, 4, 3), nn.Linear(4 * 26 * 26, 10)
+        self.norm = nn.BatchNorm2d(4, track_running_stats=False) if how == "norm" else nn.Identity()
+
+    def forward(self, x):
+        x = self.norm(self.conv(x))
+        return self.fc((x - x.mean(0) if self.how == "mean" else x).flatten(1))
+
+
+@pytest.mark.parametrize(("how", "where"), [("norm", "module 'norm'"), ("mean", "what module 'fc'")])
+def test_a_network_whose_output_depends_on_the_other_images_of_the_batch_is_told(tmp_path, how, where):
+    with pytest.raises(ProbesError, match=f"depends on the other images of the batch.*{where}"):
+        lab(subject(OfTheBatch(how), name=f"batch {how}"), tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+def test_probabilities_are_no_logits(tmp_path):
+    one = subject(nn.Sequential(layers(), nn.Softmax(1)), name="softmax")
+    with pytest.raises(BadInput, match="probabilities instead of logits"):
+        lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+@pytest.mark.parametrize("wrap", [lambda out, x: (out, x), lambda out, x: {"logits": out}], ids=["tuple", "dict"])
+def test_an_output_that_is_no_tensor_has_no_accuracy_and_no_crash(tmp_path, wrap):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(784, 10)
+
+        def forward(self, x):
+            return wrap(self.fc(x.flatten(1)), x)
+
+    one = subject(Wrapped(), name=f"wrapped {wrap(0, 0)}")
+    with pytest.raises(BadInput, match="no logit per class"):
+        lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+# --- replay: what is handed on beside outputs -----------------------------------------------------------------------------
+
+
+class Stash(nn.Module):
+    """A skip connection through an attribute, as many U-Nets have it."""
+
+    def __init__(self, sound):
+        super().__init__()
+        torch.manual_seed(0)
+        self.box, self.sound = {}, sound
+        self.a, self.b, self.c = (nn.Sequential(nn.Linear(784, 784), nn.Tanh()) for _ in "abc")
+        self.fc = nn.Linear(784, 10)
+        if not sound:
+            self.a.register_forward_hook(lambda _, __, out: self.box.update(skip=out.clone()))
+            real = self.a.forward
+            self.a.forward = lambda x: self.box.update(skip=real(x) * 2) or real(x)
+
+    def forward(self, x):
+        x = self.a(x.flatten(1))
+        skip = self.box["skip"] if not self.sound else x * 2
+        return self.fc(self.c(self.b(x)) + skip)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_passes_that_begin_at_a_layer_are_whole_ones_where_something_is_handed_on_beside_outputs(tmp_path, sound):
+    one = subject(Stash(sound), name=f"stash {sound}")
+    under = layer_noise(0, 2.0, on=("a", "b", "c"), choice="each", scale="absolute")
+    each = lab(one, tmp_path / "each").sweep(accuracy, under=under).frame.groupby(["layer", "level"], observed=True)["loss"].mean()
+    for layer in "abc":
+        alone = layer_noise(0, 2.0, on=(layer,), choice="each", scale="absolute")
+        frame = lab(one, tmp_path / layer).sweep(accuracy, under=alone).frame
+
+        assert each[layer, 2.0] == pytest.approx(frame[frame["level"] == 2.0]["loss"].mean(), rel=1e-6)
+
+
+# --- weights that do not count, or count otherwise ------------------------------------------------------------------------
+
+
+class Copied(nn.Module):
+    """Computes with a copy of one weight, made at its first pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.copy = nn.Linear(784, 16), nn.Linear(16, 10), None
+
+    def forward(self, x):
+        if self.copy is None:
+            self.copy = self.a.weight.detach().clone()
+        return self.b(F.linear(x.flatten(1), self.copy).relu())
+
+
+def test_trap_f05_weights_on_which_the_output_does_not_depend_are_refused_by_name(tmp_path):
+    one = subject(Copied(), name="copied")
+    with pytest.raises(BadInput, match=r"the output does not depend on a\.weight: the network computes with a copy"):
+        lab(one, tmp_path).sweep(accuracy, under=weight_noise(0, 0.1)).frame  # noqa: B018
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        w = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / self.weight.std((1, 2, 3), keepdim=True)
+        return F.conv2d(x, w, self.bias)
+
+
+class Rounded(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, (self.weight * 3).round() / 3, self.bias)
+
+
+class Adapted(nn.Linear):
+    def __init__(self, *size):
+        super().__init__(*size)
+        self.down, self.up = nn.Parameter(torch.randn(2, self.in_features)), nn.Parameter(torch.randn(self.out_features, 2))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.down.T @ self.up.T
+
+
+class Padded(nn.Conv2d):
+    """Changes its input and not its weight, as timm's same-padding convolution does."""
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
+
+
+@pytest.mark.parametrize(("layer", "why"), [(lambda: Standardised(1, 4, 3), "changed by its own forward"),
+                                            (lambda: Rounded(784, 4), "changed by its own forward"),
+                                            (lambda: Adapted(784, 4), "beside down")])  # fmt: skip
+def test_trap_f05_a_layer_of_ones_own_that_makes_another_weight_is_refused(layer, why):
+    with pytest.raises(BadInput, match=rf"the weights of 0 \({why}\)"):
+        targets(nn.Sequential(layer()).eval())
+
+
+def test_trap_f05_a_layer_of_ones_own_that_keeps_its_weight_is_taken():
+    assert list(targets(nn.Sequential(Padded(1, 4, 3), nn.Flatten(), nn.Linear(4, 2)).eval())) == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "tf_efficientnet_b0", "vit_tiny_patch16_224", "nf_resnet26"])
+def test_trap_f05_networks_of_timm_are_taken_or_refused_by_name(name):
+    timm = pytest.importorskip("timm")
+    net = timm.create_model(name, pretrained=False).eval()
+    if name == "nf_resnet26":
+        with pytest.raises(BadInput, match=r"stem\.conv \(beside gain\)"):
+            targets(net)
+    else:
+        assert targets(net)
+
+
 # --- F7: any module in training mode --------------------------------------------------------------------------------------
 
 

@@ -201,6 +201,45 @@ def test_p(lab, claim, sigma, sesoi):
     assert text.count("(f, 4 of 4 ran)") == 4
 
 
+def test_parameters_that_print_alike_are_told_apart_as_pytest_tells_them(pytester):
+    pytester.makepyfile(HEAD + """
+class Thing: pass
+CASES = [.12345678, .12345679, 1, 1.0, lambda: .1, lambda: .2, Thing(), Thing(), None, pytest.param(3, id="mine")]
+@pytest.mark.parametrize("s", CASES)
+@pytest.mark.subjects("resnet20@mnist5k")
+@pytest.mark.claim("Noise is noise.", id="P", family="f")
+def test_p(lab, claim, s):
+    claim.holds(rises(lab.sweep(block_metrics, under=gaussian(0, .1)), "sigma_realised", sesoi=.03))
+""")  # fmt: skip
+    pytester.runpytest(IMAGES)
+    folder = pytester.path / "reports/latest"
+    ids = [json.loads(text)["id"] for text in (folder / "evidence.jsonl").read_text().splitlines()]
+
+    assert len(set(ids)) == 10
+    assert not [ident for ident in ids if "0x" in ident]
+    assert {"P[s=0.12345678]", "P[s=0.12345679]", "P[s=None]", "P[mine]"} <= set(ids)
+    assert (folder / "report.md").read_text().count("(f, 10 of 10 ran)") == 10
+
+
+def test_collecting_only_tells_nothing_of_claims(pytester):
+    pytester.makepyfile(HEAD + NOISE)
+    pytester.runpytest("--collect-only").stdout.no_fnmatch_line("*not judged*")
+
+
+@pytest.mark.parametrize("mark", ["claim", "claim('insurance', number=3)"])
+def test_trap_f10_an_unregistered_mark_without_our_signature_is_left_alone(pytester, mark):
+    pytester.makepyfile(f"import pytest\n@pytest.mark.{mark}\ndef test_a(): pass\n")
+
+    pytester.runpytest("-W", "ignore").assert_outcomes(passed=1)
+
+
+def test_the_command_for_what_is_missing_names_the_store_that_is_used(pytester):
+    pytester.makepyfile(HEAD + NOISE.replace("resnet20@mnist5k", "resnet20@mnist5k#99"))
+    result = pytester.runpytest(IMAGES, QUIET, "--probes-store=kept")
+
+    result.stdout.fnmatch_lines(["*`probes train resnet20 mnist5k --seeds 99 --store *kept`*"])
+
+
 # --- beside other plugins --------------------------------------------------------------------------------------------------
 
 

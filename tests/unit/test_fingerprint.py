@@ -1,10 +1,14 @@
 """What comes from outside the package is told apart by what it computes, and by nothing else."""
 
+import collections
 import dataclasses
+import enum
 import functools
+import random
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -116,3 +120,69 @@ def test_what_is_installed_is_its_version():
     assert installed("torch.nn")
     assert not installed(__name__)
     assert fingerprint(nn.Linear) == fingerprint(nn.Linear) != fingerprint(nn.Conv2d)
+
+
+HELPER = "def scale(x):\n    return {k} * x\n"
+USERS = {
+    "a package": ("import own_pkg.helpers\ndef f(x): return own_pkg.helpers.scale(x)\n", "own_pkg/helpers.py"),
+    "a from": ("from own_pkg.helpers import scale\ndef f(x): return scale(x)\n", "own_pkg/helpers.py"),
+    "an import inside": ("def f(x):\n    from own_mod import scale\n    return scale(x)\n", "own_mod.py"),
+    "an import inside, dotted": ("def f(x):\n    import own_pkg.helpers as h\n    return h.scale(x)\n", "own_pkg/helpers.py"),
+    "a vectorised one": ("import numpy as np\nfrom own_mod import scale\nf = np.vectorize(scale)\n", "own_mod.py"),
+}
+
+
+@pytest.mark.parametrize("how", USERS)
+def test_a_helper_counts_however_it_is_reached(tmp_path, how):
+    text, place = USERS[how]
+    (tmp_path / "own_pkg").mkdir()
+    (tmp_path / "own_pkg" / "__init__.py").write_text("")
+    (tmp_path / "own_user.py").write_text(text)
+    found = []
+    for k in (1, 1, 100):
+        (tmp_path / place).write_text(HELPER.format(k=k))
+        code = "from probes.fingerprint import fingerprint; import own_user; print(fingerprint(own_user.f))"
+        done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+
+    assert found[0] == found[1] != found[2]
+
+
+def modes(value):
+    class Mode(enum.Enum):
+        FAST = value
+
+    return Mode.FAST
+
+
+class Listed(list):
+    def __getitem__(self, i):
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (modes(1), modes(2)),
+        (random.Random(1), random.Random(2)),
+        (collections.defaultdict(lambda: 1), collections.defaultdict(lambda: 2)),
+        (Listed([1]), [1]),
+        (np.random.default_rng(1), np.random.default_rng(2)),
+        (collections.deque([1]), collections.deque([2])),
+        (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_what_an_object_holds_counts_wherever_it_keeps_it(one, other):
+    assert fingerprint(one) == fingerprint(one)
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_what_can_not_be_told_is_named_with_its_place():
+    class Holds:
+        def __init__(self):
+            self.settings = {"guard": threading.Lock()}
+
+    with pytest.raises(BadInput, match=r"a _thread\.lock \(in settings > item 'guard'\): what it holds can't be told"):
+        fingerprint(Holds())

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
@@ -244,3 +245,43 @@ def test_trap_f01_a_perturbation_that_works_in_place_is_that_of_the_twin_that_do
 
     for column in ("loss", "sigma_realised"):
         np.testing.assert_allclose(found[0][column], found[1][column], rtol=1e-5, atol=1e-6)
+
+
+class Drawing(Named):
+    name = "drawing"
+
+    def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+        return images + level * torch.randn_like(images)
+
+
+class Smaller(Named):
+    name = "smaller"
+
+    def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+        return images[..., 1:]
+
+
+@pytest.mark.parametrize(("kind", "says"), [(Drawing, "draws at random by itself"), (Smaller, "it keeps their shape")])
+def test_a_perturbation_of_ones_own_that_has_no_named_draw_or_another_shape_is_refused(store, kind, says):
+    with pytest.raises(BadInput, match=says):
+        lab(store).sweep(accuracy, under=kind((0.0, 0.1))).frame  # noqa: B018
+
+
+def test_what_is_no_perturbation_is_said(store):
+    class Duck:
+        name, varied, unit, levels = "duck", "quack", "", (0.0, 1.0)
+
+    with pytest.raises(BadInput, match="Duck is no perturbation: derive it from Gaussian"):
+        lab(store).sweep(accuracy, under=Duck())
+
+
+def test_options_reach_a_perturbation_with_an_initialiser_of_its_own(store):
+    class Own(Named):
+        def __init__(self, levels, k):
+            super().__init__(levels)
+            object.__setattr__(self, "k", k)
+
+    sweep = lab(store, levels=(0.0, 0.5)).sweep(accuracy, under=Own((0.0, 1.0), 3))
+
+    assert sweep.under.levels == (0.0, 0.5)
+    assert sweep.under.k == 3

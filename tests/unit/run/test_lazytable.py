@@ -141,3 +141,26 @@ def test_what_a_table_was_asked_under_is_not_written_with_it(store, tmp_path):
     assert table.ASKED not in table.read(tmp_path / "t.parquet").attrs
     assert table.ASKED in frame.attrs
     np.testing.assert_array_equal(frame["l2_h"], table.read(tmp_path / "t.parquet")["l2_h"])
+
+
+def test_two_levels_that_differ_in_the_seventh_digit_are_two(store):
+    one, _ = lab(store, images=20)
+    sweep = one.sweep(accuracy, under=gaussian(0, 0.1, 0.1000001))
+
+    assert set(sweep.where(level=(0, 0.1)).frame["level"]) == {0.0, 0.1}
+
+
+def test_values_may_come_in_any_container_and_none_is_refused(store):
+    sweep = lab(store)[0].sweep(block_metrics, under=gaussian(0, 0.1, 0.2))
+    for values in (np.array([0, 0.1]), frozenset({0.0, 0.1}), [0, 0.1], iter((0, 0.1))):
+        assert sorted(set(sweep.where(level=values).frame["level"])) == [0.0, 0.1]
+    with pytest.raises(BadInput, match="no value is left"):
+        sweep.where(site=[])
+
+
+def test_one_draw_keeps_the_clean_pass_and_says_that_it_is_one(store):
+    one, _ = lab(store, images=20)
+    part = one.sweep(accuracy, under=gaussian(0, 0.2), draws=3).where(draw=2)
+
+    assert sorted(set(part.frame["level"])) == [0.0, 0.2]
+    assert part.design.draws == 1

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import types
 
 import pytest
 import torch
@@ -86,3 +87,20 @@ def test_what_a_network_computes_with_counts_wherever_it_stands(place, change):
 @pytest.mark.parametrize("change", [{"comment": "# two"}, {"doc": "Other."}, {"sentence": "Noise does something else."}])
 def test_a_comment_a_docstring_or_the_sentence_of_a_claim_in_the_same_file_is_no_part_of_a_network(place, change):
     assert hashed(place) == hashed(place, **change)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda m, v: setattr(m, "config", {"gain": v}), lambda m, v: setattr(m, "gains", [v]),
+     lambda m, v: setattr(m, "gain", torch.tensor(float(v))), lambda m, v: setattr(m, "space", types.SimpleNamespace(gain=v)),
+     lambda m, v: m.register_buffer("gain", torch.tensor(float(v)), persistent=False), lambda m, v: setattr(m, "gain", float(v))],
+    ids=["dict", "list", "tensor", "namespace", "hidden buffer", "number"],
+)  # fmt: skip
+def test_a_setting_of_a_network_counts_wherever_it_keeps_it(keep):
+    found = []
+    for value in (1, 1, 30):
+        module = nn.ReLU()
+        keep(module, value)
+        found.append(source_sha256(nn.Sequential(module)))
+
+    assert found[0] == found[1] != found[2]

@@ -149,7 +149,7 @@ def test_random_weights_are_asked_for_and_the_same_each_time(net, digits, store)
 
 
 def test_an_own_net_without_weights_is_the_trained_one_and_else_comes_with_its_command(digits, store):
-    with pytest.raises(Unavailable, match=r"`probes train probes.subjects.nets:resnet20 mnist5k --seeds 0`"):
+    with pytest.raises(Unavailable, match=r"`probes train probes.subjects.nets:resnet20 mnist5k --seeds 0 --store .*`"):
         pretrained.load(parse("probes.subjects.nets:resnet20@mnist5k"), digits, store)
 
 

@@ -1,9 +1,7 @@
 """A report is a function of files; verification finds what was changed."""
 
 import json
-import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pandas as pd
 import pytest
 
 from probes import cli, seeds, table
+from probes import store as stores
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
 from probes.judge.verdict import from_json as verdict_from_json
@@ -197,11 +196,13 @@ def test_a_changed_verdict_is_found_by_judging_again(folder, change, sentence):
 
 def test_a_lost_and_a_new_file_are_found(folder):
     (folder / "verdicts.csv").unlink()
-    (folder / "more.txt").write_text("x")
+    (folder / "figures" / "more.png").write_text("x")
+    (folder / "mine.txt").write_text("somebody's own, which the report does not tell of")
     problems = " ".join(verify(folder))
 
     assert "verdicts.csv is in the manifest and not in the folder" in problems
-    assert "more.txt is in the folder and not in the manifest" in problems
+    assert "figures/more.png is in the folder and not in the manifest" in problems
+    assert "mine.txt" not in problems
 
 
 def test_results_without_claims_are_checked_against_their_manifest(tmp_path, capsys):
@@ -322,10 +323,9 @@ def test_a_turn_inside_the_levels_is_seen(path, turns):
 def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
     old = folder.with_name(f".{folder.name}.999999.old")  # as a process leaves it that is killed right there
     folder.rename(old)
-    left, young = (folder.with_name(f".{folder.name}.{pid}.new") for pid in (999999, 999998))
-    for place, age in ((left, 90_000), (young, 60)):  # another machine that shares the folder may still write the younger one
+    left, young = (folder.with_name(f".{folder.name}.{place}.new") for place in (f"4000000-{stores._here()}", "4000000-00000000"))
+    for place in (left, young):  # another machine that shares the folder may still write the younger one
         place.mkdir()
-        os.utime(place, (time.time() - age,) * 2)
     with report.replacing_folder(folder) as scratch:
         assert (folder / "report.md").exists()
         scratch.joinpath("x").write_text("new")
