@@ -248,7 +248,6 @@ BESIDE = {
     "pytest_timeout": ("--timeout=120",),
     "pytest_cov": ("--cov=.",),
     "pytest_html": ("--html=r.html",),
-    "xdist": ("-n", "2", "--dist", "loadscope"),
 }
 
 
@@ -278,11 +277,12 @@ def test_trap_f14_under_xdist_nothing_of_the_report_is_lost(pytester):
     pytest.importorskip("xdist")
     pytester.makepyfile(HEAD + NOISE + OTHER.replace("resnet20@mnist5k", "resnet20@cifar10"))
     pages = {}
-    for how in ((), ("-n", "2")):
-        pytester.runpytest_subprocess(IMAGES, *how).assert_outcomes(passed=1, skipped=1)
+    for how in ((), ("-n", "2", "--dist", "loadscope")):
+        run_it = pytester.runpytest_subprocess if how else pytester.runpytest
+        run_it(IMAGES, *how).assert_outcomes(passed=1, skipped=1)
         run = json.loads((pytester.path / "reports/latest/run.json").read_text())
         pages[how] = (run["families"], run["not_judged"])
 
-    assert pages[()] == pages["-n", "2"]
+    assert pages[()] == pages["-n", "2", "--dist", "loadscope"]
     assert pages[()][0] == {"f": 2}
     assert pages[()][1][0]["id"] == "OTHER"

@@ -14,6 +14,7 @@ from probes.run.answers import CLEAN, Answered, answers, pieces
 from probes.run.forward import network, pixels
 from probes.run.lab import Options
 from probes.run.masking import Guide, Mask, guide_of
+from probes.run.passes import begins
 from probes.run.scramblings import Plan
 from probes.store import Store
 from probes.subjects.data import load as datasets_load
@@ -123,13 +124,15 @@ def test_a_mask_of_one_module_leaves_the_others(store):
     assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
     assert guide.classes["total"].shape == (4, 10)
     assert list(one.scales(guide)) == ["layer2"]
-    network(net, Options(threads=1).where)  # looked at before it is hooked
+    network(net, Options(threads=1).where)  # looked at before it is hooked, as is where a pass may begin
+    with torch.inference_mode():
+        assert begins(net.model, pixels(data, slice(0, 4)), ("layer2",), through=True)
     ran = []
     net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
     net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))
     found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1))
     assert ran.count(0) == 1  # once, for the clean pass
-    assert ran.count(1) == 1 + 1 + 3  # and it gives what it gave
+    assert ran.count(1) == 1 + 3  # and it gives what it gave
     with torch.no_grad(), masked(net.model, one.scales(guide)):
         out = net.model(pixels(data))
     np.testing.assert_array_equal(found[1, 0, :, 0], out.argmax(1))
