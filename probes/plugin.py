@@ -39,8 +39,10 @@ _PROBLEMS = pytest.StashKey[dict[str, str]]()
 _COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
 
 
-class _NotHeld(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+class NotHeld(pytest.fail.Exception):  # type: ignore[name-defined, misc]
     """What the verdict of a claim fails with: anything else in a claim is an error."""
+
+    __module__ = "builtins"  # pytest prints the name of an exception with its module
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -274,7 +276,7 @@ class Claim:
         """Leave the evidence; the test passes when the verdict is the expected one (``supported`` without one)."""
         self.calls += 1
         if self.calls > 1:
-            raise _NotHeld("claim.holds() is called exactly once per claim: this is the second call", pytrace=False)
+            raise NotHeld("claim.holds() is called exactly once per claim: this is the second call", pytrace=False)
         config = self._item.config
         found = claims.judge(
             self._declared,
@@ -287,7 +289,7 @@ class Claim:
         )
         self._item.user_properties.append(("probes", json.dumps(found.line, allow_nan=False)))
         if not found.passed:
-            raise _NotHeld(found.message, pytrace=False)
+            raise NotHeld(found.message, pytrace=False)
 
 
 @pytest.fixture
@@ -320,7 +322,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     yield from _skipping(item)
     claim = getattr(item, "_probes_claim", None)
     if claim is not None and claim.calls == 0:
-        raise _NotHeld(claims.NEVER, pytrace=False)
+        raise NotHeld(claims.NEVER, pytrace=False)
 
 
 class _Notes(logging.Handler):
@@ -355,7 +357,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Gener
     report = yield
     stash = item.config.stash
     mine = item.nodeid in stash.get(_COLLECTED, {}) or item.nodeid.partition("[")[0] in stash.get(_PROBLEMS, {})
-    if not (mine and report.failed and call.excinfo is not None) or isinstance(call.excinfo.value, _NotHeld):
+    if not (mine and report.failed and call.excinfo is not None) or isinstance(call.excinfo.value, NotHeld):
         return report
     # Whatever goes wrong in a claim is an ERROR, in its body too: only the verdict may FAIL one.
     report.when = "setup" if report.when == "call" else report.when

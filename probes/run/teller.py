@@ -36,6 +36,7 @@ class Teller:
         for test, claim in json.loads(getattr(node, "workeroutput", {}).get("probes", "{}")).items():
             self.collected.setdefault(test, claim)
 
+    @hookimpl(tryfirst=True)  # JUnit and others are told the verdict, not the whole evidence
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
         found = [value for name, value in report.user_properties if name == "probes"]
@@ -47,6 +48,11 @@ class Teller:
         elif report.failed or report.skipped:
             text = str(report.longrepr).strip().splitlines() or ["failed"]
             self.reasons.setdefault(report.nodeid, ("failed" if report.when == "call" else "error", text[0]))
+        if found:
+            line = json.loads(str(found[-1]))
+            told = [("claim", line["id"]), ("subject", line["subject"]), ("verdict", line["overall"])]
+            kept = [(name, value) for name, value in report.user_properties if name != "probes"]
+            report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
 
     def not_judged(self) -> list[dict[str, str]]:
         """The claims that came to no verdict, with the reason; of those deselected, members of a family that was judged."""

@@ -183,6 +183,7 @@ def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester):
     parallel = pytester.runpytest_subprocess(IMAGES, "-n", "2", "--junitxml=two.xml", "--probes-report=reports/two")
 
     parallel.assert_outcomes(passed=1, failed=1)
+    parallel.stdout.fnmatch_lines(["FAILED *test_norm* - NotHeld: NORM*"])
     junit.assert_outcomes(passed=1, failed=1)
     assert story(pytester, "reports/junit") == serial
     assert story(pytester, "reports/two") == serial
@@ -190,6 +191,11 @@ def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester):
     for name in ("out.xml", "two.xml"):
         suite = ET.parse(pytester.path / name).getroot().find("testsuite")
         assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("1", "0", "2")
+        told = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in suite.iter("testcase")]
+        assert {(t["probes-claim"], t["probes-subject"], t["probes-verdict"]) for t in told} == {
+            (*of[:2], v[0]) for of, v in serial.items()
+        }
+        assert not {"probes"} & set().union(*told)  # the whole evidence stands in the report
 
 
 BROKEN = """
