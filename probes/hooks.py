@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -17,13 +18,18 @@ def refuse_wrapped(model: nn.Module) -> None:
     """Raise BadInput for a model whose hooks would not fire, or would fire in shared dictionaries.
 
     A compiled model ignores hooks added after its first call (pytorch#117758); replicas of DataParallel share hook
-    dictionaries (pytorch#42478). Both are refused, with the way out.
+    dictionaries (pytorch#42478); of TorchScript neither the code nor the inner tensors can be seen. All are refused, with the
+    way out.
     """
     for name, module in model.named_modules():
         where = f"module {name!r}" if name else "the model"
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise BadInput(
                 f"{where} is a {type(module).__name__}, whose replicas share hooks: pass the network inside it (.module)"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise BadInput(
+                f"{where} is TorchScript, whose code can't be told nor its layers read: pass the module that was scripted"
             )
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise BadInput(

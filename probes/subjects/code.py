@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from probes.fingerprint import fingerprint
+from probes.hooks import refuse_wrapped
 from probes.measure.taps import adapter_of
 
 INTERNAL = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
@@ -18,11 +19,12 @@ def source_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -
     """The SHA-256 of a model's structure, all that its modules hold beside weights, and the code of their classes and its builder.
 
     Code is what runs (:func:`probes.fingerprint.fingerprint`): comments, docstrings and what else stands in the file are no part.
-    Raises BadInput, naming it, for an attribute whose content can't be told.
+    Raises BadInput, naming it, for an attribute whose content can't be told, and for a compiled, scripted or DataParallel model.
 
     >>> source_sha256(nn.ReLU()) == source_sha256(nn.ReLU()) != source_sha256(nn.ReLU(inplace=True))
     True
     """
+    refuse_wrapped(model)
     kept = model.state_dict()
     kinds = {type(m) for m in model.modules()}
     shapes = [(name, str(tensor.dtype), tuple(tensor.shape)) for name, tensor in kept.items() if hasattr(tensor, "dtype")]

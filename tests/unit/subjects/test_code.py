@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from probes.errors import BadInput
 from probes.measure import BlockAdapter, register_block
 from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.nets import Normalised
@@ -104,3 +105,9 @@ def test_a_setting_of_a_network_counts_wherever_it_keeps_it(keep):
         found.append(source_sha256(nn.Sequential(module)))
 
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, lambda net: torch.jit.trace(net, torch.ones(1, 2)), nn.DataParallel])
+def test_what_can_not_be_hooked_is_refused_before_it_is_trained_or_measured(wrap):
+    with pytest.raises(BadInput, match="pass the (original|module|network)"):
+        source_sha256(wrap(nn.Sequential(nn.Linear(2, 2))))
