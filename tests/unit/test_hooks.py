@@ -49,7 +49,7 @@ def test_trap_r07_data_parallel_is_refused_with_the_way_out():
 
 
 def test_torchscript_is_refused_with_the_way_out():
-    with pytest.raises(BadInput, match="module '0' is TorchScript.* pass the module that was scripted"):
+    with pytest.raises(BadInput, match=r"module '0' is TorchScript.* pass the module that was scripted"):
         refuse_wrapped(nn.Sequential(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))))
 
 

@@ -109,5 +109,5 @@ def test_a_setting_of_a_network_counts_wherever_it_keeps_it(keep):
 
 @pytest.mark.parametrize("wrap", [torch.compile, lambda net: torch.jit.trace(net, torch.ones(1, 2)), nn.DataParallel])
 def test_what_can_not_be_hooked_is_refused_before_it_is_trained_or_measured(wrap):
-    with pytest.raises(BadInput, match="pass the (original|module|network)"):
+    with pytest.raises(BadInput, match=r"pass the (original|module|network)"):
         source_sha256(wrap(nn.Sequential(nn.Linear(2, 2))))
