@@ -65,11 +65,28 @@ def made(**changes):
         ({"images": np.zeros((0, 1, 4, 4), np.uint8), "labels": np.array([]), "ids": np.array([])}, "no images"),
         ({"ids": np.array([5, 5])}, "different ids"),
         ({"labels": np.array([0, 2])}, "there are 2 classes"),
+        ({"images": [[0]]}, "got a list"),
+        ({"labels": [0, 1]}, "labels are int64 .*, got a list"),
+        ({"labels": np.eye(2)}, r"labels are int64 .*, got float64 \(2, 2\)"),
+        ({"labels": np.array(["0", "1"])}, "labels are int64 .*, got <U1"),
+        ({"mean": (123.7,)}, r"mean \(123.7,\): a number in \[0, 1\] for each of 1 channels"),
+        ({"mean": (0.5, 0.5, 0.5)}, "for each of 1 channels"),
+        ({"std": (0.0,)}, "not 0"),
     ],
 )
 def test_a_dataset_that_is_none(changes, sentence):
     with pytest.raises(BadInput, match=sentence):
         made(**changes)
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [(lambda split: made(), "called as build\\(split, store\\).*too many"), (lambda split, store: (1, 2), "returns.*not a tuple")],
+)
+def test_a_function_that_gives_no_dataset_is_said(monkeypatch, store, build, sentence):
+    monkeypatch.setattr(data, "datasets", {"mine": build})
+    with pytest.raises(BadInput, match=sentence):
+        load("mine", "test", store)
 
 
 def test_the_hash_is_of_images_labels_and_ids():
