@@ -177,6 +177,8 @@ def layer_noise(
     >>> layer_noise(0, 0.5, layers=(1, 2, 3)).counts
     (1, 2, 3)
     """
+    if isinstance(layers, str):
+        raise BadInput(f"layers={layers!r}: how many layers, e.g. 1 or 0.5; on={layers!r} says which")
     counts = (layers,) if isinstance(layers, int | float) else tuple(layers)
     which = (on,) if isinstance(on, str | type) or callable(on) else tuple(on)
     return LayerNoise(tuple(levels), counts, which, probability, scale, choice)

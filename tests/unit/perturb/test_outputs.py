@@ -282,3 +282,8 @@ def test_more_layers_than_there_are_and_a_missing_spread_are_errors(model, image
         run(model, images, layer_noise(0, 1), on="bn1")
     with pytest.raises(BadInput, match="standard deviation nan"):
         run(model, images, layer_noise(0, 1), on="bn1", spread={"bn1": math.nan})
+
+
+def test_a_layers_name_in_place_of_their_number_is_told_where_it_goes():
+    with pytest.raises(BadInput, match=r"layers='Linear': how many layers.* on='Linear' says which"):
+        layer_noise(0, 1, layers="Linear")
