@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from probes.run.options import OPTIONS
+from probes.store import Store
+from probes.subjects.data import load
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -26,6 +28,15 @@ def test_the_claim_that_is_explained_is_the_one_that_runs():
         return re.sub(r",(?=[)\]}])", "", re.sub(r"\s+", "", re.sub(r"# \d+$", "", text, flags=re.M)))
 
     assert bare(shown) in bare(real[start:])
+
+
+def test_the_dataset_of_ones_own_is_one(monkeypatch, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "your-images.md").read_text(encoding="utf-8")
+    (tmp_path / "mydata_of_the_page.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    data = load("mydata_of_the_page:stripes", "test", Store(tmp_path / "store"))
+
+    assert (len(data), data.classes) == (400, ("lying", "standing"))
 
 
 def test_every_option_is_named():
