@@ -417,7 +417,20 @@ def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester):
 def test_a_project_without_claims_leaves_no_report_and_loads_no_torch(pytester):
     pytester.makepyfile("import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:xdist"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:benchmark",
+            "-p",
+            "no:hypothesispytest",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:randomly",
+        ],
         capture_output=True,
         text=True,
         cwd=pytester.path,
