@@ -29,6 +29,7 @@ from probes import seeds
 from probes.errors import BadInput, Unavailable
 from probes.registry import Registry, unknown
 from probes.store import Store, digest, file_hashes, sha256
+from probes.subjects.wellformed import check
 
 Split = Literal["train", "test"]
 
@@ -57,25 +58,7 @@ class Dataset:
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        n = len(self.images)
-        if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise BadInput(f"dataset {self.name}: images are uint8 (N, C, H, W), got {_told(self.images)}")  # fmt: skip
-        if n == 0:
-            raise BadInput(f"dataset {self.name}, split {self.split}: there are no images")
-        for what in ("labels", "ids"):
-            numbers = getattr(self, what)
-            if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu" or numbers.ndim != 1:
-                raise BadInput(f"dataset {self.name}: {what} are int64 (N,), got {_told(numbers)}")
-        if not (len(self.labels) == len(self.ids) == n == len(set(self.ids.tolist()))):
-            raise BadInput(f"dataset {self.name}: {n} images need as many labels and as many different ids")
-        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
-            raise BadInput(f"dataset {self.name}: labels run from {self.labels.min()} to {self.labels.max()}, "
-                           f"but there are {len(self.classes)} classes")  # fmt: skip
-        for what, least in (("mean", 0.0), ("std", np.nextafter(0.0, 1.0))):
-            constants = np.asarray(getattr(self, what), float)
-            if constants.shape not in ((1,), (self.channels,)) or not ((constants >= least) & (constants <= 1)).all():
-                raise BadInput(f"dataset {self.name}: {what} {getattr(self, what)}: a number in [0, 1] for each of"
-                               f" {self.channels} channels{', not 0' * (what == 'std')}; an image is byte / 255")  # fmt: skip
+        check(self)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -170,13 +153,6 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
     if not isinstance(data := build(split, store), Dataset):
         raise BadInput(f"{how}, not a {type(data).__name__}")
     return data
-
-
-def _told(array: object) -> str:
-    """What somebody handed over, in words: dtype and shape, or its type."""
-    if hasattr(array, "dtype") and hasattr(array, "shape"):
-        return f"{array.dtype} {tuple(array.shape)}"
-    return f"a {type(array).__name__}"
 
 
 def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
