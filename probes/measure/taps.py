@@ -79,9 +79,13 @@ def block_sites(model: nn.Module) -> dict[str, nn.Module]:
     return {name: m for name, m in modules(model).items() if adapter_of(m) is not None}
 
 
+def _whose(kind: type) -> str:
+    return f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
+
+
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
     blocks = block_sites(model)
-    known = ", ".join(sorted(f"{t.__module__.partition('.')[0]}'s {t.__name__}" for t in _ADAPTERS))
+    known = ", ".join(sorted(map(_whose, _ADAPTERS)))
     way_out = "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
     if sites is None:
         own = [n for n, child in modules(model).items() if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None]
@@ -89,8 +93,7 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
             kind = type(modules(model)[own[0]]).__name__
             raise BadInput(f"block {own[0]!r} is a {kind}, a block with a forward of its own: {way_out}, or name the sites to read")
         if not blocks:
-            kinds = Counter(f"{type(m).__module__.partition('.')[0]}'s {type(m).__name__}" for m in model.modules()
-                            if len(list(m.children())) > 1)  # fmt: skip
+            kinds = Counter(_whose(type(m)) for m in model.modules() if len(list(m.children())) > 1)
             raise BadInput(f"no block that taps know ({known}) in a network of {', '.join(kinds) or 'no blocks'}; {way_out}")
         return blocks
     known_modules = modules(model)

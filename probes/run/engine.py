@@ -59,9 +59,7 @@ def fill(cells: Sequence[Cell], subjects: Mapping[str, Subject], store: Store, q
 
 
 def _labels(cell: Cell, subject: Subject) -> dict:
-    spec = subject.spec
-    labels = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
-              "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": cell.draw}  # fmt: skip
+    labels = subject.labels | {"draw": cell.draw}
     under = cell.under
     if isinstance(under, WeightNoise):
         return labels | {"batch_norm": under.batch_norm[0]}

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from probes.errors import ProbesError
 from probes.fingerprint import fingerprint
 from probes.hooks import handles, modules
+from probes.run.cells import Where
 from probes.run.device import cast, exact
 from probes.store import Store
 from probes.subjects.data import Dataset
@@ -26,22 +27,6 @@ CHECKED = 64
 ALIKE = {"fp32": 1e-5, "bf16": 1e-2}
 """How far two passes over the same images may lie apart, in units of the largest output."""
 LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
-
-
-class Settings(Protocol):
-    """Where passes run: :class:`probes.run.cells.Where`."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def threads(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +60,7 @@ class Network:
 _checked: dict[tuple, Checked] = {}
 
 
-def network(subject: Subject, where: Settings, store: Store | None = None) -> Network:
+def network(subject: Subject, where: Where, store: Store | None = None) -> Network:
     """The model of a subject on its device; its first images run twice before it is measured for the first time.
 
     A network that refuses the layout that is faster (channels last, where it has maps) runs in the other one, and says so. Raises
@@ -88,7 +73,7 @@ def network(subject: Subject, where: Settings, store: Store | None = None) -> Ne
     return Network(model, device, checked)
 
 
-def check(subject: Subject, where: Settings, store: Store | None = None) -> Checked:
+def check(subject: Subject, where: Where, store: Store | None = None) -> Checked:
     """What :func:`network` finds out before the first measurement, from the store or now."""
     few = min(CHECKED, where.batch_size, len(subject.data))
     key = {"kind": "checked", "version": 2, "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
@@ -107,11 +92,11 @@ def check(subject: Subject, where: Settings, store: Store | None = None) -> Chec
     return _checked[name]
 
 
-def common_key(subject: Subject, where: Settings, store: Store | None = None) -> dict[str, Any]:
+def common_key(subject: Subject, where: Where, store: Store | None = None) -> dict[str, Any]:
     """What every result of a subject depends on, beside the versions that the store adds: weights, code, images, where it ran."""
     return {
         "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
-        "where": {name: getattr(where, name) for name in ("device", "precision", "threads", "batch_size")},
+        "where": dataclasses.asdict(where),
         "layout": check(subject, where, store).layout,
     }  # fmt: skip
 
@@ -121,7 +106,7 @@ def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
     return torch.from_numpy(np.array(data.images[part])).float().div_(255)
 
 
-def _check(subject: Subject, where: Settings, few: int) -> Checked:
+def _check(subject: Subject, where: Where, few: int) -> Checked:
     device = torch.device(where.device)
     x, model = pixels(subject.data, slice(0, few)), subject.model.to(device)
 
@@ -134,7 +119,7 @@ def _check(subject: Subject, where: Settings, few: int) -> Checked:
         return _compared(subject, where, x, run)
 
 
-def _compared(subject: Subject, where: Settings, x: Tensor, run: Callable[..., Any]) -> Checked:
+def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]) -> Checked:
     model, layout, note, near = subject.model, "contiguous", "", ALIKE[where.precision]
     kept = _state(model)
     whole = run("contiguous")
@@ -167,21 +152,26 @@ def _compared(subject: Subject, where: Settings, x: Tensor, run: Callable[..., A
     half = x[: max(1, len(x) // 2)]
     if len(half) < len(x):
         part = _tensors(run(layout, half))
-        first = [t[: len(half)] if t.ndim and len(t) == len(x) else t for t in out]
-        if (apart := _apart(first, part)) > 100 * near:
+        if (apart := _apart(_head(out, len(half), len(x)), part)) > 100 * near:
             who = _first(subject, model, where, x, half, layout)
             raise ProbesError(
                 f"{subject.spec}: what it gives for an image depends on the other images of the batch (by {apart:.2g} of its"
                 f" largest output, {who}), and images are judged as independent; normalise with statistics that it keeps"
             )
-    logits = whole if isinstance(whole, Tensor) and whole.ndim == 2 and len(whole) == len(x) else None
-    sums = None if logits is None or logits.shape[1] < 2 else logits.double().sum(1)
-    shares = sums is not None and bool((logits.min() >= 0) & ((sums - 1).abs().max() < 1e-3)) if logits is not None else False
-    return Checked(layout, None if logits is None else logits.shape[1], note, shares)
+    if not (isinstance(whole, Tensor) and whole.ndim == 2 and len(whole) == len(x)):
+        return Checked(layout, None, note)
+    classes = whole.shape[1]
+    shares = classes > 1 and bool((whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3))
+    return Checked(layout, classes, note, shares)
 
 
 def _tensors(values: Any) -> list[Tensor]:
     return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _head(tensors: list[Tensor], many: int, n: int) -> list[Tensor]:
+    """The rows of the first images, of what a pass over ``n`` images gave."""
+    return [t[:many] if t.ndim and len(t) == n else t for t in tensors]
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -210,13 +200,13 @@ def _apart(one: list[Tensor], other: list[Tensor]) -> float:
     return far
 
 
-def _first(subject: Subject, model: nn.Module, where: Settings, x: Tensor, other: Tensor, layout: str) -> str:
+def _first(subject: Subject, model: nn.Module, where: Where, x: Tensor, other: Tensor, layout: str) -> str:
     """Where two passes part: the first module whose output differs, and whether what it was given differs already."""
     device, many = torch.device(where.device), len(other)
     net = Network(model, device, Checked(layout, None))
 
     def mine(values: Any) -> list[Tensor]:
-        return [t[:many] if t.ndim and len(t) == len(x) else t for t in _tensors(values)]
+        return _head(_tensors(values), many, len(x))
 
     def trace(images: Tensor) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}

@@ -277,8 +277,9 @@ class Lab:
         """Take the clean accuracy of subjects from a table that has it, instead of measuring it again."""
         clean = frame[(frame["level"] == 0) & (frame["draw"] == 0)].drop_duplicates(["net", "weights", "train_seed", "image"])
         for s in subjects.values():
-            seed = -1 if s.spec.seed is None else int(s.spec.seed)
-            mine = clean[(clean["net"] == s.spec.net) & (clean["weights"] == s.weights) & (clean["train_seed"] == seed)]
+            mine = clean
+            for key in ("net", "weights", "train_seed"):
+                mine = mine[mine[key] == s.labels[key]]
             if len(mine) == len(s.data):
                 self._clean[s.sha256, s.data.sha256] = int(mine["correct"].sum()), len(mine)
 
@@ -302,7 +303,7 @@ class Lab:
     def floor(self, subjects: Mapping[str, Subject], margin: float = effects.ABOVE_CHANCE) -> dict[str, Any]:
         """Chance, the margin, and the clean hits of each network and run: what a claim about accuracy needs to be above."""
         self.refuse_other_classes(subjects)
-        rows = [[s.spec.net, s.weights, -1 if s.spec.seed is None else int(s.spec.seed), *self.clean(s)] for s in subjects.values()]
+        rows = [[*(s.labels[key] for key in ("net", "weights", "train_seed")), *self.clean(s)] for s in subjects.values()]
         return {"chance": round(next(iter(subjects.values())).data.chance, 6), "margin": margin, "clean": rows}
 
     def facts(self, *asked: LazyTable | None) -> dict[str, Any]:

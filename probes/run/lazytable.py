@@ -66,48 +66,50 @@ class LazyTable(abc.ABC):
         return self
 
 
-class Along(LazyTable):
-    """A table whose levels are the places of a key column's values; see :meth:`LazyTable.along`."""
+class Derived(LazyTable):
+    """A table that is made from another one: it is asked as that one is."""
 
-    def __init__(self, source: LazyTable, key: str) -> None:
-        self.source, self.key = source, key
+    def __init__(self, source: LazyTable, design: Design) -> None:
+        self.source, self.design = source, design
         self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
-        self.design = source.design
 
     def whole(self) -> LazyTable:
         """The table that this one is made from."""
         return self.source.whole()
+
+
+class Along(Derived):
+    """A table whose levels are the places of a key column's values; see :meth:`LazyTable.along`."""
+
+    def __init__(self, source: LazyTable, key: str) -> None:
+        super().__init__(source, source.design)
+        self.key = key
 
     def compute(self) -> pd.DataFrame:
         """The rows at the highest level, a level for each value of the key column."""
         return table.along(self.source.frame, self.key)
 
 
-class Narrowed(LazyTable):
+class Narrowed(Derived):
     """The part of a table with some values of its key columns; see :meth:`LazyTable.where`."""
 
     def __init__(self, source: LazyTable, values: Mapping[str, Any]) -> None:
         if not values:
             raise BadInput("where(): name a key column and its value, e.g. table.where(layers='3')")
-        self.source = source
         self.values = {key: _several(value) for key, value in values.items()}
         for key, given in self.values.items():
             if not given:
                 raise BadInput(f"where({key}=...): no value is left; name one or several")
-        self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
         part = tuple(sorted((*source.design.part, *((key, tuple(map(_text, value))) for key, value in self.values.items()))))
         was = source.design
         wanted = {key: set(map(_text, value)) for key, value in self.values.items()}
-        self.design = dataclasses.replace(
+        design = dataclasses.replace(
             was, part=part, sites=len(wanted["site"]) if "site" in wanted else was.sites,
             levels=tuple(v for v in was.levels if _text(v) in wanted["level"]) if "level" in wanted else was.levels,
             runs=_runs(was.runs, wanted), draws=len(wanted["draw"]) if "draw" in wanted else was.draws,
             images=len(wanted["image"]) if "image" in wanted else was.images,
         )  # fmt: skip
-
-    def whole(self) -> LazyTable:
-        """The table that this one is a part of."""
-        return self.source.whole()
+        super().__init__(source, design)
 
     def compute(self) -> pd.DataFrame:
         """The rows of the table that are asked for."""

@@ -139,10 +139,7 @@ class Table(LazyTable):
     def _of(self, subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
         names = self._masks.augmentations(subject)
         rows = self._own(found, names) if self._kind == "own" else self._beside(found, names)
-        spec = subject.spec
-        out = rows.assign(net=spec.net, weights=subject.weights, dataset=subject.data.title,
-                          train_seed=-1 if spec.seed is None else int(spec.seed),
-                          site=pd.Categorical(rows["site"], list(names), ordered=True))  # fmt: skip
+        out = rows.assign(**subject.labels, site=pd.Categorical(rows["site"], list(names), ordered=True))
         if self._kind != "own":
             out.attrs["draws"] = "common"
         return out

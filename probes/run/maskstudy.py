@@ -133,11 +133,10 @@ def study(
     lab = Lab([spec], store, options, quiet=False, say=say)
     subject = next(iter(lab.subjects.values()))
     if not plan.factors and plan.draws == 1:  # a design that can't decide is told before the work
+        data, runs = subject.data, ((subject.spec.net, 1),)
         for rule, draws in (("two-way", plan.random), ("two-way", plan.matched), ("mean", 1)):
-            data = subject.data
-            runs = ((subject.spec.net, 1),)
-            design_ = Design(data.title, images, data.sha256, draws, options.seed, (0.0, 1.0), runs)
-            if problem := power.foresee(design_, rule, options.alpha):
+            foreseen = Design(data.title, images, data.sha256, draws, options.seed, (0.0, 1.0), runs)
+            if problem := power.foresee(foreseen, rule, options.alpha):
                 say(f"{spec}: the claims {problem}")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("responses", "classes", "decay", "ties")}
     lines: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -211,9 +211,6 @@ class Sensed(LazyTable):
             make = partial(scramblings.scrambling, passes, plan, g, pool, lambda: None, "groups")
             found.append(scramblings.made(self._lab.store, key, passes, make)[0])
         rows = rows_of_maps(found, maps) if maps else rows_of(found)
-        spec = subject.spec
-        labels: dict[str, Any] = {"net": spec.net, "weights": subject.weights, "dataset": subject.data.title,
-                  "train_seed": -1 if spec.seed is None else int(spec.seed), "draw": 0, "level": 0.0}  # fmt: skip
-        out = rows.assign(**labels, site=pd.Categorical(rows["site"], list(names), ordered=True))
+        out = rows.assign(**subject.labels, draw=0, level=0.0, site=pd.Categorical(rows["site"], list(names), ordered=True))
         out.attrs["groups"] = True
         return out

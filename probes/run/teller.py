@@ -39,9 +39,9 @@ class Teller:
     @hookimpl(tryfirst=True)  # JUnit and others are told the verdict, not the whole evidence
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
-        found = [value for name, value in report.user_properties if name == "probes"]
+        found = [json.loads(str(value)) for name, value in report.user_properties if name == "probes"]
         if report.when == "call" and found:
-            self.lines[report.nodeid] = json.loads(str(found[-1])) | {"passed": report.passed}
+            self.lines[report.nodeid] = found[-1] | {"passed": report.passed}
         elif report.skipped and not hasattr(report, "wasxfail"):
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.reasons.setdefault(report.nodeid, ("skipped", why.removeprefix("Skipped: ")))
@@ -49,8 +49,7 @@ class Teller:
             text = str(report.longrepr).strip().splitlines() or ["failed"]
             self.reasons.setdefault(report.nodeid, ("failed" if report.when == "call" else "error", text[0]))
         if found:
-            line = json.loads(str(found[-1]))
-            told = [("claim", line["id"]), ("subject", line["subject"]), ("verdict", line["overall"])]
+            told = [("claim", found[-1]["id"]), ("subject", found[-1]["subject"]), ("verdict", found[-1]["overall"])]
             kept = [(name, value) for name, value in report.user_properties if name != "probes"]
             report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
 

@@ -27,6 +27,7 @@ from torchvision.transforms.functional import resize as resized
 
 from probes import seeds
 from probes.errors import BadInput, Unavailable
+from probes.fingerprint import outside
 from probes.registry import Registry, unknown
 from probes.store import Store, digest, file_hashes, sha256
 from probes.subjects.wellformed import check
@@ -125,7 +126,7 @@ def strange(name: str) -> bool:
     (False, True, False)
     """
     base = re.sub(r"@\d{1,4}px$", "", name)
-    return base not in datasets or datasets[base].__module__.partition(".")[0] != "probes"
+    return base not in datasets or outside(datasets[base])
 
 
 def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:

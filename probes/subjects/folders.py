@@ -154,7 +154,7 @@ def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
 
     BadInput where a folder may be a split or a class: a guess would give other labels.
     """
-    inside = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)}
+    inside = {p.name: p for p in _folders(root)}
     named = [inside[name] for want in (*TEST, *TRAIN) for name in inside if name.lower() == want]
     parts = [p for p in named if _folders(p)]
     if stray := [p for p in parts if _images(p)]:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.fingerprint import installed
+from probes.fingerprint import installed, outside
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
@@ -55,6 +55,12 @@ class Subject:
     card: Mapping[str, Any] | None = None
     training: Dataset | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The key columns (:data:`probes.table.KEYS`) that name this training run in every table."""
+        seed = -1 if self.spec.seed is None else int(self.spec.seed)
+        return {"net": self.spec.net, "weights": self.weights, "dataset": self.data.title, "train_seed": seed}
 
     @property
     def untrained(self) -> bool:
@@ -139,7 +145,7 @@ def _command(spec: Spec, seeds: str | int, store: Store) -> str:
     """The command that trains the weights of a spec, which finds what a test registered or has in a folder of its own."""
     recipe = ["--recipe", str(spec.weights)] if by_recipe(spec) else []
     filed = {str(thing.__module__) for name, known in ((spec.net, nets), (str(spec.dataset), datasets))
-             if name in known and not (thing := known[name]).__module__.startswith("probes.")}  # fmt: skip
+             if name in known and outside(thing := known[name])}  # fmt: skip
     written = {name.partition(":")[0] for name in (spec.net, str(spec.dataset)) if ":" in name and not name.startswith(FOLDER)}
     places = dict.fromkeys(place for module in sorted(filed | written) if (place := _place(module)))
     path = f"PYTHONPATH={shlex.quote(os.pathsep.join(places))} " if places else ""

@@ -22,6 +22,13 @@ def shared_store(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def elsewhere(monkeypatch, shared_store):
+    """Another project than this one: a store of its own, and no folder with data."""
+    monkeypatch.setenv("PROBES_STORE", str(shared_store))
+    monkeypatch.delenv("PROBES_DATA", raising=False)
+
+
 @pytest.fixture(autouse=True)
 def blank_figures(monkeypatch, shared_store):
     """Figures of runs in this process are blank files: none of these tests looks at one, and each costs a quarter of a second."""

@@ -22,9 +22,7 @@ QUIET = "--probes-report="  # no report, where none is read
 
 
 @pytest.fixture(autouse=True)
-def project(pytester, monkeypatch, shared_store):
-    monkeypatch.setenv("PROBES_STORE", str(shared_store))
-    monkeypatch.delenv("PROBES_DATA", raising=False)
+def project(pytester, elsewhere):
     pytester.makeini("[pytest]\naddopts = -p no:benchmark -p no:cacheprovider -p no:randomly")
     return pytester
 
