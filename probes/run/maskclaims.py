@@ -124,7 +124,7 @@ class Table(LazyTable):
             dataset=data.title, images=len(data), images_sha256=data.sha256, draws=1 if kind == "own" else asked.draws,
             seed=lab.options.seed, levels=(0.0, 1.0), runs=tuple(sorted((s.spec.net, 1) for s in lab.subjects.values())),
             perturbation=told, clamp=False, space="units", precision=lab.options.precision, split=lab.options.split,
-            sites=len(names), varied="from the control to the guided mask," if kind != "own" else "from clean to augmented images,",
+            sites=len(names), varied="augmentation" if kind == "own" else "mask",
             description=f"{told[0].upper()}{told[1:]}",
         )  # fmt: skip
 

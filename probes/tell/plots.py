@@ -173,7 +173,7 @@ def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") 
         tick.set_fontweight("bold")
     figure.suptitle(wrapped(title, figure.get_figwidth() - 0.4, 11), fontsize=11)
     between = "\n" if len(parts) == 1 else "   "
-    hollow = "   ○ can't decide, whatever the interval" if any(leaf.obstacle for part in parts for leaf in part) else ""
+    hollow = f"{between}○ can't decide, whatever the interval" if any(leaf.obstacle for part in parts for leaf in part) else ""
     figure.supxlabel(
         f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
         f"dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open{hollow}",

@@ -30,7 +30,10 @@ def test_the_tables_of_a_claim(store):
     assert len(own) == 30 * 2 * 2  # all images: it has no draws
     assert lab.facts(masks.random)["summary"]
     assert falls(masks.matched, "correct", by="site", unit="image and draw", sesoi="1 point").overall == "inconclusive"
-    assert rises(masks.own, "mask_lost", by="site", sesoi="1 point").overall == "inconclusive"
+    asked = rises(masks.own, "mask_lost", by="site", sesoi="1 point")
+    assert asked.overall == "inconclusive"
+    assert (masks.random.design.varied, masks.own.design.varied) == ("mask", "augmentation")
+    assert asked["hflip"].asked(masks.own.design.varied).endswith(", from augmentation 0 to 1")
 
 
 def test_what_was_computed_is_not_computed_again(store, monkeypatch):

@@ -1,5 +1,6 @@
 """Plots take a table or verdicts and an optional axis, and give the axis back; equal inputs give equal bytes."""
 
+import dataclasses
 import importlib.util
 import itertools
 import sys
@@ -91,8 +92,6 @@ def test_colours_are_told_apart_in_grey_by_marker_and_style():
 
 
 def test_an_unbounded_interval_can_be_drawn(verdicts):
-    import dataclasses
-
     wild = dataclasses.replace(verdicts[0], low=-np.inf, high=np.inf, wide=(-np.inf, np.inf))
 
     assert plots.forest([wild, verdicts[1]]).get_xlim()[1] < 100
@@ -162,3 +161,15 @@ def test_titles_of_panels_do_not_meet():
 
     assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
     assert all(page.x0 <= box.x0 and box.x1 <= page.x1 for box in [*boxes, figure._suptitle.get_window_extent()])
+
+
+def test_what_the_marks_mean_lies_on_the_page():
+    items = [dataclasses.replace(v, obstacle="too few") for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")]
+    for parts in (1, 2):
+        figure = plots.verdict_map([dataclasses.replace(v, parts=(v,) * parts) for v in items], "A claim")
+        figure.draw_without_rendering()
+        box, page = figure._supxlabel.get_window_extent(), figure.bbox
+
+        assert "can't decide" in figure._supxlabel.get_text()
+        assert page.x0 <= box.x0
+        assert box.x1 <= page.x1
