@@ -406,7 +406,8 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_not_judged(pytester)
 
 
 def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester):
-    write(pytester, NOISE, "\ndef test_stop():\n    raise KeyboardInterrupt\n")
+    write(pytester, NOISE)
+    pytester.makeconftest("def pytest_runtest_logfinish():\n    raise KeyboardInterrupt\n")
     pytester.runpytest_subprocess(IMAGES)
 
     assert "Partial" in (pytester.path / "reports" / "latest" / "report.md").read_text()
