@@ -9,6 +9,7 @@ from scipy import stats
 from probes import table as tables
 from probes.errors import BadInput
 from probes.judge import rules
+from probes.ranks import ranked
 from probes.registry import unknown
 from probes.table import Kind
 
@@ -157,11 +158,7 @@ def trends(wide: pd.DataFrame, unit: str, by: str | None) -> dict[str, pd.Series
 
 def _rho(values: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each row with its place: 0 for a row that never moves."""
-    ranks = stats.rankdata(values, axis=1)
-    steps = np.arange(values.shape[1]) - (values.shape[1] - 1) / 2
-    centred = ranks - ranks.mean(1, keepdims=True)
-    norm = np.sqrt((centred**2).sum(1) * (steps**2).sum())
-    return np.divide(centred @ steps, norm, out=np.zeros(len(values)), where=norm > 0)
+    return ranked(values) @ ranked(np.arange(values.shape[1]))
 
 
 def matrix(effects: pd.Series) -> np.ndarray:

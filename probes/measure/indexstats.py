@@ -13,11 +13,11 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import confusion_matrix
-from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.ranks import ranked
 
 COMPONENTS = 30
 """Principal components of the maps that the discriminant analysis is given: fewer than there are maps in a fold."""
@@ -73,26 +73,44 @@ def identify(
     parts = [np.array_split(seeds.permutation(channels, "folds", *name, r), folds) for r in range(repeats)]
     null = np.empty(permutations)
     with threadpool_limits(1):  # thousands of small fits: a second thread costs more than it does
-        named = [_named(flat, labels, part) for part in parts]
+        ready = [_projected(flat, part) for part in parts]
+        named = [_named(folds_of, labels) for folds_of in ready]
         for i in range(permutations):
             mixed = np.stack([seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1)
-            null[i] = (_named(flat, mixed, parts[0]) == mixed).mean()
+            null[i] = (_named(ready[0], mixed) == mixed).mean()
     hits = [float((n == labels).mean()) for n in named]
     p = (1 + int((null >= hits[0]).sum())) / (1 + permutations)
     table = np.mean([confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0)
     return Identified(variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum()))
 
 
-def _named(flat: np.ndarray, labels: np.ndarray, folds: list[np.ndarray]) -> np.ndarray:
-    """The label that each map (variables, channels, pixels) is given by an analysis of the channels of the other folds."""
-    out = np.empty_like(labels)
+@dataclasses.dataclass(frozen=True)
+class _Fold:
+    """A fold of channels: those held out, the others, and the principal components of the maps of both."""
+
+    held: np.ndarray
+    others: np.ndarray
+    fitted: np.ndarray
+    tested: np.ndarray
+
+
+def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
+    """The principal components of each fold, which do not depend on labels: found once, used for every permutation."""
+    found = []
     for held in folds:
         others = np.setdiff1d(np.arange(flat.shape[1]), held)
-        x, y = flat[:, others].reshape(-1, flat.shape[2]), labels[:, others].ravel()
-        few = min(COMPONENTS, x.shape[1], len(x) - 1)
-        analysis = make_pipeline(PCA(few, svd_solver="full"), LinearDiscriminantAnalysis())
-        analysis.fit(x, y)
-        out[:, held] = analysis.predict(flat[:, held].reshape(-1, flat.shape[2])).reshape(len(flat), -1)
+        x = flat[:, others].reshape(-1, flat.shape[2])
+        pca = PCA(min(COMPONENTS, x.shape[1], len(x) - 1), svd_solver="full")
+        found.append(_Fold(held, others, pca.fit_transform(x), pca.transform(flat[:, held].reshape(-1, flat.shape[2]))))
+    return found
+
+
+def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
+    """The label (variables, channels) that each map is given by an analysis of the channels of the other folds."""
+    out = np.empty_like(labels)
+    for fold in folds:
+        analysis = LinearDiscriminantAnalysis().fit(fold.fitted, labels[:, fold.others].ravel())
+        out[:, fold.held] = analysis.predict(fold.tested).reshape(len(labels), -1)
     return out
 
 
@@ -170,7 +188,7 @@ def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
             f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the same units, two channels and three"
             " places at least"
         )
-    a, b = (_ranked(np.nan_to_num(m).reshape(*m.shape[:2], -1)) for m in (first, second))
+    a, b = (ranked(np.nan_to_num(m).reshape(*m.shape[:2], -1)) for m in (first, second))
     across = np.einsum("vcp,vdp->cd", a, b) / len(first)
     inner = [np.einsum("vcp,wcp->cvw", m, m) for m in (a, b)]
     off = ~np.eye(len(first), dtype=bool)
@@ -178,11 +196,3 @@ def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
     own, own_apart = np.diag(across), np.diag(apart)
     p = (across >= own[:, None] - 1e-12).mean(1)
     return Likeness(own, p, own_apart, (apart <= own_apart[:, None] + 1e-12).mean(1))
-
-
-def _ranked(values: np.ndarray) -> np.ndarray:
-    """Ranks over the last axis, centred and of size 1; 0 where nothing varies."""
-    ranks = stats.rankdata(values, axis=-1)
-    centred = ranks - ranks.mean(-1, keepdims=True)
-    size = np.sqrt((centred**2).sum(-1, keepdims=True))
-    return np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)

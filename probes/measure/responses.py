@@ -19,6 +19,7 @@ from scipy.spatial.distance import squareform
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.ranks import ranked
 
 SETTING = ["q", "alpha"]
 FEWEST = 20
@@ -73,20 +74,14 @@ def alike(table: pd.DataFrame, clean: str = "clean", permutations: int = 999) ->
         accuracies = raw.pivot_table(index="variable", columns=["input", "kind", *SETTING], values="top1")
         for name in (n for n in dict.fromkeys(own["input"]) if n != clean):
             both = wide[name].dropna().index.intersection(wide[clean].dropna().index)
-            a, b = (wide.loc[both, n].to_numpy() for n in (clean, name))
-            rho = _rho(a, b)
-            mixed = [_rho(a, b[seeds.permutation(len(b), "alike", measure, name, i)]) for i in range(permutations)]
-            published = [_rho(*(accuracies.loc[v, n].to_numpy() for n in (clean, name))) for v in both]
-            p = (1 + sum(m >= rho - 1e-12 for m in mixed)) / (1 + permutations)
+            a, b = (ranked(wide.loc[both, n].to_numpy().ravel()).reshape(len(both), -1) for n in (clean, name))
+            pairs, places = a @ b.T, np.arange(len(both))  # a permutation of variables moves whole rows of ranks
+            rho = float(np.trace(pairs))
+            drawn = np.stack([seeds.permutation(len(b), "alike", measure, name, i) for i in range(permutations)])
+            p = (1 + int((pairs[places, drawn].sum(1) >= rho - 1e-12).sum())) / (1 + permutations)
+            published = [np.vdot(*(ranked(accuracies.loc[v, n].to_numpy()) for n in (clean, name))) for v in both]
             rows.append((measure, name, len(both), float(np.mean(published)), rho, p))
     return pd.DataFrame(rows, columns=["measure", "input", "variables", "published", "rho", "p"])
-
-
-def _rho(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rho of all values; 0 where one side never moves."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(stats.spearmanr(a.ravel(), b.ravel()).statistic)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +143,7 @@ def tree(table: pd.DataFrame) -> Tree:
 
 def _rhos(rows: np.ndarray) -> np.ndarray:
     """Spearman's rho between rows; 0 for a row that never moves."""
-    ranks = stats.rankdata(rows, axis=1)
-    centred = ranks - ranks.mean(1, keepdims=True)
-    size = np.sqrt((centred**2).sum(1, keepdims=True))
-    units = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    units = ranked(rows)
     return units @ units.T
 
 

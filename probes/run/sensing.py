@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from tqdm import tqdm
 
 from probes import seeds, table
@@ -19,6 +18,7 @@ from probes.measure.features import has_places
 from probes.measure.indexstats import identify
 from probes.measure.sensitivity import Indices
 from probes.perturb.augment import ORDER
+from probes.ranks import ranked
 from probes.run import scramblings
 from probes.run.lazytable import LazyTable
 from probes.run.readers import IMAGE, default_modules, shapes_of, whole
@@ -92,10 +92,8 @@ def agreement(one: Indices) -> float:
     """
     assert one.shapley is not None
     which = _augmentations(one)
-    ranks = [stats.rankdata(t[which][:, ~one.dead].numpy(), axis=0) for t in (one.total, one.shapley)]
-    a, b = (r - r.mean(0) for r in ranks)
-    spread = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return float(np.divide((a * b).sum(0), spread, out=np.zeros_like(spread), where=spread > 0).mean()) if a.size else 0.0
+    a, b = (ranked(t[which][:, ~one.dead].numpy().T) for t in (one.total, one.shapley))
+    return float((a * b).sum(1).mean()) if a.size else 0.0
 
 
 def composition(one: Indices) -> np.ndarray:

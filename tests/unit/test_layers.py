@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"errors", "fingerprint", "hooks", "registry", "seeds", "store", "table", "versions"},
+    {"errors", "fingerprint", "hooks", "ranks", "registry", "seeds", "store", "table", "versions"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},

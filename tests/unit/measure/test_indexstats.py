@@ -43,8 +43,8 @@ def test_trap_s12_maps_of_one_channel_alike_identify_nothing():
 
 def test_folds_never_split_a_channel(monkeypatch):
     seen = []
-    real = indexstats._named
-    monkeypatch.setattr(indexstats, "_named", lambda flat, labels, folds: seen.append(folds) or real(flat, labels, folds))
+    real = indexstats._projected
+    monkeypatch.setattr(indexstats, "_projected", lambda flat, folds: seen.append(folds) or real(flat, folds))
     identify(planted(11), NAMES, "folds", repeats=2, permutations=1)
 
     for folds in seen:

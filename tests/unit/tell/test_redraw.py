@@ -1,0 +1,40 @@
+"""Every committed report is drawn again from its files, byte for byte: pages, tables and evidence, and figures by name."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from probes.tell import plots, report
+
+REPORTS = Path(__file__).parents[3] / "reports"
+COMMITTED = sorted(p.parent for p in REPORTS.rglob("evidence.jsonl") if p.parent != REPORTS / "latest")
+BLANK = io.BytesIO()
+Image.new("RGB", (8, 8)).save(BLANK, "png")
+
+
+def files(folder):
+    inner = [p.parent for p in folder.rglob("evidence.jsonl") if p.parent != folder]
+    return {
+        p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and not any(i in p.parents for i in inner)
+    }
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda p: p.relative_to(REPORTS).as_posix())
+def test_a_committed_report_is_drawn_again_byte_for_byte(folder, tmp_path, monkeypatch):
+    def blank(figure, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(BLANK.getvalue())
+
+    monkeypatch.setattr(plots, "save", blank)
+    again = tmp_path / folder.name
+    shutil.copytree(folder, again, ignore=shutil.ignore_patterns("claims"))
+    report.draw(again)
+
+    before, after = files(folder), files(again)
+    assert set(after) == set(before)
+    figures = {name for name in before if name.endswith(".png")}
+    changed = [name for name in set(before) - figures - {report.MANIFEST} if before[name].read_bytes() != after[name].read_bytes()]
+    assert changed == []
