@@ -10,12 +10,12 @@ import numpy as np
 import torch
 import torchvision
 
-from probes.measure.sensitivity import Replicates
-from probes.run import scramblings
-from probes.run.lab import Options
-from probes.run.readers import CHECKPOINTS, Pool, shapes_of, whole
-from probes.run.scramblings import Plan
-from probes.subjects.data import Dataset
+from probes.measure.indices import Replicates
+from probes.run.settings import Options
+from probes.studies.sensitivity import work as scramblings
+from probes.studies.sensitivity.plan import Plan, Pool
+from probes.studies.sensitivity.reader import CHECKPOINTS, shapes_of, whole
+from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
 

@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from probes.measure import extract
 from probes.measure.mapstats import MapStatistics
-from probes.tell.mapfiles import write_wide
+from probes.studies.features.pages import write_wide
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 

@@ -8,10 +8,11 @@ from torchvision.models import alexnet
 
 from probes.measure.sensitivity import Pairs, Sums
 from probes.run import device
-from probes.run.lab import Options
-from probes.run.readers import CHECKPOINTS, Pool, shapes_of, whole
-from probes.run.scramblings import Plan, blocks, passes_of
-from probes.subjects.data import Dataset
+from probes.run.settings import Options
+from probes.studies.sensitivity.plan import Plan, Pool
+from probes.studies.sensitivity.reader import CHECKPOINTS, shapes_of, whole
+from probes.studies.sensitivity.work import blocks, passes_of
+from probes.subjects.dataset import Dataset
 from probes.subjects.folders import read_image
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse

@@ -11,9 +11,10 @@ from torchvision.models import resnet18
 
 from probes.measure import BlockMetrics
 from probes.perturb import gaussian
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
@@ -40,7 +41,7 @@ def net():
     return resnet18(num_classes=10).eval().requires_grad_(False)
 
 
-class Bench(Lab):
+class Bench(Bench):
     """A lab whose subject is a network with random weights: what is timed does not depend on them."""
 
     def __init__(self, net, data, store, precision):

@@ -9,10 +9,11 @@ import torch
 
 from probes.measure import accuracy
 from probes.perturb import weight_noise
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import training
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
 
@@ -28,7 +29,7 @@ def images_of(n, channels, side=28):
 def table(net, data, store, precision):
     model = training.initial(net, data, 0).eval().requires_grad_(False)
     subject = Subject(parse(f"{net}@bytes#0"), model, data, "random", "random")
-    lab = Lab([], store, Options(batch_size=250, precision=precision), subjects={f"{net}@bytes#0": subject})
+    lab = Bench([], store, Options(batch_size=250, precision=precision), subjects={f"{net}@bytes#0": subject})
     return lab.sweep(accuracy, under=weight_noise(*ALPHAS), draws=DRAWS).frame
 
 

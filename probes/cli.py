@@ -13,10 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from probes import __version__
+from probes import __version__, studies
 from probes.errors import ProbesError
-from probes.run.asked import evidence_lines, say, store_of
-from probes.run.commands import run, seed_range, studies_of
+from probes.run.console import evidence_lines, say, seed_range, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
     fetching.add_argument("--data", help="folder to download datasets into (default: PROBES_DATA)")
     running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
-    studies = running.add_subparsers(dest="study", required=True, metavar="STUDY")
-    studies_of(studies)
+    studies.add_to(running.add_subparsers(dest="study", required=True, metavar="STUDY"))
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
     report.add_argument("--again", action="store_true", help="judge every claim again from its tables first, as after an upgrade")
@@ -58,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(module)
         if getattr(given, "data", None):
             os.environ["PROBES_DATA"] = given.data
-        return {"list": _list, "train": _train, "fetch": _fetch, "run": run, "report": _report, "verify": _verify}[given.command](
-            given
-        )
+        return {"list": _list, "train": _train, "fetch": _fetch, "run": studies.run, "report": _report, "verify": _verify}[
+            given.command
+        ](given)
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
         return 2
@@ -82,7 +80,7 @@ def _list(given: argparse.Namespace) -> int:
         place = "here    " if data.here(name) else "not here"
         print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
     print(f"  {'imagefolder:PATH':14} a folder of images of your own: PATH/CLASS/*.jpg, or PATH/{{train,val,test}}/CLASS/*.jpg")
-    print("  module:function     your own: function(split, store) -> probes.subjects.data.Dataset")
+    print("  module:function     your own: function(split, store) -> probes.subjects.dataset.Dataset")
     print("  NAME@28px           a view: the images of a dataset at another size")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     shown = set()
@@ -131,7 +129,7 @@ def _fetch(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from probes.tell import report
 
-    report.draw(given.folder, given.again)
+    report.draw(given.folder, given.again, studies.sections())
     print(f"drawn again: {given.folder / 'report.md'}")
     return 0
 

@@ -17,7 +17,6 @@ import importlib.util
 import logging
 import re
 import sys
-import sysconfig
 import types
 import weakref
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from probes.errors import BadInput
+from probes.origin import installed, outside
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, slice)
 _SKIPPED = {
@@ -50,51 +50,6 @@ def fingerprint(*things: Any) -> str:
     for thing in things:
         walk.add(thing)
     return walk.hash.hexdigest()
-
-
-def outside(thing: Any) -> bool:
-    """Whether an object, a class or a function is not the package's own.
-
-    >>> outside(outside), outside(Path("x").exists)
-    (False, True)
-    """
-    kind = thing if isinstance(thing, type | types.FunctionType) else type(thing)
-    return kind.__module__.partition(".")[0] != "probes"
-
-
-def key_of(thing: Any) -> dict[str, Any]:
-    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of its source and its state."""
-    return {"source": fingerprint(thing)} if outside(thing) else {}
-
-
-def installed(module: str) -> bool:
-    """Whether a module is the standard library's or an installed package's, whose version says what it is.
-
-    >>> installed("json"), installed("torch"), installed("__main__")
-    (True, True, False)
-    """
-    top = module.partition(".")[0]
-    if top == "__main__":
-        return False
-    if top == "probes":
-        return True
-    if top in sys.stdlib_module_names:
-        return True
-    found = sys.modules.get(module) or sys.modules.get(top)
-    if found is None:
-        spec = importlib.util.find_spec(top)
-        known = [spec.origin] if spec and spec.origin else []
-    else:
-        known = [str(place) for place in (getattr(found, "__file__", None), *getattr(found, "__path__", [])) if place]
-    return any(Path(place).is_relative_to(root) for place in known for root in _roots())
-
-
-@functools.cache
-def _roots() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple(
-        {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(metadata.__file__).parents[2])}
-    )
 
 
 @functools.cache
@@ -330,3 +285,8 @@ def _bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
     if top == "numpy" and type(thing).__name__ in ("ufunc", "_ArrayFunctionDispatcher"):
         return "numpy", thing.__name__, b""
     return None
+
+
+def key_of(thing: Any) -> dict[str, Any]:
+    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of its source and its state."""
+    return {"source": fingerprint(thing)} if outside(thing) else {}

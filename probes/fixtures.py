@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from probes.run.lab import Lab, Options
+    from probes.lab import Lab
+    from probes.run.settings import Options
 
 __all__ = ["device", "images", "model", "noisy_loader"]
 

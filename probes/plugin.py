@@ -22,12 +22,13 @@ from probes.run import claim as claims
 from probes.run import items as items_
 from probes.run.claim import Declared
 from probes.run.options import OPTIONS, contradiction
-from probes.run.teller import Teller
 from probes.subjects.spec import Pair, Spec, parse
+from probes.tell.reporter import Teller
 
 if TYPE_CHECKING:
     from probes.judge import Verdicts
-    from probes.run.lab import Lab, Options
+    from probes.lab import Lab
+    from probes.run.settings import Options
     from probes.store import Store
 
 
@@ -77,6 +78,12 @@ def option(config: pytest.Config, name: str) -> Any:
     return value
 
 
+def _sections() -> Any:
+    from probes import studies
+
+    return studies.sections()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for text in MARKERS.values():
         config.addinivalue_line("markers", text)
@@ -89,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
         given = {o.name: v for o in OPTIONS if (v := config.getoption(_dest(o.name))) is not None}
         collected = config.stash.setdefault(_COLLECTED, {})
         folder = config.rootpath / values["report"] if values["report"] else None
-        config.pluginmanager.register(Teller(config, folder, given, collected), "probes-teller")
+        config.pluginmanager.register(Teller(config, folder, given, collected, _sections), "probes-teller")
 
 
 # --- collection: subjects and markers ------------------------------------------------------------------------------
@@ -227,7 +234,7 @@ def _probes_store(pytestconfig: pytest.Config) -> Store:
 
 @pytest.fixture(scope="session")
 def _probes_options(pytestconfig: pytest.Config) -> Options:
-    from probes.run.lab import Options
+    from probes.run.bench import Options
 
     names = ("images", "levels", "draws", "device", "precision", "batch-size", "threads", "seed", "alpha", "download")
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
@@ -242,7 +249,7 @@ def _probes_subject(request: pytest.FixtureRequest) -> Spec | Pair:
 def _probes_lab(
     request: pytest.FixtureRequest, _probes_store: Store, _probes_options: Options, _probes_subject: Spec | Pair
 ) -> Lab:
-    from probes.run.lab import Lab
+    from probes.lab import Lab
 
     capture = request.config.pluginmanager.getplugin("capturemanager")
     terminal = request.config.pluginmanager.getplugin("terminalreporter")
@@ -256,7 +263,7 @@ def _probes_lab(
     if (declared := _declared(request.node)) is not None and declared.looks > 1:
         _probes_options = dataclasses.replace(_probes_options, alpha=_probes_options.alpha / declared.looks)
     watched = {} if quiet or capture is None else {"watched": capture.global_and_fixture_disabled}
-    return Lab(claims.specs(_probes_subject), _probes_store, _probes_options, quiet, say, **watched)
+    return Lab(_probes_subject, store=_probes_store, options=_probes_options, quiet=quiet, say=say, **watched)
 
 
 @pytest.fixture

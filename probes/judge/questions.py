@@ -16,7 +16,8 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.judge import family
-from probes.judge.asking import Question, Sweepable, quantity
+from probes.judge.asking import Question, Sweepable
+from probes.judge.sesoi import quantity
 from probes.judge.verdict import Verdicts, settle
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
-from probes.measure.moments import power_sums, rows, sign_sums
 from probes.measure.taps import Streams, adapter_of, block_sites, tap
+from probes.moments import power_sums, rows, sign_sums
 from probes.registry import unknown
 
 METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from probes.errors import BadInput
-from probes.measure.sensitivity import FLOOR
+from probes.measure.indices import FLOOR
 
 FEWEST = 6
 """Images below which the smallest two-sided p-value is above .03."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, modules, reading
-from probes.measure.moments import mean_and_variance, rows, wide
+from probes.moments import mean_and_variance, rows, wide
 
 
 def stages(model: nn.Module) -> list[str]:

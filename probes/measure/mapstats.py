@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.measure.moments import wide
+from probes.moments import wide
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("n", "mean", "median", "std", "min", "max", "zeros", "q05", "q25", "q75", "q95")

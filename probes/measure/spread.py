@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
-from probes.measure.moments import mean_and_variance, rows
+from probes.moments import mean_and_variance, rows
 
 
 @contextlib.contextmanager

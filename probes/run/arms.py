@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from probes.errors import BadInput
-from probes.fingerprint import outside
+from probes.origin import outside
 from probes.perturb import Gaussian, LayerNoise, WeightNoise
 from probes.run.cells import Perturbation
 

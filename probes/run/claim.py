@@ -14,7 +14,7 @@ from probes.subjects.spec import FORM, Pair, Spec, parse
 
 if TYPE_CHECKING:
     from probes.judge import Verdicts
-    from probes.run.lab import Lab
+    from probes.run.bench import Bench
 
 OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
 NEVER = "claim.holds() is called exactly once per claim: it was never called"
@@ -175,7 +175,7 @@ class Finding:
     message: str
 
 
-def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Lab, root: Path, policy: str) -> Finding:
+def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench, root: Path, policy: str) -> Finding:
     """The evidence line of a claim, and whether its verdict is the expected one.
 
     With an expectation at the recorded design the verdict must be that one; without one, at an altered design, or with

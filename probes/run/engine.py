@@ -14,14 +14,14 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from probes import table
-from probes.measure.moments import mean_and_variance
+from probes.moments import mean_and_variance
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, gaussian
 from probes.run.cells import Cell
 from probes.run.device import cast, exact
 from probes.run.forward import network
 from probes.run.passes import batches, injected, resumed, spread_of, weights_at
 from probes.store import Store
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
 
 

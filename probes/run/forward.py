@@ -19,7 +19,7 @@ from probes.hooks import handles, modules
 from probes.run.cells import Where
 from probes.run.device import cast, exact
 from probes.store import Store
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
 
 CHECKED = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.errors import BadInput
-from probes.fingerprint import installed
+from probes.origin import installed
 
 
 def labelled(ident: str, item: Any) -> str:

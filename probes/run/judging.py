@@ -8,14 +8,15 @@ from typing import Any
 
 from probes.judge import Verdicts
 from probes.judge.power import Design
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.spec import Spec
 from probes.tell import evidence
 
 Say = Callable[[str], None]
-Claims = Mapping[str, tuple[str, Callable[[Lab], Verdicts]]]
+Claims = Mapping[str, tuple[str, Callable[[Bench], Verdicts]]]
 """Claims by id: a sentence, and what is asked of a lab."""
 
 
@@ -32,12 +33,12 @@ def judge(spec: Spec, store: Store, options: Options, claims: Claims, family: st
     for images in dict.fromkeys(n for n in (few, most) if n is not None and n <= most):
         say(f"{spec}: {' and '.join(claims)} on {images:,} images")
         for ident, (sentence, ask) in claims.items():
-            lab = Lab([spec], store, dataclasses.replace(options, images=images), quiet=False)
+            lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False)
             lines.append(told(lab, ask(lab), (ident, sentence, family), str(spec)))
     return lines
 
 
-def told(lab: Lab, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:
+def told(lab: Bench, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:
     """The evidence line of a claim that was asked of a lab's tables."""
     return record(found, claim, subject, [table.design for table in found.asked], lab.facts(*found.asked), lab.store)
 

@@ -18,16 +18,16 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from probes.errors import BadInput
-from probes.fingerprint import outside
 from probes.hooks import Prefix, modules, plain
 from probes.measure.spread import layer_spread
+from probes.origin import outside
 from probes.perturb import Gaussian, LayerNoise, WeightNoise, inject
 from probes.perturb.outputs import Injected, layers_of
 from probes.perturb.weights import re_estimated, targets
 from probes.run.cells import Cell, Perturbation
 from probes.run.forward import Network, pixels
 from probes.store import Store
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
 
 BATCHES_PER_CELL = 4

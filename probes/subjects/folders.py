@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from probes.errors import BadInput, Unavailable
 from probes.store import Store, file_hashes
-from probes.subjects.data import Dataset, Split
+from probes.subjects.dataset import Dataset, Split
 
 log = logging.getLogger("probes")
 SIDE, SHORTER = 224, 256

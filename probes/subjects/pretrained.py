@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import os
@@ -16,21 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.fingerprint import installed, outside
+from probes.origin import installed, outside
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import training
 from probes.subjects.code import code_sha256, source_sha256
-from probes.subjects.data import FOLDER, Dataset, datasets, strange
+from probes.subjects.data import FOLDER, strange
+from probes.subjects.dataset import Dataset, datasets
 from probes.subjects.folders import as_imagenet
 from probes.subjects.nets import Normalised, nets
 from probes.subjects.opened import opened
+from probes.subjects.recipes import OWN_NAMES
 from probes.subjects.spec import Spec
-from probes.subjects.stored import unpack
+from probes.subjects.statedict import misfit, read_weights, state_sha256
 
 SHIPPED = Path(__file__).with_name("weights")
 UNTRAINED = "untrained"
@@ -103,7 +103,7 @@ def find(spec: Spec, store: Store) -> dict[int, list[Weights]]:
     found: dict[int, list[Weights]] = {}
     for weights in available(store):
         recipe = weights.card["recipe"]
-        fits = recipe["name"] not in training.OWN_NAMES if named is None else recipe == named
+        fits = recipe["name"] not in OWN_NAMES if named is None else recipe == named
         if fits and (weights.net, weights.dataset) == (spec.net, spec.dataset):
             found.setdefault(weights.seed, []).append(weights)
     return dict(sorted(found.items()))
@@ -111,7 +111,7 @@ def find(spec: Spec, store: Store) -> dict[int, list[Weights]]:
 
 def by_recipe(spec: Spec) -> bool:
     """Whether the weights of a spec are named by the recipe that trains them: ``mlp_small:noisy@mnist5k``."""
-    return spec.weights is not None and spec.weights in training.OWN_NAMES
+    return spec.weights is not None and spec.weights in OWN_NAMES
 
 
 def resolved(spec: Spec) -> Spec:
@@ -195,7 +195,7 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
         outputs = len(known.meta["categories"])
         return _of_file(spec, data, seed, path, f"torchvision {known.name}", outputs)
     if not Path(spec.weights).suffix and (names := _torchvisions_names(spec.net)):
-        known = [*names, *training.OWN_NAMES, UNTRAINED]
+        known = [*names, *OWN_NAMES, UNTRAINED]
         raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
     path = Path(spec.weights)
     try:
@@ -266,53 +266,6 @@ def fetch(spec: Spec) -> Path:
         raise Unavailable(f"{spec}: {entry.url} can't be reached ({e}); fetch it on another machine and put it at"
                           f" {checkpoint(entry)}") from e  # fmt: skip
     return checkpoint(entry)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or from a PyTorch file read with ``weights_only=True``; fp32 out.
-
-    Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does not run).
-    """
-    if not path.is_file():
-        raise BadInput(f"weights {str(path)!r}: no such file; give a .safetensors or .pt file, or leave weights out")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as e:
-        raise BadInput(f"weights {str(path)!r} can't be read: {(str(e).splitlines() or [type(e).__name__])[0]}") from e
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
-    return unpack(state)
-
-
-def state_sha256(model: nn.Module) -> str:
-    """The SHA-256 over names, shapes and bytes of a model's state."""
-    h = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if not isinstance(tensor, Tensor) or tensor.is_quantized:  # what quantised layers pack
-            h.update(f"{name}{_unpacked(tensor)!r}".encode())
-            continue
-        h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        h.update(np.ascontiguousarray(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()).data)
-    return h.hexdigest()
-
-
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_unpacked(one) for one in value]
-    return value.detach().dequantize().tolist() if isinstance(value, Tensor) else value
-
-
-def misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """How a state dict does not fit a network, after ``they``; empty where it does. Counters of batches may be missing."""
-    wanted = net.state_dict()
-    if lost := [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]:
-        return f"lack {lost[0]!r}"
-    if extra := [name for name in state if name not in wanted]:
-        return f"hold {extra[0]!r}, which the network does not know"
-    for name, tensor in state.items():
-        if isinstance(wanted[name], Tensor) and tensor.shape != wanted[name].shape:
-            return f"hold {name!r} of shape {tuple(tensor.shape)}, the network {tuple(wanted[name].shape)}"
-    return ""
 
 
 def filled(spec: Spec, model: Normalised, data: Dataset, path: Path, origin: str, card: Mapping[str, Any] | None) -> Subject:

@@ -141,6 +141,11 @@ def perturbed(record: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def sentence(member: Mapping[str, Any]) -> str:
+    """A verdict of an evidence line as it prints itself."""
+    return str(verdicts.from_json(member))
+
+
 def members(record: Mapping[str, Any]) -> list[Verdict]:
     """The verdicts of an evidence line, one per block."""
     return [verdicts.from_json(v) for v in record["verdicts"]]

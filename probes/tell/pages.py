@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,8 @@ import pandas as pd
 
 from probes.judge import family
 from probes.judge.verdict import Verdict, counted, disclosures, p_shown, shown
-from probes.table import label_of
 from probes.tell import evidence, plots, terminal
 
-STUDY = {
-    "l2_h": "l2_norm_hx_vs_noise.png",
-    "var_h": "var_hx_vs_noise.png",
-    "mean_sum": "mean_relu_in_vs_noise.png",
-    "sparsity": "sparsity_relu_out_vs_noise.png",
-}
-"""The four figures of the original study, by its own file names."""
 Line = Mapping[str, Any]
 
 
@@ -108,8 +100,8 @@ def _obstacles(line: Line) -> str:
     return "; ".join(dict.fromkeys(leaf.obstacle for m in evidence.members(line) for leaf in m.leaves if leaf.obstacle))
 
 
-def section(folder: Path, line: Line) -> str:
-    """One claim: the question, the answer, the map by depth, the table per block, the levels."""
+def section(folder: Path, line: Line, below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()) -> str:
+    """One claim: the question, the answer, the map by depth, the table per block, and what studies add ``below``."""
     members = evidence.members(line)
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
     if (folder / place).exists():  # the same claim on the same subject, at another design
@@ -155,28 +147,9 @@ def section(folder: Path, line: Line) -> str:
             name = f"heat_{part[0].metric}.png"
             plots.save(plots.heat(part, varied=varied).figure, folder / place / name)
             text.append(f"![{part[0].metric}: effect of each level in each block]({place.as_posix()}/{name})")
-    text.extend(_study(folder, line))
+    for told in below:
+        text.extend(told(folder, line))
     return "\n\n".join(text)
-
-
-def _study(folder: Path, line: Line) -> list[str]:
-    summary = pd.read_csv(folder / line["summary"]["file"])
-    if len(summary[["net", "train_seed"]].drop_duplicates()) > 1 or summary["level"].nunique() < 3:
-        return []
-    if not summary["metric"].isin(list(STUDY)).any():
-        return []
-    place = Path("figures") / slug(line["subject"])
-    text = ["### The levels themselves" if not (folder / place).exists() else
-            f"The levels themselves: see [{place.as_posix()}/]({place.as_posix()}/), above."]  # fmt: skip
-    if (folder / place).exists():
-        return text
-    unit = line["design"].get("unit") or ("pixel range 0 to 1" if evidence.varied(line) == "noise σ" else "")
-    across = f"{evidence.varied(line)}{f' ({unit})' if unit else ''}"
-    for metric, name in STUDY.items():
-        if (summary["metric"] == metric).any():
-            plots.save(plots.stages(summary, metric, f"{label_of(metric)}, {line['subject']}", across), folder / place / name)
-            text.append(f"![{label_of(metric)} against {evidence.varied(line)}]({place.as_posix()}/{name})")
-    return text
 
 
 def _blocks(members: Sequence[Verdict]) -> str:
@@ -278,69 +251,3 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             plots.save(plots.pictures(array, line["design"]["levels"], title), folder / name)
             text.append(f"![noisy images, a row per level]({name})")
     return "\n\n".join(text) if done else ""
-
-
-def words() -> str:
-    """How to read a verdict."""
-    return """## How to read a verdict
-
-- **supported**: a one-sided test at alpha excludes every effect up to the SESOI (the smallest effect of interest), in the
-  claimed direction. **refuted**: it excludes every effect as large as the SESOI. **inconclusive** (open): neither.
-  **mixed**: after Holm's correction at least one block is supported and at least one refuted.
-- Test and interval are one procedure: supported means that the 90 % interval lies beyond the SESOI, refuted that it ends
-  short of it. Where a rule can't decide (too few images, say) a verdict is open whatever its interval; the last column says why.
-- A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
-  a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of
-  Page's trend test; neither decides anything.
-- A block's verdict is that of all parts of the question together; each part has an outcome of its own beside its numbers.
-- n counts images or training runs, never pixels, channels, batches or noise draws."""
-
-
-def made_by(run: Mapping[str, Any], *how: str) -> str:
-    """The command that made a page, what else to do with it (``how``), and its provenance."""
-    dirty = " (with uncommitted changes)" if run.get("dirty") else ""
-    facts = [
-        ["commit", f"{run.get('commit') or 'not in a git checkout'}{dirty}"],
-        ["probes", run["probes"]],
-        ["python", run["python"]],
-    ]
-    facts += [[name, version] for name, version in run["packages"].items() if version]
-    facts += [["machine", f"{run['processor']} ({run['machine']}), {run['cores']} cores"]]
-    facts += [["options", "; ".join(f"{k} = {v}" for k, v in sorted(run["options"].items())) or "none"]]
-    parts = ["## How to reproduce", f"```\n{run['command']}\n```", *how, "## Provenance", grid(["what", "value"], facts)]
-    return "\n\n".join(parts)
-
-
-def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
-    """How to reproduce, and provenance."""
-    how = ("`probes report DIR` draws this page again from its files; `probes verify DIR` checks the manifest, judges every"
-           " verdict again from the tables, and compares each recorded expectation with the evidence that it cites.")  # fmt: skip
-    text = [made_by(run, how)]
-    rows = {}
-    for line in lines:
-        where = ", ".join(f"{k} {v}" for k, v in line["where"].items())
-        for name, weights in line["weights"].items():
-            rows[name] = [
-                f"`{name}`",
-                weights["origin"],
-                f"`{weights['sha256']}`",
-                weights.get("accuracy") or "",
-                where,
-            ]
-    text.append(grid(["subject", "weights", "SHA-256 of the weights", "clean test accuracy", "where it ran"], rows.values()))
-    for name, history in {n: w["history"] for r in lines for n, w in r["weights"].items() if w.get("history")}.items():
-        path = f"figures/training-{slug(name)}.png"
-        plots.save(plots.training(pd.DataFrame(history), name), folder / path)
-        text.append(f"![how {name} was trained]({path})")
-    images = {}
-    for r in lines:
-        d = r["design"]
-        images[d["images_sha256"], d["seed"], d["draws"]] = [
-            d["dataset"],
-            f"{d['images']:,}",
-            f"`{d['images_sha256']}`",
-            d["seed"],
-            d["draws"],
-        ]
-    text.append(grid(["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"], images.values()))
-    return "\n\n".join(text)

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from probes import table as tables
 from probes.judge import effects
@@ -35,7 +36,8 @@ OUTCOME = {
 AXIS = {"ratio": "change (%)", "share": "change (points)", "hit": "change (points)", "plain": "change"}
 
 
-def _axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
+def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
+    """The axes that are given, else those of a new figure of ``size`` inches."""
     return ax if ax is not None else Figure(size, layout="constrained").subplots()
 
 
@@ -83,49 +85,13 @@ def display(values: Any, kind: Kind) -> Any:
     return np.expm1(values) * 100 if kind == "ratio" else values * 100 if kind in ("share", "hit") else values
 
 
-def levels(
-    summary: pd.DataFrame, metric: str, sites: Sequence[str], ax: Axes | None = None, across: str = "noise σ (pixel range 0 to 1)"
-) -> Axes:
-    """A metric against the level, which ``across`` names, a line per block: mean over images, band: its 90 % interval."""
-    ax = _axes(ax)
-    for i, site in enumerate(sites):
-        rows = summary[(summary["metric"] == metric) & (summary["site"] == site)].sort_values("level")
-        colour = COLOURS[i % len(COLOURS)]
-        ax.fill_between(rows["level"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
-        ax.plot(rows["level"], rows["mean"], STYLES[i % 4], marker=MARKERS[i % 8], color=colour, ms=5, label=site)
-    ax.set_xlabel(across)
-    ax.legend(title="block", fontsize=8)
-    ax.grid(alpha=0.3)
-    return ax
-
-
-def stages(summary: pd.DataFrame, metric: str, title: str, across: str = "noise σ (pixel range 0 to 1)") -> Figure:
-    """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line per block."""
-    sites = list(dict.fromkeys(summary["site"]))
-    by_stage: dict[str, list[str]] = {}
-    for site in sites:
-        by_stage.setdefault(site.rpartition(".")[0] or site, []).append(site)
-    columns = 2 if len(by_stage) == 4 else min(3, len(by_stage))
-    rows = math.ceil(len(by_stage) / columns)
-    figure = Figure((3.6 * columns + 0.6, 3.1 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (stage, members) in zip(panels, by_stage.items(), strict=False):
-        levels(summary, metric, members, ax, across)
-        ax.set_title(stage, fontsize=10)
-    for ax in panels[len(by_stage) :]:
-        ax.remove()
-    figure.supylabel(tables.label_of(metric), fontsize=10)
-    figure.suptitle(f"{title}: mean over images, band: 90 % interval", fontsize=10)
-    return figure
-
-
 def forest(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level", inches: float = 5.5) -> Axes:
     """Effects by depth, one row per block: estimate, own interval (thick), simultaneous interval (thin), the SESOI.
 
     Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one. ``varied`` is what levels are
     called, ``inches`` the width for the title.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     kind, sesoi = verdicts[0].kind, verdicts[0].sesoi
     unbounded = [np.isfinite([v.low, v.high]).all() for v in verdicts]
     edges = [sesoi, -sesoi] if verdicts[0].direction == 0 else [sesoi]
@@ -186,7 +152,7 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "lev
     """The effect of every level in every block, as a map with its numbers: a rise that turns over shows."""
     kind = verdicts[0].kind
     values = np.array([display([row[1] for row in v.curve], kind) for v in verdicts])
-    ax = _axes(ax, (1.1 * values.shape[1] + 2.4, 0.36 * len(verdicts) + 1.6))
+    ax = new_axes(ax, (1.1 * values.shape[1] + 2.4, 0.36 * len(verdicts) + 1.6))
     reach = np.nanmax(np.abs(values)) or 1.0
     image = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
     for (y, x), value in np.ndenumerate(values):
@@ -203,7 +169,7 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "lev
 
 def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None, varied: str = "level") -> Axes:
     """The response of each block to the highest level, by depth: thin lines are training runs, thick their median."""
-    ax = _axes(ax, (7, 4))
+    ax = new_axes(ax, (7, 4))
     wide = effects.averaged(frame, metric, "train_seed", "site", "net")
     found = effects.response(wide, kind, float(wide.columns[-1]))
     for i, net in enumerate(found.index.unique("net")):
@@ -225,7 +191,7 @@ def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = Non
 
 def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axes:
     """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against the SESOI."""
-    ax = _axes(ax, (7, 1.9))
+    ax = new_axes(ax, (7, 1.9))
     values = display(verdict.notes["runs"], verdict.kind)
     colour, marker, word = OUTCOME[verdict.outcome]
     low, high = np.asarray(display([verdict.low, verdict.high], verdict.kind), dtype=float)
@@ -264,33 +230,6 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
     return figure
 
 
-def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
-    """One metric by block at the highest level, and by level in the first and last block: a line per step."""
-    kind = tables.kind_of(metric)
-    sites = list(dict.fromkeys(chosen["site"]))
-    top = chosen["level"].max()
-    figure = Figure((11.5, 3.6), layout="constrained")
-    depth, first, last = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
-    for i, (step, part) in enumerate(chosen.groupby("step", sort=False)):
-        look: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "ls": STYLES[i % 4], "label": step, "ms": 5}
-        at = part[part["level"] == top].set_index("site")["change"].reindex(sites)
-        depth.plot(range(len(sites)), display(at, kind), **look)
-        for ax, site in ((first, sites[0]), (last, sites[-1])):
-            line = part[part["site"] == site].sort_values("level")
-            ax.plot([0, *line["level"]], [0, *display(line["change"], kind)], **look)
-            ax.set_title(f"{site}, by level", fontsize=9)
-            ax.set_xlabel("noise σ")
-    depth.set_xticks(range(len(sites)), sites, rotation=45, fontsize=8)
-    depth.set_title(f"σ = {top:g}, by block", fontsize=9)
-    depth.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}", fontsize=9)
-    for ax in (depth, first, last):
-        ax.axhline(0, color="black", lw=0.8)
-        ax.grid(alpha=0.3)
-    depth.legend(fontsize=7)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def training(history: pd.DataFrame, title: str) -> Figure:
     """Loss and accuracy per epoch, from the card of trained weights."""
     figure = Figure((8, 2.8), layout="constrained")
@@ -306,3 +245,15 @@ def training(history: pd.DataFrame, title: str) -> Figure:
         ax.grid(alpha=0.3)
     figure.suptitle(f"training of {title}", fontsize=10)
     return figure
+
+
+def save_small(figure: Any, path: Path, colours: int = 200, rare: bool = False) -> None:
+    """Write a figure as PNG with few colours: a third of the bytes, and the same bytes each time.
+
+    ``rare`` keeps colours of which there is little, such as one side of a scale with two, at the cost of steps in the others.
+    """
+    save(figure, path)
+    method = Image.Quantize.FASTOCTREE if rare else Image.Quantize.MEDIANCUT
+    with Image.open(path) as full:
+        small = full.convert("RGB").quantize(colours, method=method, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import json
 import os
 import shutil
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,30 @@ import pandas as pd
 from probes.errors import ProbesError
 from probes.judge import questions
 from probes.store import sha256, sweep_up, temporary_name, write_text
-from probes.tell import decay, evidence, layers, pages, study
+from probes.tell import closing, evidence, pages
 
 MANIFEST = "manifest.json"
 NOTES = "notes.md"
-STUDY = pages.STUDY
 FILES = (MANIFEST, NOTES, "evidence.jsonl", "run.json", "verdicts.csv", "report.md", "figures", "tables", "aside")
 """What lies in the folder of a report."""
 Line = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sections:
+    """What studies add to a report, in order; nothing by default.
+
+    ``front`` are files and functions: where the file lies in the folder of a report, ``function(folder)`` gives a section of its
+    page. Each function of ``below`` gives paragraphs below a claim, ``function(folder, line)``. ``files`` are names of files of
+    their own that lie beside the page and are kept as they are.
+    """
+
+    front: Sequence[tuple[str, Callable[[Path], str]]] = ()
+    below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()
+    files: Sequence[str] = ()
+
+
+NOTHING = Sections()
 
 
 def assemble(
@@ -32,15 +49,15 @@ def assemble(
     folder: Path,
     extra: Mapping[str, pd.DataFrame] | None = None,
     files: Mapping[str, bytes] | None = None,
+    sections: Sections = NOTHING,
 ) -> Path:
     """Write a report from evidence lines whose inputs lie in the store; it replaces the report that is there.
 
-    ``extra`` are tables that a study adds, such as ``published`` or ``drops``, with sections of their own; ``files`` lie in
-    the folder as they are, those of the weight-noise study with a section, too. A ``notes.md``
-    that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
+    ``extra`` are tables that a study adds to the folder ``tables``, ``files`` what it adds beside the page, ``sections`` what
+    it tells of them. A ``notes.md`` that lies in the folder is kept, and stands at the top of the page. Everything is written beside ``folder`` first and
     put in its place at the end. Raises ProbesError when ``folder`` holds something that is no report of ours.
     """
-    ours = {NOTES, *decay.FILES, "aside"} if files else {NOTES}
+    ours = {NOTES, *sections.files, "aside"} if files else {NOTES}
     with replacing_folder(folder, ours) as scratch:
         tables = scratch / "tables"
         tables.mkdir()
@@ -54,11 +71,11 @@ def assemble(
         out = [_moved(dict(line), tables) for line in sorted(lines, key=_order)]
         write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in out))
         write_text(scratch / "run.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
-        _draw(scratch)
+        _draw(scratch, sections)
     return folder
 
 
-def draw(folder: Path, again: bool = False) -> None:
+def draw(folder: Path, again: bool = False, sections: Sections = NOTHING) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one is missing.
 
     With ``again`` every claim is judged again from its tables first, as after a new version of the judge or its words; what the
@@ -67,8 +84,9 @@ def draw(folder: Path, again: bool = False) -> None:
     lines = evidence.read(folder / "evidence.jsonl")
     if again:
         lines = [_again(folder, line) for line in lines]
-    with replacing_folder(folder, (NOTES, *decay.FILES) if (folder / MANIFEST).exists() else FILES + decay.FILES) as scratch:
-        for name in ("evidence.jsonl", "run.json", NOTES, *decay.FILES):
+    own = tuple(sections.files)
+    with replacing_folder(folder, (NOTES, *own) if (folder / MANIFEST).exists() else FILES + own) as scratch:
+        for name in ("evidence.jsonl", "run.json", NOTES, *own):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
         if (folder / "aside").exists():
@@ -76,7 +94,7 @@ def draw(folder: Path, again: bool = False) -> None:
         _copy_tables(folder, scratch)
         if again:
             write_text(scratch / "evidence.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in lines))
-        _draw(scratch)
+        _draw(scratch, sections)
     for above in folder.resolve().parents:  # results of an earlier version list the files of a report inside them, too
         with contextlib.suppress(OSError, ValueError, AttributeError):
             listed = json.loads((above / MANIFEST).read_text(encoding="utf-8"))
@@ -216,33 +234,21 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
     return line
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, sections: Sections) -> None:
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     _verdict_table(lines).to_csv(folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n")
     parts = [
         pages.front(lines, run),
         (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
-        study.published(folder),
-        study.robustness(folder),
-        decay.section(folder),
-        layers.section(folder),
-        _masks(folder),
-        *(pages.section(folder, line) for line in lines),
+        *(told(folder) for file, told in sections.front if (folder / file).exists()),
+        *(pages.section(folder, line, sections.below) for line in lines),
         pages.noise(folder, lines),
-        pages.words(),
-        pages.made(folder, lines, run),
+        closing.words(),
+        closing.made(folder, lines, run),
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
     manifest(folder)
-
-
-def _masks(folder: Path) -> str:
-    if not (folder / "tables" / "responses.csv").exists():
-        return ""
-    from probes.tell import maskpages  # it loads torch, which all other reports do without
-
-    return maskpages.section(folder)
 
 
 def manifest(folder: Path) -> None:

@@ -12,7 +12,7 @@ from probes import seeds, table
 from probes.judge import both, exceeds, family, rules
 from probes.measure import block_metrics, feature_metrics
 from probes.perturb import gaussian
-from probes.run.lab import Lab
+from probes.run.bench import Bench
 from probes.subjects.spec import parse
 
 ALPHA, SIGMA, REPETITIONS = 0.05, 0.25, 200
@@ -48,7 +48,7 @@ def test_control_two_arms_at_equal_sigma_are_not_supported(lab, metric, sesoi):
 
 def planted(lab, site, gain):
     """The same network with h of one block multiplied by ``gain``, and the two as arms at equal sigma."""
-    other = Lab(lab.specs, lab.store, lab.options)
+    other = Bench(lab.specs, lab.store, lab.options)
     (name, subject), *_ = other.subjects.items()
     model = copy.deepcopy(subject.model)
     block = dict(model.named_modules())[f"net.{site}"]
@@ -81,7 +81,7 @@ def test_control_a_planted_change_is_not_found_when_it_is_taken_out(lab):
 
 def test_control_a_planted_difference_between_runs_is_found_and_gone_when_taken_out(lab):
     """Eight runs of one network as both arms: only what is planted in one arm differs."""
-    runs = Lab([parse("resnet20@mnist5k#*")], lab.store, lab.options)
+    runs = Bench([parse("resnet20@mnist5k#*")], lab.store, lab.options)
     frame = runs.sweep(block_metrics, under=gaussian(0, SIGMA)).frame[[*table.KEYS, "l2_h"]]
     for gain, expected in ((1.05, "supported"), (1.0, "inconclusive")):
         twin = frame.assign(net="twin", l2_h=np.where(frame["level"] == SIGMA, gain, 1.0) * frame["l2_h"])

@@ -7,8 +7,8 @@ import torch
 
 from probes import seeds
 from probes.judge import both, exceeds, falls, rises
-from probes.measure.sensitivity import Indices
-from probes.run import sensing
+from probes.measure.indices import Indices
+from probes.studies.sensitivity import claims as sensing
 
 IMAGES, DRAWS, GROUPS = 400, 20, 20
 

@@ -7,8 +7,8 @@ import torch
 
 from probes import seeds
 from probes.judge import exceeds
-from probes.measure.sensitivity import Indices
-from probes.run import sensing
+from probes.measure.indices import Indices
+from probes.studies.sensitivity import claims as sensing
 
 GROUPS, UNITS = 20, 400
 NAMES = ("a", "b", "c", "order", "image")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from probes.errors import BadInput, Unavailable
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import folders, pretrained
 from probes.subjects.data import load
@@ -226,7 +227,7 @@ def test_exact_duplicates_among_a_users_images_are_refused_by_name_in_a_lab(tmp_
     for i, name in enumerate(("ant/1", "ant/2", "bee/3")):
         put(tmp_path / "f" / f"{name}.png", 10 + 50 * i)
     put(tmp_path / "f" / "bee" / "copy.bmp", 60)
-    lab = Lab([parse(f"resnet18:untrained@imagefolder:{tmp_path / 'f'}")], store, Options(threads=1))
+    lab = Bench([parse(f"resnet18:untrained@imagefolder:{tmp_path / 'f'}")], store, Options(threads=1))
     with pytest.raises(BadInput, match=r"ant/2\.png and bee/copy\.bmp are the same picture"):
         lab.data(f"imagefolder:{tmp_path / 'f'}")
 

@@ -14,13 +14,19 @@ from probes.judge import falls
 from probes.measure import BlockAdapter, Predictions, accuracy, block_metrics, register_block, tap
 from probes.perturb import gaussian, layer_noise, weight_noise
 from probes.perturb.weights import targets
-from probes.run import answers, contrasts, features, forward
+from probes.run import forward
+from probes.run.bench import Bench
 from probes.run.forward import network
-from probes.run.lab import Lab, Options
-from probes.run.masking import Guide, Mask
-from probes.run.readers import Reader, whole
+from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects.data import Dataset, load
+from probes.studies.features.work import passes_over
+from probes.studies.masking import work as answers
+from probes.studies.masking.guide import Guide
+from probes.studies.masking.masks import Mask
+from probes.studies.sensitivity import contrasts
+from probes.studies.sensitivity.reader import Reader, whole
+from probes.subjects.data import load
+from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised
 from probes.subjects.opened import opened
 from probes.subjects.pretrained import Subject
@@ -42,7 +48,7 @@ def subject(net, data=None, name="strange", raw=True):
 
 
 def lab(one, tmp_path, **options):
-    return Lab([one.spec], Store(tmp_path), Options(threads=1, batch_size=20, **options), subjects={str(one.spec): one})
+    return Bench([one.spec], Store(tmp_path), Options(threads=1, batch_size=20, **options), subjects={str(one.spec): one})
 
 
 # --- F1: a network that works in place on what it is given ----------------------------------------------------------------
@@ -111,7 +117,7 @@ def test_trap_f01_contrasts_are_those_of_the_twin_that_copies(tmp_path):
 def test_trap_f01_feature_maps_are_those_of_the_twin_that_copies():
     found = []
     for one in both_twins():
-        passes = features._passes(one, ["conv"], gaussian(0, 0.1, 0.2), Options(threads=1))
+        passes = passes_over(one, ["conv"], gaussian(0, 0.1, 0.2), Options(threads=1))
         found.append([p[level].maps["conv"] for _, p in passes for level in (0.0, 0.1, 0.2)])
 
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -157,7 +163,7 @@ def test_trap_f04_the_last_module_of_the_branch_is_taken():
 def test_trap_f04_block_metrics_under_layer_noise_read_h_with_its_noise(tmp_path):
     """What reads a layer reads it with the noise that it was given: x + h is the sum there, too."""
     data = load("mnist5k").sample(40)
-    one = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1)).subjects["resnet20@mnist5k"]
+    one = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1)).subjects["resnet20@mnist5k"]
     table = lab(dataclasses.replace(one, data=data), tmp_path, images=40).sweep(
         block_metrics, under=layer_noise(0, 1.0, on="*.bn2", layers=9)
     )

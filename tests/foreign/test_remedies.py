@@ -16,7 +16,8 @@ from PIL import Image
 
 from probes import cli
 from probes.errors import ProbesError, Unavailable
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store, sha256
 from probes.subjects import data, pretrained, training
 from probes.subjects.nets import nets
@@ -53,7 +54,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.delenv("PROBES_DATA", raising=False)
     for name in ("mnist5k", "clean", "general"):
         monkeypatch.setitem(training.recipes._things, name, dataclasses.replace(training.recipes[name], epochs=1))
-    monkeypatch.setattr(training, "GENERAL", training.recipes["general"])
     sys.modules.pop("strange_things", None)
     for names in (data.datasets, nets):
         for name in ("filed_stripes", "filed_tiny"):
@@ -103,7 +103,7 @@ def run(command, keep=()):
 
 
 def load(text, store):
-    return Lab([parse(text)], Store(store), Options(images=None, threads=1)).subjects
+    return Bench([parse(text)], Store(store), Options(images=None, threads=1)).subjects
 
 
 def imagefolder(folder):

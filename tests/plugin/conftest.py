@@ -5,7 +5,8 @@ import pytest
 from probes.judge import rises
 from probes.measure import block_metrics
 from probes.perturb import gaussian
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
 from probes.tell import plots, terminal
@@ -15,9 +16,9 @@ from probes.tell import plots, terminal
 def shared_store(tmp_path_factory):
     """One store for all runs. What is loaded here stays loaded: pytester unloads what a run in this process imports."""
     folder = tmp_path_factory.mktemp("store")
-    lab = Lab([parse("resnet20@mnist5k")], Store(folder), Options(images=20))
+    lab = Bench([parse("resnet20@mnist5k")], Store(folder), Options(images=20))
     lab.facts(*rises(lab.sweep(block_metrics, under=gaussian(0, 0.1)), "sigma_realised", sesoi=0.03).asked)
-    plots.save(plots._axes(None).figure, folder / "empty.png")
+    plots.save(plots.new_axes(None).figure, folder / "empty.png")
     terminal.count([])
     return folder
 

@@ -18,14 +18,15 @@ from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.judge import rises
 from probes.measure import BlockMetrics, block_metrics, tap
 from probes.perturb import gaussian
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
 from probes.run.options import contradiction, levels
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import training
-from probes.subjects.data import Dataset, datasets
+from probes.subjects.dataset import Dataset, datasets
 from probes.subjects.nets import nets
+from probes.subjects.recipes import recipes
 from probes.subjects.spec import parse
-from probes.subjects.training import recipes
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def store(tmp_path):
 
 
 def lab(store, subject, **options):
-    return Lab([parse(subject)], store, Options(**{"images": 20, "threads": 1} | options))
+    return Bench([parse(subject)], store, Options(**{"images": 20, "threads": 1} | options))
 
 
 def sweep(store, subject="resnet20@mnist5k", measure=block_metrics, **options):

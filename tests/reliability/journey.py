@@ -10,11 +10,13 @@ from probes.judge import rises
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 from probes.run import engine
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.nets import CifarNet, nets
+from probes.subjects.recipes import Recipe, recipes
 from probes.subjects.spec import parse
-from probes.subjects.training import Recipe, recipes, train
+from probes.subjects.training import train
 from probes.tell import evidence, report
 
 
@@ -41,7 +43,7 @@ def main(folder):
         return keep(frame, path)
 
     engine._compute, engine.table.write = counted, kept
-    lab = Lab([parse("tiny@mnist5k#0")], store, Options(images=600, threads=1, batch_size=10))
+    lab = Bench([parse("tiny@mnist5k#0")], store, Options(images=600, threads=1, batch_size=10))
     sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
     found = rises(sweep, "l2_h", by="site", sesoi="1 %")
     say("phase", "evidence")

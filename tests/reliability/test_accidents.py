@@ -16,7 +16,8 @@ from probes.errors import ProbesError, Unavailable
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 from probes.run import cells, engine
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data, pretrained, training
 from probes.subjects.nets import CifarNet, nets
@@ -38,7 +39,7 @@ OPTIONS = ("--probes-images=120", "--probes-batch-size=20", "--probes-threads=1"
 
 
 def sweep(store, **options):
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=60, threads=1, batch_size=10, **options))
+    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=60, threads=1, batch_size=10, **options))
     return lab.sweep(block_metrics, under=gaussian(0, 0.1)).frame
 
 
@@ -205,10 +206,10 @@ def test_what_is_not_here_is_fetched_only_when_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", load)
     brought = Brought(monkeypatch, data, lambda: here.append(True))
     with pytest.raises(Unavailable, match="probes fetch mnist"):
-        Lab([parse("resnet20@mnist")], Store(tmp_path), Options(images=10)).data("mnist")
+        Bench([parse("resnet20@mnist")], Store(tmp_path), Options(images=10)).data("mnist")
     assert brought.asked == []
 
-    lab = Lab([parse("resnet20@mnist")], Store(tmp_path), Options(images=10, download=True))
+    lab = Bench([parse("resnet20@mnist")], Store(tmp_path), Options(images=10, download=True))
     assert len(lab.data("mnist")) == 10
     assert brought.asked == ["mnist"]
 
@@ -235,7 +236,7 @@ def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
     colour = data.datasets["mnist5k"]("test", Store(tmp_path))
     colour = training.dataclasses.replace(colour, images=colour.images[:8].repeat(3, axis=1), labels=colour.labels[:8],
                                           ids=colour.ids[:8], mean=(0.5,) * 3, std=(0.25,) * 3)  # fmt: skip
-    lab = Lab([parse("alexnet:imagenet1k_v1@mnist5k")], Store(tmp_path), Options(images=8, download=True))
+    lab = Bench([parse("alexnet:imagenet1k_v1@mnist5k")], Store(tmp_path), Options(images=8, download=True))
     lab._data["mnist5k"] = colour
     brought = Brought(monkeypatch, pretrained, bring)
 
@@ -245,6 +246,6 @@ def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
 
 def test_a_dataset_that_nobody_brings_stays_unavailable(tmp_path, monkeypatch):
     monkeypatch.delenv("PROBES_DATA", raising=False)
-    lab = Lab([parse("resnet18@cifar10-jpeg")], Store(tmp_path), Options(images=10, download=True))
+    lab = Bench([parse("resnet18@cifar10-jpeg")], Store(tmp_path), Options(images=10, download=True))
     with pytest.raises(Unavailable, match="set PROBES_DATA"):
         lab.data("cifar10-jpeg")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from probes.run import claim as claims
-from probes.subjects.data import datasets
+from probes.subjects.dataset import datasets
 from probes.subjects.spec import Pair
 from probes.tell import evidence
 

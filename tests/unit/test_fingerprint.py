@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from probes.errors import BadInput
-from probes.fingerprint import fingerprint, installed, key_of, outside
+from probes.fingerprint import fingerprint, key_of
 from probes.measure import accuracy, block_metrics
+from probes.origin import installed, outside
 from probes.perturb import gaussian
 
 

@@ -9,7 +9,7 @@ from probes.errors import BadInput
 from probes.hooks import Prefix, handles, modules, plain, refuse_wrapped, twins
 from probes.measure.sensitivity import outputs
 from probes.perturb.outputs import layers_of
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised
 from probes.subjects.training import initial
 

@@ -9,10 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"errors", "fingerprint", "hooks", "ranks", "registry", "seeds", "store", "table", "versions"},
+    {"errors", "fingerprint", "hooks", "moments", "origin", "ranks", "registry", "seeds", "store", "table", "versions"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},
+    {"studies"},
+    {"lab"},
     {"plugin", "cli", "fixtures"},
 ]
 # Light rooms on a high floor that lower doors may enter: the spelling of a subject needs no torch.
@@ -64,6 +66,62 @@ def test_only_the_plugin_imports_pytest_and_only_plots_imports_matplotlib(path):
     assert "matplotlib" not in roots or path.name == "plots.py"
 
 
+def edges():
+    """Which file imports which, by all their imports, those inside functions and for type checkers too."""
+    known = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
+    found = {}
+    for name, path in known.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets |= {a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{a.name}" for a in node.names}
+                targets |= {t if t in known else node.module for t in inner}
+        found[name] = {t for t in targets if t in known and t != name}
+    return found
+
+
+def test_no_file_is_in_a_circle():
+    graph = edges()
+    done, open_ = set(), []
+
+    def visit(name):
+        assert name not in open_, f"a circle: {' -> '.join([*open_[open_.index(name) :], name])}"
+        if name in done:
+            return
+        open_.append(name)
+        for target in sorted(graph[name]):
+            visit(target)
+        done.add(open_.pop())
+
+    for name in graph:
+        visit(name)
+
+
+def study_of(name):
+    parts = name.split(".")
+    return parts[2] if parts[1:2] == ["studies"] and len(parts) > 2 and parts[2] != "study" else None
+
+
+def test_studies_import_the_core_and_never_each_other():
+    for name, targets in edges().items():
+        own = study_of(name)
+        for other in (study_of(t) for t in targets):
+            if own and other and other != own:
+                assert other == "sensitivity" and own in ("masking", "segments"), f"{name} imports {other}"
+
+
+def test_nothing_outside_the_studies_names_one_but_the_laboratory():
+    for name, targets in edges().items():
+        if not name.startswith("probes.studies") and name != "probes.lab":
+            assert not any(study_of(t) for t in targets), f"{name} names a study"
+
+
+def test_run_has_few_rooms():
+    assert len(list((ROOT / "probes" / "run").glob("[!_]*.py"))) <= 14
+
+
 def loaded(code, *names):
     probe = f"import sys; {code}; print(*(m for m in {names!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -94,7 +152,7 @@ def test_no_public_object_has_the_name_of_a_module():
     for path in MODULES:
         if path.name != "__init__.py" or path.parent.name == "probes":
             continue
-        package = importlib.import_module(f"probes.{path.parent.name}")
+        package = importlib.import_module(".".join(path.parent.relative_to(ROOT).parts))
         rooms = {p.stem for p in path.parent.glob("*.py")}
 
         assert not rooms & set(getattr(package, "__all__", ()))

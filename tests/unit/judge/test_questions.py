@@ -8,7 +8,8 @@ from scipy import stats
 from probes import seeds, table
 from probes.errors import BadInput, UnknownName
 from probes.judge import below, both, effects, equivalent, exceeds, falls, questions, rises, rules
-from probes.judge.asking import Question, sesoi_of
+from probes.judge.asking import Question
+from probes.judge.sesoi import sesoi_of
 
 table.declare_metric("made_norm", "ratio", "a norm")
 table.declare_metric("made_share", "share", "a share")

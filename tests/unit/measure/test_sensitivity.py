@@ -12,7 +12,8 @@ from SALib.analyze import sobol
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.measure.sensitivity import Pairs, Replicates, Sums
+from probes.measure.indices import Replicates
+from probes.measure.sensitivity import Pairs, Sums
 
 THREE = Pairs({name: slice(i, i + 1) for i, name in enumerate("abc")}, second=True)
 

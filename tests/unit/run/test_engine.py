@@ -13,7 +13,8 @@ from probes.errors import Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise
 from probes.run import device, engine, passes
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
 
@@ -24,7 +25,7 @@ def store(tmp_path_factory):
 
 
 def sweep(store, spec="resnet20@mnist5k", levels=(0, 0.1), draws=1, **options):
-    lab = Lab([parse(spec)], store, Options(**({"images": 60, "threads": 1, "batch_size": 20} | options)))
+    lab = Bench([parse(spec)], store, Options(**({"images": 60, "threads": 1, "batch_size": 20} | options)))
     return lab.sweep(block_metrics, under=gaussian(*levels), draws=draws).frame
 
 
@@ -86,7 +87,7 @@ def test_trap_n04_another_batch_size_changes_the_last_digits_only(store):
 
 
 def test_the_batch_size_is_part_of_a_cells_key(store):
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=60, threads=1))
+    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=60, threads=1))
     cell = lab.sweep(block_metrics, under=gaussian(0, 0.1)).cells[1]
     other = dataclasses.replace(cell, where=dataclasses.replace(cell.where, batch_size=3))
 
@@ -95,7 +96,7 @@ def test_the_batch_size_is_part_of_a_cells_key(store):
 
 
 def test_the_noise_of_an_image_is_the_same_in_every_net(store):
-    lab = Lab([parse("resnet20@mnist5k#0"), parse("plainnet20@mnist5k#1")], store, Options(images=60, threads=1))
+    lab = Bench([parse("resnet20@mnist5k#0"), parse("plainnet20@mnist5k#1")], store, Options(images=60, threads=1))
     t = lab.sweep(block_metrics, under=gaussian(0, 0.2)).frame
     part = t[(t["level"] == 0.2) & (t["site"] == "layer1.0")]
     a, b = (part[part["net"] == net].set_index("image")["sigma_realised"] for net in ("resnet20", "plainnet20"))
@@ -113,9 +114,9 @@ def test_realised_noise_is_in_the_table(store):
 
 
 def test_trap_n07_state_is_bit_equal_after_a_sweep(store):
-    from probes.subjects.pretrained import state_sha256
+    from probes.subjects.statedict import state_sha256
 
-    lab = Lab([parse("resnet20@mnist5k")], Store(store.folder / "fresh"), Options(images=40, threads=1))
+    lab = Bench([parse("resnet20@mnist5k")], Store(store.folder / "fresh"), Options(images=40, threads=1))
     model = next(iter(lab.subjects.values())).model
     before = state_sha256(model), [m.training for m in model.modules()], torch.get_num_threads(), torch.get_rng_state()
     lab.sweep(block_metrics, under=gaussian(0, 0.1)).frame  # noqa: B018
@@ -128,14 +129,14 @@ def test_trap_n07_state_is_bit_equal_after_a_sweep(store):
 
 
 def test_examples_show_one_image_of_each_class_at_every_level(store):
-    lab = Lab([parse("resnet20@mnist5k")], store, Options())
+    lab = Bench([parse("resnet20@mnist5k")], store, Options())
     found = engine.examples(lab.data("mnist5k"), gaussian(0, 0.1, 0.2), 0)
 
     assert (found.shape, found.dtype) == ((3, 8, 1, 28, 28), np.uint8)
 
 
 def test_a_loader_gives_the_noise_of_a_sweep(store):
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=50))
+    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=50))
     data = lab.data("mnist5k")
     (clean, labels), (noisy, _) = (next(engine.loader(data, s, 50, torch.device("cpu"))) for s in (0, 0.3))
     under = gaussian(0, 0.3)
@@ -196,7 +197,7 @@ def test_trap_n09_tf32_is_off_inside_a_sweep_and_as_before_after_it():
 
 def test_trap_n09_no_randomness_depends_on_the_loader_or_its_workers(store):
     """Noise is named by the image, so it is the same in any order and from any process."""
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=50))
+    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=50))
     data = lab.data("mnist5k")
     whole = torch.cat([x for x, _ in engine.loader(data, 0.3, 50, torch.device("cpu"))])
     torch.manual_seed(1)
@@ -208,7 +209,7 @@ def test_trap_n09_no_randomness_depends_on_the_loader_or_its_workers(store):
 def test_a_measure_that_compares_with_clean_images_gets_them_first(store):
     from probes.measure import feature_metrics
 
-    lab = Lab([parse("resnet20@mnist5k")], store, Options(images=30, threads=1, batch_size=10))
+    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=30, threads=1, batch_size=10))
     t = lab.sweep(feature_metrics, under=gaussian(0, 0.1, 0.3)).frame
     by_level = t.groupby("level")["map_distance"].mean()
 
@@ -231,7 +232,7 @@ def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, t
     under = layer_noise(0, 0.5, choice="each", on="*.bn2")
 
     def table_of(place):
-        lab = Lab([parse("resnet20@mnist5k")], Store(place), Options(images=40, threads=1, batch_size=20))
+        lab = Bench([parse("resnet20@mnist5k")], Store(place), Options(images=40, threads=1, batch_size=20))
         return lab.sweep(accuracy, under=under).frame
 
     fast = table_of(tmp_path / "fast")
@@ -244,7 +245,7 @@ def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, t
 
 
 def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_once(tmp_path):
-    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1, batch_size=20))
+    lab = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1, batch_size=20))
     frame = lab.sweep(accuracy, under=layer_noise(0, 0.25, 0.5, layers=(1, 3))).frame
     (spread,) = (tmp_path / "spreads").glob("*.txt")
     loss = frame.groupby(["layers", "level"], observed=True)["loss"].mean().unstack("level")
@@ -255,7 +256,7 @@ def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_onc
 
 
 def test_draws_of_layers_are_nested_in_images_unless_they_are_common(tmp_path):
-    lab = Lab([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=20, threads=1, batch_size=20))
+    lab = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=20, threads=1, batch_size=20))
     own = lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=1 / 8))
     common = lab.sweep(accuracy, under=layer_noise(0, 0.5, choice="common"), draws=2)
 

@@ -8,7 +8,8 @@ from probes.judge import both, decreases, falls, rises
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise
 from probes.run import claim as claims
-from probes.run.lab import Lab, Options
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
 from probes.tell import evidence
@@ -21,7 +22,7 @@ def store(tmp_path_factory):
 
 def lab(store, **options):
     said = []
-    made = Lab([parse("resnet20@mnist5k")], store, Options(**{"images": 120, "threads": 1} | options), say=said.append)
+    made = Bench([parse("resnet20@mnist5k")], store, Options(**{"images": 120, "threads": 1} | options), say=said.append)
     return made, said
 
 

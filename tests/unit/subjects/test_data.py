@@ -11,8 +11,10 @@ from torchvision.transforms import Resize
 from probes import seeds
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.store import Store
-from probes.subjects import data
-from probes.subjects.data import CIFAR_CLASSES, Dataset, load
+from probes.subjects import builtin, data
+from probes.subjects.builtin import CIFAR_CLASSES
+from probes.subjects.data import load
+from probes.subjects.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +185,7 @@ def test_a_download_that_fails_is_said_with_the_way_round(monkeypatch, tmp_path)
 
 
 def test_cifar10_gives_a_claim_300_images_of_10000():
-    assert data._cifar("cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)).claim_images == 300
+    assert builtin._cifar("cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)).claim_images == 300
 
 
 @pytest.mark.parametrize("damage", ["truncated tar", "damaged image", "other class"])

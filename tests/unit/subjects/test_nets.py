@@ -7,7 +7,7 @@ import torchvision
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb.weights import targets
-from probes.subjects.data import Dataset
+from probes.subjects.dataset import Dataset
 from probes.subjects.nets import CifarNet, Normalised, Takes, nets, takes
 from probes.subjects.training import initial
 

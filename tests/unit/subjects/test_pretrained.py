@@ -175,7 +175,7 @@ class Entry:
 def colour(monkeypatch, tmp_path):
     import numpy as np
 
-    from probes.subjects.data import Dataset
+    from probes.subjects.dataset import Dataset
 
     return Dataset(name="d", title="D", split="test", images=np.zeros((2, 3, 32, 32), np.uint8), labels=np.array([0, 1]),
                    ids=np.array([0, 1]), classes=("a", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)  # fmt: skip

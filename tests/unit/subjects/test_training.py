@@ -18,8 +18,9 @@ from probes.store import Store, sha256
 from probes.subjects import pretrained, training
 from probes.subjects.data import load
 from probes.subjects.nets import CifarNet, nets
+from probes.subjects.recipes import Recipe, default_recipe, recipes
 from probes.subjects.spec import parse
-from probes.subjects.training import Recipe, recipes, train
+from probes.subjects.training import train
 
 ROOT = Path(__file__).parents[3]
 short = Recipe("short", epochs=2, batch_size=500, peak=0.05, shift=1, flip=True)
@@ -220,9 +221,9 @@ def test_recipes_written_before_regimes_keep_their_keys():
         "optimiser", "regime", "alpha_train", "precision", "stop_at"
     }  # fmt: skip
     assert recipes["noisy"].json()["alpha_train"] == 0.2
-    assert training.default_recipe("cifar10@28px") == recipes["cifar10"]
-    assert training.default_recipe("cifar10", "vgg19_bn_small").stop_at == 0.8
-    assert training.default_recipe("cifar10", "resnet18") == recipes["cifar10"]
+    assert default_recipe("cifar10@28px") == recipes["cifar10"]
+    assert default_recipe("cifar10", "vgg19_bn_small").stop_at == 0.8
+    assert default_recipe("cifar10", "resnet18") == recipes["cifar10"]
 
 
 def test_training_stops_at_the_accuracy_that_a_recipe_asks_for(digits, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from probes.judge import below, equivalent, exceeds, falls, rises
 from probes.run.settings import summarise
 from probes.store import sha256
+from probes.studies.dynamics.plots import stages
 from probes.tell import plots
 
 spec = importlib.util.spec_from_file_location("made_report", Path(__file__).with_name("test_report.py"))
@@ -26,10 +27,10 @@ def verdicts():
 
 
 def test_an_axis_that_is_given_is_drawn_on(verdicts):
-    ax = plots._axes(None)
+    ax = plots.new_axes(None)
 
     assert plots.forest(verdicts, ax) is ax
-    assert plots.heat(verdicts, plots._axes(None), "alpha").get_xlabel() == "alpha"
+    assert plots.heat(verdicts, plots.new_axes(None), "alpha").get_xlabel() == "alpha"
 
 
 def test_a_forest_shows_every_block_and_the_sesoi(verdicts):
@@ -54,7 +55,7 @@ def test_four_stages_are_two_by_two():
         )
         for k in (0, 2)
     ]
-    figure = plots.stages(__import__("pandas").concat(more), "l2_h", "t")
+    figure = stages(__import__("pandas").concat(more), "l2_h", "t")
 
     assert [ax.get_title() for ax in figure.axes] == ["layer1", "layer2", "layer3", "layer4"]
     assert figure.axes[0].get_gridspec().ncols == 2

@@ -15,9 +15,11 @@ from probes.judge import both, falls, rises
 from probes.judge.verdict import from_json as verdict_from_json
 from probes.run.settings import summarise
 from probes.store import Store, sha256
+from probes.studies import sections
 from probes.tell import evidence, report
 from probes.tell.verify import verify
 
+ALL = sections()
 RUN = evidence.provenance(Path.cwd(), ["pytest", "-k", "h1"], {"images": 400})
 
 
@@ -94,7 +96,7 @@ def store(tmp_path):
 def drawn(tmp_path_factory):
     place = tmp_path_factory.mktemp("drawn")
     run = evidence.provenance(place, ["pytest", "-k", "h1"], {"images": 400})
-    made_here = report.assemble([line(Store(place / "store"))], run, place / "reports" / "x")
+    made_here = report.assemble([line(Store(place / "store"))], run, place / "reports" / "x", sections=ALL)
     shutil.rmtree(place / "store")  # a report is a function of its own files
     return made_here
 
@@ -140,7 +142,7 @@ def test_a_fresh_report_verifies(folder):
 def test_drawing_again_from_files_alone_gives_the_same_files(folder):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
     shutil.rmtree(folder / "figures")
-    report.draw(folder)
+    report.draw(folder, sections=ALL)
 
     assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
     assert verify(folder) == []
@@ -250,7 +252,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path, store):
 
 def test_a_report_that_fails_leaves_the_old_one(folder, store, monkeypatch):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
-    monkeypatch.setattr(report.pages, "words", lambda: 1 / 0)
+    monkeypatch.setattr(report.closing, "words", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.assemble([line(store)], evidence.provenance(folder, [], {}), folder)
 
@@ -370,7 +372,7 @@ def test_trap_f17_what_somebody_laid_beside_a_report_stays_when_it_is_drawn_or_m
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     (folder / "empty").mkdir()
-    report.draw(folder)
+    report.draw(folder, sections=ALL)
     report.assemble([line(Store(tmp_path / "store"))], {**RUN, "command": "again"}, folder)
 
     assert {name: (folder / name).read_text() for name in mine} == mine

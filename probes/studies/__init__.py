@@ -1,0 +1,72 @@
+"""The studies: a folder each, found by their records; those of others come by the entry point ``probes.studies``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from importlib import metadata
+from typing import Any
+
+from probes.errors import BadInput
+from probes.run.console import Asked, say
+from probes.studies.dynamics import STUDY as dynamics
+from probes.studies.features import STUDY as features
+from probes.studies.layer_noise import STUDY as layer_noise
+from probes.studies.masking import STUDY as masking
+from probes.studies.segments import STUDY as segments
+from probes.studies.sensitivity import STUDY as sensitivity
+from probes.studies.study import Study, loaded
+from probes.studies.weight_noise import STUDY as weight_noise
+from probes.tell.report import Sections
+
+OWN = (dynamics, features, weight_noise, layer_noise, sensitivity, masking, segments)
+GROUP = "probes.studies"
+"""The entry point by which a package brings a study of its own: ``flips = "flips:STUDY"``."""
+
+
+@functools.cache
+def studies() -> dict[str, Study]:
+    """Every study by its name: the package's own, then those of installed packages, by name.
+
+    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or takes the name of another one.
+    """
+    found = {one.name: one for one in OWN}
+    for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+        whose = f"the study {point.name!r} of {point.dist.name if point.dist else point.value}"
+        try:
+            one = point.load()
+        except Exception as e:
+            raise BadInput(f"{whose} can't be imported: {type(e).__name__}: {e}") from e
+        if not isinstance(one, Study):
+            raise BadInput(f"{whose} is a {type(one).__name__}: {point.value} names no probes.studies.Study")
+        if one.name in found:
+            raise BadInput(f"{whose} is called {one.name!r}, as another study is: give it a name of its own")
+        found[one.name] = one
+    return found
+
+
+def add_to(parsers: Any) -> None:
+    """Add every study and its options to the parsers of ``probes run``."""
+    for one in studies().values():
+        parser = parsers.add_parser(one.name, help=one.sentence)
+        loaded(one.command).options(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the study that was asked for."""
+    loaded(studies()[given.study].command).run(Asked(given, ["probes", *given.argv], say))
+    return 0
+
+
+def sections() -> Sections:
+    """What all studies add to a report; a function is imported when there is something for it to tell."""
+    every = studies().values()
+
+    def later(name: str) -> Any:
+        return lambda *args: loaded(name)(*args)
+
+    return Sections(
+        front=tuple((file, later(name)) for one in every for file, name in one.sections.items()),
+        below=tuple(later(one.below) for one in every if one.below),
+        files=tuple(name for one in every for name in one.files),
+    )

@@ -1,0 +1,40 @@
+"""H1 and H0: the sentences, and what is asked of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from probes.judge import Verdicts, both, falls, rises
+from probes.measure import block_metrics
+from probes.perturb import gaussian
+from probes.run.bench import Bench, Sweep
+from probes.run.judging import Claims
+
+
+def h1(sweep: Sweep) -> Verdicts:
+    """H1: the variance of h rises by more than 1 %, and the sparsity falls by more than half a point."""
+    return both(
+        rises(sweep, "var_h", by="site", sesoi="1 %"),
+        falls(sweep, "sparsity", by="site", sesoi="0.5 points"),
+    )
+
+
+def h0(sweep: Sweep) -> Verdicts:
+    """H0: the L2 norm of h falls by more than 1 %."""
+    return falls(sweep, "l2_h", by="site", sesoi="1 %")
+
+
+CLAIMS = {
+    "H1": ("Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.", h1),
+    "H0": ("Noise lowers the L2 norm of h(x), in every block.", h0),
+}
+"""The sentences and the questions of the two claims, the same as those of the tests."""
+
+
+def claims_at(levels: Sequence[float]) -> Claims:
+    """The two claims at some levels of noise, asked of a bench."""
+
+    def asked(ask: Callable[[Sweep], Verdicts]) -> Callable[[Bench], Verdicts]:
+        return lambda lab: ask(lab.sweep(block_metrics, under=gaussian(*levels)))
+
+    return {ident: (sentence, asked(ask)) for ident, (sentence, ask) in CLAIMS.items()}

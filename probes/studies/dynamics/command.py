@@ -1,0 +1,41 @@
+"""The command ``probes run dynamics``: its options, and the call."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from probes.run.console import Asked, common, evidence_lines
+from probes.run.options import levels
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the study."""
+    parser.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
+    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
+    parser.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
+    parser.add_argument("--images", type=int, help="test images at most (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("results/dynamics"), help="folder of the report")
+    parser.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
+    parser.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
+    common(parser)
+
+
+def run(asked: Asked) -> None:
+    """Run the study that was asked for."""
+    from probes.studies.dynamics import run as dynamics
+
+    given = asked.given
+    folder = dynamics.study(
+        given.nets or ["resnet20"],
+        given.dataset,
+        asked.store,
+        given.out,
+        levels=given.levels or dynamics.LEVELS,
+        as_published=given.as_published,
+        variants=given.variants,
+        **asked.common,
+    )
+    for line in evidence_lines(folder):
+        print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
+    print(f"report: {folder / 'report.md'}")

@@ -1,0 +1,139 @@
+"""The tables of noise on the outputs of layers: accuracy and its loss, by number, strength and depth, and what happens inside."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from probes.judge import rules
+from probes.measure import accuracy
+from probes.measure.features import FeatureMetrics, extract, stages_of
+from probes.measure.spread import layer_spread
+from probes.perturb import gaussian, inject, layer_noise
+from probes.perturb.outputs import Which, layers_of
+from probes.run.bench import Bench
+from probes.run.settings import Options
+from probes.store import Store
+from probes.subjects.pretrained import Subject
+
+ACTIVATIONS = 1000
+"""Images whose activations are compared at most."""
+DRAWN = 4
+"""Channels that are drawn of a stage."""
+COUNTS = (1, 2, 3)
+"""How many layers get noise; the study's three."""
+PRIMARY = 0.5
+"""The strength that is judged, relative to the standard deviation of a layer's clean outputs."""
+Layers = Which | Sequence[Which]
+
+
+def clean(lab: Bench, split: str) -> pd.DataFrame:
+    """Clean accuracy of each run, percent, with its interval: columns ``split, net, train_seed, images, accuracy, low, high``."""
+    frame = lab.sweep(accuracy, under=gaussian(0)).frame
+    rows = [(split, net, seed, len(part), *_percent(part["correct"])) for (net, seed), part in
+            frame.groupby(["net", "train_seed"], observed=True, sort=False)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["split", "net", "train_seed", "images", "accuracy", "low", "high"])
+
+
+def _percent(hits: pd.Series) -> tuple[float, float, float]:
+    """A share in percent with Wilson's 90 % interval; where hits are means over draws it is wider than need be."""
+    found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")
+    return 100 * hits.mean(), 100 * found.low, 100 * found.high
+
+
+def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Accuracy in percent and its loss in points, per run, number of layers and strength, each with its 90 % interval over images.
+
+    Columns ``kind, net, train_seed, layers, level, images, accuracy, accuracy_low, accuracy_high, drop, low, high``; the draws of
+    an image are averaged first. The interval of a drop is that of the score test, over several draws that of the mean.
+    """
+    keys = ["net", "train_seed", *(["layers"] if "layers" in frame.columns else [])]
+    rows = []
+    for label, part in frame.groupby(keys, observed=True, sort=False):
+        wide = part.groupby(["image", "level"], observed=True)["correct"].mean().unstack("level")
+        name = {"kind": kind, "net": label[0], "train_seed": label[1], "layers": label[2] if len(label) > 2 else ""}
+        for level in (float(v) for v in wide.columns if v):
+            lost = (wide[0.0] - wide[level]).to_numpy(float)
+            ruling = (rules.score if np.isin(lost, (-1, 0, 1)).all() else rules.mean)(lost, 0.0)
+            found = {"level": level, "images": len(lost)}
+            found |= dict(zip(("accuracy", "accuracy_low", "accuracy_high"), _percent(wide[level]), strict=True))
+            rows.append(name | found | {"drop": 100 * lost.mean(), "low": 100 * ruling.low, "high": 100 * ruling.high})
+    return pd.DataFrame(rows)
+
+
+def depth(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points of accuracy lost by the layer that was perturbed alone: columns ``net, train_seed, place, layer, drop``."""
+    top = frame["level"].max()
+    wide = frame.groupby(["net", "train_seed", "layer", "level"], observed=True, sort=False)["correct"].mean().unstack("level")
+    found = (100 * (wide[0.0] - wide[top])).rename("drop").reset_index()
+    place = found.groupby(["net", "train_seed"], observed=True, sort=False).cumcount()
+    return found.assign(place=place)[["net", "train_seed", "place", "layer", "drop"]]
+
+
+def _ends(subject: Subject) -> list[str]:
+    """The first and the last two stages, and all where there are three or fewer."""
+    x = torch.zeros(2, *subject.data.images.shape[1:])
+    found = stages_of(subject.model, x)
+    return list(dict.fromkeys([*found[:1], *found[-2:]]))
+
+
+def activations(subject: Subject, store: Store, options: Options, on: Layers) -> pd.DataFrame:
+    """How far noise on 1, 2 and 3 layers moves the maps of the first and of the last two stages: quartiles over images.
+
+    Columns ``net, train_seed, place, stage, layers, images, distance, low, high``; distances over the clean maps' norm.
+    """
+    few = dataclasses.replace(subject, data=subject.data.sample(min(ACTIVATIONS, len(subject.data))))
+    stages = _ends(subject)
+    lab = Bench([subject.spec], store, options, quiet=False, subjects={str(subject.spec): few})
+    frame = lab.sweep(FeatureMetrics(tuple(stages)), under=layer_noise(0, PRIMARY, layers=COUNTS, on=on)).frame
+    top = frame[frame["level"] == PRIMARY].groupby(["site", "layers"], observed=True)["map_distance"]
+    rows = [
+        (
+            subject.spec.net,
+            frame["train_seed"].iloc[0],
+            stages.index(str(stage)),
+            stage,
+            n,
+            len(few.data),
+            *np.quantile(d, (0.5, 0.25, 0.75)),
+        )
+        for (stage, n), d in top
+    ]
+    columns = ["net", "train_seed", "place", "stage", "layers", "images", "distance", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
+    """A few channels of the first and of the last two stages for the first image, clean and with noise on three layers.
+
+    Columns ``net, stage, state, channel, y, x, value``.
+    """
+    data, model, stages = subject.data, subject.model.cpu(), _ends(subject)
+    x = torch.from_numpy(np.array(data.images[:1])).float() / 255
+    noise, ids = layer_noise(0, PRIMARY, layers=3, on=on), data.ids[:1].tolist()
+    found: list[Mapping[str, Tensor]] = []
+    with torch.inference_mode():
+        with layer_spread(model, layers_of(model, on)) as read:
+            model(torch.from_numpy(np.array(data.images[:250])).float() / 255)
+            spread = read()
+        for level in (0.0, PRIMARY):
+            with (
+                inject(model, on, noise, ids, level=level, spread=spread, dataset=data.name, seed=seed),
+                extract(model, stages) as seen,
+            ):
+                model(x)
+                found.append(dict(seen))
+    rows = []
+    for state, taken in zip(("clean", "perturbed"), found, strict=True):
+        for stage, out in taken.items():
+            few = out[0, :DRAWN].numpy()
+            channel, y, across = (index.ravel() for index in np.indices(few.shape))
+            place = {"net": subject.spec.net, "stage": stage, "state": state, "channel": channel, "y": y, "x": across}
+            rows.append(pd.DataFrame(place | {"value": few.ravel()}))
+    return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,78 @@
+"""The command ``probes run weight-noise``: its options, and the call."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from probes.run.console import Asked, common, print_verdicts, seed_range
+from probes.run.options import levels
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the study."""
+    parser.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
+    parser.add_argument(
+        "--dataset", default="mnist", help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ..."
+    )
+    parser.add_argument(
+        "--alphas", type=levels, help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)"
+    )
+    parser.add_argument("--draws", type=int, default=5, help="draws of noise at each strength (default: 5)")
+    parser.add_argument("--alpha-train", type=float, default=0.2, help="strength in training, noisy regime (default: .2)")
+    parser.add_argument("--epochs", type=int, help="of training (default: 10; with --quick 1)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)")
+    parser.add_argument("--batch-size", type=int, default=128, help="of training (default: 128)")
+    parser.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
+    parser.add_argument(
+        "--checkpoints", type=Path, help="folder of checkpoints under the study's names: read where there, else written"
+    )
+    parser.add_argument("--calibrate-on", help="seeds that find the primary alpha, and are not judged (default: 1000,1001)")
+    parser.add_argument("--quick", action="store_true", help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict")
+    parser.add_argument("--images", type=int, help="test images at most (default: all)")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
+    parser.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
+    common(parser)
+
+
+def run(asked: Asked) -> None:
+    """Run the study that was asked for."""
+    import pandas as pd
+
+    from probes.run.settings import Options
+    from probes.studies.weight_noise import pages as decay
+    from probes.studies.weight_noise import run as weightnoise
+    from probes.studies.weight_noise.plan import NETS, QUICK, Plan
+
+    given = asked.given
+    quick = QUICK if given.quick else {}
+    chosen: dict[str, Any] = {
+        "alphas": given.alphas,
+        "epochs": given.epochs,
+        "seeds": tuple(seed_range(given.seeds)) if given.seeds else None,
+        "others": tuple(seed_range(given.calibrate_on)) if given.calibrate_on else None,
+    }
+    wanted: dict[str, Any] = {**quick, **{name: value for name, value in chosen.items() if value is not None}}
+    plan = Plan(
+        dataset=given.dataset,
+        draws=given.draws,
+        alpha_train=given.alpha_train,
+        lr=given.lr,
+        batch_size=given.batch_size,
+        quick=given.quick,
+        **wanted,
+    )
+    folder = weightnoise.study(
+        given.nets or (["mlp_small"] if given.quick else NETS),
+        plan,
+        asked.store,
+        given.out or Path("results/weight-noise") / given.dataset,
+        options=Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
+        checkpoints=given.checkpoints,
+        command=asked.command,
+        say=asked.say,
+    )
+    sweep, calibration = (pd.read_csv(folder / f"{name}.csv") for name in ("sweep", "calibration"))
+    print(decay.summary(sweep, decay.primary_of(calibration)))
+    print_verdicts(folder)

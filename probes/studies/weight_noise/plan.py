@@ -1,0 +1,83 @@
+"""What a study of weight noise trains, sweeps and judges."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pandas as pd
+
+from probes.errors import BadInput
+from probes.perturb import weight_noise
+from probes.subjects.recipes import WEIGHT_NOISE, Recipe
+
+MAIN = 0.1
+"""The strength of the study's own summary: its drop stays in the tables."""
+NETS = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "resnet18")
+
+
+ALPHAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+PRIMARY = (0.1, 0.2, 0.5, 1.0)
+
+
+LOST = 0.05
+"""The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses so much, on other seeds."""
+
+
+OTHER_SEEDS = (1000, 1001)
+"""Seeds that calibrate where no others are named: nobody judges them."""
+
+
+QUICK = {"seeds": tuple(range(8)), "alphas": (0.0, MAIN), "epochs": 1}
+
+
+Say = Callable[[str], None]
+
+
+Rows = dict[str, pd.DataFrame]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is trained and swept: see ``probes run weight-noise --help``. Raises BadInput for what can't be."""
+
+    dataset: str = "mnist"
+    alphas: tuple[float, ...] = ALPHAS
+    draws: int = 5
+    alpha_train: float = 0.2
+    epochs: int = WEIGHT_NOISE.epochs
+    lr: float = WEIGHT_NOISE.peak
+    batch_size: int = WEIGHT_NOISE.batch_size
+    seeds: tuple[int, ...] = (0, 1, 2)
+    others: tuple[int, ...] = OTHER_SEEDS
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        weight_noise(*self.alphas)  # an error before the work
+        if self.draws < 1 or not self.seeds or not self.others:
+            raise BadInput(f"{self.draws} draws, seeds {self.seeds}, {self.others} to calibrate: one of each at least")
+        if both := sorted({*self.seeds} & {*self.others}):
+            raise BadInput(f"seed {both[0]} is to be judged and to calibrate: name others with --calibrate-on")
+        self.recipe("noisy"), self.recipe("clean")
+        object.__setattr__(self, "alphas", tuple(sorted(_short(a) for a in self.alphas)))
+        for name in ("alpha_train", "lr"):
+            object.__setattr__(self, name, _short(getattr(self, name)))
+
+    def recipe(self, regime: str) -> Recipe:
+        """The recipe of a regime: the same but for the noise."""
+        return dataclasses.replace(
+            WEIGHT_NOISE, name=regime, regime=regime, alpha_train=self.alpha_train if regime == "noisy" else 0.0,
+            epochs=self.epochs, peak=self.lr, batch_size=self.batch_size,
+        )  # fmt: skip
+
+    @property
+    def view(self) -> str:
+        """The images: CIFAR-10 is made 28 px, as in the study; ``cifar10@32px`` keeps its size."""
+        return "cifar10@28px" if self.dataset == "cifar10" else self.dataset
+
+
+def _short(value: float) -> float:
+    """A number as the CSV files hold it: nine significant digits."""
+    return float(f"{value:.9g}")
