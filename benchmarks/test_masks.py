@@ -5,7 +5,7 @@ import torch
 from torchvision.models import resnet18
 
 from probes.hooks import Prefix
-from probes.perturb.masks import masked
+from probes.perturb.masks import scaled_units
 
 SIDE, STAGES = 32, ("layer1", "layer2", "layer3", "layer4")
 
@@ -41,7 +41,7 @@ def scales(model, images):
 def test_a_mask_of_all_stages_in_the_forward(ratio, model, images, scales):
     def ours():
         for _ in range(4):
-            with masked(model, scales):
+            with scaled_units(model, scales):
                 model(images)
 
     def plain():
@@ -58,7 +58,7 @@ def test_one_stage_masked_from_where_it_ends(ratio, model, images, scales):
     def plain():
         for name in STAGES:
             for _ in range(20):
-                with masked(model, {name: scales[name]}):
+                with scaled_units(model, {name: scales[name]}):
                     model(images)
 
     def ours():
@@ -67,7 +67,7 @@ def test_one_stage_masked_from_where_it_ends(ratio, model, images, scales):
             with prefix.record():
                 model(images)
             for _ in range(20):
-                with prefix.replay(name, through=True), masked(model, {name: scales[name]}):
+                with prefix.replay(name, through=True), scaled_units(model, {name: scales[name]}):
                     model(images)
 
     with torch.inference_mode():

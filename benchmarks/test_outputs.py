@@ -6,7 +6,7 @@ from torchvision.models import resnet34
 
 from probes.hooks import Prefix
 from probes.perturb import inject, layer_noise
-from probes.perturb.outputs import layers_of
+from probes.perturb.layers import layers_of
 
 SIDE = 32
 

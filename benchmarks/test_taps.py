@@ -7,6 +7,7 @@ import torch
 from torchvision.models import resnet18
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from probes.batch import Batch
 from probes.measure import BlockMetrics
 
 SIZES = pytest.mark.parametrize(("size", "batch", "rounds"), [(224, 16, 15), (32, 128, 60)], ids=["224px-b16", "32px-b128"])
@@ -76,6 +77,6 @@ def test_taps(ratio, model, images, size, batch, rounds, metrics, limit):
 
         def ours():
             tapped(images)
-            read(ids)
+            read(Batch.of(ids))
 
         ratio(f"{len(measure.metrics)} block metrics, {size} px", ours, lambda: model(images), rounds=rounds, limit=limit)

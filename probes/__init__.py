@@ -1,6 +1,64 @@
 """Claims about neural networks as pytest cases: measured on the right tensors, judged on the right unit, reported."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from probes.subjects.spec import pair
 
-__all__ = ["pair"]
+if TYPE_CHECKING:
+    from probes.batch import Batch
+    from probes.judge import below, both, decreases, equivalent, exceeds, falls, increases, rises
+    from probes.lab import Lab
+    from probes.measure import (
+        BlockAdapter,
+        BlockMetrics,
+        FeatureMetrics,
+        Measure,
+        Predictions,
+        accuracy,
+        block_metrics,
+        extract,
+        feature_metrics,
+        register_block,
+        tap,
+    )
+    from probes.perturb import Draw, Pass, Perturbation, augmentation, gaussian, inject, layer_noise, masked, weight_noise
+    from probes.perturb import composed as augmented
+    from probes.run.settings import Options
+    from probes.studies.study import Study
+
+_PLACES = {
+    "probes.batch": ("Batch",),
+    "probes.judge": ("below", "both", "decreases", "equivalent", "exceeds", "falls", "increases", "rises"),
+    "probes.lab": ("Lab",),
+    "probes.measure": (
+        "BlockAdapter", "BlockMetrics", "FeatureMetrics", "Measure", "Predictions", "accuracy", "block_metrics", "extract",
+        "feature_metrics", "register_block", "tap",
+    ),
+    "probes.perturb": (
+        "Draw", "Pass", "Perturbation", "augmentation", "augmented", "gaussian", "inject", "layer_noise", "masked", "weight_noise",
+    ),
+    "probes.run.settings": ("Options",),
+    "probes.studies.study": ("Study",),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _PLACES.items() for name in names}
+__all__ = [
+    "Batch", "BlockAdapter", "BlockMetrics", "Draw", "FeatureMetrics", "Lab", "Measure", "Options", "Pass", "Perturbation",
+    "Predictions", "Study", "accuracy", "augmentation", "augmented", "below", "block_metrics", "both", "decreases", "equivalent",
+    "exceeds", "extract", "falls", "feature_metrics", "gaussian", "increases", "inject", "layer_noise", "masked", "pair",
+    "register_block", "rises", "tap", "weight_noise",
+]  # fmt: skip
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first used: torch loads only where something of it is."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'probes' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from probes import __version__, studies
 from probes.errors import ProbesError
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     training.add_argument("dataset", help="a dataset: see `probes list`")
     training.add_argument("--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)")
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
+    training.add_argument("--jobs", type=int, default=1, help="seeds that train at once, each in a process (default: 1)")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
     training.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
                           help="a module that registers networks or datasets of your own")  # fmt: skip
@@ -102,6 +104,8 @@ def _train(given: argparse.Namespace) -> int:
     recipe = training.recipes[given.recipe] if given.recipe else None
     seeds = seed_range(given.seeds)
     began = time.monotonic()
+    if given.jobs != 1:
+        _train_together(given, recipe, seeds)
     for done, seed in enumerate(seeds, 1):
         path, card = training.train(given.net, given.dataset, seed, store, recipe, say)
         left = (time.monotonic() - began) / done * (len(seeds) - done)
@@ -114,6 +118,20 @@ def _train(given: argparse.Namespace) -> int:
             shutil.copyfile(path, given.out / f"{stem}.safetensors")
             write_text(given.out / f"{stem}.json", json.dumps(card, indent=1, sort_keys=True) + "\n")
     return 0
+
+
+def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]) -> None:
+    """Train the seeds in several processes; each says when it is done."""
+    from probes.run.engine import engine_of
+    from probes.run.settings import Options
+    from probes.run.trainings import TrainingRun
+    from probes.run.work import Place
+
+    runs = [TrainingRun(given.net, given.dataset, seed, recipe) for seed in seeds]
+    place = Place(store_of(given), imports=given.imports)
+    workers = Options(engine="processes", jobs=given.jobs).workers
+    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {min(workers, len(runs))} at once")
+    engine_of(workers).fill(runs, place, lambda run: None)
 
 
 def _fetch(given: argparse.Namespace) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from probes.errors import BadInput, ProbesError
@@ -226,3 +228,36 @@ class Prefix:
                     stack.callback(module.__dict__.__setitem__, "forward", own)
                 module.forward = lambda *_, given=given, **__: given.clone()  # type: ignore[method-assign]
             yield
+
+
+def floats(values: Any) -> list[Tensor]:
+    """The tensors of floats in what a network gives."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+PREFIX_BYTES = 500_000_000
+"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it.
+
+A clean pass of a batch that does not fit is not kept (None), and its passes are whole ones."""
+
+
+_begins: weakref.WeakKeyDictionary[nn.Module, dict[tuple, bool]] = weakref.WeakKeyDictionary()
+
+
+def begins(model: nn.Module, x: Tensor, layers: Sequence[str], through: bool = False) -> bool:
+    """Whether a pass that begins at layers is the whole one: seen once for each, after another pass in between.
+
+    It is not where a network hands something on beside what its modules give, or works in place on what was kept.
+    """
+    known = _begins.setdefault(model, {})
+    name = (tuple(layers), through)
+    if name not in known:
+        prefix = Prefix(model)
+        with prefix.record():
+            whole = floats(model(x.clone()))
+        whole = [t.clone() for t in whole]
+        model(x.flip(0) * 0.5 + 0.25)
+        with prefix.replay(*layers, through=through):
+            found = floats(model(x.clone()))
+        known[name] = len(found) == len(whole) and all(torch.equal(a, b) for a, b in zip(whole, found, strict=True))
+    return known[name]

@@ -19,7 +19,6 @@ import pytest
 from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.run import claim as claims
-from probes.run import items as items_
 from probes.run.claim import Declared
 from probes.run.options import OPTIONS, contradiction
 from probes.subjects.spec import Pair, Spec, parse
@@ -140,7 +139,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if (claim := _declared(item)) is not None:
                 if owners.setdefault(claim.id, name) != name:
                     raise BadInput(f"claim id {claim.id!r} is taken by {owners[claim.id]}")
-                items_.refuse_repeats(item)
+                claims.refuse_repeats(item)
                 mine = collected[item.nodeid] = _collected(item, claim)
                 if alike.setdefault((mine["id"], mine["subject"]), item.nodeid) != item.nodeid:
                     raise BadInput(f"two cases are called {mine['id']}: give them ids, pytest.param(..., id='...')")
@@ -160,7 +159,7 @@ def _collected(item: pytest.Item, claim: Declared) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
     subject = callspec.params.get("_probes_subject") if callspec else None
     return {
-        "id": items_.labelled(claim.id, item),
+        "id": claims.labelled(claim.id, item),
         "subject": str(subject or _chosen(item.config, None)[0]),
         "family": claim.family,
         "deselected": False,
@@ -236,7 +235,20 @@ def _probes_store(pytestconfig: pytest.Config) -> Store:
 def _probes_options(pytestconfig: pytest.Config) -> Options:
     from probes.run.bench import Options
 
-    names = ("images", "levels", "draws", "device", "precision", "batch-size", "threads", "seed", "alpha", "download")
+    names = (
+        "images",
+        "levels",
+        "draws",
+        "device",
+        "precision",
+        "batch-size",
+        "threads",
+        "seed",
+        "alpha",
+        "download",
+        "engine",
+        "jobs",
+    )
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
 
 
@@ -303,7 +315,7 @@ class Claim:
 def _probes_claim(request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair) -> Claim:
     declared = _declared(request.node)
     assert declared is not None
-    declared = dataclasses.replace(declared, id=items_.labelled(declared.id, request.node))
+    declared = dataclasses.replace(declared, id=claims.labelled(declared.id, request.node))
     request.node._probes_claim = found = Claim(request.node, declared, str(_probes_subject), _probes_lab)
     return found
 
@@ -368,7 +380,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Gener
         return report
     # Whatever goes wrong in a claim is an ERROR, in its body too: only the verdict may FAIL one.
     report.when = "setup" if report.when == "call" else report.when
-    report.longrepr = items_.trouble(item, call.excinfo)
+    report.longrepr = claims.trouble(item, call.excinfo)
     return report
 
 

@@ -3,9 +3,10 @@
 from probes.measure.blocks import BlockMetrics, block_metrics
 from probes.measure.features import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.predictions import Predictions, accuracy
+from probes.measure.protocol import Measure, Reading
 from probes.measure.taps import BlockAdapter, Streams, block_sites, register_block, tap
 
 __all__ = [
-    "BlockAdapter", "BlockMetrics", "FeatureMetrics", "Predictions", "Streams", "accuracy", "block_metrics", "block_sites",
+    "BlockAdapter", "BlockMetrics", "FeatureMetrics", "Measure", "Predictions", "Reading", "Streams", "accuracy", "block_metrics", "block_sites",
     "extract", "feature_metrics", "register_block", "stages", "tap",
 ]  # fmt: skip

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
+from probes.measure.protocol import Measure
 from probes.measure.taps import Streams, adapter_of, block_sites, tap
 from probes.moments import power_sums, rows, sign_sums
 from probes.registry import unknown
@@ -20,7 +22,7 @@ from probes.registry import unknown
 METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
 """The metrics by name; :mod:`probes.table` declares what each of them is."""
 
-Read = Callable[[Sequence[int]], dict[str, np.ndarray]]
+Read = Callable[[Batch], dict[str, np.ndarray]]
 
 
 Arrays = dict[str, Any]
@@ -58,7 +60,7 @@ def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 
 
 @dataclasses.dataclass(frozen=True)
-class BlockMetrics:
+class BlockMetrics(Measure):
     """Six metrics of each residual block, per image, over all elements of its maps (channels, height, width).
 
     ``l2_h`` and ``var_h`` (ddof 0): norm and variance of the branch h. ``mean_sum``, ``mean_abs_sum``: of x + h, the
@@ -66,14 +68,15 @@ class BlockMetrics:
     plain block, which has no x). After the study "Investigating Internal Dynamics of Pre-trained ResNet Models Under
     Input Uncertainty", per image instead of per batch.
 
-    A measure is a context manager around forward passes; it yields ``read(ids)``, to be called after each pass with
-    the ids of its images, which returns the sites under ``"site"`` and an array (sites, images) per metric.
+    A measure is a context manager around forward passes; it yields ``read(batch)``, to be called after each pass with
+    its batch (:class:`probes.batch.Batch`), which returns the sites under ``"site"`` and an array (sites, images) per metric.
 
+    >>> from probes.batch import Batch
     >>> from probes.subjects.nets import nets
     >>> net = nets["resnet20"](1, 10).eval()
     >>> with torch.no_grad(), BlockMetrics().open(net) as read:
     ...     _ = net(torch.rand(4, 1, 8, 8))
-    ...     found = read([0, 1, 2, 3])
+    ...     found = read(Batch.of([0, 1, 2, 3]))
     >>> found["var_h"].shape
     (9, 4)
     """
@@ -113,13 +116,13 @@ class BlockMetrics:
         reduce = partial(_reduce, metrics=frozenset(self.metrics))
         with tap(model, self.sites, reduce, parts=("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum")) as seen:
 
-            def read(ids: Sequence[int]) -> dict[str, np.ndarray]:
-                return _read(seen, ids, self.metrics)
+            def read(batch: Batch) -> dict[str, np.ndarray]:
+                return _read(seen, batch.ids, self.metrics)
 
             yield read
 
 
-def _read(seen: Mapping[str, Streams], ids: Sequence[int], metrics: Sequence[str]) -> dict[str, np.ndarray]:
+def _read(seen: Mapping[str, Streams], ids: np.ndarray, metrics: Sequence[str]) -> dict[str, np.ndarray]:
     if not seen:
         raise ProbesError("nothing was measured: run a forward pass before read()")
     found = [_finish(streams) for streams in seen.values()]

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, modules, reading
+from probes.measure.protocol import Measure, Reading
 from probes.moments import mean_and_variance, rows, wide
 
 
@@ -91,8 +93,8 @@ METRICS = ("map_distance", "map_cosine", "map_zeros", "map_mean", "map_std")
 """The metrics by name; :mod:`probes.table` declares what each of them is."""
 
 
-class Reader:
-    """``read(ids)`` after a pass, and ``read.reference()`` after the pass of the clean images that it is compared with."""
+class Reader(Reading):
+    """``read(batch)`` after a pass, and ``read.reference()`` after the pass of the clean images that it is compared with."""
 
     def __init__(self, seen: Mapping[str, Tensor]) -> None:
         self.seen = seen
@@ -102,7 +104,7 @@ class Reader:
         """Take the maps of the last pass as those of the clean images."""
         self.clean = dict(self.seen)
 
-    def __call__(self, ids: Sequence[int]) -> dict[str, np.ndarray]:
+    def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """The layers under ``"site"``, and an array (layers, images) per metric."""
         found = [compare(rows(maps), rows(self.clean[layer])) for layer, maps in self.seen.items()]
         out: dict[str, np.ndarray] = {"site": np.array(list(self.seen))}
@@ -110,7 +112,9 @@ class Reader:
             out[name] = np.stack([f[name].cpu().numpy() for f in found])
             if (bad := ~np.isfinite(out[name])).any():
                 site, image = np.argwhere(bad)[0]
-                raise ProbesError(f"{name} is {out[name][site, image]} in layer {str(out['site'][site])!r} for image {ids[image]}")
+                raise ProbesError(
+                    f"{name} is {out[name][site, image]} in layer {str(out['site'][site])!r} for image {batch.ids[image]}"
+                )
         return out
 
 
@@ -134,20 +138,21 @@ def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureMetrics:
+class FeatureMetrics(Measure):
     """Five metrics of the feature maps of a layer, per image, over all depths and positions.
 
     ``map_distance``: ||f - f0|| / ||f0||, where f0 are the maps of the clean image. ``map_cosine``: of f and f0.
     ``map_zeros``: the share of exact zeros. ``map_mean`` and ``map_std`` (ddof 0). ``layers`` are the stages where none are
     named. The clean images pass before the noisy ones (``reference``), so a level costs two passes.
 
+    >>> from probes.batch import Batch
     >>> from probes.subjects.nets import nets
     >>> net = nets["resnet20"](1, 10).eval()
     >>> with torch.no_grad(), FeatureMetrics().open(net) as read:
     ...     _ = net(torch.full((2, 1, 8, 8), 0.5))
     ...     read.reference()
     ...     _ = net(torch.rand(2, 1, 8, 8))
-    ...     found = read([0, 1])
+    ...     found = read(Batch.of([0, 1]))
     >>> found["map_distance"].shape
     (3, 2)
     """
@@ -155,6 +160,7 @@ class FeatureMetrics:
     layers: tuple[str, ...] | None = None
 
     name = "feature_metrics"
+    compares = True
     version = 1
 
     def key(self) -> dict:

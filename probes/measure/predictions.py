@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.measure.protocol import Measure
 
-Read = Callable[[Sequence[int], np.ndarray], dict[str, np.ndarray]]
+Read = Callable[[Batch], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class Predictions(Measure):
     """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss`` (cross-entropy, in nats).
 
     One site, ``output``. The logits are those that the model returns; the first of equal ones counts. A claim about accuracy is
@@ -30,8 +32,8 @@ class Predictions:
     floor: float | None = 0.05
 
     name = "predictions"
+    answers = True
     version = 1
-    labelled = True
 
     def key(self) -> dict:
         """What the numbers depend on, as JSON values."""
@@ -43,12 +45,13 @@ class Predictions:
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
-        """A context in which each pass can be read: ``read(ids, labels)`` gives ``site`` and a row per metric.
+        """A context in which each pass can be read: ``read(batch)`` gives ``site`` and a row per metric.
 
+        >>> from probes.batch import Batch
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
         >>> with accuracy.open(model) as read, torch.inference_mode():
         ...     logits = model(torch.zeros(3, 1, 2, 2))
-        ...     found = read([7, 8, 9], np.array([0, 1, 0]))
+        ...     found = read(Batch.of([7, 8, 9], [0, 1, 0]))
         >>> found["correct"].shape
         (1, 3)
         """
@@ -58,7 +61,8 @@ class Predictions:
         with handles() as held:
             held.append(model.register_forward_hook(lambda _, __, logits: seen.append(logits)))
 
-            def read(ids: Sequence[int], labels: np.ndarray) -> dict[str, np.ndarray]:
+            def read(batch: Batch) -> dict[str, np.ndarray]:
+                ids, labels = batch.ids, batch.labels
                 if not seen:
                     raise ProbesError("nothing was measured: run a forward pass before read()")
                 if not isinstance(seen[-1], Tensor):

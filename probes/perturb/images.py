@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from probes import seeds
+from probes.batch import Batch
 from probes.errors import BadInput
+from probes.origin import outside
+from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
@@ -20,7 +25,7 @@ LARGEST = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Perturbation):
     """Noise ``level * eps`` in pixel space, ``eps`` standard normal and named by (seed, dataset, image id, draw).
 
     ``levels`` are standard deviations in units of the pixel range, ascending from 0; ``clamp`` cuts the noisy image
@@ -39,7 +44,7 @@ class Gaussian:
     version = 1
 
     @property
-    def unit(self) -> str:
+    def unit(self) -> str:  # type: ignore[override]
         """What a level is a number of."""
         return "pixel range 0 to 1" if self.space == "pixels" else "normalised pixels"
 
@@ -71,6 +76,51 @@ class Gaussian:
         """What the images at a level depend on, as JSON; the clean images depend on nothing."""
         kind = {"kind": "gaussian", "version": self.version, "level": level}
         return kind | ({"clamp": self.clamp, "space": self.space} if level else {})
+
+    def design(self) -> dict[str, Any]:
+        """What an expectation is bound to."""
+        words = super().design()["perturbation"] if outside(self) else "gaussian"
+        return {"perturbation": words, "space": self.space, "clamp": self.clamp}
+
+    @contextlib.contextmanager
+    def open(self, at: Pass) -> Iterator[Forward]:
+        """Run the network on noisy images; the noise of a batch is kept for its other levels."""
+
+        def forward(batch: Batch) -> Tensor:
+            seen = batch.images
+            if at.level:
+                draw, ids = at.draw, tuple(batch.ids.tolist())
+                name = ("noise", self, draw.dataset, ids, tuple(seen.shape[1:]), draw.seed, draw.number)
+                shape = tuple(seen.shape[1:])
+                eps = at.kept.get(name, lambda: self.noise(draw.dataset, ids, shape, draw.seed, draw.number))
+                own = outside(self)  # one of somebody's own may work in place on what it is given
+                images, noise = (seen.clone(), eps.clone()) if own else (seen, eps)
+                noisy = self.apply(images, noise, at.level, at.mean, at.std)
+                if own:
+                    self._refuse_random(noisy, seen, eps, at)
+                seen = noisy
+            at.plain(seen)
+            return seen
+
+        yield forward
+
+    def _refuse_random(self, images: Tensor, clean: Tensor, eps: Tensor, at: Pass) -> None:
+        """Raise BadInput for one of somebody's own that draws by itself, or gives images of another shape."""
+        kind = type(self).__name__
+        if not isinstance(images, Tensor) or images.shape != clean.shape:
+            shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise BadInput(f"{kind}.apply gives {shape} for images of {tuple(clean.shape)}: it keeps their shape")
+
+        def again() -> bool:
+            found = self.apply(clean.clone(), eps.clone(), at.level, at.mean, at.std)
+            if not torch.equal(found, images):
+                raise BadInput(
+                    f"{kind}.apply draws at random by itself: it gives other images each time, so no"
+                    " draw has a name; make them from the noise that it is given"
+                )
+            return True
+
+        at.kept.get(("sure", type(self), at.level, at.place), again)
 
     def noise(self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
         """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on the CPU.

@@ -25,7 +25,7 @@ BINS = 20
 
 
 @contextlib.contextmanager
-def masked(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[None]:
+def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[None]:
     """Multiply the outputs of modules by ``scales`` inside the block: module name -> factors of the shape of one image's output.
 
     Leading axes of size 1 broadcast, so (C, 1, 1) scales channels. Raises UnknownName for a module; BadInput, at the pass, for
@@ -33,7 +33,7 @@ def masked(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[None]:
     compiled, in DataParallel or in training mode; ProbesError when the block ends and a module never ran.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).eval()
-    >>> with torch.no_grad(), masked(net, {"1": torch.tensor([0.0, 1.0])}):
+    >>> with torch.no_grad(), scaled_units(net, {"1": torch.tensor([0.0, 1.0])}):
     ...     out = net(torch.ones(3, 2))
     >>> bool((out[:, 0] == 0).all())
     True

@@ -4,59 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from probes import seeds
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, modules, refuse_wrapped
+from probes.hooks import PREFIX_BYTES, Prefix, begins, handles, modules, refuse_wrapped
+from probes.origin import outside
+from probes.perturb.layers import AFTER_NORM, Which, layers_of
+from probes.perturb.protocol import Forward, Pass, Perturbation
+from probes.perturb.spread import layer_spread
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
-Which = str | type | Callable[[str, nn.Module], bool]
 SCALES = ("relative", "absolute")
 CHOICES = ("own", "common", "each")
-AFTER_NORM = ("BatchNorm2d",)
-"""The layers that noise is put on where none are named: the outputs of batch norm."""
-
-
-def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
-    """The modules that a selection names, in the model's order, as :func:`probes.hooks.modules` names them.
-
-    A module that stands in several places is one layer, under its first name. A selection is a name, a glob pattern
-    (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a predicate ``(name, module) -> bool``, or several of these.
-    Raises UnknownName, or BadInput for a class or predicate, where one matches nothing, and for the second name of a module.
-
-    >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
-    ['0']
-    """
-    every = modules(model)
-    first = {id(m): name for name, m in reversed(every.items())}
-    known = {name: m for name, m in every.items() if first[id(m)] == name}  # a module that stands twice has its first name
-    chosen: set[str] = set()
-    for one in [which] if isinstance(which, str | type) or callable(which) else which:
-        if isinstance(one, str):
-            if one in every and one not in known:
-                raise BadInput(f"layers {first[id(every[one])]!r} and {one!r} are one module, and noise on it comes at each of its"
-                               f" calls: name it {first[id(every[one])]!r}, or give the network two")  # fmt: skip
-            found = {n for n, m in known.items() if fnmatch.fnmatchcase(n, one) or type(m).__name__ == one}
-            if not found:
-                raise unknown("layer", one, {*known, *(type(m).__name__ for m in known.values())}, "a name, a glob or a class")
-        else:
-            found = {n for n, m in known.items() if (isinstance(m, one) if isinstance(one, type) else one(n, m))}
-            if not found:
-                raise BadInput(f"no layer of {type(model).__name__} is chosen by {getattr(one, '__name__', one)}")
-        chosen |= found
-    return {name: m for name, m in known.items() if name in chosen}
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerNoise:
+class LayerNoise(Perturbation):
     """Noise ``level * spread * eps`` on the outputs of layers, ``eps`` named by (seed, dataset, image id, draw, layer, call).
 
     ``levels`` are strengths, ascending from 0: relative to the standard deviation of the layer's clean outputs, or
@@ -80,7 +52,7 @@ class LayerNoise:
     version = 1
 
     @property
-    def unit(self) -> str:
+    def unit(self) -> str:  # type: ignore[override]
         """What a strength is a number of."""
         return "of a layer's clean standard deviation" if self.scale == "relative" else "in units of the layer's outputs"
 
@@ -111,6 +83,89 @@ class LayerNoise:
             if value not in allowed:
                 raise unknown(name, value, allowed)
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
+
+    acts_on = "layers"
+
+    @property
+    def column(self) -> str:  # type: ignore[override]
+        """The key column of its arms: which layer, or how many."""
+        return "layer" if self.choice == "each" else "layers"
+
+    @property
+    def common(self) -> bool:  # type: ignore[override]
+        """Whether all images draw the same layers."""
+        return self.choice == "common"
+
+    def arms(self, model: nn.Module) -> Sequence[tuple[str, LayerNoise]]:
+        """One arm per layer, or per number of layers."""
+        here = self.resolved(model)
+        if self.choice == "each":
+            return [(str(layer), dataclasses.replace(here, on=(layer,), counts=(1,))) for layer in here.on]
+        return [(f"{count:g}", dataclasses.replace(here, counts=(count,))) for count in here.counts]
+
+    def design(self) -> dict[str, Any]:
+        """What an expectation is bound to."""
+        if outside(self):
+            return super().design()
+        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on)
+        many = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
+        counts = "one layer at a time" if self.choice == "each" else f"{many} layers"
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[self.choice]
+        words = f"{self.scale} noise on the outputs of {on}: {counts}{whose}, p = {self.probability:g}"
+        return {"perturbation": words, "space": "layers", "clamp": False}
+
+    def prepares(self, model: nn.Module) -> dict[str, Any] | None:
+        """The clean spread of all layers of the kinds that get noise: the other arms of a sweep need those, too."""
+        if self.scale == "absolute":
+            return None
+        kinds = {type(m) for m in layers_of(model, self.on).values()}
+        return {"layers": sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)}
+
+    def prepare(self, model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
+        """Each layer's clean standard deviation."""
+        wanted = layers_of(model, self.on)
+        kinds = {type(m) for m in wanted.values()}
+        with layer_spread(model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)) as read:
+            run()
+        return read()
+
+    @contextlib.contextmanager
+    def open(self, at: Pass) -> Iterator[Forward]:
+        """Run the network with noise on its layers; a batch's draw is kept for its other levels."""
+
+        def forward(batch: Batch) -> Tensor:
+            if not at.level:
+                at.plain(batch.images)
+                return batch.images
+            draw, ids = at.draw, batch.ids.tolist()
+            name = ("layers", str(self.key(1.0)), at.place, draw, tuple(ids))
+            box: dict[str, Injected] = at.kept.get(name, dict)  # what was drawn last for this batch
+            with self._resumed(at, batch), inject(
+                at.model, self.on, self, ids, level=at.level, spread=at.prepared, dataset=draw.dataset,
+                seed=draw.seed, draw=draw.number, again=box.get("drawn"),
+            ) as done:  # fmt: skip
+                at.plain(batch.images)
+            at.kept.put(name, {"drawn": done})
+            return batch.images
+
+        yield forward
+
+    def _resumed(self, at: Pass, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """A pass that begins at the layer with noise, where layers get it one at a time; bit for bit the whole pass."""
+        if self.choice != "each":
+            return contextlib.nullcontext()
+        images = batch.images
+
+        def make() -> Prefix | None:
+            prefix = Prefix(at.model)
+            with prefix.record():
+                at.plain(images)
+            return prefix if prefix.nbytes <= PREFIX_BYTES else None
+
+        name = ("prefix", at.place, at.draw.dataset, tuple(batch.ids.tolist()))
+        kept, layer = at.kept.get(name, make), str(self.on[0])
+        whole = kept is not None and begins(at.model, at.send(images[:4]), (layer,))
+        return kept.replay(layer) if kept is not None and whole else contextlib.nullcontext()
 
     def key(self, level: float) -> dict:
         """What the noise at a level depends on, as JSON, once ``on`` are names; the clean pass depends on nothing."""
@@ -282,3 +337,7 @@ def _scale(noise: LayerNoise, name: str, spread: Mapping[str, float] | None) -> 
     if not (math.isfinite(spread[name]) and spread[name] >= 0):
         raise BadInput(f"the clean outputs of layer {name!r} have the standard deviation {spread[name]}")
     return spread[name]
+
+
+SPREAD_IMAGES = 1000
+"""Images, the first of a sweep, on which the clean spread of layers is measured."""

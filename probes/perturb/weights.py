@@ -2,149 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fnmatch
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import parametrize, prune
 
 from probes import seeds
+from probes.batch import Batch
 from probes.errors import BadInput
-from probes.hooks import plain
+from probes.hooks import floats, plain
+from probes.origin import outside
+from probes.perturb.plainweights import targets
+from probes.perturb.protocol import Draw, Forward, Pass, Perturbation
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 POLICIES = ("frozen", "re-estimated")
 """What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from training images."""
-QUANTISED = ("torch.ao.nn", "torch.nn.quantized", "torch.nn.qat", "torch.nn.intrinsic", "bitsandbytes", "torchao")
-"""Where the classes of quantised layers come from."""
-_OWN = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "weight_ih", "weight_hh", "weight_hr")
-"""Names (or their beginnings) of the weights of torch's attention and recurrent layers."""
-
-
-def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The weights that noise is put on, by name: those of convolutions, linear, attention and recurrent layers.
-
-    No biases, no norm layers, no embeddings. ``select`` are glob patterns of parameter names instead. A tensor that two layers
-    share stands once. Raises UnknownName for a pattern that matches nothing, BadInput for a model without such weights, and for
-    weights that are made anew at each pass (pruned, parametrised, quantised, LoRA): noise on what they are made from is another
-    one than noise on the weight, so the layers are named, with the way out.
-
-    >>> list(targets(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))))
-    ['0.weight']
-    """
-    every: dict[str, Tensor] = dict(model.named_parameters())
-    if select:
-        for pattern in select:
-            if not fnmatch.filter(every, pattern):
-                if tied := fnmatch.filter((twice := dict(model.named_parameters(remove_duplicate=False))), pattern):
-                    first = next(name for name, p in every.items() if p is twice[tied[0]])
-                    raise BadInput(f"weights {tied[0]!r} and {first!r} are one tensor, which both layers share: name it {first!r}")
-                raise unknown("weights", pattern, every, "a glob over the names of parameters, e.g. '*.fc.weight'")
-        chosen = {name: p for name, p in every.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)}
-        _refuse_remade(model, {name.rpartition(".")[0] for name in chosen})
-        return chosen
-    _refuse_remade(model)
-    wanted = {id(p) for module in model.modules() for p in _weights(module)}
-    found = {name: p for name, p in every.items() if id(p) in wanted}
-    if not found:
-        raise BadInput(f"{type(model).__name__} has no convolution, linear, attention or recurrent weights to put noise on;"
-                       " name others with select=('*.position',)")  # fmt: skip
-    return found
-
-
-def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> None:
-    """Raise BadInput for layers whose weight is no plain parameter; of ``chosen`` modules and those inside them only."""
-    found = {}
-    for name, module in model.named_modules():
-        if chosen is not None and not any(name == one or one.startswith(f"{name}.parametrizations") for one in chosen):
-            continue
-        if why := _remade(module):
-            found[plain(model, name) or "the network itself"] = why
-    if found:
-        first = next(iter(found.values()))
-        names = ", ".join(f"{name} ({why})" for name, (why, _) in list(found.items())[:4])
-        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-        raise BadInput(f"weight noise: the weights of {names}{more} are no plain parameters, so noise would miss them or be another"
-                       f" one: {first[1]}")  # fmt: skip
-
-
-def _remade(module: nn.Module) -> tuple[str, str] | None:
-    """Why a module's weight is no plain parameter, and the way out; None where it is, or where it has none."""
-    hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
-    if parametrize.is_parametrized(module):
-        return "parametrised", "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it one"
-    if any(issubclass(hook, prune.BasePruningMethod) for hook in hooks):
-        return "pruned", "torch.nn.utils.prune.remove(module, 'weight') makes it one"
-    if named := [hook.__name__ for hook in hooks if hook.__name__ in ("WeightNorm", "SpectralNorm")]:
-        word, function = {
-            "WeightNorm": ("weight norm", "remove_weight_norm"),
-            "SpectralNorm": ("spectral norm", "remove_spectral_norm"),
-        }[named[0]]
-        return word, f"torch.nn.utils.{function}(module) makes it one"
-    own = dict(module.named_parameters(recurse=False))
-    if any("lora_" in name.lower() for name in (*own, *module._modules)):
-        return "LoRA", "merge it into the weight first, e.g. model.merge_and_unload()"
-    if type(module).__module__.startswith(QUANTISED) or hasattr(module, "_packed_params"):
-        return "quantised", "use the network as it was before it was quantised"
-    if isinstance(module, torch.jit.ScriptModule):
-        return "scripted", "use the network as it was before torch.jit"
-    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        weight = own.get("weight")
-        if others := [name for name, p in own.items() if p.ndim > 1 and name != "weight"]:
-            return (
-                f"beside {others[0]}",
-                "its effective weight is made of both: merge them, or name what gets noise with select=(...)",
-            )
-        if weight is not None and not _as_it_is(module):
-            return (
-                "changed by its own forward",
-                "its effective weight is another one: put that into a plain layer, or use select=(...)",
-            )
-        if weight is None:
-            return "made at each pass", "assign it once: module.weight = nn.Parameter(...)"
-        if not weight.is_floating_point() or type(weight.data) is not Tensor:
-            return "quantised", "use the network as it was before it was quantised"
-    return None
-
-
-def _as_it_is(module: nn.Module) -> bool:
-    """Whether a layer computes with its weight as it is: what it gives is linear in the weight, as torch's own layers are.
-
-    A layer that standardises or rounds its weight at each pass is not.
-    """
-    kind = next(k for k in type(module).__mro__ if k.__module__.startswith("torch.nn.modules"))
-    own = [name for name in ("forward", "_conv_forward") if getattr(type(module), name, None) is not getattr(kind, name, None)]
-    if not own and "forward" not in vars(module):
-        return True
-    weight = module.get_parameter("weight").detach()
-    if isinstance(module, nn.Linear):
-        shape: tuple[int, ...] = (2, module.in_features)
-    else:
-        of: Any = module
-        shape = (2, of.in_channels, *(2 * k * d + 1 for k, d in zip(of.kernel_size, of.dilation, strict=True)))
-    x = torch.linspace(-1, 1, math.prod(shape), dtype=weight.dtype, device=weight.device).sin().reshape(shape)
-    try:
-        with torch.no_grad():
-            at = [functional_call(module, {"weight": weight * k}, (x.clone(),)) for k in (0.0, 1.0, 2.0)]
-        size = float(at[2].abs().max())
-        if not float((at[1] - at[0]).abs().max()) > 1e-6 * size:  # its weight says nothing: rounded away, say
-            return False
-        return bool(torch.allclose(at[2] - at[0], 2 * (at[1] - at[0]), rtol=1e-3, atol=1e-5 * size))
-    except Exception:  # noqa: BLE001 - a layer that can't be tried by itself is not known to do so
-        return False
-
-
-def _weights(module: nn.Module) -> Iterator[Tensor]:
-    dense = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
-    for name, parameter in module.named_parameters(recurse=False):
-        if (dense and name == "weight") or name.startswith(_OWN):
-            yield parameter
 
 
 def perturbed(weights: Mapping[str, Tensor], alpha: float, draw: Callable[[torch.Size], Tensor]) -> dict[str, Tensor]:
@@ -165,7 +44,7 @@ def _spread(w: Tensor) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightNoise:
+class WeightNoise(Perturbation):
     """Weight noise of strength alpha: per tensor, eps ~ N(0, (alpha * std(W))^2). The model's state is never written to.
 
     ``levels`` are alphas, ascending from 0. The direction of a draw is common to all alphas and all images, and named by (seed,
@@ -183,7 +62,15 @@ class WeightNoise:
     name = "weight noise"
     varied = "alpha"
     unit = "of a weight's standard deviation"
+    acts_on = "weights"
+    column = "batch_norm"
+    common = True
     version = 1
+
+    @property
+    def training_images(self) -> int:  # type: ignore[override]
+        """Training images that batch norm is re-estimated on."""
+        return self.images if "re-estimated" in self.batch_norm else 0
 
     def describe(self) -> str:
         """What is done to the weights, in words."""
@@ -218,6 +105,63 @@ class WeightNoise:
             return kind
         policy = {"batch_norm": list(self.batch_norm)} | ({"images": self.images} if "re-estimated" in self.batch_norm else {})
         return kind | {"select": list(self.select)} | policy
+
+    def drawn(self, draw: Draw) -> dict[str, Any]:
+        """The direction of a draw belongs to no data set, and to a training run where several are compared."""
+        name: dict[str, Any] = {"draw": draw.number, "seed": draw.seed, "run": draw.run}
+        return name | ({"training": draw.training_sha256} if draw.training_sha256 else {})
+
+    def arms(self, model: nn.Module) -> Sequence[tuple[str, WeightNoise]]:
+        """One arm per policy of batch norm."""
+        return [(policy, dataclasses.replace(self, batch_norm=(policy,))) for policy in self.batch_norm]
+
+    def images_per_cell(self, batch_size: int, images: int) -> int:
+        """All images: what costs is the direction, which they share."""
+        return images
+
+    def design(self) -> dict[str, Any]:
+        """What an expectation is bound to."""
+        if outside(self):
+            return super().design()
+        select = f" on {', '.join(self.select)}" if self.select else ""
+        images = f" on {self.images} training images" if self.training_images else ""
+        words = f"weight noise{select}, batch norm {' and '.join(self.batch_norm)}{images}"
+        return {"perturbation": words, "space": "weights", "clamp": False}
+
+    def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
+        """How many numbers of which weights the noise is put on, and how many there are."""
+        every = {net: reached(self, model, seed) for net, model in models.items()}
+        return {
+            "perturbed": {net: {plain(models[net], n): w.numel() for n, w in ws.items()} for net, ws in every.items()},
+            "parameters": {net: sum(p.numel() for p in model.parameters()) for net, model in models.items()},
+        }
+
+    @contextlib.contextmanager
+    def open(self, at: Pass) -> Iterator[Forward]:
+        """Run the network with other weights, whose direction is kept for the draw's other levels."""
+        weights: dict[str, Tensor] = {}
+        if at.level:
+            draw, model = at.draw, at.model
+
+            def make() -> dict[str, Tensor]:
+                found = self.directions(model, draw.seed, draw.number, draw.run)
+                if at.first is not None:
+                    refuse_lost(self, model, at.send(at.first()))
+                return found
+
+            name = ("directions", type(self), self.select, at.place, draw.seed, draw.number, draw.run)
+            weights = self.mapping(model, at.level, at.kept.get(name, make))
+            if self.batch_norm == ("re-estimated",):
+                weights |= re_estimated(model, weights, map(at.send, at.training()))
+
+        def forward(batch: Batch) -> Tensor:
+            if weights:
+                functional_call(at.model, weights, (at.send(batch.images),))
+            else:
+                at.plain(batch.images)
+            return batch.images
+
+        yield forward
 
     def directions(self, model: nn.Module, seed: int, draw: int, run: int | None = None) -> dict[str, Tensor]:
         """``std(W) * z`` of every weight, float32: the noise at alpha 1; ``run`` is the training seed, where runs are compared.
@@ -287,3 +231,51 @@ def weight_noise(
     """
     policies = (batch_norm,) if isinstance(batch_norm, str) else tuple(batch_norm)
     return WeightNoise(tuple(levels), (select,) if isinstance(select, str) else tuple(select), policies, images)
+
+
+def reached(under: WeightNoise, model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """The weights that a perturbation changes, by name: for one of somebody's own those that its mapping does change."""
+    if not outside(under):
+        return targets(model, under.select)
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    found = under.mapping(model, max(under.levels), under.directions(model, seed, 0))
+    return {name: own[name] for name, w in found.items() if name in own and not torch.equal(w, own[name])}
+
+
+_lost: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
+
+
+def refuse_lost(under: WeightNoise, model: nn.Module, x: Tensor) -> None:
+    """Raise BadInput for weights on which the output does not depend, such as those that a network copied elsewhere.
+
+    Seen once per network: by the gradient of a pass, and, where there is none, by moving the weight alone.
+    """
+    if outside(under) or under.select in _lost.setdefault(model, set()):
+        return
+    weights = targets(model, under.select)
+    with torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
+        x = x.clone()
+        with torch.no_grad():
+            clean = floats(model(x.clone()))
+        leaves = {name: w.detach().clone().requires_grad_(True) for name, w in weights.items()}
+        with torch.enable_grad():
+            out = floats(functional_call(model, leaves, (x.clone(),)))
+            total = torch.stack([(t.double() ** 2 + t.double()).sum() for t in out]).sum()
+            grads: Sequence[Tensor | None] = [None] * len(leaves)
+            if total.requires_grad:
+                grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        lost = []
+        for (name, w), grad in zip(weights.items(), grads, strict=True):
+            if grad is not None and bool(grad.ne(0).any()):
+                continue
+            with torch.no_grad():
+                moved = floats(
+                    functional_call(model, {name: w.detach() + w.detach().std().nan_to_num(1.0).clamp(min=1e-3)}, (x.clone(),))
+                )
+            if all(torch.equal(a, b) for a, b in zip(clean, moved, strict=True)):
+                lost.append(plain(model, name))
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise BadInput(f"weight noise: the output does not depend on {', '.join(lost[:3])}{more}: the network computes with a copy,"
+                       " or leaves it out; name the weights that count with select=(...)")  # fmt: skip
+    _lost[model].add(under.select)

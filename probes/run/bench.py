@@ -13,25 +13,26 @@ import pandas as pd
 from tqdm import tqdm
 
 from probes.errors import BadInput, Unavailable, UnknownName
-from probes.hooks import plain
 from probes.judge import effects
 from probes.judge.power import Design
 from probes.judge.verdict import counted
 from probes.measure import accuracy
-from probes.measure.predictions import Predictions
-from probes.perturb import Gaussian, WeightNoise, gaussian
-from probes.run import engine, passes
-from probes.run.arms import arms_of, at, kind_of, listed, says_itself
-from probes.run.cells import Cell, Measure, Perturbation
+from probes.measure.protocol import Measure
+from probes.perturb import gaussian
+from probes.perturb.own import says_itself
+from probes.perturb.protocol import Perturbation
+from probes.run import engine
+from probes.run.cells import Cell
 from probes.run.forward import check
 from probes.run.lazytable import LazyTable
 from probes.run.settings import Options
+from probes.run.work import Place
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects import pretrained, training
 from probes.subjects.dataset import Dataset
 from probes.subjects.pretrained import Subject
-from probes.subjects.spec import Spec
+from probes.subjects.spec import Spec, parse
 from probes.tell import evidence
 
 T = TypeVar("T")
@@ -57,13 +58,13 @@ class Sweep(LazyTable):
     def compute(self) -> pd.DataFrame:
         """The table, from the store or computed now."""
         measure = self._measure
-        if isinstance(measure, Predictions):
+        if measure.answers:
             self._lab.refuse_other_classes(self._subjects)
         with self._lab.watched():
-            found = engine.run(self.cells, self._subjects, self._lab.store, self._lab.quiet)
-        if isinstance(measure, Predictions):
+            found = self._lab.run(self.cells)
+        if measure.answers:
             self._lab.seen_clean(found, self._subjects)
-        if isinstance(measure, Predictions) and measure.floor is not None:
+        if measure.floor is not None:
             found.attrs["floor"] = self._lab.floor(self._subjects, measure.floor)
         return found
 
@@ -87,7 +88,7 @@ class Bench:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
         self._data: dict[str, Dataset] = {}
-        self._subjects = dict(subjects) if subjects is not None else None
+        self._subjects, self._given = dict(subjects) if subjects is not None else None, subjects is not None
         self._clean: dict[tuple[str, str], tuple[int, int]] = {}
 
     def data(self, name: str) -> Dataset:
@@ -143,13 +144,15 @@ class Bench:
         """
         options, altered = self.options, []
         says_itself(under)
+        if not issubclass(type(measure), Measure):
+            raise BadInput(f"{type(measure).__name__} is no measure: derive it from probes.Measure (name, key, count, open)")
         if options.levels is not None and sorted(options.levels) != sorted(under.levels):
-            altered.append(f"levels {listed(sorted(options.levels))} instead of {listed(under.levels)}")
-            under = at(under, options.levels)
+            altered.append(f"levels {_listed(sorted(options.levels))} instead of {_listed(under.levels)}")
+            under = under.at(options.levels)
         if options.draws is not None and options.draws != draws:
             altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
-        subjects = self._with_training_images(under)
+        subjects = self.subjects
         if per_run is None:
             arms = [(s.spec.net, s.spec.weights) for s in subjects.values()]
             per_run = len(arms) > len(set(arms))
@@ -165,20 +168,32 @@ class Bench:
     def _cells(
         self, subjects: Mapping[str, Subject], measure: Measure, under: Perturbation, draws: int, per_run: bool = False
     ) -> list[Cell]:
-        options, weighty = self.options, isinstance(under, WeightNoise)
+        options = self.options
         return [
             Cell(name, s.sha256, s.code, s.data.sha256, s.data.name, measure, arm, level, draw, options.seed, start,
                  min(start + step, len(s.data)), options.where,
-                 run=int(s.spec.seed) if weighty and per_run and s.spec.seed not in (None, "*") else None,
-                 training_sha256=s.training.sha256 if s.training is not None else "", arm=label,
+                 run=int(s.spec.seed) if per_run and s.spec.seed not in (None, "*") else None,
+                 training_sha256=training.sha256 if training is not None else "", arm=label,
                  layout=check(s, options.where, self.store).layout)
             for name, s in subjects.items()
-            for step in [len(s.data) if weighty else passes.BATCHES_PER_CELL * options.batch_size]
+            for training in [self.place.subject(name, under.training_images).training]
+            for step in [max(1, under.images_per_cell(options.batch_size, len(s.data)))]
             for start in range(0, len(s.data), step)
             for draw in range(draws)
-            for label, arm in arms_of(under, s.model)
+            for label, arm in under.arms(s.model)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]  # fmt: skip
+
+    @cached_property
+    def place(self) -> Place:
+        """Where the work of this bench is done: its store, its subjects, and what is kept between pieces of work."""
+        load = None if self._given else partial(load_subject, str(self.store.folder), self.options)
+        return Place(self.store, load, self.subjects)
+
+    def run(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The table of some cells, by the engine that the options ask for."""
+        workers = 1 if self._given else self.options.workers
+        return engine.run(cells, self.place, engine.engine_of(workers), self.quiet)
 
     def design(
         self, measure: Measure, under: Perturbation, draws: int, data: Dataset, runs: Mapping[str, int], sites: int = 1
@@ -186,22 +201,10 @@ class Bench:
         """What is fixed before a sweep of these images: what an expectation is bound to."""
         return Design(
             dataset=data.title, images=len(data), images_sha256=data.sha256, draws=draws, seed=self.options.seed,
-            levels=under.levels, runs=tuple(sorted(runs.items())), perturbation=kind_of(under),
-            clamp=under.clamp if isinstance(under, Gaussian) else False,
-            space=under.space if isinstance(under, Gaussian) else "weights" if isinstance(under, WeightNoise) else "layers",
+            levels=under.levels, runs=tuple(sorted(runs.items())), **under.design(),
             precision=self.options.precision, split=self.options.split, sites=sites,
             varied=under.varied, unit=under.unit, description=under.describe(),
         )  # fmt: skip
-
-    def _with_training_images(self, under: Perturbation) -> dict[str, Subject]:
-        """The subjects, with training images where batch norm is re-estimated on some."""
-        if not isinstance(under, WeightNoise) or "re-estimated" not in under.batch_norm:
-            return self.subjects
-        found = {}
-        for name, s in self.subjects.items():
-            data = datasets.load(s.data.name, "train", self.store)
-            found[name] = dataclasses.replace(s, training=data.sample(min(under.images, len(data))))
-        return found
 
     def train(self, seeds: int | Sequence[int]) -> Bench:
         """Train, where they are not on this machine, the runs of subjects that a recipe names, with these seeds (``8``: 0 to 7).
@@ -228,6 +231,7 @@ class Bench:
                 found[str(one)] = pretrained.filled(one, model, data, path, str(one.weights), card)
         self.specs = [spec for spec in self.specs if not pretrained.by_recipe(spec)]
         self._subjects = {**self._load(), **found}
+        self.__dict__.pop("place", None)
         self.specs += runs
         return self
 
@@ -241,7 +245,7 @@ class Bench:
         if name not in self._clean:
             one = {str(subject.spec): subject}
             with self.watched():
-                found = engine.run(self._cells(one, accuracy, gaussian(0), 1), one, self.store, self.quiet)
+                found = engine.run(self._cells(one, accuracy, gaussian(0), 1), self.place, quiet=self.quiet)
             self._clean[name] = int(found["correct"].sum()), len(found)
         return self._clean[name]
 
@@ -292,13 +296,11 @@ class Bench:
             return found
         found["summary"] = evidence.deposit(tables[0].summary(), self.store)
         under = tables[0].under
-        if isinstance(under, WeightNoise):
-            chosen = {s.spec.net: (s.model, passes.reached(under, s.model, self.options.seed)) for s in self.subjects.values()}
-            found["perturbed"] = {net: {plain(m, name): w.numel() for name, w in ws.items()} for net, (m, ws) in chosen.items()}
-            found["parameters"] = {s.spec.net: sum(p.numel() for p in s.model.parameters()) for s in self.subjects.values()}
-        if first.embeddable and type(under) is Gaussian:
+        if under is not None:
+            found |= under.facts({s.spec.net: s.model for s in self.subjects.values()}, self.options.seed)
+        if first.embeddable and under is not None and under.acts_on == "images":
             shown = next(t for t in asked if t is not None).design.levels
-            examples = engine.examples(first, at(under, shown), self.options.seed)
+            examples = engine.examples(first, under.at(shown), self.options.seed)
             found["examples"] = evidence.deposit(examples, self.store)
         return found
 
@@ -314,3 +316,12 @@ class Bench:
             "accuracy": told,
             "notes": [*s.notes, *([note] if note else [])],
         }
+
+
+def load_subject(folder: str, options: Options, name: str) -> Subject:
+    """A subject by its name, as a bench on this store and with these options has it: for other processes."""
+    return Bench([parse(name)], Store(folder), options).subjects[name]
+
+
+def _listed(levels: Sequence[float]) -> str:
+    return " ".join(f"{v:g}" for v in levels)

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
+from probes import table
+from probes.batch import Batch
 from probes.fingerprint import key_of
-from probes.perturb import Gaussian, LayerNoise, WeightNoise
+from probes.kept import Kept
+from probes.measure.protocol import Measure
+from probes.moments import mean_and_variance
+from probes.perturb.protocol import Draw, Pass, Perturbation
+from probes.run.device import cast, exact
+from probes.run.forward import Where, network, pixels
+from probes.run.work import Place, Work
+from probes.subjects.pretrained import Subject
 
-ENGINE = 2
+ENGINE = 3
 """The version of what lies between a cell and its numbers: memory format, casts, what is measured of the images."""
-
-
-Perturbation = Gaussian | WeightNoise | LayerNoise
-
-
-class Measure(Protocol):
-    """What a sweep measures: see :class:`probes.measure.BlockMetrics` for the contract of ``open``."""
-
-    name: str
-
-    def key(self) -> dict: ...
-
-    def count(self, model: torch.nn.Module) -> int: ...
-
-    def open(self, model: torch.nn.Module) -> Any: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Where:
-    """Where cells run: what changes the last bits of a result, and so is part of every key."""
-
-    device: str = "cpu"
-    precision: str = "fp32"
-    threads: int = 1
-    batch_size: int = 250
+PREPARED = 1000
+"""Images, the first of a sweep, on which a perturbation finds out what it must know of the clean network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +59,154 @@ class Cell:
     arm: str = ""
     layout: str = "contiguous"
 
-    def key(self) -> dict[str, Any]:
-        """What the numbers of this cell depend on, and nothing else."""
-        under = self.under.key(self.level)
-        drawn: dict[str, Any] = {"draw": self.draw, "seed": self.seed}
-        drawn |= {"run": self.run} if isinstance(self.under, WeightNoise) else {"dataset": self.dataset}
-        drawn |= {"training": self.training_sha256} if self.training_sha256 else {}
+    kind = "cells"
+    suffix = ".parquet"
+
+    @property
+    def name(self) -> Draw:
+        """The name of its draw."""
+        return Draw(self.seed, self.dataset, self.draw, self.run, self.training_sha256)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What all cells of a subject depend on."""
         return {
             "engine": ENGINE,
             "weights": self.weights_sha256,
             "code": self.code_sha256,
             "images": self.images_sha256,
-            "range": [self.start, self.stop],
-            "measure": self.measure.key() | key_of(self.measure),
-            "under": under | (drawn if self.level else {}) | key_of(self.under),
             "where": dataclasses.asdict(self.where),
             "layout": self.layout,
         }
+
+    def key(self, place: Place | None = None) -> dict[str, Any]:
+        """What the numbers of this cell depend on, and nothing else."""
+        drawn = self.under.drawn(self.name) if self.level else {}
+        return self.common | {
+            "range": [self.start, self.stop],
+            "measure": self.measure.key() | key_of(self.measure),
+            "under": self.under.key(self.level) | drawn | key_of(self.under),
+        }
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """What the perturbation must know of the clean network."""
+        known = self.under.prepares(place.subject(self.subject).model) if self.level else None
+        return [] if known is None else [Prepared(self, json.dumps(known, sort_keys=True))]
+
+    def make(self, place: Place, path: Path) -> None:
+        """Measure: one forward pass per batch; the noise of an image is drawn once and used at every level."""
+        subject = place.subject(self.subject, self.under.training_images)
+        data, where = subject.data, self.where
+        net = network(subject, where, place.store)
+        kept: tuple[Any, ...] = (self.weights_sha256, self.code_sha256, self.images_sha256, where)
+        found: list[dict[str, np.ndarray]] = []
+        with exact(where.threads), cast(net.device, where.precision):
+            at = Pass(
+                net.model, self.level, self.name, place.kept, net.send, lambda x: net.model(net.send(x)), kept, data.mean, data.std,
+                prepared=self._prepared(place), first=lambda: pixels(data, slice(0, 2)), training=lambda: _training(subject, where),
+            )  # fmt: skip
+            with self.measure.open(net.model) as read, self.under.open(at) as forward:
+                for batch in self._batches(place, subject):
+                    seen = batch.images
+                    if self.measure.compares:
+                        at.plain(batch.images)
+                        read.reference()
+                    if self.level or not self.measure.compares:
+                        seen = forward(batch)
+                    found.append(read(batch))
+                    if self.under.acts_on == "images":
+                        found[-1] |= _realised(seen - batch.images)
+        table.write(_rows(found, data.ids[self.start : self.stop], self), path)
+
+    def _prepared(self, place: Place) -> Any:
+        for work in self.needs(place):
+            path = place.store.find(work.kind, work.key(place), work.suffix)
+            assert path is not None
+            return json.loads(path.read_text(encoding="utf-8"))
+        return None
+
+    def _batches(self, place: Place, subject: Subject) -> Iterator[Batch]:
+        data = subject.data
+        for i in range(self.start, self.stop, self.where.batch_size):
+            part = slice(i, min(i + self.where.batch_size, self.stop))
+            if self.under.acts_on == "images":
+                images = pixels(data, part)
+            else:  # the same images at every level: the next one finds them here
+                name = ("images", data.sha256, part.start, part.stop)
+                images = place.kept.get(name, partial(pixels, data, part))
+            yield Batch(images, data.ids[part], data.labels[part])
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a perturbation must know of the clean network (the spread of its layers), once per network and images."""
+
+    cell: Cell
+    asked: str
+    kind = "spreads"
+    suffix = ".txt"
+
+    def key(self, place: Place) -> dict[str, Any]:
+        """The network, its images, and what is asked of them."""
+        return self.cell.common | {"dataset": self.cell.dataset, **json.loads(self.asked)}
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """Nothing."""
+        return []
+
+    def make(self, place: Place, path: Path) -> None:
+        """Pass the first images through the clean network."""
+        subject, where = place.subject(self.cell.subject), self.cell.where
+        net = network(subject, where, place.store)
+
+        def run() -> None:
+            for images in _parts(subject, min(PREPARED, len(subject.data)), where.batch_size):
+                net.model(net.send(images))
+
+        with exact(where.threads), cast(net.device, where.precision):
+            found = self.cell.under.prepare(net.model, run)
+        path.write_text(json.dumps(found), encoding="utf-8")
+
+
+def _parts(subject: Subject, many: int, size: int) -> Iterator[Tensor]:
+    for i in range(0, many, size):
+        yield pixels(subject.data, slice(i, min(i + size, many)))
+
+
+def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
+    """The training images of a subject in batches of nearly one size, since each batch counts alike."""
+    data = subject.training
+    assert data is not None
+    parts = -(-len(data) // where.batch_size)
+    size = -(-len(data) // parts)
+    for i in range(0, len(data), size):
+        yield pixels(data, slice(i, min(i + size, len(data))))
+
+
+def _realised(change: Tensor) -> dict[str, np.ndarray]:
+    """The standard deviation and the mean of what was done to each image: what is left of the nominal level."""
+    mean, variance = mean_and_variance(change.flatten(1))
+    return {"sigma_realised": variance.sqrt().numpy(), "mean_shift": mean.numpy()}
+
+
+def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell) -> pd.DataFrame:
+    """The table of a cell: site by site the images, the metrics in single precision; names come with the subject."""
+    sites = [str(site) for site in found[0]["site"]]
+    metrics = {name: np.concatenate([f[name] for f in found], axis=-1).astype(np.float32) for name in found[0] if name != "site"}
+    each = (len(sites), len(ids))
+    columns: dict[str, Any] = {
+        "net": "", "weights": "", "dataset": "", "train_seed": -1, "image": np.tile(ids, len(sites)),
+        "draw": cell.draw, "level": cell.level,
+        "site": pd.Categorical.from_codes(np.repeat(np.arange(len(sites)), len(ids)), pd.Index(sites), ordered=True),
+    }  # fmt: skip
+    return pd.DataFrame(columns | {name: np.broadcast_to(values, each).reshape(-1) for name, values in metrics.items()})
+
+
+def images_under(
+    under: Perturbation, images: Tensor, ids: np.ndarray, level: float, draw: Draw, mean: Sequence[float], std: Sequence[float],
+    kept: Kept | None = None,
+) -> Tensor:  # fmt: skip
+    """The images that a network would see under a perturbation: no network runs."""
+    at = Pass(torch.nn.Identity(), level, draw, kept or Kept(), lambda x: x.clone(), lambda x: None, ("pictures",), mean, std)
+    with under.open(at) as forward:
+        return forward(Batch.of(ids, images=images))

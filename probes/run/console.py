@@ -39,7 +39,8 @@ class Asked:
         from probes.run.settings import Options
 
         names = ("images", "device", "threads", "precision")
-        return Options(**{name: getattr(self.given, name) for name in names if hasattr(self.given, name)})
+        given = {name: getattr(self.given, name) for name in names if hasattr(self.given, name)}
+        return Options(**given, engine="serial" if self.given.jobs == 1 else "processes", jobs=self.given.jobs)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def common(study: argparse.ArgumentParser) -> None:
     """Add the options of every study: device, threads, store and the folder with datasets."""
     study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     study.add_argument("--threads", type=int, help="CPU threads (default: torch's; 1 for each of two studies side by side)")
+    study.add_argument("--jobs", type=int, default=1, help="processes that measure at once, which share the threads (default: 1)")
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
 

@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_leaves
 from probes.errors import ProbesError
 from probes.fingerprint import fingerprint
 from probes.hooks import handles, modules
-from probes.run.cells import Where
 from probes.run.device import cast, exact
 from probes.store import Store
 from probes.subjects.dataset import Dataset
@@ -27,6 +26,16 @@ CHECKED = 64
 ALIKE = {"fp32": 1e-5, "bf16": 1e-2}
 """How far two passes over the same images may lie apart, in units of the largest output."""
 LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Where work is done: what changes the last bits of a result, and so is part of every key."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    threads: int = 1
+    batch_size: int = 250
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,5 +82,7 @@ OPTIONS = (
         "what is not on this machine, and can be fetched, is: datasets into --probes-data, torchvision's weights",
         flag=True,
     ),
+    Option("engine", "how work is done: serial, or processes at once", str, "serial", ("serial", "processes")),
+    Option("jobs", "how many processes work at once (default: as many as cores)", int),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

@@ -15,10 +15,12 @@ from probes import table
 from probes.errors import BadInput
 from probes.registry import unknown
 from probes.run import device
-from probes.run.cells import Where
+from probes.run.forward import Where
 from probes.subjects import data as datasets
 
 PRECISIONS = ("fp32", "bf16")
+ENGINES = ("serial", "processes")
+"""How work is done: one piece after the other, or several at once in other processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Options:
     alpha: float = 0.05
     split: datasets.Split = "test"
     download: bool | None = None
+    engine: str = "serial"
+    jobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0)):
+        for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0), ("jobs", 1)):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise BadInput(f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up")
@@ -53,17 +57,31 @@ class Options:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.split not in ("train", "test"):
             raise unknown("split", self.split, ("train", "test"))
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
 
     @cached_property
     def where(self) -> Where:
         """Device, precision, threads and batch size, decided."""
-        return Where(str(device.best_device(self.device)), self.precision, self.threads or default_threads(), self.batch_size)
+        return Where(
+            str(device.best_device(self.device)), self.precision, self.threads or default_threads(self.workers), self.batch_size
+        )
+
+    @property
+    def workers(self) -> int:
+        """How many processes work at once: 1 under the serial engine, else ``jobs`` or as many as there are cores."""
+        return 1 if self.engine == "serial" or in_worker() else self.jobs or os.cpu_count() or 1
 
 
-def default_threads() -> int:
-    """Torch's own number of threads, shared out among the workers of pytest-xdist."""
+def in_worker() -> bool:
+    """Whether this is a worker of pytest-xdist, among which the cores are shared out already."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def default_threads(jobs: int = 1) -> int:
+    """Torch's own number of threads, shared out among the workers of pytest-xdist or of an engine."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return max(1, torch.get_num_threads() // workers)
+    return max(1, torch.get_num_threads() // (workers * jobs))
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:

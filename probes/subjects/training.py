@@ -24,7 +24,8 @@ from torch.func import functional_call
 
 from probes import __version__, seeds
 from probes.errors import BadInput, ProbesError
-from probes.perturb.weights import perturbed, targets
+from probes.perturb.plainweights import targets
+from probes.perturb.weights import perturbed
 from probes.store import Store, digest, replacing, sha256
 from probes.subjects.code import source_sha256
 from probes.subjects.data import load
@@ -117,15 +118,47 @@ def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
     return hits / len(data)
 
 
-def train(
-    net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None, say: Say = lambda _: None
-) -> tuple[Path, dict[str, Any]]:
-    """Weights of ``net`` trained on ``dataset`` with a seed, and their card; made once, then found in the store.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A training run before it runs: what it is trained on and how, and the ``key`` of its result."""
 
-    Returns the path of a safetensors file and the card. Interrupted at any moment, the same call goes on from the last
-    finished epoch and ends with the same bytes. ``say`` gets a line per epoch. Raises UnknownName for a net or dataset
-    that nobody knows, BadInput when the dataset has fewer images than a batch.
-    """
+    net: str
+    seed: int
+    data: Dataset
+    test: Dataset
+    recipe: Recipe
+    store: Store
+    key: dict[str, Any]
+
+    def make(self, path: Path, say: Say) -> dict[str, Any]:
+        """Train and write the weights to a path; gives their card. It goes on from the last finished epoch."""
+        recipe, data, test = self.recipe, self.data, self.test
+        with reproducible(recipe.threads):
+            model, history = _fit(self.net, data, test, self.seed, recipe, self.store, self.key, say)
+            state = pack(model.net.state_dict(), recipe.stored)
+            model.net.load_state_dict(unpack(state), strict=False)
+            save_file(state, path)
+            return {
+                "net": self.net,
+                "dataset": self.key["dataset"],
+                "title": data.title,
+                "seed": self.seed,
+                "recipe": recipe.json(),
+                "train_images": len(data),
+                "train_images_sha256": data.sha256,
+                "test_accuracy": round(accuracy(model, test), 6),
+                "test_images": len(test),
+                "test_images_sha256": test.sha256,
+                "history": history,
+                "sha256": sha256(path),
+                "source": self.key["source"],
+                "package": __version__,
+                "torch": torch.__version__.split("+")[0],
+            }
+
+
+def run_of(net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None) -> Run:
+    """A training run by its names; raises what :func:`train` raises, before any work."""
     recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
     if recipe == recipes["general"]:
@@ -140,33 +173,21 @@ def train(
         "recipe": recipe.json(),
         "source": source_sha256(initial(net, data, seed), nets[net]),
     }
+    return Run(net, seed, data, test, recipe, store, key)
 
-    def make(path: Path) -> dict[str, Any]:
-        with reproducible(recipe.threads):
-            model, history = _fit(net, data, test, seed, recipe, store, key, say)
-            state = pack(model.net.state_dict(), recipe.stored)
-            model.net.load_state_dict(unpack(state), strict=False)
-            save_file(state, path)
-            return {
-                "net": net,
-                "dataset": dataset,
-                "title": data.title,
-                "seed": seed,
-                "recipe": recipe.json(),
-                "train_images": len(data),
-                "train_images_sha256": data.sha256,
-                "test_accuracy": round(accuracy(model, test), 6),
-                "test_images": len(test),
-                "test_images_sha256": test.sha256,
-                "history": history,
-                "sha256": sha256(path),
-                "source": key["source"],
-                "package": __version__,
-                "torch": torch.__version__.split("+")[0],
-            }
 
-    path = store.get_or_make("weights", key, ".safetensors", make)
-    _checkpoint(store, key).unlink(missing_ok=True)
+def train(
+    net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None, say: Say = lambda _: None
+) -> tuple[Path, dict[str, Any]]:
+    """Weights of ``net`` trained on ``dataset`` with a seed, and their card; made once, then found in the store.
+
+    Returns the path of a safetensors file and the card. Interrupted at any moment, the same call goes on from the last
+    finished epoch and ends with the same bytes. ``say`` gets a line per epoch. Raises UnknownName for a net or dataset
+    that nobody knows, BadInput when the dataset has fewer images than a batch.
+    """
+    run = run_of(net, dataset, seed, store, recipe)
+    path = store.get_or_make("weights", run.key, ".safetensors", lambda path: run.make(path, say))
+    _checkpoint(store, run.key).unlink(missing_ok=True)
     return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
 
 

@@ -13,7 +13,7 @@ from probes.errors import BadInput, ProbesError
 from probes.judge import falls
 from probes.measure import BlockAdapter, Predictions, accuracy, block_metrics, register_block, tap
 from probes.perturb import gaussian, layer_noise, weight_noise
-from probes.perturb.weights import targets
+from probes.perturb.plainweights import targets
 from probes.run import forward
 from probes.run.bench import Bench
 from probes.run.forward import network

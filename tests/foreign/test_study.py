@@ -18,7 +18,7 @@ from probes.studies.study import Study
 STUDY = Study("noisiest", "which block's output varies most", command="noisiest.command",
               sections={"tables/noisiest.csv": "noisiest.pages:section"})
 """,
-    "noisiest/command.py": '''
+    "noisiest/command.py": """
 from pathlib import Path
 
 from probes.run.console import common, print_verdicts
@@ -50,15 +50,15 @@ def run(asked):
     run = evidence.provenance(Path.cwd(), asked.command, {})
     report.assemble([line], run, asked.given.out, {"noisiest": spread}, sections=studies.sections())
     print_verdicts(asked.given.out)
-''',
-    "noisiest/pages.py": '''
+""",
+    "noisiest/pages.py": """
 import pandas as pd
 
 
 def section(folder):
     table = pd.read_csv(folder / "tables" / "noisiest.csv")
     return f"## Which block varies most\\n\\nIt is {table.loc[table['var_h'].idxmax(), 'site']}."
-''',
+""",
     "noisiest-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: noisiest\nVersion: 1.0\n",
     "noisiest-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     "noisiest-1.0.dist-info/entry_points.txt": "[probes.studies]\nnoisiest = noisiest:STUDY\n",

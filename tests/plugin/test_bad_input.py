@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from probes import cli
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.judge import rises
 from probes.measure import BlockMetrics, block_metrics, tap
@@ -152,7 +153,7 @@ def test_activations_that_are_not_finite(store):
     with torch.no_grad(), block_metrics.open(hot) as read:
         hot(torch.rand(2, 1, 8, 8))
         with pytest.raises(ProbesError, match=wholly("l2_h is nan in block 'net.layer2.1' for image 8")):
-            read([8, 9])
+            read(Batch.of([8, 9]))
 
 
 def test_a_label_outside_the_classes():

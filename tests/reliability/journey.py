@@ -9,7 +9,7 @@ from pathlib import Path
 from probes.judge import rises
 from probes.measure import block_metrics
 from probes.perturb import gaussian
-from probes.run import engine
+from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
@@ -31,18 +31,18 @@ def main(folder):
     recipe = Recipe("short", epochs=2, batch_size=1000, peak=0.05)
     train("tiny", "mnist5k", 0, store, recipe, lambda _: say("epoch"))
 
-    compute, keep = engine._compute, engine.table.write
+    make, keep = cells.Cell.make, cells.table.write
 
-    def counted(cell, subject, store):
+    def counted(cell, place, path):
         say("phase", "sweep")
         say("cell")
-        return compute(cell, subject, store)
+        return make(cell, place, path)
 
     def kept(frame, path):
         say("phase", "store")
         return keep(frame, path)
 
-    engine._compute, engine.table.write = counted, kept
+    cells.Cell.make, cells.table.write = counted, kept
     lab = Bench([parse("tiny@mnist5k#0")], store, Options(images=600, threads=1, batch_size=10))
     sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
     found = rises(sweep, "l2_h", by="site", sesoi="1 %")

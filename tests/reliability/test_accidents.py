@@ -15,7 +15,7 @@ from probes import store as stores
 from probes.errors import ProbesError, Unavailable
 from probes.measure import block_metrics
 from probes.perturb import gaussian
-from probes.run import cells, engine
+from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
@@ -58,7 +58,7 @@ def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes
         written.append(path)
         write(frame, path)
 
-    monkeypatch.setattr(engine.table, "write", full)
+    monkeypatch.setattr(table, "write", full)
     with pytest.raises(ProbesError, match="No space left on device; make room or choose another folder"):
         sweep(store)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from torch import nn
 from probes.errors import BadInput
 from probes.hooks import Prefix, handles, modules, plain, refuse_wrapped, twins
 from probes.measure.sensitivity import outputs
-from probes.perturb.outputs import layers_of
+from probes.perturb.layers import layers_of
 from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised
 from probes.subjects.training import initial

@@ -9,7 +9,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"errors", "fingerprint", "hooks", "moments", "origin", "ranks", "registry", "seeds", "store", "table", "versions"},
+    {
+        "batch",
+        "errors",
+        "fingerprint",
+        "hooks",
+        "kept",
+        "moments",
+        "origin",
+        "ranks",
+        "registry",
+        "seeds",
+        "store",
+        "table",
+        "versions",
+    },
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},
@@ -78,7 +92,7 @@ def edges():
             elif isinstance(node, ast.ImportFrom) and node.module:
                 inner = {f"{node.module}.{a.name}" for a in node.names}
                 targets |= {t if t in known else node.module for t in inner}
-        found[name] = {t for t in targets if t in known and t != name}
+        found[name] = {t for t in targets if t in known and t not in (name, "probes")}  # the package's face knows all of it
     return found
 
 
@@ -120,6 +134,15 @@ def test_nothing_outside_the_studies_names_one_but_the_laboratory():
 
 def test_run_has_few_rooms():
     assert len(list((ROOT / "probes" / "run").glob("[!_]*.py"))) <= 14
+
+
+def test_nobody_asks_a_perturbation_or_a_measure_for_its_class():
+    kinds = {"Perturbation", "Gaussian", "WeightNoise", "LayerNoise", "Augmenting", "Masks", "Both", "Measure", "Predictions"}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                named = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                assert not named & kinds, f"{path}:{node.lineno}"
 
 
 def loaded(code, *names):

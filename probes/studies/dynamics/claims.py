@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from probes.judge import Verdicts, both, falls, rises
 from probes.measure import block_metrics
-from probes.perturb import gaussian
+from probes.perturb import Perturbation
 from probes.run.bench import Bench, Sweep
 from probes.run.judging import Claims
 
@@ -24,6 +24,8 @@ def h0(sweep: Sweep) -> Verdicts:
     return falls(sweep, "l2_h", by="site", sesoi="1 %")
 
 
+NOISE = "noise σ"
+"""What the level of noise on images is called."""
 CLAIMS = {
     "H1": ("Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.", h1),
     "H0": ("Noise lowers the L2 norm of h(x), in every block.", h0),
@@ -31,10 +33,11 @@ CLAIMS = {
 """The sentences and the questions of the two claims, the same as those of the tests."""
 
 
-def claims_at(levels: Sequence[float]) -> Claims:
-    """The two claims at some levels of noise, asked of a bench."""
+def claims_at(under: Perturbation) -> Claims:
+    """The two claims under a perturbation, asked of a bench; what is not noise is called by its name in the sentence."""
 
     def asked(ask: Callable[[Sweep], Verdicts]) -> Callable[[Bench], Verdicts]:
-        return lambda lab: ask(lab.sweep(block_metrics, under=gaussian(*levels)))
+        return lambda lab: ask(lab.sweep(block_metrics, under=under))
 
-    return {ident: (sentence, asked(ask)) for ident, (sentence, ask) in CLAIMS.items()}
+    what = "Noise" if under.varied == NOISE else f"{under.name[0].upper()}{under.name[1:]}"
+    return {ident: (sentence.replace("Noise", what, 1), asked(ask)) for ident, (sentence, ask) in CLAIMS.items()}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from probes.errors import BadInput
 from probes.run.console import Asked, common, evidence_lines
 from probes.run.options import levels
+
+if TYPE_CHECKING:
+    from probes.perturb import Perturbation
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +19,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
     parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
     parser.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
+    parser.add_argument("--under", metavar="MODULE:THING", help="a perturbation of your own instead of noise on images")
     parser.add_argument("--images", type=int, help="test images at most (default: all)")
     parser.add_argument("--out", type=Path, default=Path("results/dynamics"), help="folder of the report")
     parser.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
@@ -26,12 +32,14 @@ def run(asked: Asked) -> None:
     from probes.studies.dynamics import run as dynamics
 
     given = asked.given
+    if given.under and (given.as_published or given.variants):
+        raise BadInput("--under with --as-published or --variants: those are about noise on images")
     folder = dynamics.study(
         given.nets or ["resnet20"],
         given.dataset,
         asked.store,
         given.out,
-        levels=given.levels or dynamics.LEVELS,
+        under=_under(given),
         as_published=given.as_published,
         variants=given.variants,
         **asked.common,
@@ -39,3 +47,16 @@ def run(asked: Asked) -> None:
     for line in evidence_lines(folder):
         print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
     print(f"report: {folder / 'report.md'}")
+
+
+def _under(given: argparse.Namespace) -> Perturbation:
+    """The perturbation that is asked for: noise on images, or somebody's own, at the levels that are asked for."""
+    from probes.perturb import gaussian
+    from probes.perturb.own import perturbations, says_itself
+    from probes.studies.dynamics.run import LEVELS
+
+    if not given.under:
+        return gaussian(*(given.levels or LEVELS))
+    found = perturbations[given.under]
+    says_itself(found)
+    return found.at(given.levels) if given.levels else found

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.batch import Batch
+from probes.measure.protocol import Measure
 from probes.measure.taps import block_sites, tap
 
 
 @dataclasses.dataclass(frozen=True)
-class PublishedMetrics:
+class PublishedMetrics(Measure):
     """``l2_h``, ``var_h``, ``mean_sum`` and ``sparsity`` of whole batches; every image of a batch gets its value.
 
     ``kept`` reads h and the ReLU input after the pass, from tensors kept by reference (as published); without it they
@@ -40,7 +42,7 @@ class PublishedMetrics:
         return len(block_sites(model))
 
     @contextlib.contextmanager
-    def open(self, model: nn.Module) -> Iterator[Callable[[Sequence[int]], dict[str, np.ndarray]]]:
+    def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
         """Measure every forward pass inside the block, as :meth:`probes.measure.BlockMetrics.open` does."""
 
         def keep(_: str, tensor: Tensor) -> Tensor:
@@ -48,9 +50,9 @@ class PublishedMetrics:
 
         with tap(model, reduce=keep, parts=("h", "sum", "out")) as seen:
 
-            def read(ids: Sequence[int]) -> dict[str, np.ndarray]:
+            def read(batch: Batch) -> dict[str, np.ndarray]:
                 found = [_batch(streams) for streams in seen.values()]
-                out = {name: np.repeat([[f[name]] for f in found], len(ids), axis=1) for name in found[0]}
+                out = {name: np.repeat([[f[name]] for f in found], len(batch), axis=1) for name in found[0]}
                 return {"site": np.array(list(seen))} | out
 
             yield read

@@ -12,7 +12,7 @@ import pandas as pd
 from probes import table
 from probes.judge import Verdicts, rises
 from probes.measure import block_metrics
-from probes.perturb import gaussian
+from probes.perturb import Perturbation, gaussian
 from probes.run.bench import Bench, Sweep
 from probes.run.judging import judge
 from probes.run.settings import Options
@@ -26,6 +26,8 @@ from probes.subjects.spec import Spec, on
 from probes.tell import evidence, report
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
+NOISE = gaussian(*LEVELS)
+"""What is done to the images, where nothing else is asked for."""
 Say = Callable[[str], None]
 
 
@@ -35,14 +37,14 @@ def study(
     store: Store,
     out: Path,
     *,
-    levels: Sequence[float] = LEVELS,
+    under: Perturbation = NOISE,
     options: Options | None = None,
     as_published: bool = False,
     variants: bool = False,
     command: Sequence[str] = ("probes", "run", "dynamics"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Judge H1 and H0 on each net, and write a report into ``out``.
+    """Judge H1 and H0 on each net under a perturbation, and write a report into ``out``.
 
     Where a dataset gives claims fewer images than it has, both are judged: at the number that the tests use, and at all
     test images (or ``options.images``). ``as_published`` adds the study's own way, put right one step at a time;
@@ -53,13 +55,13 @@ def study(
     lines, published, robust = [], [], []
     for text in nets:
         spec = on(text, dataset)
-        lines += judge(spec, store, options, claims_at(levels), "dynamics", say)
+        lines += judge(spec, store, options, claims_at(under), "dynamics", say)
         most = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:
             say(f"{spec}: the study's own way, put right one step at a time")
-            published.append(steps(spec, store, dataclasses.replace(options, images=most), levels).assign(subject=str(spec)))
+            published.append(steps(spec, store, dataclasses.replace(options, images=most), under.levels).assign(subject=str(spec)))
         if variants:
-            robust.append(maps(spec, store, dataclasses.replace(options, images=most), levels, say).assign(subject=str(spec)))
+            robust.append(maps(spec, store, dataclasses.replace(options, images=most), under.levels, say).assign(subject=str(spec)))
     extra = {name: pd.concat(parts) for name, parts in (("published", published), ("robustness", robust)) if parts}
     run = evidence.provenance(Path.cwd(), command, {})
     return report.assemble(lines, run, out, extra, sections=sections())

@@ -12,14 +12,16 @@ from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
+from probes.kept import Kept
 from probes.measure import extract
 from probes.measure.features import compare
 from probes.measure.mapstats import Alikeness, MapStatistics
 from probes.moments import rows
 from probes.perturb import Gaussian
+from probes.perturb.protocol import Draw
 from probes.run import device
-from probes.run.forward import network
-from probes.run.passes import batches
+from probes.run.cells import images_under
+from probes.run.forward import network, pixels
 from probes.run.settings import Options
 from probes.studies.features import pages as mapfiles
 from probes.studies.features import plots as pictures
@@ -44,6 +46,7 @@ def passes_over(
     data, where = subject.data, options.where
     net = network(subject, where)
     model = net.model
+    draw = Draw(options.seed, data.name, 0)
     size = min(where.batch_size, max(4, 4_000_000 // data.images[0].size))
     with (
         tqdm(total=len(data) * len(under.levels), desc="features", unit="pass", disable=None, leave=False) as bar,
@@ -54,8 +57,9 @@ def passes_over(
         for start in range(0, len(data), size):
             stop = min(start + size, len(data))
             found = {}
+            clean, kept = pixels(data, slice(start, stop)), Kept()
             for level in under.levels:
-                _, images, _ = next(batches(data, start, stop, size, under, level, options.seed, 0))
+                images = images_under(under, clean, data.ids[start:stop], level, draw, data.mean, data.std, kept)
                 logits = model(net.send(images))
                 found[level] = NoisyMaps(images.numpy(), dict(seen), logits.float())
                 bar.update(stop - start)

@@ -12,7 +12,7 @@ from probes.errors import BadInput
 from probes.judge import power
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
-from probes.perturb.outputs import layers_of
+from probes.perturb.layers import layers_of
 from probes.run.bench import Bench, Sweep
 from probes.run.judging import told
 from probes.run.settings import Options

@@ -14,9 +14,9 @@ from torch import Tensor
 from probes.judge import rules
 from probes.measure import accuracy
 from probes.measure.features import FeatureMetrics, extract, stages_of
-from probes.measure.spread import layer_spread
 from probes.perturb import gaussian, inject, layer_noise
-from probes.perturb.outputs import Which, layers_of
+from probes.perturb.layers import Which, layers_of
+from probes.perturb.spread import layer_spread
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store

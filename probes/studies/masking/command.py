@@ -76,7 +76,7 @@ def sets_of(text: str) -> tuple[str | tuple[str, ...], ...]:
     >>> sets_of("3"), sets_of("1"), sets_of("hflip,rolling")
     (('1', '2'), ('1',), (('hflip', 'rolling'),))
     """
-    from probes.perturb.augmented import SETS
+    from probes.perturb.composed import SETS
 
     if text == "3":
         return tuple(SETS)

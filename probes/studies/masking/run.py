@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from probes.judge import falls, power, rises
 from probes.judge.power import Design
-from probes.perturb.augmented import SETS
+from probes.perturb.composed import SETS
 from probes.run.bench import Bench
 from probes.run.judging import told
 from probes.run.settings import Options

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.hooks import Prefix
+from probes.hooks import PREFIX_BYTES, Prefix, begins
 from probes.perturb.augment import augmentations
-from probes.perturb.masks import masked
+from probes.perturb.masks import scaled_units
 from probes.run import device
 from probes.run.cells import ENGINE
 from probes.run.forward import common_key, network, pixels
-from probes.run.passes import PREFIX_BYTES, begins
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.masking.guide import Guide, guide_of
@@ -89,7 +88,7 @@ def answers(
                         with contextlib.ExitStack() as stack:
                             if shared[names]:
                                 stack.enter_context(prefix.replay(*names, through=True))
-                            stack.enter_context(masked(model, factors_of))
+                            stack.enter_context(scaled_units(model, factors_of))
                             out = model(net.send(x))
                     found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
                     tick(len(images))

@@ -26,7 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: Asked) -> None:
     """Run the study that was asked for."""
-    from probes.perturb.augmented import SETS
+    from probes.perturb.composed import SETS
     from probes.studies.segments import run as segments
     from probes.studies.sensitivity.plan import Plan
 

@@ -16,7 +16,7 @@ from probes.errors import BadInput
 from probes.judge.power import Design
 from probes.measure.features import has_places
 from probes.measure.indices import Indices
-from probes.perturb.augmented import ORDER
+from probes.perturb.composed import ORDER
 from probes.ranks import ranked
 from probes.run.lazytable import LazyTable
 from probes.studies.sensitivity import work as scramblings

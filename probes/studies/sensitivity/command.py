@@ -47,7 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: Asked) -> None:
     """Run the study that was asked for."""
-    from probes.perturb.augmented import SETS
+    from probes.perturb.composed import SETS
     from probes.studies.sensitivity import method as sensmethod
     from probes.studies.sensitivity import run as sensitivity
     from probes.studies.sensitivity.contrasts import Contrasts

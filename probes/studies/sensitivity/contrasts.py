@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from probes import seeds
 from probes.errors import BadInput
 from probes.measure.contrast import FEWEST, FIELDS, Contrast, contrast
 from probes.perturb.augment import augmentations
+from probes.perturb.augmenting import drawn_factors
 from probes.run import device
 from probes.run.cells import ENGINE
 from probes.run.forward import common_key, pixels
@@ -50,11 +49,7 @@ class Contrasts:
 
 def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -> Tensor:
     """The factors of some images for one draw: (images, factors), nested in the image; a switch is on."""
-    one = augmentations[name]
-    if one.switch:
-        return torch.zeros(len(data.ids[rows]), 1)
-    drawn = [seeds.uniform(len(one.factors), "contrast", plan.seed, name, data.name, int(i), draw) for i in data.ids[rows]]
-    return torch.from_numpy(np.stack(drawn).astype(np.float32))
+    return drawn_factors(name, data.name, data.ids[rows].tolist(), plan.seed, draw)
 
 
 def _values(

@@ -13,7 +13,7 @@ import torch
 from probes.errors import ProbesError
 from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
-from probes.perturb.augmented import Augmented
+from probes.perturb.composed import Augmented
 from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.store import Store

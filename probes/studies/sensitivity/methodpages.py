@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from probes.measure.indices import Replicates
-from probes.perturb.augmented import ORDER
+from probes.perturb.composed import ORDER
 from probes.store import write_text
 from probes.tell import plots
 from probes.tell.closing import made_by

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probes.errors import BadInput
 from probes.measure.sensitivity import Pairs
-from probes.perturb.augmented import Augmented
+from probes.perturb.composed import Augmented
 from probes.registry import unknown
 from probes.store import Store
 from probes.subjects import data as datasets

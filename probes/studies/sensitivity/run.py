@@ -19,7 +19,7 @@ from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.features import has_places
 from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
-from probes.perturb.augmented import Augmented
+from probes.perturb.composed import Augmented
 from probes.registry import unknown
 from probes.run.bench import Bench
 from probes.run.forward import pixels

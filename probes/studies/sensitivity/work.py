@@ -19,7 +19,7 @@ from probes.measure.indices import Indices
 from probes.measure.sensitivity import Pairs, Sums
 from probes.origin import outside
 from probes.perturb.augment import augmentations
-from probes.perturb.augmented import Augmented
+from probes.perturb.composed import Augmented
 from probes.run import device
 from probes.run.cells import ENGINE
 from probes.run.forward import common_key

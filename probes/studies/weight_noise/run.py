@@ -13,7 +13,7 @@ from probes.errors import BadInput
 from probes.hooks import plain
 from probes.measure import accuracy
 from probes.perturb import weight_noise
-from probes.perturb.weights import targets
+from probes.perturb.plainweights import targets
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from probes import seeds
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
 from probes.measure.blocks import METRICS
@@ -92,7 +93,7 @@ def compare(model, images, expected, batch, channels_last, rtol):
         for i in range(0, len(images), batch):
             part = images[i : i + batch].contiguous(memory_format=memory)
             model(part)
-            found.append(read(list(range(i, i + len(part)))))
+            found.append(read(Batch.of(list(range(i, i + len(part))))))
     for name in METRICS:
         if name in expected[0][0]:
             mine = np.concatenate([f[name] for f in found], axis=1)
@@ -140,7 +141,7 @@ def test_trap_r09_any_batching_gives_the_same_numbers(sizes):
             found = []
             for part in parts:
                 net(part)
-                found.append(read(list(range(len(part)))))
+                found.append(read(Batch.of(list(range(len(part))))))
         return {m: np.concatenate([f[m] for f in found], axis=1) for m in METRICS}
 
     split, single = measure(images.split(sizes)), measure(images.split(1))
@@ -152,14 +153,14 @@ def test_the_wrapper_is_left_out_of_site_names():
     model = Normalised(CifarNet(1, 10, 1, width=4), [0.1], [0.3]).eval()
     with torch.no_grad(), block_metrics.open(model) as read:
         model(torch.rand(2, 1, 8, 8))
-        assert list(read([0, 1])["site"]) == ["layer1.0", "layer2.0", "layer3.0"]
+        assert list(read(Batch.of([0, 1]))["site"]) == ["layer1.0", "layer2.0", "layer3.0"]
 
 
 def test_chosen_sites_only():
     model = CifarNet(1, 10, 1, width=4).eval()
     with torch.no_grad(), BlockMetrics(sites=("layer2.0",)).open(model) as read:
         model(torch.rand(2, 1, 8, 8))
-        assert list(read([0, 1])["site"]) == ["layer2.0"]
+        assert list(read(Batch.of([0, 1]))["site"]) == ["layer2.0"]
 
 
 def test_chosen_metrics_only_and_the_same_numbers():
@@ -168,7 +169,7 @@ def test_chosen_metrics_only_and_the_same_numbers():
     some = ("sparsity", "l2_h")
     with torch.no_grad(), block_metrics.open(model) as read, BlockMetrics(metrics=some).open(model) as few:
         model(images)
-        found, expected = few([0, 1]), read([0, 1])
+        found, expected = few(Batch.of([0, 1])), read(Batch.of([0, 1]))
 
     assert list(found) == ["site", *some]
     assert all((found[name] == expected[name]).all() for name in some)
@@ -209,7 +210,7 @@ def test_nan_is_named_by_block_and_image():
     with torch.no_grad(), block_metrics.open(model) as read:
         model(images)
         with pytest.raises(ProbesError, match=r"nan in block 'layer1.0' for image 42"):
-            read([41, 42, 43])
+            read(Batch.of([41, 42, 43]))
 
 
 def test_reading_before_a_pass_is_an_error():
@@ -217,14 +218,14 @@ def test_reading_before_a_pass_is_an_error():
         block_metrics.open(CifarNet(1, 10, 1, width=4).eval()) as read,
         pytest.raises(ProbesError, match="nothing was measured"),
     ):
-        read([0])
+        read(Batch.of([0]))
 
 
 def test_nothing_larger_than_the_rows_is_kept():
     model = CifarNet(1, 10, 1, width=4).eval()
     with torch.no_grad(), block_metrics.open(model) as read:
         model(torch.rand(5, 1, 16, 16))
-        found = read(range(5))
+        found = read(Batch.of(range(5)))
 
     assert all(values.shape == (3, 5) for name, values in found.items() if name != "site")
 
@@ -238,7 +239,7 @@ def test_trap_r08_half_precision_activations_are_widened_before_they_are_squared
     def measure(model, x):
         with torch.no_grad(), block_metrics.open(model) as read:
             model(x)
-            return read([0, 1])
+            return read(Batch.of([0, 1]))
 
     full = measure(net, images)
     half = measure(net.to(dtype), images.to(dtype))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet18, vgg11
 
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.features import METRICS, compare
@@ -140,9 +141,9 @@ def test_a_measure_compares_with_the_pass_that_was_its_reference():
     with torch.no_grad(), feature_metrics.open(model) as read:
         model(clean)
         read.reference()
-        same = read([0, 1, 2])
+        same = read(Batch.of([0, 1, 2]))
         model(noisy)
-        found = read([0, 1, 2])
+        found = read(Batch.of([0, 1, 2]))
 
     assert list(found) == ["site", *METRICS]
     assert (same["map_distance"] == 0).all()
@@ -162,4 +163,4 @@ def test_maps_that_are_not_finite_are_named_by_layer_and_image():
         model(torch.rand(2, 1, 8, 8))
         read.reference()
         with pytest.raises(ProbesError, match="is nan in layer 'layer2' for image 7"):
-            read([7, 8])
+            read(Batch.of([7, 8]))

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as vision
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb.augment import augmentation, augmentations
-from probes.perturb.augmented import SETS, Augmented, _orders
+from probes.perturb.composed import SETS, Augmented, _orders
 
 PARAMETRIC = ("erasing", "rolling", "gaussian_blur", "brightness", "contrast", "saturation", "hue", "rotation", "elliptic_blur")
 RANGES = {"brightness": (0.1, 2.5), "contrast": (0.01, 3.5), "saturation": (0.01, 3.5), "hue": (-0.5, 0.5)}

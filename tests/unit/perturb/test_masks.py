@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from probes.errors import BadInput, ProbesError, UnknownName
-from probes.perturb.masks import BINS, at_random, largest, masked, matched, scaled
+from probes.perturb.masks import BINS, at_random, largest, matched, scaled, scaled_units
 from probes.subjects.nets import nets
 
 
@@ -35,7 +35,7 @@ def test_units_are_scaled_and_what_comes_after_sees_it(model):
         model.layer1.register_forward_hook(lambda _, __, out: seen.setdefault("plain", out.clone()))
         plain = model(x)
         model.layer1._forward_hooks.clear()
-        with masked(model, {"layer1": factors}):
+        with scaled_units(model, {"layer1": factors}):
             hook = model.layer2.register_forward_pre_hook(lambda _, args: seen.setdefault("after", args[0]))
             out = model(x)
             hook.remove()
@@ -48,7 +48,7 @@ def test_a_mask_of_ones_changes_no_bit_and_nothing_is_left(model):
     x, before = torch.randn(2, 1, 28, 28), state(model)
     with torch.no_grad():
         plain = model(x)
-        with masked(model, {"layer1": torch.ones(16, 1, 1), "fc": torch.ones(10)}):
+        with scaled_units(model, {"layer1": torch.ones(16, 1, 1), "fc": torch.ones(10)}):
             assert torch.equal(model(x), plain)
         assert torch.equal(model(x), plain)
 
@@ -58,7 +58,7 @@ def test_a_mask_of_ones_changes_no_bit_and_nothing_is_left(model):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_after_an_exception(model, error):
     before = state(model)
-    with pytest.raises(error), masked(model, {"layer1": torch.zeros(16, 1, 1)}), masked(model, {"fc": torch.zeros(10)}):
+    with pytest.raises(error), scaled_units(model, {"layer1": torch.zeros(16, 1, 1)}), scaled_units(model, {"fc": torch.zeros(10)}):
         raise error
 
     assert same(state(model), before)
@@ -67,7 +67,7 @@ def test_nothing_is_left_after_an_exception(model, error):
 def test_masks_nest(model):
     x = torch.randn(2, 1, 28, 28)
     with torch.no_grad():
-        with masked(model, {"fc": torch.full((10,), 0.5)}), masked(model, {"fc": torch.full((10,), 0.5)}):
+        with scaled_units(model, {"fc": torch.full((10,), 0.5)}), scaled_units(model, {"fc": torch.full((10,), 0.5)}):
             twice = model(x)
         torch.testing.assert_close(twice, model(x) / 4)
 
@@ -147,10 +147,10 @@ def test_masks_of_another_network_are_refused(model):
     with torch.no_grad():
         with (
             pytest.raises(BadInput, match=r"a mask of shape \(8, 28, 28\) for module 'layer1', which gives \(16, 28, 28\)"),
-            masked(model, {"layer1": torch.ones(8, 28, 28)}),
+            scaled_units(model, {"layer1": torch.ones(8, 28, 28)}),
         ):
             model(x)
-        with pytest.raises(UnknownName, match="did you mean layer"), masked(model, {"layer": torch.ones(1)}):
+        with pytest.raises(UnknownName, match="did you mean layer"), scaled_units(model, {"layer": torch.ones(1)}):
             model(x)
 
 
@@ -164,5 +164,5 @@ def test_a_module_that_does_not_run_is_an_error():
             return self.used(x)
 
     net = Idle().eval()
-    with pytest.raises(ProbesError, match="'idle' did not run"), masked(net, {"used": torch.ones(2), "idle": torch.ones(2)}):
+    with pytest.raises(ProbesError, match="'idle' did not run"), scaled_units(net, {"used": torch.ones(2), "idle": torch.ones(2)}):
         net(torch.ones(1, 2))

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import inject, layer_noise
-from probes.perturb.outputs import layers_of
+from probes.perturb.layers import layers_of
 from probes.subjects.nets import nets
 
 IDS = [5, 6, 7, 8]
@@ -252,11 +253,11 @@ def test_it_works_together_with_taps(model, images):
     with torch.inference_mode():
         with block_metrics.open(model) as read, accuracy.open(model) as answers:
             model(images)
-            clean = read(IDS)
-            answers(IDS, np.zeros(4, int))
+            clean = read(Batch.of(IDS))
+            answers(Batch.of(IDS))
         with inject(model, "layer1.0.bn1", absolute(0, 1), IDS), block_metrics.open(model) as read:
             model(images)
-            noisy = read(IDS)
+            noisy = read(Batch.of(IDS))
 
     assert not np.allclose(clean["l2_h"][0], noisy["l2_h"][0])
     assert hooks(model) == 0

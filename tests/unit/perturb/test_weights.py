@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb import WeightNoise, weight_noise
-from probes.perturb.weights import perturbed, re_estimated, targets
+from probes.perturb.plainweights import targets
+from probes.perturb.weights import perturbed, re_estimated
 from probes.subjects import training
 from probes.subjects.data import load
 

@@ -190,7 +190,7 @@ def test_a_perturbation_of_ones_own_says_what_it_is_wherever_it_is_shown(store):
     design = sweep.design.json()
 
     assert (design["perturbation"], design["varied"], design["unit"]) == ("blur: Half of every image", "radius", "pixels")
-    assert "examples" not in lab(store).facts(sweep)
+    assert "examples" in lab(store).facts(sweep)  # pictures of what the network sees
     assert sweep.frame["level"].nunique() == 2
 
 
@@ -272,7 +272,7 @@ def test_what_is_no_perturbation_is_said(store):
     class Duck:
         name, varied, unit, levels = "duck", "quack", "", (0.0, 1.0)
 
-    with pytest.raises(BadInput, match="Duck is no perturbation: derive it from Gaussian"):
+    with pytest.raises(BadInput, match="Duck is no perturbation: derive it from probes.Perturbation"):
         lab(store).sweep(accuracy, under=Duck())
 
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from probes.errors import Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
-from probes.perturb import gaussian, layer_noise
-from probes.run import device, engine, passes
+from probes.perturb import gaussian, layer_noise, outputs
+from probes.run import device, engine
 from probes.run.bench import Bench
+from probes.run.cells import Cell
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
@@ -59,7 +60,7 @@ def test_a_sweep_is_a_row_per_image_draw_level_and_site(store):
 
 def test_a_second_sweep_reads_the_store_and_runs_no_network(store, monkeypatch):
     first = sweep(store)
-    monkeypatch.setattr(engine, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(Cell, "make", lambda *_: pytest.fail("computed again"))
 
     pd.testing.assert_frame_equal(sweep(store), first)
 
@@ -67,8 +68,8 @@ def test_a_second_sweep_reads_the_store_and_runs_no_network(store, monkeypatch):
 def test_other_levels_share_the_cells_they_have_in_common(store, monkeypatch):
     sweep(store)
     made = []
-    compute = engine._compute
-    monkeypatch.setattr(engine, "_compute", lambda cell, *more: (made.append(cell.level), compute(cell, *more))[1])
+    make = Cell.make
+    monkeypatch.setattr(Cell, "make", lambda cell, *more: (made.append(cell.level), make(cell, *more))[1])
     sweep(store, levels=(0, 0.1, 0.3))
 
     assert made == [0.3]
@@ -162,7 +163,7 @@ def test_bf16_casts_convolutions_and_the_metrics_stay_near(store):
 def test_convolutions_to_a_single_position_stay_in_fp32_where_bf16_is_asked_for(size, padding, expected):
     conv, point = nn.Conv2d(4, 4, 3, padding=padding), nn.Conv2d(4, 4, 1)
     x = torch.randn(2, 4, size, size)
-    with torch.no_grad(), engine.cast(torch.device("cpu"), "bf16"):
+    with torch.no_grad(), device.cast(torch.device("cpu"), "bf16"):
         found = conv(x)
         assert point(x[..., :1, :1]).dtype == torch.bfloat16
     with torch.no_grad():
@@ -177,7 +178,7 @@ def test_trap_n09_tf32_is_off_inside_a_sweep_and_as_before_after_it():
     before, inside = [f.allow_tf32 for f in flags], []
 
     def interrupted():
-        with engine.exact(1):
+        with device.exact(1):
             inside.extend(f.allow_tf32 for f in flags)
             raise KeyboardInterrupt
 
@@ -221,7 +222,7 @@ def test_a_measure_that_compares_with_clean_images_gets_them_first(store):
 
 def test_every_legal_convolution_runs_where_bf16_is_asked_for():
     x, w = torch.rand(2, 3, 3, 3), torch.rand(4, 3, 3, 3)
-    with torch.no_grad(), engine.cast(torch.device("cpu"), "bf16"):
+    with torch.no_grad(), device.cast(torch.device("cpu"), "bf16"):
         found = [torch.conv2d(input=x, weight=w), torch.conv2d(x, w, stride=(2,)), torch.conv2d(x[..., :1, :1], w, padding=(1,))]
 
     assert {t.dtype for t in found} == {torch.float32}
@@ -236,8 +237,7 @@ def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, t
         return lab.sweep(accuracy, under=under).frame
 
     fast = table_of(tmp_path / "fast")
-    monkeypatch.setattr(passes, "PREFIX_BYTES", 0)
-    passes._prefixes.clear()
+    monkeypatch.setattr(outputs, "PREFIX_BYTES", 0)
     plain = table_of(tmp_path / "plain")
 
     assert fast["layer"].nunique() == 9

@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from probes.errors import BadInput, UnknownName
-from probes.perturb.weights import targets
+from probes.perturb.plainweights import targets
 from probes.subjects.dataset import Dataset
 from probes.subjects.nets import CifarNet, Normalised, Takes, nets, takes
 from probes.subjects.training import initial

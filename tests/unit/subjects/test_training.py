@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput, Unavailable, UnknownName
-from probes.perturb.weights import perturbed, targets
+from probes.perturb.plainweights import targets
+from probes.perturb.weights import perturbed
 from probes.store import Store, sha256
 from probes.subjects import pretrained, training
 from probes.subjects.data import load

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from probes.batch import Batch
 from probes.measure import tap
 from probes.studies.dynamics.published import PublishedMetrics
 
@@ -11,7 +12,7 @@ from probes.studies.dynamics.published import PublishedMetrics
 def measure(model, x, kept):
     with torch.no_grad(), PublishedMetrics(kept).open(model) as read:
         model(x)
-        return read(range(len(x)))
+        return read(Batch.of(range(len(x))))
 
 
 def net():

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from probes.errors import BadInput
-from probes.perturb.masks import masked
+from probes.hooks import begins
+from probes.perturb.masks import scaled_units
 from probes.run.forward import network, pixels
-from probes.run.passes import begins
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.masking import work as answers_
@@ -134,6 +134,6 @@ def test_a_mask_of_one_module_leaves_the_others(store):
     found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1))
     assert ran.count(0) == 1  # once, for the clean pass
     assert ran.count(1) == 1 + 3  # and it gives what it gave
-    with torch.no_grad(), masked(net.model, one.scales(guide)):
+    with torch.no_grad(), scaled_units(net.model, one.scales(guide)):
         out = net.model(pixels(data))
     np.testing.assert_array_equal(found[1, 0, :, 0], out.argmax(1))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput, ProbesError
-from probes.measure.spread import layer_spread
+from probes.perturb.spread import layer_spread
 
 
 def spread_of(net, batches, names=("1",)):

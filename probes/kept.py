@@ -1,0 +1,66 @@
+"""What a process keeps in memory between pieces of work: bounded, the least recently used out first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MOST = 1_500_000_000
+"""Bytes that are kept, where nothing else is said."""
+
+
+class Kept:
+    """Things by name, at most ``most`` bytes of them together; nothing that is kept changes a number.
+
+    A thing that is larger than all room is kept alone. The name of a thing says all that it depends on.
+
+    >>> kept = Kept(most=10)
+    >>> [kept.get(name, lambda: bytes(6))[:0] for name in "ab"], list(kept)
+    ([b'', b''], ['b'])
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._things: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __iter__(self) -> Any:
+        """The names, the least recently used first."""
+        return iter(self._things)
+
+    def get(self, name: Hashable, make: Callable[[], T]) -> T:
+        """The thing of this name, kept or made now."""
+        if name not in self._things:
+            self.put(name, make())
+        self._things.move_to_end(name)
+        return self._things[name]
+
+    def put(self, name: Hashable, thing: Any) -> None:
+        """Keep a thing, in place of another one of its name."""
+        self._things[name] = thing
+        self._things.move_to_end(name)
+        taken = sum(map(nbytes, self._things.values()))
+        while taken > self.most and len(self._things) > 1:
+            _, oldest = self._things.popitem(last=False)
+            taken -= nbytes(oldest)
+
+
+def nbytes(thing: Any) -> int:
+    """About how many bytes a thing takes: tensors, arrays, bytes, and what holds them.
+
+    >>> nbytes({"a": b"123", "b": [b"4", None]})
+    4
+    """
+    if isinstance(size := getattr(thing, "nbytes", None), int):
+        return size
+    if isinstance(thing, bytes):
+        return len(thing)
+    if isinstance(thing, Mapping):
+        return sum(map(nbytes, thing.values()))
+    if isinstance(thing, list | tuple):
+        return sum(map(nbytes, thing))
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        return sum(nbytes(getattr(thing, field.name)) for field in dataclasses.fields(thing))
+    return 0

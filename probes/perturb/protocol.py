@@ -1,0 +1,299 @@
+"""What a perturbation says of itself, so that nobody asks for its class."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from probes.batch import Batch
+from probes.errors import BadInput
+from probes.fingerprint import key_of
+from probes.kept import Kept
+from probes.origin import outside
+
+P = TypeVar("P", bound="Perturbation")
+Forward = Callable[[Batch], Tensor]
+"""Runs the network under the perturbation on a batch; gives the images that it saw, in [0, 1]."""
+BATCHES = 4
+"""Batches of a cell: so many draws of noise on images are kept, and used again at the next level."""
+ORDER = ("weights", "layers", "units", "images")
+"""What a perturbation acts on, from the inside of a pass to its outside."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """The name of a draw: what random numbers are made of, never the network, a batch or a device."""
+
+    seed: int
+    dataset: str
+    number: int
+    run: int | None = None
+    training_sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """A network at a level, for one draw: everything that a perturbation may need.
+
+    ``send`` copies images to the device, in the memory format of the network; ``run`` is the pass that a perturbation
+    wraps (images on the CPU in, outputs out). ``place`` names weights, code, device and precision: it belongs into the
+    name of everything that is ``kept`` and depends on them. ``mean`` and ``std`` are what the network normalises with,
+    ``prepared`` what :meth:`Perturbation.prepare` gave, ``first()`` two clean images, ``training()`` the training images
+    that were asked for, in batches.
+    """
+
+    model: nn.Module
+    level: float
+    draw: Draw
+    kept: Kept
+    send: Callable[[Tensor], Tensor]
+    run: Callable[[Tensor], Any]
+    place: tuple[Hashable, ...] = ()
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    prepared: Any = None
+    first: Callable[[], Tensor] | None = None
+    training: Callable[[], Iterable[Tensor]] = tuple
+
+    def plain(self, images: Tensor) -> Any:
+        """Run the network on images: what it gives."""
+        return self.run(images)
+
+
+class Perturbation(abc.ABC):
+    """Something that is done to a subject at a level; level 0 is the subject as it is.
+
+    Yours needs ``levels`` (ascending from 0), :meth:`key` and :meth:`open`. Make it a frozen dataclass: it is hashed and
+    sent to other processes. All else has an answer already. ``name`` is what it is called, ``varied`` and ``unit`` what
+    its level is called in tables and figures; ``acts_on`` is one of :data:`ORDER`; ``column`` is the key column that its
+    arms fill; ``common`` says that all images share a draw; ``training_images`` are needed for a pass. An example is in
+    ``docs/your-perturbation.md``.
+    """
+
+    levels: tuple[float, ...]
+    varied: str = "level"
+    unit: str = ""
+    acts_on: str = "images"
+    column: str | None = None
+    common: bool = False
+    training_images: int = 0
+
+    @abc.abstractmethod
+    def key(self, level: float) -> dict[str, Any]:
+        """What the numbers at a level depend on, as JSON values: ``kind``, ``version``, the level and the fields."""
+
+    @abc.abstractmethod
+    def open(self, at: Pass) -> contextlib.AbstractContextManager[Forward]:
+        """A context in which ``forward(batch)`` runs the network at ``at.level``; nothing of it is left behind."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: the ``kind`` of its key."""
+        return str(self.key(max(self.levels))["kind"])
+
+    def describe(self) -> str:
+        """What is done, in words: by default the first sentence of the class's docstring."""
+        said = inspect.cleandoc(vars(type(self)).get("__doc__") or "").partition("\n")[0]
+        return said.strip().removesuffix(".").replace("``", "") or self.name
+
+    def drawn(self, draw: Draw) -> dict[str, Any]:
+        """Which parts of a draw's name its numbers depend on."""
+        return {"draw": draw.number, "seed": draw.seed, "dataset": draw.dataset}
+
+    def arms(self: P, model: nn.Module) -> Sequence[tuple[str, P]]:
+        """One perturbation per arm on this model, each with its value of :attr:`column`."""
+        return [("", self)]
+
+    def at(self: P, levels: Sequence[float]) -> P:
+        """The same at other levels."""
+        if dataclasses.is_dataclass(self) and not outside(self):
+            return dataclasses.replace(self, levels=tuple(levels))  # type: ignore[return-value]
+        made = copy.copy(self)  # one of somebody's own may have an initialiser of its own
+        object.__setattr__(made, "levels", tuple(sorted(float(v) for v in levels)))
+        return made
+
+    def design(self) -> dict[str, Any]:
+        """What an expectation is bound to: the ``perturbation`` in words, its ``space`` and ``clamp``."""
+        return {
+            "perturbation": f"{self.name}: {self.describe()}",
+            "space": {"images": "pixels"}.get(self.acts_on, self.acts_on),
+            "clamp": False,
+        }
+
+    def images_per_cell(self, batch_size: int, images: int) -> int:
+        """How many images a cell has: so many that what is drawn for them is kept for the next level."""
+        return BATCHES * batch_size
+
+    def prepares(self, model: nn.Module) -> dict[str, Any] | None:
+        """The key of what must be known of the clean network first, None for nothing."""
+        return None
+
+    def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:
+        """Find that out, as a JSON value: ``run()`` passes clean images through the network."""
+        raise NotImplementedError
+
+    def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
+        """What the evidence tells of it beside its design, for networks by name."""
+        return {}
+
+    def __and__(self, other: Perturbation) -> Perturbation:
+        """Both together, images first; see :class:`Both`."""
+
+        return Both.of(self, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class Both(Perturbation):
+    """``a & b``: one of the two varies, the other one is on at its only strength; at level 0 neither is.
+
+    The one on images comes first, then units and layers, then weights. Two with one strength each are both on at level 1.
+
+    >>> from probes.perturb import gaussian, weight_noise
+    >>> both = weight_noise(0, 0.1, 0.2) & gaussian(0, 0.05)
+    >>> both.levels, both.name
+    ((0.0, 0.1, 0.2), 'Gaussian noise and weight noise')
+    """
+
+    outer: Perturbation
+    inner: Perturbation
+    levels: tuple[float, ...]
+    inner_varies: bool
+
+    @classmethod
+    def of(cls, first: Perturbation, second: Perturbation) -> Both:
+        """Both of them; BadInput where both vary, or both make arms."""
+        pair = [first, second]
+        if ORDER.index(first.acts_on) < ORDER.index(second.acts_on):
+            pair.reverse()
+        many = [len(p.levels) > 2 for p in pair]
+        if all(many):
+            raise BadInput(
+                f"{first.name} & {second.name}: both have several levels, and a sweep has one axis: give one of them"
+                f" a single strength, e.g. levels (0, {max(first.levels):g})"
+            )
+        if len({(str(p.key(max(p.levels))["kind"]), p.name) for p in pair}) == 1:
+            raise BadInput(f"{first.name} & {second.name}: two of a kind share their draws, and are no two perturbations")
+        if all(p.column for p in pair):
+            raise BadInput(f"{first.name} & {second.name}: both make arms ({pair[0].column}, {pair[1].column}); one may")
+        levels = pair[1].levels if many[1] else pair[0].levels if many[0] else (0.0, 1.0)
+        return cls(pair[0], pair[1], levels, many[1])
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What both are called."""
+        return f"{self.outer.name} and {self.inner.name}"
+
+    @property
+    def _varies(self) -> Perturbation:
+        return self.inner if self.inner_varies else self.outer
+
+    @property
+    def varied(self) -> str:  # type: ignore[override]
+        """The level of the one that varies; of two switches ``both``."""
+        return self._varies.varied if len(self.levels) > 2 or self.levels == self._varies.levels else "both"
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """The unit of the one that varies."""
+        return self._varies.unit if self.varied != "both" else ""
+
+    @property
+    def acts_on(self) -> str:  # type: ignore[override]
+        """What the outer one acts on."""
+        return self.outer.acts_on
+
+    @property
+    def column(self) -> str | None:  # type: ignore[override]
+        """The key column of the one that makes arms."""
+        return self.outer.column or self.inner.column
+
+    @property
+    def common(self) -> bool:  # type: ignore[override]
+        """Whether all images share a draw of either."""
+        return self.outer.common or self.inner.common
+
+    @property
+    def training_images(self) -> int:  # type: ignore[override]
+        """Training images that either needs."""
+        return max(self.outer.training_images, self.inner.training_images)
+
+    def describe(self) -> str:
+        """What is done, in words."""
+        return f"{self.outer.describe()}; and {self.inner.describe()[:1].lower()}{self.inner.describe()[1:]}"
+
+    def split(self, level: float) -> tuple[float, float]:
+        """The levels of the outer and of the inner one."""
+        fixed = max(self.outer.levels if self.inner_varies else self.inner.levels)
+        if not level:
+            return 0.0, 0.0
+        if self.inner_varies:
+            return fixed, level
+        return (level if self.levels == self.outer.levels else max(self.outer.levels)), fixed
+
+    def key(self, level: float) -> dict[str, Any]:
+        """What both depend on."""
+        outer, inner = self.split(level)
+        return {
+            "kind": "both",
+            "level": level,
+            "outer": self.outer.key(outer) | key_of(self.outer),
+            "inner": self.inner.key(inner) | key_of(self.inner),
+        }
+
+    def drawn(self, draw: Draw) -> dict[str, Any]:
+        """The parts of a draw's name that either depends on."""
+        return self.outer.drawn(draw) | self.inner.drawn(draw)
+
+    def arms(self, model: nn.Module) -> Sequence[tuple[str, Both]]:
+        """The arms of the one that has some."""
+        return [
+            (a or b, dataclasses.replace(self, outer=outer, inner=inner))
+            for a, outer in self.outer.arms(model)
+            for b, inner in self.inner.arms(model)
+        ]
+
+    def images_per_cell(self, batch_size: int, images: int) -> int:
+        """As many as the one with fewer has."""
+        return min(p.images_per_cell(batch_size, images) for p in (self.outer, self.inner))
+
+    def prepares(self, model: nn.Module) -> dict[str, Any] | None:
+        """What either must know first; BadInput where both do."""
+        found = [k for p in (self.outer, self.inner) if (k := p.prepares(model)) is not None]
+        if len(found) > 1:
+            raise BadInput(f"{self.name}: both are relative to the clean network; make one of them absolute")
+        return found[0] if found else None
+
+    def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:
+        """What the one that needs it finds out."""
+        one = self.outer if self.outer.prepares(model) is not None else self.inner
+        return one.prepare(model, run)
+
+    def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
+        """What the evidence tells of both."""
+        return {**self.outer.facts(models, seed), **self.inner.facts(models, seed)}
+
+    @contextlib.contextmanager
+    def open(self, at: Pass) -> Iterator[Forward]:
+        """The outer one around the inner one."""
+        outer, inner = self.split(at.level)
+        current: list[Batch] = []
+        with self.inner.open(dataclasses.replace(at, level=inner)) as run:
+
+            def through(images: Tensor) -> Any:
+                batch = current[-1]
+                return run(Batch(images, batch.ids, batch.labels))
+
+            with self.outer.open(dataclasses.replace(at, level=outer, run=through)) as forward:
+
+                def both(batch: Batch) -> Tensor:
+                    current[:] = [batch]
+                    return forward(batch)
+
+                yield both

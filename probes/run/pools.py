@@ -1,0 +1,184 @@
+"""The processes engine: several pieces of work at once, in processes that die alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import multiprocessing
+import pickle
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from probes.errors import BadInput, ProbesError
+from probes.run.engine import Tick
+from probes.run.work import Place, Work, done, made
+from probes.store import Store
+
+TRIES = 3
+"""How often a piece of work is tried whose process dies: once, and twice again."""
+
+
+@dataclasses.dataclass
+class _Worker:
+    """A process, the end of its pipe, and the number of the piece that it has."""
+
+    process: Any
+    pipe: Connection
+    has: int | None = None
+
+
+class Processes:
+    """Makes pieces of work in ``jobs`` processes, each of which loads a subject once and keeps its own things in memory.
+
+    A process that dies takes one piece with it, which is tried again twice; then it is an error. What raises in a process is
+    raised here, after the other pieces are there. Raises ProbesError for a piece whose process died each time.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
+        """Where the results lie, in the order of the works."""
+        found = [made(work, place) for work in works]
+        for work, path in zip(works, found, strict=True):
+            if path is not None:
+                tick(work)
+        todo = [i for i, path in enumerate(found) if path is None]
+        if todo and place.load is None and place.subjects:
+            raise BadInput("these subjects exist in this process only, and other processes can't load them: use the serial engine")
+        if todo:
+            self._spread(works, todo, place, tick)
+        return [path or done(work, place) for work, path in zip(works, found, strict=True)]
+
+    def _spread(self, works: Sequence[Work], todo: Sequence[int], place: Place, tick: Tick) -> None:
+        """Hand pieces out to processes until each is made or has failed; raise what the first of those that failed raised."""
+        for i in todo:  # what several pieces need is made once, here
+            for need in works[i].needs(place):
+                done(need, place)
+        queue, tries, failed = deque(todo), dict.fromkeys(todo, 0), dict[int, BaseException]()
+        start = _starter(place)
+        workers = [start() for _ in range(min(self.jobs, len(todo)))]
+        try:
+            while queue or any(w.has is not None for w in workers):
+                for worker in workers:
+                    if worker.has is None and queue:
+                        worker.has = queue.popleft()
+                        tries[worker.has] += 1
+                        worker.pipe.send(works[worker.has])
+                busy = [w for w in workers if w.has is not None]
+                ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy])
+                for worker in busy:
+                    if worker.pipe in ready or worker.process.sentinel in ready:
+                        self._hear(worker, works, queue, tries, failed, tick)
+                workers = [w if w.process.is_alive() else start() for w in workers]
+        finally:
+            for worker in workers:
+                worker.pipe.close()
+            for worker in workers:
+                worker.process.terminate()
+                worker.process.join()
+        if failed:
+            raise failed[min(failed)]
+
+    @staticmethod
+    def _hear(
+        worker: _Worker,
+        works: Sequence[Work],
+        queue: deque[int],
+        tries: dict[int, int],
+        failed: dict[int, BaseException],
+        tick: Tick,
+    ) -> None:
+        number, worker.has = worker.has, None
+        assert number is not None
+        try:
+            problem = worker.pipe.recv()
+        except (EOFError, OSError):  # it died
+            worker.process.join()
+            if tries[number] < TRIES:
+                queue.appendleft(number)
+            else:
+                code = worker.process.exitcode
+                failed[number] = ProbesError(
+                    f"a process died {TRIES} times at one piece of work ({_told(works[number])}; exit code {code}): it is left out,"
+                    " and the others stand; --probes-engine serial shows what happens"
+                )
+            return
+        if problem is None:
+            tick(works[number])
+        else:
+            failed[number] = problem
+
+
+def _told(work: Work) -> str:
+    names = [str(getattr(work, name)) for name in ("subject", "level", "draw") if hasattr(work, name)]
+    return f"{work.kind}: {', '.join(names)}" if names else work.kind
+
+
+def _starter(place: Place) -> Callable[[], _Worker]:
+    """A function that starts a process with a place of its own."""
+    context = _context()
+    try:
+        setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
+    except (pickle.PicklingError, AttributeError, TypeError) as e:
+        raise BadInput(f"other processes can't be told what to load: {e}; use the serial engine") from e
+
+    def start() -> _Worker:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(setup, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    return start
+
+
+@functools.cache
+def _context() -> Any:
+    """Processes are forked from one that has torch loaded and runs nothing, where the system can; else they start anew."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["probes.run.bench"])
+    return context
+
+
+def _work(setup: bytes, pipe: Connection) -> None:
+    """A worker: it makes what it is sent until the pipe is closed."""
+    folder, load, imports, path = pickle.loads(setup)
+    sys.path[:] = path
+    for module in imports:
+        importlib.import_module(module)
+    torch.set_num_threads(1)
+    place = Place(Store(folder), load)
+    while True:
+        try:
+            work = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            done(work, place)
+            pipe.send(None)
+        except Exception as e:  # noqa: BLE001 - whatever a piece of work raises is raised where it was asked for
+            pipe.send(_portable(e))
+
+
+def _portable(problem: Exception) -> Exception:
+    """An exception that another process can read: its own class where it is one of ours, else its traceback as a ProbesError."""
+    text = "".join(traceback.format_exception(problem))
+    if isinstance(problem, ProbesError):
+        try:
+            again = pickle.loads(pickle.dumps(problem))
+        except Exception:  # noqa: BLE001 - an exception with arguments of its own
+            again = ProbesError(str(problem))
+        again.add_note(text)
+        return again
+    return ProbesError(f"a piece of work failed in another process: {type(problem).__name__}: {problem}\n{text}")

@@ -1,0 +1,135 @@
+"""The processes engine: the same bytes as the serial one, whoever dies on the way."""
+
+import importlib
+import sys
+
+import pandas as pd
+import pytest
+
+from probes import accuracy, gaussian
+from probes.errors import BadInput, ProbesError
+from probes.run.bench import Bench
+from probes.run.engine import Serial, engine_of
+from probes.run.settings import Options
+from probes.store import Store, sha256
+from probes.subjects.spec import parse
+
+DEADLY = '''
+import contextlib, dataclasses, os, signal
+from pathlib import Path
+from probes import Perturbation
+from probes.errors import BadInput
+
+
+@dataclasses.dataclass(frozen=True)
+class Deadly(Perturbation):
+    """The process dies at level 0.2, so many times."""
+
+    levels: tuple
+    place: str
+    deaths: int
+    raises: bool = False
+
+    def key(self, level):
+        return {"kind": "deadly", "version": 1, "level": level}
+
+    @contextlib.contextmanager
+    def open(self, at):
+        def forward(batch):
+            if at.level == 0.2 and self.raises:
+                raise BadInput("level 0.2 is not for me")
+            died = sorted(Path(self.place).glob("*"))
+            if at.level == 0.2 and len(died) < self.deaths:
+                (Path(self.place) / str(len(died))).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen = batch.images * (1 - at.level)
+            at.plain(seen)
+            return seen
+
+        yield forward
+'''
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    (tmp_path / "deadly_module.py").write_text(DEADLY)
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("deadly_module")
+    yield lambda deaths, **more: module.Deadly((0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more)
+    sys.modules.pop("deadly_module", None)
+
+
+@pytest.fixture(autouse=True)
+def no_xdist_worker(monkeypatch):
+    """A worker of pytest-xdist is always serial: here the engine itself is tried."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+
+
+def bench(folder, **options):
+    return Bench([parse("resnet20@mnist5k")], Store(folder), Options(images=20, threads=1, batch_size=5, **options))
+
+
+def cells(folder):
+    return {p.name: sha256(p) for p in (folder / "cells").glob("*.parquet")}
+
+
+def test_two_processes_give_the_same_bytes_as_one_and_survive_a_death(tmp_path, deadly):
+    alone, together = tmp_path / "one", tmp_path / "two"
+    first = bench(alone).sweep(accuracy, under=deadly(0)).frame
+    second = bench(together, engine="processes", jobs=2).sweep(accuracy, under=deadly(1)).frame
+
+    pd.testing.assert_frame_equal(first, second)
+    assert len(list((tmp_path / "deaths").glob("*"))) == 1
+    assert sorted(cells(alone).values()) == sorted(cells(together).values())
+
+
+def test_a_piece_whose_process_always_dies_is_an_error_and_the_others_stand(tmp_path, deadly):
+    sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(accuracy, under=deadly(99))
+    with pytest.raises(ProbesError, match=r"a process died 3 times at one piece of work \(cells: resnet20@mnist5k.*exit code -9"):
+        sweep.frame  # noqa: B018
+
+    assert len(list((tmp_path / "deaths").glob("*"))) == 3
+    assert len(cells(tmp_path / "s")) == 3  # the other levels
+
+
+def test_what_a_piece_raises_is_raised_here_and_the_others_stand(tmp_path, deadly):
+    sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(accuracy, under=deadly(0, raises=True))
+    with pytest.raises(BadInput, match=r"level 0.2 is not for me") as found:
+        sweep.frame  # noqa: B018
+
+    assert any("deadly_module.py" in note for note in found.value.__notes__)
+    assert len(cells(tmp_path / "s")) == 3
+
+
+def test_subjects_of_this_process_only_are_measured_here(tmp_path):
+    loaded = bench(tmp_path / "s").subjects
+    one = Bench(
+        [parse("resnet20@mnist5k")],
+        Store(tmp_path / "s"),
+        Options(images=20, threads=1, engine="processes", jobs=2),
+        subjects=loaded,
+    )
+
+    assert len(one.sweep(accuracy, under=gaussian(0, 0.1)).frame) == 40
+
+
+def test_a_worker_of_xdist_is_serial_and_cores_are_shared_out(monkeypatch):
+    import torch
+
+    options = Options(engine="processes", jobs=2)
+    assert options.workers == 2
+    assert options.where.threads == max(1, torch.get_num_threads() // 2)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+
+    assert Options(engine="processes", jobs=2).workers == 1
+    assert isinstance(engine_of(1), Serial)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"), [({"engine": "ray!"}, "engine"), ({"jobs": 0}, "jobs 0: allowed are whole numbers")]
+)
+def test_engines_and_jobs_are_checked(options, sentence):
+    with pytest.raises(ProbesError, match=sentence):
+        Options(**options)
