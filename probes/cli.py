@@ -122,7 +122,7 @@ def _train(given: argparse.Namespace) -> int:
 
 def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]) -> None:
     """Train the seeds in several processes; each says when it is done."""
-    from probes.run.engine import engine_of
+    from probes.run.pools import engine_of
     from probes.run.settings import Options
     from probes.run.trainings import TrainingRun
     from probes.run.work import Place

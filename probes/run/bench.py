@@ -25,6 +25,7 @@ from probes.run import engine
 from probes.run.cells import Cell
 from probes.run.forward import check
 from probes.run.lazytable import LazyTable
+from probes.run.pools import engine_of
 from probes.run.settings import Options
 from probes.run.work import Place
 from probes.store import Store
@@ -193,7 +194,7 @@ class Bench:
     def run(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The table of some cells, by the engine that the options ask for."""
         workers = 1 if self._given else self.options.workers
-        return engine.run(cells, self.place, engine.engine_of(workers), self.quiet)
+        return engine.run(cells, self.place, engine_of(workers), self.quiet)
 
     def design(
         self, measure: Measure, under: Perturbation, draws: int, data: Dataset, runs: Mapping[str, int], sites: int = 1

@@ -42,15 +42,6 @@ class Serial:
         return paths
 
 
-def engine_of(workers: int) -> Engine:
-    """The engine for so many processes at once; inside a worker of pytest-xdist that is one."""
-    if workers == 1:
-        return Serial()
-    from probes.run.pools import Processes
-
-    return Processes(workers)
-
-
 def fill(works: Sequence[Work], place: Place, engine: Engine | None = None, quiet: bool = False) -> list[Path]:
     """Compute and keep what is not in the store, and say where each result is, in order.
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from probes.errors import BadInput, ProbesError
-from probes.run.engine import Tick
+from probes.run.engine import Engine, Serial, Tick
 from probes.run.work import Place, Work, done, made
 from probes.store import Store
 
@@ -182,3 +182,11 @@ def _portable(problem: Exception) -> Exception:
         again.add_note(text)
         return again
     return ProbesError(f"a piece of work failed in another process: {type(problem).__name__}: {problem}\n{text}")
+
+
+def engine_of(workers: int) -> Engine:
+    """The engine for so many processes at once; inside a worker of pytest-xdist that is one."""
+    if workers == 1:
+        return Serial()
+
+    return Processes(workers)

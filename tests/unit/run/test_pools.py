@@ -9,7 +9,8 @@ import pytest
 from probes import accuracy, gaussian
 from probes.errors import BadInput, ProbesError
 from probes.run.bench import Bench
-from probes.run.engine import Serial, engine_of
+from probes.run.engine import Serial
+from probes.run.pools import engine_of
 from probes.run.settings import Options
 from probes.store import Store, sha256
 from probes.subjects.spec import parse
