@@ -2,9 +2,10 @@
 
     pytest benchmarks
 
-A machine is noisy, so no time is compared with a time of another minute: each run of A is divided by the mean of the runs
-of B just before and just after it. A limit fails only where the 90 % interval of the median lies beyond it by 10 %. A
-baseline that we wrote must itself cost what the original is known to cost, within 25 %, or the ratio is void.
+A machine is noisy, so no time is compared with a time of another minute: each run of A is divided
+by the mean of the runs of B just before and just after it. A limit fails only where the 90 %
+interval of the median lies beyond it by 10 %. A baseline that we wrote must itself cost what the
+original is known to cost, within 25 %, or the ratio is void.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ import torch
 
 def beside(name):
     """The module ``name.py`` beside this file (pytest imports no neighbours)."""
-    spec = importlib.util.spec_from_file_location(f"probes_{name}", Path(__file__).with_name(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(
+        f"probes_{name}", Path(__file__).with_name(f"{name}.py")
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -32,7 +35,9 @@ FOUND = pytest.StashKey()
 
 @pytest.fixture
 def ratio(benchmark, request):
-    """``ratio(name, ours, baseline, rounds=..., limit=...)``: times both in turn and asserts that the limit holds."""
+    """``ratio(name, ours, baseline, rounds=..., limit=...)``: times both in turn and asserts that
+    the limit holds.
+    """
 
     def measure(name, ours, baseline, *, rounds, limit=None, note=""):
         if benchmark.disabled:
@@ -50,7 +55,9 @@ def ratio(benchmark, request):
         benchmark.extra_info.update(dataclasses.asdict(found))
         request.config.stash[FOUND].append(found)
 
-        assert found.holds, f"{name}: {found.median:.3f} [{found.low:.3f}, {found.high:.3f}], at most {limit}"
+        assert found.holds, (
+            f"{name}: {found.median:.3f} [{found.low:.3f}, {found.high:.3f}], at most {limit}"
+        )
         return found
 
     return measure
@@ -84,5 +91,6 @@ def pytest_terminal_summary(terminalreporter, config):
         limit = "" if r.limit is None else f"{r.limit:g}"
         note = f" ({r.note})" if r.note else ""
         terminalreporter.write_line(
-            f"| {r.name}{note} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {limit} | {r.seconds:.3g} |"
+            f"| {r.name}{note} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {limit} |"
+            f" {r.seconds:.3g} |"
         )

@@ -1,9 +1,10 @@
-"""The loop of the study of H0 and H1, as such scripts are written: hooks that keep tensors, metrics of whole batches.
+"""The loop of the study of H0 and H1, as such scripts are written: hooks that keep tensors, metrics
+of whole batches.
 
-It is here to be timed against, with its structure and its flaws (it reads what the in-place ReLU left behind): a hook on
-every ``bn2`` and one on every ReLU keep tensors by reference; after the pass, norm, variance, mean and share of zeros are
-taken of each and moved to Python; images come one by one through PIL, ``ToTensor`` and ``Normalize``; noise is drawn
-anew for every level.
+It is here to be timed against, with its structure and its flaws (it reads what the in-place ReLU
+left behind): a hook on every ``bn2`` and one on every ReLU keep tensors by reference; after the
+pass, norm, variance, mean and share of zeros are taken of each and moved to Python; images come one
+by one through PIL, ``ToTensor`` and ``Normalize``; noise is drawn anew for every level.
 """
 
 import numpy as np
@@ -22,7 +23,9 @@ class Images(TorchDataset):
 
     def __init__(self, images):
         self.images = images
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+        self.transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        )
 
     def __len__(self):
         return len(self.images)
@@ -38,8 +41,12 @@ class Hooks:
         self.kept = {}
         self.blocks = {name: m for name, m in model.named_modules() if isinstance(m, BasicBlock)}
         for name, block in self.blocks.items():
-            block.bn2.register_forward_hook(lambda _, __, out, name=name: self.kept.__setitem__(("h", name), out))
-            block.relu.register_forward_hook(lambda _, args, __, name=name: self.kept.__setitem__(("sum", name), args[0]))
+            block.bn2.register_forward_hook(
+                lambda _, __, out, name=name: self.kept.__setitem__(("h", name), out)
+            )
+            block.relu.register_forward_hook(
+                lambda _, args, __, name=name: self.kept.__setitem__(("sum", name), args[0])
+            )
 
     def metrics(self):
         found = {}
@@ -67,6 +74,7 @@ def sweep(model, hooks, images, levels, batch_size):
                 model(inputs)
             batches.append(hooks.metrics())
         results[sigma] = {
-            name: {metric: np.mean([b[name][metric] for b in batches]) for metric in values} for name, values in batches[0].items()
+            name: {metric: np.mean([b[name][metric] for b in batches]) for metric in values}
+            for name, values in batches[0].items()
         }
     return results

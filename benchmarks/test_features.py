@@ -1,4 +1,6 @@
-"""What feature maps cost: statistics of four layers beside the plain forward, and the study's CSV files beside its own loop."""
+"""What feature maps cost: statistics of four layers beside the plain forward, and the study's CSV
+files beside its own loop.
+"""
 
 import pandas as pd
 import pytest
@@ -22,7 +24,11 @@ def batches(n, size, batch):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0)).split(batch)
 
 
-@pytest.mark.parametrize(("images", "size", "batch", "rounds"), [(1000, 32, 125, 15), (64, 224, 16, 5)], ids=["32px", "224px"])
+@pytest.mark.parametrize(
+    ("images", "size", "batch", "rounds"),
+    [(1000, 32, 125, 15), (64, 224, 16, 5)],
+    ids=["32px", "224px"],
+)
 def test_extraction_and_statistics_of_four_layers(ratio, model, images, size, batch, rounds):
     parts = batches(images, size, batch)
 
@@ -43,11 +49,19 @@ def test_extraction_and_statistics_of_four_layers(ratio, model, images, size, ba
         return {k: v.summary() for k, v in found.items()}
 
     with torch.inference_mode():
-        ratio(f"statistics of four layers, {images} images, {size} px", ours, plain, rounds=rounds, limit=1.15)
+        ratio(
+            f"statistics of four layers, {images} images, {size} px",
+            ours,
+            plain,
+            rounds=rounds,
+            limit=1.15,
+        )
 
 
 def test_the_studys_csv_files(ratio, model, tmp_path):
-    """One image at 224 px: 960 columns, 3,136 rows; the study makes a list per depth, a Series of each, and a data frame."""
+    """One image at 224 px: 960 columns, 3,136 rows; the study makes a list per depth, a Series of
+    each, and a data frame.
+    """
     with torch.inference_mode(), extract(model, LAYERS) as seen:
         model(batches(1, 224, 1)[0])
         maps = {layer: m[0] for layer, m in seen.items()}
@@ -57,7 +71,9 @@ def test_the_studys_csv_files(ratio, model, tmp_path):
         for layer, m in maps.items():
             for depth in range(m.shape[0]):
                 columns[f"{layer}_{depth}"] = m[depth].flatten().tolist()
-        pd.DataFrame({name: pd.Series(values) for name, values in columns.items()}).to_csv(tmp_path / "theirs.csv", index=False)
+        pd.DataFrame({name: pd.Series(values) for name, values in columns.items()}).to_csv(
+            tmp_path / "theirs.csv", index=False
+        )
 
     def ours():
         write_wide({layer: m.numpy() for layer, m in maps.items()}, tmp_path / "ours.csv")

@@ -1,11 +1,13 @@
-"""What masks cost: a mask in the forward beside the plain forward, and one module masked with the clean beginning shared."""
+"""What masks cost: a mask in the forward beside the plain forward, and one module masked with the
+clean beginning shared.
+"""
 
 import pytest
 import torch
 from torchvision.models import resnet18
 
-from probes.hooks import Prefix
 from probes.perturb.masks import scaled_units
+from probes.replay import Prefix
 
 SIDE, STAGES = 32, ("layer1", "layer2", "layer3", "layer4")
 
@@ -13,7 +15,9 @@ SIDE, STAGES = 32, ("layer1", "layer2", "layer3", "layer4")
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return resnet18(num_classes=10).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return (
+        resnet18(num_classes=10).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,9 @@ def scales(model, images):
     """A fifth of the units of every stage removed, as factors; one draw."""
     shapes = {}
     handles = [
-        getattr(model, name).register_forward_hook(lambda _, __, out, name=name: shapes.update({name: out.shape[1:]}))
+        getattr(model, name).register_forward_hook(
+            lambda _, __, out, name=name: shapes.update({name: out.shape[1:]})
+        )
         for name in STAGES
     ]
     with torch.inference_mode():
@@ -35,7 +41,10 @@ def scales(model, images):
     for handle in handles:
         handle.remove()
     generator = torch.Generator().manual_seed(1)
-    return {name: (torch.rand(shape, generator=generator) > 0.2).float() for name, shape in shapes.items()}
+    return {
+        name: (torch.rand(shape, generator=generator) > 0.2).float()
+        for name, shape in shapes.items()
+    }
 
 
 def test_a_mask_of_all_stages_in_the_forward(ratio, model, images, scales):
@@ -49,11 +58,15 @@ def test_a_mask_of_all_stages_in_the_forward(ratio, model, images, scales):
             model(images)
 
     with torch.inference_mode():
-        ratio("masks of four stages, ResNet-18, 250 images, 32 px", ours, plain, rounds=15, limit=1.05)
+        ratio(
+            "masks of four stages, ResNet-18, 250 images, 32 px", ours, plain, rounds=15, limit=1.05
+        )
 
 
 def test_one_stage_masked_from_where_it_ends(ratio, model, images, scales):
-    """20 masks of every stage in turn; the plain loop passes the whole network for each. The kept pass counts."""
+    """20 masks of every stage in turn; the plain loop passes the whole network for each. The kept
+    pass counts.
+    """
 
     def plain():
         for name in STAGES:
@@ -71,4 +84,10 @@ def test_one_stage_masked_from_where_it_ends(ratio, model, images, scales):
                     model(images)
 
     with torch.inference_mode():
-        ratio("20 masks of one stage at a time, ResNet-18, 250 images, 32 px", ours, plain, rounds=5, limit=1 / 1.3)
+        ratio(
+            "20 masks of one stage at a time, ResNet-18, 250 images, 32 px",
+            ours,
+            plain,
+            rounds=5,
+            limit=1 / 1.3,
+        )

@@ -1,12 +1,14 @@
-"""What noise on the outputs of layers costs: injection beside the plain forward, and passes that begin in the middle."""
+"""What noise on the outputs of layers costs: injection beside the plain forward, and passes that
+begin in the middle.
+"""
 
 import pytest
 import torch
 from torchvision.models import resnet34
 
-from probes.hooks import Prefix
 from probes.perturb import inject, layer_noise
 from probes.perturb.layers import layers_of
+from probes.replay import Prefix
 
 SIDE = 32
 
@@ -14,7 +16,9 @@ SIDE = 32
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return resnet34(num_classes=10).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return (
+        resnet34(num_classes=10).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,9 @@ def images():
 
 
 def test_injection_of_noise_that_is_drawn(ratio, model, images):
-    """Three layers for each image, as in the claim; the noise of the first pass is used again, as at the next strength."""
+    """Three layers for each image, as in the claim; the noise of the first pass is used again, as
+    at the next strength.
+    """
     noise = layer_noise(0, 0.5, layers=3, scale="absolute")
     ids = range(len(images))
     with torch.inference_mode():
@@ -40,11 +46,19 @@ def test_injection_of_noise_that_is_drawn(ratio, model, images):
             for _ in range(4):
                 model(images)
 
-        ratio("noise on three layers, ResNet-34, 250 images, 32 px", ours, plain, rounds=15, limit=1.03)
+        ratio(
+            "noise on three layers, ResNet-34, 250 images, 32 px",
+            ours,
+            plain,
+            rounds=15,
+            limit=1.03,
+        )
 
 
 def test_one_layer_at_a_time_from_the_middle(ratio, model, images):
-    """Every one of the 36 batch norms in turn; the plain loop passes the whole network for each. The kept pass counts."""
+    """Every one of the 36 batch norms in turn; the plain loop passes the whole network for each.
+    The kept pass counts.
+    """
     noise = layer_noise(0, 0.5, scale="absolute", choice="each")
     layers, ids = list(layers_of(model, noise.on)), range(len(images))
     drawn = {}
@@ -66,4 +80,10 @@ def test_one_layer_at_a_time_from_the_middle(ratio, model, images):
                 with prefix.replay(layer), inject(model, layer, noise, ids, again=drawn[layer]):
                     model(images)
 
-        ratio("one layer at a time, ResNet-34, 250 images, 32 px", ours, plain, rounds=5, limit=1 / 1.5)
+        ratio(
+            "one layer at a time, ResNet-34, 250 images, 32 px",
+            ours,
+            plain,
+            rounds=5,
+            limit=1 / 1.5,
+        )

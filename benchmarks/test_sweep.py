@@ -1,4 +1,6 @@
-"""A whole sweep, six levels, noise included, beside the study's own loop over the same images; and what bf16 changes."""
+"""A whole sweep, six levels, noise included, beside the study's own loop over the same images; and
+what bf16 changes.
+"""
 
 import dataclasses
 import itertools
@@ -15,9 +17,9 @@ from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.dataset import Dataset
-from probes.subjects.nets import Normalised
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
+from probes.subjects.wrapped import Normalised
 
 LEVELS = (0, 0.05, 0.1, 0.15, 0.2, 0.25)
 FOUR = ("l2_h", "var_h", "mean_sum", "sparsity")
@@ -27,12 +29,23 @@ IMAGES, BATCH = 1024, 128
 def dataset(images):
     n = len(images)
     constants = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
-    return Dataset("bytes", "bytes", "test", images, np.zeros(n, int), np.arange(n), tuple("0123456789"), **constants)
+    return Dataset(
+        "bytes",
+        "bytes",
+        "test",
+        images,
+        np.zeros(n, int),
+        np.arange(n),
+        tuple("0123456789"),
+        **constants,
+    )
 
 
 @pytest.fixture(scope="module")
 def images():
-    return np.random.Generator(np.random.Philox(0)).integers(0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8)
+    return np.random.Generator(np.random.Philox(0)).integers(
+        0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +55,17 @@ def net():
 
 
 class Bench(Bench):
-    """A lab whose subject is a network with random weights: what is timed does not depend on them."""
+    """A lab whose subject is a network with random weights: what is timed does not depend on
+    them."""
 
     def __init__(self, net, data, store, precision):
-        super().__init__([parse("resnet18@bytes")], store, Options(batch_size=BATCH, precision=precision))
+        super().__init__(
+            [parse("resnet18@bytes")], store, Options(batch_size=BATCH, precision=precision)
+        )
         model = Normalised(net, data.mean, data.std).eval()
-        self.__dict__["subjects"] = {"resnet18@bytes": Subject(parse("resnet18@bytes"), model, data, "random", "random")}
+        self.__dict__["subjects"] = {
+            "resnet18@bytes": Subject(parse("resnet18@bytes"), model, data, "random", "random")
+        }
 
     def table(self, metrics=FOUR):
         return self.sweep(BlockMetrics(metrics=metrics), under=gaussian(*LEVELS)).frame
@@ -75,13 +93,25 @@ def test_what_bf16_changes(net, images, tmp_path, capsys):
     if not torch.cpu._is_amx_tile_supported():
         pytest.skip("this CPU has no bf16 in hardware")
     few = dataclasses.replace(dataset(images[:256]))
-    tables = {p: Bench(net, few, Store(tmp_path / p), p).table(BlockMetrics().metrics) for p in ("fp32", "bf16")}
+    tables = {
+        p: Bench(net, few, Store(tmp_path / p), p).table(BlockMetrics().metrics)
+        for p in ("fp32", "bf16")
+    }
     rows = []
     for name in BlockMetrics().metrics:
         a, b = (tables[p][name].to_numpy(float) for p in ("fp32", "bf16"))
-        rows.append((name, float(np.abs(b - a).mean() / np.abs(a).mean()), float((b - a).mean() / np.abs(a).mean())))
+        rows.append(
+            (
+                name,
+                float(np.abs(b - a).mean() / np.abs(a).mean()),
+                float((b - a).mean() / np.abs(a).mean()),
+            )
+        )
     frame = pd.DataFrame(rows, columns=["metric", "mean deviation", "bias"])
     with capsys.disabled():
-        print("\nbf16 beside fp32, relative to the metric's mean size:\n" + frame.to_string(index=False, float_format="%.2g"))
+        print(
+            "\nbf16 beside fp32, relative to the metric's mean size:\n"
+            + frame.to_string(index=False, float_format="%.2g")
+        )
 
     assert frame["mean deviation"].max() < 0.05

@@ -1,8 +1,9 @@
 """The evaluation loop of the weight-noise study, as such scripts are written, to be timed against.
 
-A DataLoader makes every image anew (PIL, resized to 28 px, grey repeated to 3 channels, ToTensor); for every draw noise is
-drawn for every convolution and linear weight, added in place, the whole test set is passed in batches of 128, accuracy and loss
-are moved to Python batch by batch, and the noise is subtracted again.
+A DataLoader makes every image anew (PIL, resized to 28 px, grey repeated to 3 channels, ToTensor);
+for every draw noise is drawn for every convolution and linear weight, added in place, the whole
+test set is passed in batches of 128, accuracy and loss are moved to Python batch by batch, and the
+noise is subtracted again.
 """
 
 import torch
@@ -20,7 +21,9 @@ class Images(TorchDataset):
     def __init__(self, images, labels):
         self.images, self.labels = images, labels
         grey = [transforms.Grayscale(3)] if images.shape[1] == 1 else []
-        self.transform = transforms.Compose([transforms.Resize((28, 28)), *grey, transforms.ToTensor()])
+        self.transform = transforms.Compose(
+            [transforms.Resize((28, 28)), *grey, transforms.ToTensor()]
+        )
 
     def __len__(self):
         return len(self.images)
@@ -53,7 +56,9 @@ def sweep(model, images, labels, alphas, draws):
     for alpha in alphas:
         found = []
         for _ in range(draws if alpha else 1):
-            noise = [torch.randn_like(w) * alpha * w.std() for w in weights_of(model)] if alpha else []
+            noise = (
+                [torch.randn_like(w) * alpha * w.std() for w in weights_of(model)] if alpha else []
+            )
             with torch.no_grad():
                 for w, eps in zip(weights_of(model), noise, strict=False):
                     w.add_(eps)

@@ -1,4 +1,6 @@
-"""Claims about neural networks as pytest cases: measured on the right tensors, judged on the right unit, reported."""
+"""Claims about neural networks as pytest cases: measured on the right tensors, judged on the right
+unit, reported.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +26,99 @@ if TYPE_CHECKING:
         register_block,
         tap,
     )
-    from probes.perturb import Draw, Pass, Perturbation, augmentation, gaussian, inject, layer_noise, masked, weight_noise
+    from probes.perturb import (
+        Draw,
+        Pass,
+        Perturbation,
+        augmentation,
+        gaussian,
+        inject,
+        layer_noise,
+        masked,
+        weight_noise,
+    )
     from probes.perturb import composed as augmented
     from probes.run.settings import Options
     from probes.studies.study import Study
 
 _PLACES = {
     "probes.batch": ("Batch",),
-    "probes.judge": ("below", "both", "decreases", "equivalent", "exceeds", "falls", "increases", "rises"),
+    "probes.judge": (
+        "below",
+        "both",
+        "decreases",
+        "equivalent",
+        "exceeds",
+        "falls",
+        "increases",
+        "rises",
+    ),
     "probes.lab": ("Lab",),
     "probes.measure": (
-        "BlockAdapter", "BlockMetrics", "FeatureMetrics", "Measure", "Predictions", "accuracy", "block_metrics", "extract",
-        "feature_metrics", "register_block", "tap",
+        "BlockAdapter",
+        "BlockMetrics",
+        "FeatureMetrics",
+        "Measure",
+        "Predictions",
+        "accuracy",
+        "block_metrics",
+        "extract",
+        "feature_metrics",
+        "register_block",
+        "tap",
     ),
     "probes.perturb": (
-        "Draw", "Pass", "Perturbation", "augmentation", "augmented", "gaussian", "inject", "layer_noise", "masked", "weight_noise",
+        "Draw",
+        "Pass",
+        "Perturbation",
+        "augmentation",
+        "augmented",
+        "gaussian",
+        "inject",
+        "layer_noise",
+        "masked",
+        "weight_noise",
     ),
     "probes.run.settings": ("Options",),
     "probes.studies.study": ("Study",),
-}  # fmt: skip
+}
 _WHERE = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "Batch", "BlockAdapter", "BlockMetrics", "Draw", "FeatureMetrics", "Lab", "Measure", "Options", "Pass", "Perturbation",
-    "Predictions", "Study", "accuracy", "augmentation", "augmented", "below", "block_metrics", "both", "decreases", "equivalent",
-    "exceeds", "extract", "falls", "feature_metrics", "gaussian", "increases", "inject", "layer_noise", "masked", "pair",
-    "register_block", "rises", "tap", "weight_noise",
-]  # fmt: skip
+    "Batch",
+    "BlockAdapter",
+    "BlockMetrics",
+    "Draw",
+    "FeatureMetrics",
+    "Lab",
+    "Measure",
+    "Options",
+    "Pass",
+    "Perturbation",
+    "Predictions",
+    "Study",
+    "accuracy",
+    "augmentation",
+    "augmented",
+    "below",
+    "block_metrics",
+    "both",
+    "decreases",
+    "equivalent",
+    "exceeds",
+    "extract",
+    "falls",
+    "feature_metrics",
+    "gaussian",
+    "increases",
+    "inject",
+    "layer_noise",
+    "masked",
+    "pair",
+    "register_block",
+    "rises",
+    "tap",
+    "weight_noise",
+]
 __version__ = "0.1.0"
 
 

@@ -20,35 +20,66 @@ from probes.run.console import evidence_lines, say, seed_range, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when all went well, 1 when a report does not verify, 2 for input that can't be used."""
+    """Run the command line; 0 when all went well, 1 when a report does not verify, 2 for input that
+    can't be used.
+    """
     parser = argparse.ArgumentParser(
-        prog="probes", description="Test claims about neural networks. The claims themselves run under pytest."
+        prog="probes",
+        description="Test claims about neural networks. The claims themselves run under pytest.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="networks, datasets, weights, and what is on this machine")
+    listing = commands.add_parser(
+        "list", help="networks, datasets, weights, and what is on this machine"
+    )
     listing.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     listing.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
-    training = commands.add_parser("train", help="train a network on a dataset; goes on where it was interrupted")
+    training = commands.add_parser(
+        "train", help="train a network on a dataset; goes on where it was interrupted"
+    )
     training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
     training.add_argument("dataset", help="a dataset: see `probes list`")
-    training.add_argument("--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)")
+    training.add_argument(
+        "--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)"
+    )
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
-    training.add_argument("--jobs", type=int, default=1, help="seeds that train at once, each in a process (default: 1)")
+    training.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="seeds that train at once, each in a process (default: 1)",
+    )
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
-    training.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
-                          help="a module that registers networks or datasets of your own")  # fmt: skip
+    training.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module that registers networks or datasets of your own",
+    )
     training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    fetching = commands.add_parser("fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network")
+    fetching = commands.add_parser(
+        "fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network"
+    )
     fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
     fetching.add_argument("--data", help="folder to download datasets into (default: PROBES_DATA)")
-    running = commands.add_parser("run", help="a study without pytest, for anybody's network: its report in a folder")
+    running = commands.add_parser(
+        "run", help="a study without pytest, for anybody's network: its report in a folder"
+    )
     studies.add_to(running.add_subparsers(dest="study", required=True, metavar="STUDY"))
     report = commands.add_parser("report", help="draw a report again from its files")
     report.add_argument("folder", type=Path)
-    report.add_argument("--again", action="store_true", help="judge every claim again from its tables first, as after an upgrade")
-    verify = commands.add_parser("verify", help="check a report, or all below a folder: manifest, verdicts, cited expectations")
+    report.add_argument(
+        "--again",
+        action="store_true",
+        help="judge every claim again from its tables first, as after an upgrade",
+    )
+    verify = commands.add_parser(
+        "verify",
+        help="check a report, or all below a folder: manifest, verdicts, cited expectations",
+    )
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
@@ -58,9 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(module)
         if getattr(given, "data", None):
             os.environ["PROBES_DATA"] = given.data
-        return {"list": _list, "train": _train, "fetch": _fetch, "run": studies.run, "report": _report, "verify": _verify}[
-            given.command
-        ](given)
+        return {
+            "list": _list,
+            "train": _train,
+            "fetch": _fetch,
+            "run": studies.run,
+            "report": _report,
+            "verify": _verify,
+        }[given.command](given)
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
         return 2
@@ -72,33 +108,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _list(given: argparse.Namespace) -> int:
     from probes.run.device import best_device
     from probes.subjects import data, nets, pretrained, training
+    from probes.subjects.recipes import run_name
 
     store = store_of(given)
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
-        print(f"  {name:14} {(nets.nets[name].__doc__ or '').partition(chr(10))[0]}")
+        print(f"  {name:14} {summary(nets.nets[name])}")
     print("datasets:")
     for name in data.datasets:
         place = "here    " if data.here(name) else "not here"
-        print(f"  {name:14} {place} {(data.datasets[name].__doc__ or '').partition(chr(10))[0]}")
-    print(f"  {'imagefolder:PATH':14} a folder of images of your own: PATH/CLASS/*.jpg, or PATH/{{train,val,test}}/CLASS/*.jpg")
-    print("  module:function     your own: function(split, store) -> probes.subjects.dataset.Dataset")
+        print(f"  {name:14} {place} {summary(data.datasets[name])}")
+    print(
+        f"  {'imagefolder:PATH':14} a folder of images of your own: PATH/CLASS/*.jpg, or"
+        " PATH/{train,val,test}/CLASS/*.jpg"
+    )
+    print(
+        "  module:function     your own: function(split, store) -> probes.subjects.dataset.Dataset"
+    )
     print("  NAME@28px           a view: the images of a dataset at another size")
     print(f"recipes: {', '.join(training.recipes)}\nweights on this machine:")
     shown = set()
-    for w in sorted(pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)):
-        name = training.run_name(w.net, w.dataset, w.seed, w.card["recipe"]["name"])
+    for w in sorted(
+        pretrained.available(store), key=lambda w: (w.net, w.dataset, w.seed, w.origin)
+    ):
+        name = run_name(w.net, w.dataset, w.seed, w.card["recipe"]["name"])
         if (name, w.card["sha256"]) in shown:  # trained again to the same bytes
             continue
         shown.add((name, w.card["sha256"]))
-        print(f"  {name:24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
-              f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}")  # fmt: skip
+        print(
+            f"  {name:24} {w.origin:8} {w.card['test_accuracy']:.1%} of"
+            f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}"
+        )
     return 0
 
 
 def _train(given: argparse.Namespace) -> int:
     from probes.store import write_text
     from probes.subjects import training
+    from probes.subjects.recipes import run_name
 
     store = store_of(given)
     recipe = training.recipes[given.recipe] if given.recipe else None
@@ -109,14 +156,19 @@ def _train(given: argparse.Namespace) -> int:
     for done, seed in enumerate(seeds, 1):
         path, card = training.train(given.net, given.dataset, seed, store, recipe, say)
         left = (time.monotonic() - began) / done * (len(seeds) - done)
-        name = training.run_name(given.net, given.dataset, seed, card["recipe"]["name"])
-        print(f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256 {card['sha256'][:12]}"
-              f" ({done} of {len(seeds)} runs, {left:.0f} s to go)", flush=True)  # fmt: skip
+        name = run_name(given.net, given.dataset, seed, card["recipe"]["name"])
+        print(
+            f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256"
+            f" {card['sha256'][:12]} ({done} of {len(seeds)} runs, {left:.0f} s to go)",
+            flush=True,
+        )
         if given.out:
             given.out.mkdir(parents=True, exist_ok=True)
             stem = re.sub(r"[^\w.]+", "-", name)
             shutil.copyfile(path, given.out / f"{stem}.safetensors")
-            write_text(given.out / f"{stem}.json", json.dumps(card, indent=1, sort_keys=True) + "\n")
+            write_text(
+                given.out / f"{stem}.json", json.dumps(card, indent=1, sort_keys=True) + "\n"
+            )
     return 0
 
 
@@ -124,8 +176,7 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
     """Train the seeds in several processes; each says when it is done."""
     from probes.run.pools import engine_of
     from probes.run.settings import Options
-    from probes.run.trainings import TrainingRun
-    from probes.run.work import Place
+    from probes.run.work import Place, TrainingRun
 
     runs = [TrainingRun(given.net, given.dataset, seed, recipe) for seed in seeds]
     place = Place(store_of(given), imports=given.imports)
@@ -135,11 +186,11 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
 
 
 def _fetch(given: argparse.Namespace) -> int:
-    from probes.subjects import data, pretrained
+    from probes.subjects import data, hub
     from probes.subjects.spec import parse
 
     spec = parse(given.thing)
-    place = pretrained.fetch(spec) if spec.weights else data.fetch(given.thing)
+    place = hub.fetch(spec) if spec.weights else data.fetch(given.thing)
     print(f"{given.thing} is in {place}")
     return 0
 
@@ -152,9 +203,18 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def summary(thing: Any) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((thing.__doc__ or "").strip().partition("\n\n")[0].split())
+
+
 def reports_in(folder: Path) -> list[Path]:
-    """The folders of evidence or results at and below a folder, by their manifests; where there is none, the folder."""
-    below = {path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)}
+    """The folders of evidence or results at and below a folder, by their manifests; where there is
+    none, the folder.
+    """
+    below = {
+        path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)
+    }
     return sorted(below) or [folder]
 
 
@@ -171,7 +231,10 @@ def _verify(given: argparse.Namespace) -> int:
             lines = evidence_lines(folder) if (folder / "evidence.jsonl").exists() else []
             cited = sum(bool(line["expect"]) for line in lines)
             judged, as_cited = counted(len(lines), "claim"), counted(cited, "expectation")
-            print(f"{folder}: verified; manifest, {judged} judged again from their tables, {as_cited} as cited")
+            print(
+                f"{folder}: verified; manifest, {judged} judged again from their tables, {as_cited}"
+                " as cited"
+            )
         bad += bool(problems)
     return 1 if bad else 0
 

@@ -1,8 +1,11 @@
-"""The errors a user can meet: each repeats what was typed, says what is allowed, and names the way out."""
+"""The errors a user can meet: each repeats what was typed, says what is allowed, and names the way
+out.
+"""
 
 
 class ProbesError(Exception):
-    """Trouble in preparing (no data, bad weights, NaN): an ERROR, never evidence against a claim."""
+    """Trouble in preparing (no data, bad weights, NaN): an ERROR, never evidence against a
+    claim."""
 
 
 class UnknownName(ProbesError):
@@ -10,7 +13,9 @@ class UnknownName(ProbesError):
 
 
 class Unavailable(ProbesError):
-    """Something known that is not on this machine; the message carries the command that brings it. A claim is skipped."""
+    """Something known that is not on this machine; the message carries the command that brings it.
+    A claim is skipped.
+    """
 
 
 class BadInput(ProbesError, ValueError):

@@ -1,45 +1,73 @@
-"""What code and objects from outside the package are, as a hash: an edited measure, perturbation or network is measured again.
+"""What code and objects from outside the package are, as a hash: an edited measure, perturbation or
+network is measured again.
 
-A function is its bytecode, its constants, defaults and closure, and the things of its own project that it names; a class is its
-members; an object is its class and its attributes. What is installed (torch, timm) is its name and version. Comments, docstrings
-and whatever else stands in the same file change nothing.
+A function is its bytecode, its constants, defaults and closure, and the things of its own project
+that it names; a class is its members; an object is its class and its attributes. What is installed
+(torch, timm) is its name and version. Comments, docstrings and whatever else stands in the same
+file change nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dis
 import enum
 import functools
 import hashlib
-import importlib
-import importlib.util
 import logging
 import re
 import sys
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
 from probes.errors import BadInput
 from probes.origin import installed, outside
+from probes.walking import bytes_of, documented, made_by_dataclass, named_things
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, slice)
 _SKIPPED = {
-    "__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__annotate_func__", "__annotations_cache__",
-    "__static_attributes__", "__firstlineno__", "__qualname__", "__dataclass_fields__", "__dataclass_params__", "__match_args__",
-    "__parameters__", "__orig_bases__", "__abstractmethods__", "_abc_impl", "__slots__",
-}  # fmt: skip
-_GENERATED = {"__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__", "__setattr__", "__delattr__",
-              "__replace__", "__getstate__", "__setstate__"}  # fmt: skip
+    "__doc__",
+    "__module__",
+    "__dict__",
+    "__weakref__",
+    "__annotations__",
+    "__annotate_func__",
+    "__annotations_cache__",
+    "__static_attributes__",
+    "__firstlineno__",
+    "__qualname__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__match_args__",
+    "__parameters__",
+    "__orig_bases__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__slots__",
+}
+_GENERATED = {
+    "__init__",
+    "__repr__",
+    "__eq__",
+    "__hash__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__setattr__",
+    "__delattr__",
+    "__replace__",
+    "__getstate__",
+    "__setstate__",
+}
 _DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, from Python 3.13 on
 
 
 def fingerprint(*things: Any) -> str:
-    """The SHA-256 of functions, classes, objects and values: 64 hex digits, the same in every process.
+    """The SHA-256 of functions, classes, objects and values: 64 hex digits, the same in every
+    process.
 
     Raises BadInput for a thing whose content can't be told, such as an open file or a lock.
 
@@ -68,7 +96,11 @@ def _version(module: str) -> str:
 
 def _file_sha256(module: str) -> str:
     source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
+    return (
+        hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        if source and Path(source).is_file()
+        else ""
+    )
 
 
 class _Walk:
@@ -103,7 +135,9 @@ class _Walk:
     def _new(self, thing: Any) -> None:
         kind = type(thing)
         if isinstance(thing, types.ModuleType):
-            self.say("module", _version(thing.__name__) if installed(thing.__name__) else thing.__name__)
+            self.say(
+                "module", _version(thing.__name__) if installed(thing.__name__) else thing.__name__
+            )
         elif isinstance(thing, type):
             self._class(thing)
         elif isinstance(thing, enum.Enum):
@@ -145,19 +179,25 @@ class _Walk:
 
     def _array(self, thing: Any) -> tuple[str, str, bytes] | None:
         try:
-            return _bytes_of(thing)
+            return bytes_of(thing)
         except RuntimeError as e:
             raise self._untold(thing) from e
 
     def _untold(self, thing: Any) -> BadInput:
-        where = " > ".join(step for step in self.path if step not in ("object", "state", "item", "closure"))
+        where = " > ".join(
+            step for step in self.path if step not in ("object", "state", "item", "closure")
+        )
+        kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
         return BadInput(
-            f"a {type(thing).__module__}.{type(thing).__qualname__}{f' (in {where})' if where else ''}: what it holds can't be"
-            " told, so stored results could be of another one; keep it out of the attributes and globals of what is measured"
+            f"a {kind}{f' (in {where})' if where else ''}:"
+            " what it holds can't be told, so stored results could be of another one; keep it out"
+            " of the attributes and globals of what is measured"
         )
 
     def _object(self, thing: Any) -> None:
-        """An object by what it is made from again: its class, and the state that pickling takes; no byte is pickled."""
+        """An object by what it is made from again: its class, and the state that pickling takes; no
+        byte is pickled.
+        """
         try:
             made = thing.__reduce_ex__(4)
         except Exception as e:
@@ -167,7 +207,9 @@ class _Walk:
             return
         function, given, state, items, pairs = (*made, *[None] * (5 - len(made)))[:5]
         self.all("object", (type(thing), function, given))
-        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # attributes and slots
+        if (
+            isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict)
+        ):  # attributes and slots
             state = {**(state[0] or {}), **state[1]}
         if isinstance(state, dict):
             self.say("state")
@@ -176,7 +218,7 @@ class _Walk:
         else:
             self.all("state", (state,))
         self.all("items", [*(items or ())])
-        self.all("pairs", sorted(([key, value] for key, value in (pairs or ())), key=repr))
+        self.all("pairs", sorted(([key, value] for key, value in pairs or ()), key=repr))
 
     def _class(self, kind: type) -> None:
         if installed(kind.__module__):
@@ -185,18 +227,27 @@ class _Walk:
         self.say("class", kind.__qualname__)
         self.all("bases", kind.__bases__)
         for name, member in sorted(vars(kind).items()):
-            if name in _SKIPPED or (name in _GENERATED and _made_by_dataclass(member)) or name.startswith("_member"):
+            if (
+                name in _SKIPPED
+                or (name in _GENERATED and made_by_dataclass(member))
+                or name.startswith("_member")
+            ):
                 continue
             self.all(name, (member,))
         for field in vars(kind).get("__dataclass_fields__", {}).values():
             factory = field.default_factory
-            self.all(f"field {field.name}", (factory,) if isinstance(factory, type | types.FunctionType) else ())
+            self.all(
+                f"field {field.name}",
+                (factory,) if isinstance(factory, type | types.FunctionType) else (),
+            )
 
     def _function(self, function: types.FunctionType) -> None:
         self.say("function", function.__name__)
         self._code(function.__code__, function.__doc__)
         self.all("defaults", (function.__defaults__, function.__kwdefaults__))
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
             if name == "__class__":
                 continue
             try:
@@ -204,13 +255,25 @@ class _Walk:
             except ValueError:
                 self.say("empty cell")
         if not installed(function.__globals__.get("__name__", "__main__")):
-            for name, value in _named(function):
+            for name, value in named_things(function):
                 self.all(name, (value,))
 
     def _code(self, code: types.CodeType, doc: str | None = None) -> None:
-        self.say("code", code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags)
+        self.say(
+            "code",
+            code.co_code.hex(),
+            code.co_names,
+            code.co_varnames,
+            code.co_freevars,
+            code.co_cellvars,
+            code.co_flags,
+        )
         consts: list[Any] = list(code.co_consts)
-        if consts and isinstance(consts[0], str) and (consts[0] == doc or code.co_flags & _DOCSTRING or _documented(code)):
+        if (
+            consts
+            and isinstance(consts[0], str)
+            and (consts[0] == doc or code.co_flags & _DOCSTRING or documented(code))
+        ):
             consts = consts[1:]
         for const in consts:
             if isinstance(const, types.CodeType):
@@ -220,73 +283,18 @@ class _Walk:
 
 
 BUILTIN = (
-    types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType,
-    types.MemberDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
-)  # fmt: skip
-
-
-def _documented(code: types.CodeType) -> bool:
-    """Whether the first constant of a nested function is its docstring: up to Python 3.12 it stands at that place, or None."""
-    return sys.version_info < (3, 13) and bool(code.co_flags & 0x2) and not code.co_name.startswith("<")
-
-
-def _made_by_dataclass(member: Any) -> bool:
-    return member is None or getattr(getattr(member, "__code__", None), "co_filename", "") == "<string>" or not hasattr(
-        member, "__code__")  # fmt: skip
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            yield from _codes(const)
-
-
-def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
-    """The modules of its own project that a function imports when it runs: they are imported now, as it would."""
-    package = str(function.__globals__.get("__package__") or "")
-    for code in _codes(function.__code__):
-        before: list[Any] = []
-        for step in dis.get_instructions(code):
-            if step.opname == "IMPORT_NAME":
-                level = next((v for v in reversed(before) if isinstance(v, int) and not isinstance(v, bool)), 0)
-                name = importlib.util.resolve_name("." * level + str(step.argval), package) if level else str(step.argval)
-                if not installed(name):
-                    with contextlib.suppress(ImportError):
-                        yield importlib.import_module(name)
-            before = [*before[-1:], step.argval]
-
-
-def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The globals that a function names, and of modules of its own project the attributes that it names, however deep."""
-    names = list(dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names))
-    waiting = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
-    waiting += [(module.__name__, module) for module in _imported(function)]
-    inside: set[str] = set()
-    while waiting:
-        name, value = waiting.pop(0)
-        yield name, value
-        if isinstance(value, types.ModuleType) and not installed(value.__name__) and value.__name__ not in inside:
-            inside.add(value.__name__)
-            waiting += [(f"{name}.{other}", vars(value)[other]) for other in names if other in vars(value)]
-
-
-def _bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
-    """Type, shape and bytes of an array or a tensor; neither numpy nor torch is loaded for it."""
-    top = type(thing).__module__.partition(".")[0]
-    if hasattr(thing, "detach") and hasattr(thing, "element_size"):
-        torch = sys.modules["torch"]
-        flat = thing.detach().cpu().contiguous().reshape(-1)
-        return str(thing.dtype), str(tuple(thing.shape)), flat.view(torch.uint8).numpy().tobytes()
-    if top == "numpy" and hasattr(thing, "tobytes") and hasattr(thing, "dtype"):
-        return str(thing.dtype), str(thing.shape), thing.tobytes()
-    if top == "torch" and type(thing).__name__ in ("dtype", "device", "Size", "memory_format", "layout"):
-        return type(thing).__name__, repr(thing), b""
-    if top == "numpy" and type(thing).__name__ in ("ufunc", "_ArrayFunctionDispatcher"):
-        return "numpy", thing.__name__, b""
-    return None
+    types.BuiltinFunctionType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+)
 
 
 def key_of(thing: Any) -> dict[str, Any]:
-    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of its source and its state."""
+    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of
+    its source and its state.
+    """
     return {"source": fingerprint(thing)} if outside(thing) else {}

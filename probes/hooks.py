@@ -1,15 +1,15 @@
-"""What reads or changes a forward pass: hooks that are ours alone and gone together, and passes that begin in the middle."""
+"""What reads or changes a forward pass: hooks that are ours alone and gone together, and passes
+that begin in the middle.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from probes.errors import BadInput, ProbesError
@@ -19,19 +19,21 @@ from probes.registry import unknown
 def refuse_wrapped(model: nn.Module) -> None:
     """Raise BadInput for a model whose hooks would not fire, or would fire in shared dictionaries.
 
-    A compiled model ignores hooks added after its first call (pytorch#117758); replicas of DataParallel share hook
-    dictionaries (pytorch#42478); of TorchScript neither the code nor the inner tensors can be seen. All are refused, with the
-    way out.
+    A compiled model ignores hooks added after its first call (pytorch#117758); replicas of
+    DataParallel share hook dictionaries (pytorch#42478); of TorchScript neither the code nor the
+    inner tensors can be seen. All are refused, with the way out.
     """
     for name, module in model.named_modules():
         where = f"module {name!r}" if name else "the model"
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise BadInput(
-                f"{where} is a {type(module).__name__}, whose replicas share hooks: pass the network inside it (.module)"
+                f"{where} is a {type(module).__name__}, whose replicas share hooks: pass the"
+                " network inside it (.module)"
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise BadInput(
-                f"{where} is TorchScript, whose code can't be told nor its layers read: pass the module that was scripted"
+                f"{where} is TorchScript, whose code can't be told nor its layers read: pass the"
+                " module that was scripted"
             )
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise BadInput(
@@ -41,16 +43,20 @@ def refuse_wrapped(model: nn.Module) -> None:
 
 
 def refuse_training(model: nn.Module) -> None:
-    """Raise BadInput for a model with any module in training mode, where a pass may change its buffers or draw at random."""
+    """Raise BadInput for a model with any module in training mode, where a pass may change its
+    buffers or draw at random.
+    """
     for name, module in model.named_modules():
         if module.training:
             where = f" (module {name!r}, a {type(module).__name__})" if name else ""
             if not model.training:
                 raise BadInput(
-                    f"the model is in eval mode, and a part of it in training mode{where}: set it to eval, or let its train() do so"
+                    f"the model is in eval mode, and a part of it in training mode{where}: set it"
+                    " to eval, or let its train() do so"
                 )
             raise BadInput(
-                f"the model is in training mode{where}, where a pass changes buffers or draws at random: call model.eval() first"
+                f"the model is in training mode{where}, where a pass changes buffers or draws at"
+                " random: call model.eval() first"
             )
 
 
@@ -63,13 +69,16 @@ def handles() -> Iterator[list[RemovableHandle]]:
 
 
 def prefix_of(model: nn.Module) -> str:
-    """What the names of a model's modules begin with: ``net.`` in the package's own wrapper, which says so; else nothing."""
+    """What the names of a model's modules begin with: ``net.`` in the package's own wrapper, which
+    says so; else nothing.
+    """
     inside = getattr(type(model), "WRAPPED", "")
     return f"{inside}." if inside else ""
 
 
 def plain(model: nn.Module, name: str) -> str:
-    """The name of a module or parameter without what the package's own wrapper adds; a user's own ``self.net`` keeps its name.
+    """The name of a module or parameter without what the package's own wrapper adds; a user's own
+    ``self.net`` keeps its name.
 
     >>> plain(nn.Sequential(nn.ReLU()), "net.conv")
     'net.conv'
@@ -78,12 +87,17 @@ def plain(model: nn.Module, name: str) -> str:
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a model by name, in its order; what the package's own wrapper adds to names is left out.
+    """The modules of a model by name, in its order; what the package's own wrapper adds to names is
+    left out.
 
     A module that stands in two places has both names.
     """
     own = ("", prefix_of(model).removesuffix("."))
-    return {plain(model, name): m for name, m in model.named_modules(remove_duplicate=False) if name not in own}
+    return {
+        plain(model, name): m
+        for name, m in model.named_modules(remove_duplicate=False)
+        if name not in own
+    }
 
 
 def twins(known: Mapping[str, nn.Module], name: str) -> list[str]:
@@ -97,11 +111,15 @@ def twins(known: Mapping[str, nn.Module], name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def reading(model: nn.Module, names: Sequence[str], take: Callable[[str, Any], Any], what: str) -> Iterator[dict[str, Any]]:
-    """Read modules by name at every forward pass inside the block: name -> ``take(name, output)`` of the last pass.
+def reading(
+    model: nn.Module, names: Sequence[str], take: Callable[[str, Any], Any], what: str
+) -> Iterator[dict[str, Any]]:
+    """Read modules by name at every forward pass inside the block: name -> ``take(name, output)``
+    of the last pass.
 
-    ``what`` is what errors call a module. Raises UnknownName for a name; BadInput for one that runs more than once in a pass, and
-    for a model that is compiled, in DataParallel or in training mode; ProbesError for one that does not run.
+    ``what`` is what errors call a module. Raises UnknownName for a name; BadInput for one that runs
+    more than once in a pass, and for a model that is compiled, in DataParallel or in training mode;
+    ProbesError for one that does not run.
     """
     refuse_wrapped(model)
     refuse_training(model)
@@ -113,8 +131,13 @@ def reading(model: nn.Module, names: Sequence[str], take: Callable[[str, Any], A
 
     def keep(name: str, out: Any) -> None:
         if name in seen:
-            same = "".join(f" ({name!r} and {other!r} are one module)" for other in twins(known, name)[:1])
-            raise BadInput(f"{what} {name!r} runs more than once in a pass{same}: name the block that it belongs to")
+            same = "".join(
+                f" ({name!r} and {other!r} are one module)" for other in twins(known, name)[:1]
+            )
+            raise BadInput(
+                f"{what} {name!r} runs more than once in a pass{same}: name the block that it"
+                " belongs to"
+            )
         seen[name] = take(name, out)
 
     def ran(*_: Any) -> None:
@@ -124,7 +147,9 @@ def reading(model: nn.Module, names: Sequence[str], take: Callable[[str, Any], A
     with handles() as held:
         held.append(model.register_forward_pre_hook(lambda *_: seen.clear()))
         for name in dict.fromkeys(names):
-            held.append(known[name].register_forward_hook(lambda _, __, out, name=name: keep(name, out)))
+            held.append(
+                known[name].register_forward_hook(lambda _, __, out, name=name: keep(name, out))
+            )
         held.append(model.register_forward_hook(ran))
         yield seen
 
@@ -137,127 +162,3 @@ class _Handles(list):
     def append(self, handle: RemovableHandle) -> None:
         self._stack.callback(handle.remove)
         super().append(handle)
-
-
-class Prefix:
-    """A clean pass, kept so that a pass that differs from it only from some layer on need not compute what comes before.
-
-    Kept are the outputs of the network's own children and of the members of ``nn.Sequential``: stages, blocks, the layers of a
-    plain network. What runs once and ends before the layer begins gives its kept output again, a copy, since an in-place operation
-    may come next; all else runs. So a replayed pass is bit for bit the whole one, for the same images and where the passes differ
-    in nothing but hooks on that layer and after it.
-
-    >>> import torch
-    >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()
-    >>> prefix, x = Prefix(net), torch.ones(3, 2)
-    >>> with torch.no_grad(), prefix.record():
-    ...     clean = net(x)
-    >>> with torch.no_grad(), prefix.replay("2"):
-    ...     bool(torch.equal(net(x), clean))
-    True
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        refuse_wrapped(model)
-        self._modules = dict(model.named_modules())
-        self._prefix = prefix_of(model)
-        root = self._prefix.removesuffix(".")
-        above = [root, *(name for name, m in self._modules.items() if isinstance(m, nn.Sequential))]
-        self._units = [f"{name}.{child}".lstrip(".") for name in dict.fromkeys(above) for child, _ in
-                       self._modules[name].named_children()]  # fmt: skip
-        self._kept: dict[str, Tensor] = {}
-        self._began: dict[str, int] = {}
-        self._ended: dict[str, int] = {}
-        self._calls: dict[str, int] = {}
-
-    @property
-    def nbytes(self) -> int:
-        """The memory of what is kept."""
-        return sum(t.nbytes for t in {id(t): t for t in self._kept.values()}.values())
-
-    @contextlib.contextmanager
-    def record(self) -> Iterator[None]:
-        """Keep the pass that runs inside the block; the one that was kept before is forgotten."""
-        for kept in (self._kept, self._began, self._ended, self._calls):
-            kept.clear()
-        clock = iter(range(1 << 62))
-
-        def begin(name: str) -> None:
-            self._began.setdefault(name, next(clock))
-            self._calls[name] = self._calls.get(name, 0) + 1
-
-        def end(name: str, out: Any) -> None:
-            self._ended[name] = next(clock)
-            last = next(reversed(self._kept), "")
-            module = self._modules[name]
-            whole = type(module) is nn.Sequential and "forward" not in module.__dict__
-            if whole and last.rpartition(".")[0] == name:
-                self._kept[name] = self._kept[last]  # what its last member gave, just now
-            elif isinstance(out, Tensor):
-                self._kept[name] = out.detach().clone()
-
-        with handles() as held:
-            for name, module in self._modules.items():
-                held.append(module.register_forward_pre_hook(lambda *_, name=name: begin(name)))
-            for name in self._units:
-                hook = lambda *a, name=name: end(name, a[2])  # noqa: E731
-                held.append(self._modules[name].register_forward_hook(hook, prepend=True))  # hooks of others come at the replay
-            yield
-
-    @contextlib.contextmanager
-    def replay(self, *layers: str, through: bool = False) -> Iterator[None]:
-        """Passes inside the block begin at the first of ``layers``, named as :func:`modules` names them.
-
-        With ``through`` they begin where that one ends, and its own kept output is what hooks on it are given. BadInput for a layer
-        that did not run.
-        """
-        names = [f"{self._prefix}{layer}" for layer in layers]
-        for name, layer in zip(names, layers, strict=True):
-            if name not in self._began:
-                raise BadInput(f"layer {layer!r} did not run in the pass that was kept: there is nothing to begin from")
-        kept = {name for name in names if through and name in self._ended and self._calls[name] == 1}
-        start = min(self._ended[name] + 1 if name in kept else self._began[name] for name in names)
-        done = [name for name in self._units if name in self._kept and self._calls[name] == 1 and self._ended[name] < start]
-        with contextlib.ExitStack() as stack:
-            for name in done:
-                module, given = self._modules[name], self._kept[name]
-                own = module.__dict__.get("forward")  # accelerate, peft and users put a forward of their own there
-                if own is None:
-                    stack.callback(module.__dict__.pop, "forward")
-                else:
-                    stack.callback(module.__dict__.__setitem__, "forward", own)
-                module.forward = lambda *_, given=given, **__: given.clone()  # type: ignore[method-assign]
-            yield
-
-
-def floats(values: Any) -> list[Tensor]:
-    """The tensors of floats in what a network gives."""
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-PREFIX_BYTES = 500_000_000
-"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for what comes before it.
-
-A clean pass of a batch that does not fit is not kept (None), and its passes are whole ones."""
-
-
-_begins: weakref.WeakKeyDictionary[nn.Module, dict[tuple, bool]] = weakref.WeakKeyDictionary()
-
-
-def begins(model: nn.Module, x: Tensor, layers: Sequence[str], through: bool = False) -> bool:
-    """Whether a pass that begins at layers is the whole one: seen once for each, after another pass in between.
-
-    It is not where a network hands something on beside what its modules give, or works in place on what was kept.
-    """
-    known = _begins.setdefault(model, {})
-    name = (tuple(layers), through)
-    if name not in known:
-        prefix = Prefix(model)
-        with prefix.record():
-            whole = floats(model(x.clone()))
-        whole = [t.clone() for t in whole]
-        model(x.flip(0) * 0.5 + 0.25)
-        with prefix.replay(*layers, through=through):
-            found = floats(model(x.clone()))
-        known[name] = len(found) == len(whole) and all(torch.equal(a, b) for a, b in zip(whole, found, strict=True))
-    return known[name]

@@ -1,4 +1,6 @@
-"""What a process keeps in memory between pieces of work: bounded, the least recently used out first."""
+"""What a process keeps in memory between pieces of work: bounded, the least recently used out
+first.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ MOST = 1_500_000_000
 
 
 class Kept:
-    """Things by name, at most ``most`` bytes of them together; nothing that is kept changes a number.
+    """Things by name, at most ``most`` bytes of them together; nothing that is kept changes a
+    number.
 
-    A thing that is larger than all room is kept alone. The name of a thing says all that it depends on.
+    A thing that is larger than all room is kept alone. The name of a thing says all that it depends
+    on.
 
     >>> kept = Kept(most=10)
     >>> [kept.get(name, lambda: bytes(6))[:0] for name in "ab"], list(kept)

@@ -22,26 +22,30 @@ from probes.store import Store
 from probes.studies.masking.claims import Masked, Masking
 from probes.studies.sensitivity.claims import Sensed
 from probes.studies.sensitivity.plan import Plan
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Pair, Spec, parse
-from probes.tell import evidence, report
+from probes.subjects.subject import Subject
+from probes.tell import origins, report
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Options))
 
 
 class Lab(Bench):
-    """A laboratory for one or several subjects: it gives tables, keeps what is claimed of them, and writes the page.
+    """A laboratory for one or several subjects: it gives tables, keeps what is claimed of them, and
+    writes the page.
 
-    ``subjects`` are names ``net[:weights]@dataset[#seed]``. What a claim's options are under pytest are arguments here:
-    ``images``, ``levels``, ``draws``, ``device``, ``precision``, ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or
-    all of them together as ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``); ``loaded`` are networks
-    that one has already, by name. Raises UnknownName for another argument, BadInput for a value out of range.
+    ``subjects`` are names ``net[:weights]@dataset[#seed]``. What a claim's options are under pytest
+    are arguments here: ``images``, ``levels``, ``draws``, ``device``, ``precision``,
+    ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
+    ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``); ``loaded``
+    are networks that one has already, by name. Raises UnknownName for another argument, BadInput
+    for a value out of range.
 
     >>> from probes.judge import rises
     >>> from probes.measure import block_metrics
     >>> from probes.perturb import gaussian
     >>> lab = Lab("resnet20@mnist5k", images=200, quiet=True)
-    >>> found = rises(lab.sweep(block_metrics, under=gaussian(0, 0.2)), "var_h", by="site", sesoi="1 %")
+    >>> found = rises(lab.sweep(block_metrics, under=gaussian(0, 0.2)), "var_h", by="site",
+    ...     sesoi="1 %")
     >>> found.overall, len(found)  # over the nine blocks
     ('mixed', 9)
     """
@@ -65,25 +69,44 @@ class Lab(Bench):
             specs += [one.first, one.second] if isinstance(one, Pair) else [one]
         if not specs:
             raise BadInput("Lab() needs a subject, e.g. Lab('resnet20@mnist5k')")
-        place = store if isinstance(store, Store) else Store(Path(store)) if store else Store.default()
-        super().__init__(specs, place, dataclasses.replace(options or Options(), **given), quiet, say, watched, loaded)
+        place = (
+            store if isinstance(store, Store) else Store(Path(store)) if store else Store.default()
+        )
+        super().__init__(
+            specs,
+            place,
+            dataclasses.replace(options or Options(), **given),
+            quiet,
+            say,
+            watched,
+            loaded,
+        )
         self.claims: list[dict[str, Any]] = []
 
     def sensitivity(
-        self, rows: int = 128, groups: int = 20, which: str = "1", modules: Sequence[str] | None = None, maps: bool = False
+        self,
+        rows: int = 128,
+        groups: int = 20,
+        which: str = "1",
+        modules: Sequence[str] | None = None,
+        maps: bool = False,
     ) -> Sensed:
-        """A table about the sensitivity of units, a row per module and disjoint random group of images.
+        """A table about the sensitivity of units, a row per module and disjoint random group of
+        images.
 
-        ``rows`` base points for each group, on the augmentations of a set; ``maps`` asks how well maps tell their augmentation.
-        Judged with ``unit="image group"``. See :mod:`probes.studies.sensitivity.claims`.
+        ``rows`` base points for each group, on the augmentations of a set; ``maps`` asks how well
+        maps tell their augmentation. Judged with ``unit="image group"``. See
+        :mod:`probes.studies.sensitivity.claims`.
         """
         names = tuple(modules) if modules is not None else None
         return Sensed(self, Plan(which, rows=rows, names=names), groups, maps)
 
     def masking(self, **asked: Any) -> Masked:
-        """Masks of the units that an index points at, beside random ones (:class:`probes.studies.masking.claims.Masked`).
+        """Masks of the units that an index points at, beside random ones
+        (:class:`probes.studies.masking.claims.Masked`).
 
-        ``asked`` are fields of :class:`probes.studies.masking.claims.Masking`: ``which`` augmentations, ``measure``, ``q``, ...
+        ``asked`` are fields of :class:`probes.studies.masking.claims.Masking`: ``which``
+        augmentations, ``measure``, ``q``, ...
         """
         return Masked(self, Masking(**asked))
 
@@ -93,18 +116,33 @@ class Lab(Bench):
         ``id`` is what the page calls it (``CLAIM-1``, ``CLAIM-2``, ... where there is none).
         """
         name = id or f"CLAIM-{len(self.claims) + 1}"
-        self.claims.append(told(self, found, (name, sentence, family), " + ".join(map(str, self.specs))))
+        self.claims.append(
+            told(self, found, (name, sentence, family), " + ".join(map(str, self.specs)))
+        )
         return found
 
     def report(self, folder: Path | str, *found: Verdicts) -> Path:
-        """Write what was claimed, and the verdicts that are given here, as a report: page, figures, tables, evidence.
+        """Write what was claimed, and the verdicts that are given here, as a report: page, figures,
+        tables, evidence.
 
-        Gives the path of the page. ``probes verify FOLDER`` checks it, ``probes report FOLDER`` draws it again. Raises BadInput
-        where nothing was claimed, ProbesError for a folder that holds something else.
+        Gives the path of the page. ``probes verify FOLDER`` checks it, ``probes report FOLDER``
+        draws it again. Raises BadInput where nothing was claimed, ProbesError for a folder that
+        holds something else.
         """
         for one in found:
-            self.claim("; ".join(dict.fromkeys(leaf.question for member in one for leaf in member.leaves)), one)
+            self.claim(
+                "; ".join(dict.fromkeys(leaf.question for member in one for leaf in member.leaves)),
+                one,
+            )
         if not self.claims:
-            raise BadInput("nothing to report: lab.claim('sentence', rises(...)) first, or lab.report(folder, rises(...))")
-        run = evidence.provenance(Path.cwd(), [Path(sys.argv[0]).name or "python", *sys.argv[1:]], {})
-        return report.assemble(self.claims, run, Path(folder), sections=studies.sections()) / "report.md"
+            raise BadInput(
+                "nothing to report: lab.claim('sentence', rises(...)) first, or lab.report(folder,"
+                " rises(...))"
+            )
+        run = origins.provenance(
+            Path.cwd(), [Path(sys.argv[0]).name or "python", *sys.argv[1:]], {}
+        )
+        return (
+            report.assemble(self.claims, run, Path(folder), sections=studies.sections())
+            / "report.md"
+        )

@@ -7,10 +7,12 @@ from torch import Tensor
 
 
 def rows(tensor: Tensor) -> Tensor:
-    """The elements of each image as a row: (N, ...) -> (N, elements), in memory order, without a copy if possible.
+    """The elements of each image as a row: (N, ...) -> (N, elements), in memory order, without a
+    copy if possible.
 
-    Half precision is widened first: a sum of squares of 64 x 112 x 112 unit normals overflows float16. The order of
-    elements within a row is that of the memory format, which no moment depends on.
+    Half precision is widened first: a sum of squares of 64 x 112 x 112 unit normals overflows
+    float16. The order of elements within a row is that of the memory format, which no moment
+    depends on.
 
     >>> rows(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).shape
     torch.Size([2, 48])
@@ -28,10 +30,12 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of each row the sum, the 2-norm and, only where these two would lose its digits, the variance: three of (N,).
+    """Of each row the sum, the 2-norm and, only where these two would lose its digits, the
+    variance: three of (N,).
 
-    The variance is the mean square less the squared mean, which cancels where the mean is large beside the spread;
-    where that holds for any row, all variances are taken in two passes and float64.
+    The variance is the mean square less the squared mean, which cancels where the mean is large
+    beside the spread; where that holds for any row, all variances are taken in two passes and
+    float64.
 
     >>> [t.tolist() for t in power_sums(torch.tensor([[3.0, -4.0]]))[:2]]
     [[-1.0], [5.0]]
@@ -51,18 +55,23 @@ def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
     n = row.shape[1]
     total, norm, variance = power_sums(row)
     mean = wide(total) / n
-    return mean, (wide(norm).square() / n - mean.square()).clamp_(min=0) if variance is None else variance
+    return mean, (
+        (wide(norm).square() / n - mean.square()).clamp_(min=0) if variance is None else variance
+    )
 
 
 PIECE = 1 << 19
-"""Elements of the rows that are reduced together: several passes over them find them in the cache."""
+"""Elements of the rows that are reduced together: several passes over them find them in the cache.
+"""
 
 
 def sign_sums(row: Tensor, size: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of each row the sum, the number of elements <= 0 and (unless ``size`` is false) the sum of absolute values.
+    """Of each row the sum, the number of elements <= 0 and (unless ``size`` is false) the sum of
+    absolute values.
 
-    Float32 holds a count exactly up to 2**24 elements (wider rows are counted as integers). Measured on a CPU, a sum
-    over a scratch row of 0s and 1s takes a third of the time of one that widens booleans.
+    Float32 holds a count exactly up to 2**24 elements (wider rows are counted as integers).
+    Measured on a CPU, a sum over a scratch row of 0s and 1s takes a third of the time of one that
+    widens booleans.
 
     >>> [t.item() for t in sign_sums(torch.tensor([[1.0, -3.0, 0.0]]))]
     [-2.0, 2.0, 4.0]
@@ -70,7 +79,15 @@ def sign_sums(row: Tensor, size: bool = True) -> tuple[Tensor, Tensor, Tensor | 
     found = []
     for piece in row.split(max(1, PIECE // row.shape[1])):
         scratch = torch.empty_like(piece)
-        zeros = torch.le(piece, 0, out=scratch).sum(1) if row.shape[1] <= 1 << 24 else (piece <= 0).sum(1)
-        found.append([piece.sum(1), zeros, *([torch.abs(piece, out=scratch).sum(1)] if size else [])])
-    total, zeros, *sizes = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
+        zeros = (
+            torch.le(piece, 0, out=scratch).sum(1)
+            if row.shape[1] <= 1 << 24
+            else (piece <= 0).sum(1)
+        )
+        found.append(
+            [piece.sum(1), zeros, *([torch.abs(piece, out=scratch).sum(1)] if size else [])]
+        )
+    total, zeros, *sizes = (
+        parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True)
+    )
     return total, zeros, sizes[0] if sizes else None

@@ -23,7 +23,8 @@ def outside(thing: Any) -> bool:
 
 
 def installed(module: str) -> bool:
-    """Whether a module is the standard library's or an installed package's, whose version says what it is.
+    """Whether a module is the standard library's or an installed package's, whose version says what
+    it is.
 
     >>> installed("json"), installed("torch"), installed("__main__")
     (True, True, False)
@@ -40,7 +41,11 @@ def installed(module: str) -> bool:
         spec = importlib.util.find_spec(top)
         known = [spec.origin] if spec and spec.origin else []
     else:
-        known = [str(place) for place in (getattr(found, "__file__", None), *getattr(found, "__path__", [])) if place]
+        known = [
+            str(place)
+            for place in (getattr(found, "__file__", None), *getattr(found, "__path__", []))
+            if place
+        ]
     return any(Path(place).is_relative_to(root) for place in known for root in _roots())
 
 
@@ -48,5 +53,6 @@ def installed(module: str) -> bool:
 def _roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     return tuple(
-        {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(metadata.__file__).parents[2])}
+        {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+        | {str(Path(metadata.__file__).parents[2])}
     )

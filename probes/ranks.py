@@ -7,11 +7,14 @@ from scipy import stats
 
 
 def ranked(values: np.ndarray) -> np.ndarray:
-    """Ranks over the last axis, centred and of length 1, so that a dot product of two of them is Spearman's rho.
+    """Ranks over the last axis, centred and of length 1, so that a dot product of two of them is
+    Spearman's rho.
 
-    Ties share their mean rank. A row that never moves is 0 everywhere, and so is its rho with anything.
+    Ties share their mean rank. A row that never moves is 0 everywhere, and so is its rho with
+    anything.
 
-    >>> a, b = ranked(np.array([1.0, 2.0, 9.0])), ranked(np.array([[5.0, 6.0, 7.0], [3.0, 2.0, 1.0], [4.0, 4.0, 4.0]]))
+    >>> a, b = ranked(np.array([1.0, 2.0, 9.0])), ranked(np.array([[5.0, 6.0, 7.0], [3.0, 2.0,
+    ...     1.0], [4.0, 4.0, 4.0]]))
     >>> [round(float(rho), 12) for rho in b @ a]
     [1.0, -1.0, 0.0]
     """

@@ -37,13 +37,19 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that files a thing under ``name``; BadInput when the name is taken or holds ``: @ #``."""
+        """A decorator that files a thing under ``name``; BadInput when the name is taken or holds
+        ``: @ #``.
+        """
         if any(c in name for c in ":@#") or not name:
-            raise BadInput(f"{self.kind} name {name!r}: a name is not empty and holds none of ':', '@', '#'")
+            raise BadInput(
+                f"{self.kind} name {name!r}: a name is not empty and holds none of ':', '@', '#'"
+            )
 
         def file(thing: T) -> T:
             if self._things.get(name, thing) is not thing:
-                raise BadInput(f"{self.kind} {name!r} is taken by {self._things[name]!r}: choose another name")
+                raise BadInput(
+                    f"{self.kind} {name!r} is taken by {self._things[name]!r}: choose another name"
+                )
             self._things[name] = thing
             return thing
 

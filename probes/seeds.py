@@ -1,9 +1,11 @@
-"""Random draws with names: the same name gives the same numbers, whatever the batch, the order or the machine.
+"""Random draws with names: the same name gives the same numbers, whatever the batch, the order or
+the machine.
 
-Every draw is a stream of numpy's counter-based Philox4x64-10 generator (Salmon et al., "Parallel random numbers:
-as easy as 1, 2, 3", 2011), keyed by the SHA-256 of its name. Only the raw 64-bit words of that generator are used:
-they are fixed by its definition, while the floats of ``numpy.random.Generator`` may change between versions.
-There is no global state, and 0 is a seed like any other.
+Every draw is a stream of numpy's counter-based Philox4x64-10 generator (Salmon et al., "Parallel
+random numbers: as easy as 1, 2, 3", 2011), keyed by the SHA-256 of its name. Only the raw 64-bit
+words of that generator are used: they are fixed by its definition, while the floats of
+``numpy.random.Generator`` may change between versions. There is no global state, and 0 is a seed
+like any other.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 
 Name = str | int
 
-_written = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder for every name
+_written = json.JSONEncoder(
+    separators=(",", ":")
+).encode  # json.dumps would make an encoder for every name
 
 
 def _key(name: Sequence[Name]) -> np.ndarray:
@@ -41,7 +45,8 @@ def words(n: int, *name: Name) -> np.ndarray:
 
 
 def _streams(n: int, names: Iterable[Sequence[Name]]) -> Iterator[np.ndarray]:
-    # One generator, set to the start of each stream: a new Philox object per name costs four times the draw itself.
+    # One generator, set to the start of each stream: a new Philox object per name costs four times
+    # the draw itself.
     generator = np.random.Philox(key=0)
     start: Any = dict(generator.state)
     zero = np.zeros(4, dtype=np.uint64)
@@ -72,8 +77,8 @@ def permutation(n: int, *name: Name) -> np.ndarray:
 def normals(size: int, names: Iterable[Sequence[Name]]) -> np.ndarray:
     """Standard normals, one row per name: shape ``(names, size)``, float32 (Box and Muller 1958).
 
-    One 64-bit word makes two normals, so a row is the start of any longer row of the same name only in pairs of
-    halves; rows never depend on one another.
+    One 64-bit word makes two normals, so a row is the start of any longer row of the same name only
+    in pairs of halves; rows never depend on one another.
 
     >>> a = normals(6, [("example", 0), ("example", 1)])
     >>> b = normals(6, [("example", 1)])
@@ -93,7 +98,8 @@ def normals(size: int, names: Iterable[Sequence[Name]]) -> np.ndarray:
 
 
 _BLOCK = 1 << 15
-"""Words that are made normal together: few enough for the cache, enough for numpy's vector loops."""
+"""Words that are made normal together: few enough for the cache, enough for numpy's vector loops.
+"""
 
 
 def _box_muller(words: np.ndarray, out: np.ndarray) -> None:

@@ -1,7 +1,9 @@
-"""A store of results by the hash of what they depend on: made once, found again, never half-written.
+"""A store of results by the hash of what they depend on: made once, found again, never
+half-written.
 
-An entry is a payload file and, beside it, a JSON sidecar with the key and the payload's SHA-256. Both arrive by atomic
-rename, the sidecar last: an entry without a sidecar does not exist, and one whose bytes do not match is made again.
+An entry is a payload file and, beside it, a JSON sidecar with the key and the payload's SHA-256.
+Both arrive by atomic rename, the sidecar last: an entry without a sidecar does not exist, and one
+whose bytes do not match is made again.
 """
 
 from __future__ import annotations
@@ -38,13 +40,17 @@ def sha256(path: Path) -> str:
 PATIENCE = 20.0
 """Seconds after which waiting for another process is said."""
 SETTLED = 2.0
-"""Seconds after which a file that changes again shows it in its times: until then its hash is taken anew."""
+"""Seconds after which a file that changes again shows it in its times: until then its hash is taken
+anew.
+"""
 
 
 def file_hashes(paths: Sequence[Path], store: Store) -> list[str]:
-    """The SHA-256 of files; of one whose size, times and inode are as when it was last hashed, from the store.
+    """The SHA-256 of files; of one whose size, times and inode are as when it was last hashed, from
+    the store.
 
-    The times are those that no user sets (``ctime``), so a file that was replaced by one of the same size is read again.
+    The times are those that no user sets (``ctime``), so a file that was replaced by one of the
+    same size is read again.
     """
     if not paths:
         return []
@@ -60,7 +66,11 @@ def file_hashes(paths: Sequence[Path], store: Store) -> list[str]:
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         name = os.path.relpath(path.absolute(), above)
         kept = known.get(name)
-        found.append(kept[1] if isinstance(kept, list) and len(kept) == 2 and kept[0] == mark else sha256(path))
+        found.append(
+            kept[1]
+            if isinstance(kept, list) and len(kept) == 2 and kept[0] == mark
+            else sha256(path)
+        )
         if now - stat.st_ctime > SETTLED:
             fresh[name] = [mark, found[-1]]
     if any(known.get(name) != value for name, value in fresh.items()):
@@ -74,25 +84,36 @@ def digest(key: Mapping[str, Any]) -> str:
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
     """
-    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 YOUNG = 24 * 3600
-"""Seconds that a temporary of another machine is left alone: its process can't be asked for from here."""
+"""Seconds that a temporary of another machine is left alone: its process can't be asked for from
+here.
+"""
 
 
 @functools.cache
 def _here() -> str:
-    """Eight hex digits for what process numbers mean something in: the machine since it was started, and its container."""
+    """Eight hex digits for what process numbers mean something in: the machine since it was
+    started, and its container.
+    """
     told = [platform.node()]
     for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with contextlib.suppress(OSError):
-            told.append(os.readlink(place) if place.endswith("pid") else Path(place).read_text(encoding="ascii"))
+            told.append(
+                os.readlink(place)
+                if place.endswith("pid")
+                else Path(place).read_text(encoding="ascii")
+            )
     return hashlib.sha256("|".join(told).encode()).hexdigest()[:8]
 
 
 def temporary_name(name: str, ending: str) -> str:
-    """The name of a temporary of this process: hidden, with its number and its machine right before the ending.
+    """The name of a temporary of this process: hidden, with its number and its machine right before
+    the ending.
 
     >>> temporary_name("a_0.35.csv", "tmp") == f".a_0.35.csv.{os.getpid()}-{_here()}.tmp"
     True
@@ -101,7 +122,9 @@ def temporary_name(name: str, ending: str) -> str:
 
 
 def sweep_up(folder: Path, name: str, ending: str) -> None:
-    """Remove what killed processes left of temporaries of ``name``: those of this machine at once, of others after a day."""
+    """Remove what killed processes left of temporaries of ``name``: those of this machine at once,
+    of others after a day.
+    """
     found = re.compile(rf"\.{re.escape(name)}\.(\d+)-([0-9a-f]{{8}})\.{re.escape(ending)}")
     for left in folder.glob(f".{glob.escape(name)}.*.{glob.escape(ending)}"):
         match = found.fullmatch(left.name)
@@ -124,7 +147,8 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, gone when the block ends; what killed processes left of it goes first.
+    """A temporary path beside ``path``, gone when the block ends; what killed processes left of it
+    goes first.
 
     Raises ProbesError when the folder can't be written (read-only, full).
     """
@@ -135,10 +159,13 @@ def scratch(path: Path) -> Iterator[Path]:
         sweep_up(path.parent, path.name, ending)
         yield temporary
     except OSError as e:
-        # Without a number it is an error of what is read, such as a damaged image; but numpy gives none to a full disk.
+        # Without a number it is an error of what is read, such as a damaged image; but numpy gives
+        # none to a full disk.
         if e.errno is None and "requested and" not in str(e):
             raise
-        raise ProbesError(f"could not write {path}: {e.strerror or e}; make room or choose another folder") from e
+        raise ProbesError(
+            f"could not write {path}: {e.strerror or e}; make room or choose another folder"
+        ) from e
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -146,7 +173,8 @@ def scratch(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, atomically, when the block ends without an exception.
+    """A temporary path beside ``path`` that replaces it, atomically, when the block ends without an
+    exception.
 
     Raises what :func:`scratch` raises.
     """
@@ -195,14 +223,19 @@ class Store:
 
     @staticmethod
     def key(key: Mapping[str, Any]) -> dict[str, Any]:
-        """A key with the versions of the package, torch, torchvision, scipy and numpy, on which every result depends."""
+        """A key with the versions of the package, torch, torchvision, scipy and numpy, on which
+        every result depends.
+        """
         return {**versions(), **key}
 
-    def get_or_make(self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]) -> Path:
-        """The payload for a key; where it is missing, ``make`` writes it to the path that it is given.
+    def get_or_make(
+        self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]
+    ) -> Path:
+        """The payload for a key; where it is missing, ``make`` writes it to the path that it is
+        given.
 
-        One process makes it, the others wait for it. ``suffix`` is the payload's, with the dot; not ``.json``. What
-        ``make`` returns, a JSON value, is kept in the sidecar as its ``note``.
+        One process makes it, the others wait for it. ``suffix`` is the payload's, with the dot; not
+        ``.json``. What ``make`` returns, a JSON value, is kept in the sidecar as its ``note``.
         """
         if found := self.find(kind, key, suffix):
             return found
@@ -212,9 +245,17 @@ class Store:
                 return found
             with replacing(path) as temporary:
                 note = make(temporary)
-                record = {"kind": kind, "key": self.key(key), "file": path.name, "sha256": sha256(temporary), "note": note}
+                record = {
+                    "kind": kind,
+                    "key": self.key(key),
+                    "file": path.name,
+                    "sha256": sha256(temporary),
+                    "note": note,
+                }
                 path.with_suffix(".json").unlink(missing_ok=True)
-            write_text(path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n")
+            write_text(
+                path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n"
+            )
         return path
 
     @contextlib.contextmanager
@@ -223,17 +264,23 @@ class Store:
         folder = self.folder / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if self.folder.name == ".probes" and not (ignored := self.folder / ".gitignore").exists():  # nobody commits it
+            if (
+                self.folder.name == ".probes"
+                and not (ignored := self.folder / ".gitignore").exists()
+            ):  # nobody commits it
                 ignored.write_text("*\n", encoding="utf-8")
         except OSError as e:
             raise ProbesError(
-                f"the store {self.folder} can't be written: {e.strerror}; set PROBES_STORE to a folder that can"
+                f"the store {self.folder} can't be written: {e.strerror}; set PROBES_STORE to a"
+                " folder that can"
             ) from e
         lock = FileLock(folder / f"{name}.lock")
         try:
             lock.acquire(timeout=PATIENCE)
         except Timeout:
-            log.warning("another process makes %s: waiting for it (the lock is %s)", name, lock.lock_file)
+            log.warning(
+                "another process makes %s: waiting for it (the lock is %s)", name, lock.lock_file
+            )
             lock.acquire()
         try:
             yield

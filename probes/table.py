@@ -1,7 +1,8 @@
-"""The tidy table: one row per image, draw, level and site; key columns first, then one column per metric.
+"""The tidy table: one row per image, draw, level and site; key columns first, then one column per
+metric.
 
-A table is a pandas DataFrame. What a metric *is* (a ratio scale, a share, a hit) is declared here, since the judge
-reads it and the probes that measure it live above both.
+A table is a pandas DataFrame. What a metric *is* (a ratio scale, a share, a hit) is declared here,
+since the judge reads it and the probes that measure it live above both.
 """
 
 from __future__ import annotations
@@ -17,20 +18,25 @@ from probes.errors import BadInput, ProbesError
 from probes.registry import unknown
 
 KEYS = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "site")
-"""Key columns of every table, in this order: names as strings, ``train_seed``, ``image`` and ``draw`` as integers
-(-1 where there is no training seed), ``level`` as float; ``site`` is ordered by depth."""
+"""Key columns of every table, in this order: names as strings, ``train_seed``, ``image`` and
+``draw`` as integers (-1 where there is no training seed), ``level`` as float; ``site`` is ordered
+by depth."""
 
 ASKED = "asked"
-"""The attribute (``attrs``) by which a table knows the lab's table that it is: its design, alpha and looks. It is not written."""
+"""The attribute (``attrs``) by which a table knows the lab's table that it is: its design, alpha
+and looks. It is not written.
+"""
 Kind = Literal["ratio", "share", "hit", "plain"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What a column of a table measures: ``kind`` decides the effect, and with it the unit of a SESOI.
+    """What a column of a table measures: ``kind`` decides the effect, and with it the unit of a
+    SESOI.
 
-    ``ratio``: positive, compared by log-ratio, SESOI in ``%``. ``share``: in [0, 1], compared by difference, SESOI in
-    ``points``. ``hit``: 0 or 1, likewise. ``plain``: compared by difference, SESOI a bare number.
+    ``ratio``: positive, compared by log-ratio, SESOI in ``%``. ``share``: in [0, 1], compared by
+    difference, SESOI in ``points``. ``hit``: 0 or 1, likewise. ``plain``: compared by difference,
+    SESOI a bare number.
     """
 
     name: str
@@ -53,7 +59,8 @@ def declare_metric(name: str, kind: Kind, label: str) -> Metric:
     return metric
 
 
-# What the project's own probes measure, declared here so that a report can be drawn and verified without them.
+# What the project's own probes measure, declared here so that a report can be drawn and verified
+# without them.
 declare_metric("l2_h", "ratio", "L2 norm of h(x)")
 declare_metric("var_h", "ratio", "variance of h(x)")
 declare_metric("mean_sum", "plain", "mean of x + h(x), the ReLU's input")
@@ -62,22 +69,34 @@ declare_metric("sparsity", "share", "share of zeros after the ReLU")
 declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||")
 declare_metric("correct", "hit", "accuracy")
 declare_metric("loss", "plain", "cross-entropy loss")
-declare_metric("relative_accuracy", "plain", "accuracy, in units of the net's calibrated clean drop")
+declare_metric(
+    "relative_accuracy", "plain", "accuracy, in units of the net's calibrated clean drop"
+)
 declare_metric("map_distance", "plain", "distance to the clean maps, relative to their norm")
 declare_metric("map_cosine", "plain", "cosine with the clean maps")
 declare_metric("map_zeros", "share", "share of zeros in the maps")
 declare_metric("map_mean", "plain", "mean of the maps")
 declare_metric("map_std", "ratio", "standard deviation of the maps")
 declare_metric("mask_lost", "share", "accuracy lost to the mask")
-declare_metric("index_peak", "plain", "largest share of a unit, beyond that of units whose shares have no tie")
+declare_metric(
+    "index_peak", "plain", "largest share of a unit, beyond that of units whose shares have no tie"
+)
 declare_metric("index_rho", "plain", "rank correlation of total indices and Shapley effects")
-declare_metric("index_named", "plain", "share of maps whose augmentation is told right, beyond permuted labels")
+declare_metric(
+    "index_named", "plain", "share of maps whose augmentation is told right, beyond permuted labels"
+)
 declare_metric("index_pattern", "plain", "the same of maps without their level")
-declare_metric("index_shift", "plain", "distance of the mean shares from those of the first module, beyond chance")
+declare_metric(
+    "index_shift",
+    "plain",
+    "distance of the mean shares from those of the first module, beyond chance",
+)
 
 
 def metric(name: str, table: pd.DataFrame) -> Metric:
-    """The declaration of a metric that the table holds; UnknownName, with the nearest columns, where it does not."""
+    """The declaration of a metric that the table holds; UnknownName, with the nearest columns,
+    where it does not.
+    """
     columns = metrics_of(table)
     if name not in columns:
         raise unknown("metric", name, columns)
@@ -95,17 +114,23 @@ def label_of(name: str) -> str:
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
-    """The key columns of a table: those of every table, and those that a perturbation declared (``table.attrs``)."""
+    """The key columns of a table: those of every table, and those that a perturbation declared
+    (``table.attrs``).
+    """
     return [k for k in (*KEYS, *table.attrs.get("keys", ())) if k in table.columns]
 
 
 def common_draws(table: pd.DataFrame) -> bool:
-    """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation), instead of having their own."""
+    """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation),
+    instead of having their own.
+    """
     return table.attrs.get("draws") == "common"
 
 
 def grouped(table: pd.DataFrame) -> bool:
-    """Whether ``image`` numbers disjoint groups of images (``attrs["groups"]``, set by what measured them), not images."""
+    """Whether ``image`` numbers disjoint groups of images (``attrs["groups"]``, set by what
+    measured them), not images.
+    """
     return bool(table.attrs.get("groups"))
 
 
@@ -121,12 +146,16 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     Every key column is there, no key stands twice, metrics are numbers and none is NaN.
     """
     if missing := [k for k in KEYS if k not in table.columns]:
-        raise ProbesError(f"a table needs the key columns {', '.join(KEYS)}; missing: {', '.join(missing)}")
+        raise ProbesError(
+            f"a table needs the key columns {', '.join(KEYS)}; missing: {', '.join(missing)}"
+        )
     if table.empty:
         raise ProbesError("the table has no rows: were there any images?")
     keys = keys_of(table)
     if (twice := table.duplicated(keys)).any():
-        raise ProbesError(f"a key stands twice in the table: {table.loc[twice, keys].iloc[0].to_dict()}")
+        raise ProbesError(
+            f"a key stands twice in the table: {table.loc[twice, keys].iloc[0].to_dict()}"
+        )
     for name in metrics_of(table):
         if not pd.api.types.is_numeric_dtype(table[name].dtype):
             raise ProbesError(f"metric {name!r} holds {table[name].dtype}, not numbers")
@@ -136,14 +165,20 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Stack tables, keep the order of sites and the metrics that all of them have, and check the result."""
+    """Stack tables, keep the order of sites and the metrics that all of them have, and check the
+    result.
+    """
     tables = list(tables)
     common = [c for c in tables[0].columns if all(c in t.columns for t in tables)]
     columns = [_by_depth(t["site"]) for t in tables]
     sites = list(dict.fromkeys(site for column in columns for site in column.cat.categories))
     ordered = pd.CategoricalDtype(sites, ordered=True)
     out = pd.concat(
-        [t[common].assign(site=column.astype(ordered)) for t, column in zip(tables, columns, strict=True)], ignore_index=True
+        [
+            t[common].assign(site=column.astype(ordered))
+            for t, column in zip(tables, columns, strict=True)
+        ],
+        ignore_index=True,
     )
     out.attrs = dict(tables[0].attrs)
     for name in ("net", "weights", "dataset", *out.attrs.get("keys", ())):
@@ -152,10 +187,11 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def along(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows at the highest level, whose level becomes the place of their value of a key column: 0 for the first, 1, 2, ...
+    """The rows at the highest level, whose level becomes the place of their value of a key column:
+    0 for the first, 1, 2, ...
 
-    So that it can be asked whether a metric increases along the layers that were perturbed one at a time. Raises UnknownName for a
-    key that the table does not have.
+    So that it can be asked whether a metric increases along the layers that were perturbed one at a
+    time. Raises UnknownName for a key that the table does not have.
 
     >>> t = pd.DataFrame({"layer": ["a", "b"] * 2, "level": [0.0, 0.0, 0.5, 0.5], "site": "output"})
     >>> t.attrs["keys"] = ["layer"]
@@ -173,7 +209,9 @@ def along(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _by_depth(site: pd.Series) -> pd.Series:
-    """Sites as a categorical whose categories are those that occur, in their order; as they come where they have none."""
+    """Sites as a categorical whose categories are those that occur, in their order; as they come
+    where they have none.
+    """
     if not isinstance(site.dtype, pd.CategoricalDtype):
         names = site.fillna("").astype(str)
         return names.astype(pd.CategoricalDtype(list(dict.fromkeys(names)), ordered=True))

@@ -1,4 +1,6 @@
-"""The versions that every stored result depends on; read from the installation, so that nothing heavy is loaded for it."""
+"""The versions that every stored result depends on; read from the installation, so that nothing
+heavy is loaded for it.
+"""
 
 from __future__ import annotations
 

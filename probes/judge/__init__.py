@@ -1,6 +1,26 @@
 """Judges a table: questions in, verdicts out. No torch."""
 
-from probes.judge.questions import below, both, decreases, equivalent, exceeds, falls, increases, rises
+from probes.judge.questions import (
+    below,
+    both,
+    decreases,
+    equivalent,
+    exceeds,
+    falls,
+    increases,
+    rises,
+)
 from probes.judge.verdict import Verdict, Verdicts
 
-__all__ = ["Verdict", "Verdicts", "below", "both", "decreases", "equivalent", "exceeds", "falls", "increases", "rises"]
+__all__ = [
+    "Verdict",
+    "Verdicts",
+    "below",
+    "both",
+    "decreases",
+    "equivalent",
+    "exceeds",
+    "falls",
+    "increases",
+    "rises",
+]

@@ -1,4 +1,6 @@
-"""From a table to one effect per unit: pairing asserted, draws averaged first, nothing finer than the unit counted."""
+"""From a table to one effect per unit: pairing asserted, draws averaged first, nothing finer than
+the unit counted.
+"""
 
 from __future__ import annotations
 
@@ -18,79 +20,150 @@ GROUP = "image group"
 UNITS = ("image", "train_seed", BOTH, GROUP)
 
 
-MEANT = {"block": "site", "layer": "site", "module": "site", "stage": "site", "seed": "train_seed", "run": "train_seed",
-         "model": "net", "network": "net", "sigma": "level", "alpha": "level"}  # fmt: skip
+MEANT = {
+    "block": "site",
+    "layer": "site",
+    "module": "site",
+    "stage": "site",
+    "seed": "train_seed",
+    "run": "train_seed",
+    "model": "net",
+    "network": "net",
+    "sigma": "level",
+    "alpha": "level",
+}
 """What people call the key columns."""
 
 
-def averaged(frame: pd.DataFrame, metric: str, unit: str, by: str | None, arm: str | None, pool: str | None = None) -> pd.DataFrame:
-    """The metric, averaged over draws: a row per (arm, pool, train_seed, by, site, image), a column per level.
+def averaged(
+    frame: pd.DataFrame,
+    metric: str,
+    unit: str,
+    by: str | None,
+    arm: str | None,
+    pool: str | None = None,
+) -> pd.DataFrame:
+    """The metric, averaged over draws: a row per (arm, pool, train_seed, by, site, image), a column
+    per level.
 
-    Raises BadInput for a unit that is nested in another one, for several runs under ``unit="image"``, and where the
-    same images were not measured at every level.
+    Raises BadInput for a unit that is nested in another one, for several runs under
+    ``unit="image"``, and where the same images were not measured at every level.
     """
     if unit not in UNITS:
         raise BadInput(
-            f"unit {unit!r}: the units of replication are 'image', 'train_seed', {GROUP!r} for a number that only many images have,"
-            f" and, where all images share the draws, {BOTH!r}; pixels, channels, batches and an image's own draws are nested"
-            " in it, and counting them is no evidence"
+            f"unit {unit!r}: the units of replication are 'image', 'train_seed', {GROUP!r} for a"
+            f" number that only many images have, and, where all images share the draws, {BOTH!r};"
+            " pixels, channels, batches and an image's own draws are nested in it, and counting"
+            " them is no evidence"
         )
     if unit == BOTH and not tables.common_draws(frame):
-        raise BadInput(f"unit {BOTH!r}: here each image has draws of its own, which are nested in it; judge with unit='image'")
+        raise BadInput(
+            f"unit {BOTH!r}: here each image has draws of its own, which are nested in it; judge"
+            " with unit='image'"
+        )
     if (unit == GROUP) != tables.grouped(frame):
-        whole = "a row is of a group of images: judge" if tables.grouped(frame) else "a row is of one image: do not judge"
+        whole = (
+            "a row is of a group of images: judge"
+            if tables.grouped(frame)
+            else "a row is of one image: do not judge"
+        )
         raise BadInput(f"unit {unit!r}: {whole} with unit={GROUP!r}")
     keys = tables.keys_of(frame)
     for name in filter(None, (by, arm, pool)):
         if name not in keys:
             meant = MEANT.get(name, "")
-            raise unknown("key column", name, keys, f"{name}s are told apart by {meant!r}" if meant in keys else "")
+            raise unknown(
+                "key column",
+                name,
+                keys,
+                f"{name}s are told apart by {meant!r}" if meant in keys else "",
+            )
     if pool and (unit != "train_seed" or by == pool or arm == pool):
-        raise BadInput(f"pool={pool!r}: pooled are training runs, over a key column that is neither by nor arm")
-    index = list(dict.fromkeys(filter(None, (arm, pool, "train_seed", by, "site", "image", "draw" if unit == BOTH else None))))
-    loose = [k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1]
+        raise BadInput(
+            f"pool={pool!r}: pooled are training runs, over a key column that is neither by nor arm"
+        )
+    index = list(
+        dict.fromkeys(
+            filter(
+                None,
+                (arm, pool, "train_seed", by, "site", "image", "draw" if unit == BOTH else None),
+            )
+        )
+    )
+    loose = [
+        k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1
+    ]
     if loose:
         raise BadInput(
-            f"the table holds several values of {loose[0]!r}: {', '.join(map(str, frame[loose[0]].unique()[:4]))}; compare"
-            " two with between=(...), give by=..., or select one"
+            f"the table holds several values of {loose[0]!r}:"
+            f" {', '.join(map(str, frame[loose[0]].unique()[:4]))}; compare two with between=(...),"
+            " give by=..., or select one"
         )
     runs = frame[["train_seed", *filter(None, [arm])]].drop_duplicates()
     if unit != "train_seed" and len(runs) > (frame[arm].nunique() if arm else 1):
-        raise BadInput(f"the table holds {len(runs)} training runs: with unit={unit!r} a claim is about one checkpoint"
-                       " (select a seed, or judge over runs with unit='train_seed')")  # fmt: skip
+        raise BadInput(
+            f"the table holds {len(runs)} training runs: with unit={unit!r} a claim is about one"
+            " checkpoint (select a seed, or judge over runs with unit='train_seed')"
+        )
     if unit != "train_seed" and arm:
         index.remove("train_seed")  # two nets may have other seeds: what is paired is the image
-    wide = frame.groupby([*index, "level"], observed=True, sort=True)[metric].mean().astype(float).unstack("level")
-    if unit == BOTH and frame.loc[frame["level"] == 0, "draw"].nunique() == 1:  # a clean pass has no draws: it stands for all
-        wide[0.0] = wide[0.0].groupby(level=[n for n in wide.index.names if n != "draw"], observed=True).transform("first")
+    wide = (
+        frame.groupby([*index, "level"], observed=True, sort=True)[metric]
+        .mean()
+        .astype(float)
+        .unstack("level")
+    )
+    if (
+        unit == BOTH and frame.loc[frame["level"] == 0, "draw"].nunique() == 1
+    ):  # a clean pass has no draws: it stands for all
+        wide[0.0] = (
+            wide[0.0]
+            .groupby(level=[n for n in wide.index.names if n != "draw"], observed=True)
+            .transform("first")
+        )
     if wide.isna().any(axis=None):
         lost = wide.index[wide.isna().any(axis=1)][0]
-        raise BadInput(f"{metric}: not every image was measured at every level; the first without: {lost}")
+        raise BadInput(
+            f"{metric}: not every image was measured at every level; the first without: {lost}"
+        )
     return wide
 
 
 ABOVE_CHANCE = 0.05
-"""Points of accuracy by which a network is above chance before a claim about its accuracy is judged."""
+"""Points of accuracy by which a network is above chance before a claim about its accuracy is
+judged.
+"""
 
 
 def at_chance(frame: pd.DataFrame) -> str:
-    """Why there is no accuracy to lose: the first network whose clean accuracy is not 5 points above chance, at 95 %; else empty.
+    """Why there is no accuracy to lose: the first network whose clean accuracy is not 5 points
+    above chance, at 95 %; else empty.
 
-    Read from ``attrs["floor"]``, where what measured the table put it: chance, the margin, and hits of images for each run.
+    Read from ``attrs["floor"]``, where what measured the table put it: chance, the margin, and hits
+    of images for each run.
     """
     floor = frame.attrs.get("floor")
     if not floor:
         return ""
-    here = {tuple(map(str, row)) for row in frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)}
+    here = {
+        tuple(map(str, row))
+        for row in frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)
+    }
     for net, weights, seed, hits, n in floor["clean"]:
-        if (net, weights, str(seed)) in here and not above_chance(hits, n, floor["chance"], floor["margin"]):
-            return (f"at chance: {net} ({weights}) names {hits / n:.1%} of {n:,} clean images right, not {floor['margin'] * 100:g}"
-                    f" points above the {floor['chance']:.1%} of chance, so there is nothing to lose")  # fmt: skip
+        if (net, weights, str(seed)) in here and not above_chance(
+            hits, n, floor["chance"], floor["margin"]
+        ):
+            return (
+                f"at chance: {net} ({weights}) names {hits / n:.1%} of {n:,} clean images right,"
+                f" not {floor['margin'] * 100:g} points above the {floor['chance']:.1%} of chance,"
+                " so there is nothing to lose"
+            )
     return ""
 
 
 def above_chance(hits: int, n: int, chance: float, margin: float = ABOVE_CHANCE) -> bool:
-    """Whether hits of n images show an accuracy above chance by a margin: the exact one-sided 95 % bound (Clopper, Pearson 1934).
+    """Whether hits of n images show an accuracy above chance by a margin: the exact one-sided 95 %
+    bound (Clopper, Pearson 1934).
 
     >>> above_chance(200, 1000, 0.1), above_chance(150, 1000, 0.1)
     (True, False)
@@ -101,7 +174,9 @@ def above_chance(hits: int, n: int, chance: float, margin: float = ABOVE_CHANCE)
 
 
 def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:
-    """The effect of a level per row, against level 0: log-ratio or difference; the value itself without a level."""
+    """The effect of a level per row, against level 0: log-ratio or difference; the value itself
+    without a level.
+    """
     if level is None:
         only = wide.iloc[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -114,19 +189,31 @@ def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:
 
 
 def per_unit(
-    effect: pd.Series, kind: Kind, unit: str, by: str | None, arms: tuple[str, tuple[str, str]] | None
+    effect: pd.Series,
+    kind: Kind,
+    unit: str,
+    by: str | None,
+    arms: tuple[str, tuple[str, str]] | None,
 ) -> dict[str, pd.Series]:
-    """One effect per unit for each member of the family; of two arms, the first minus the second, paired.
+    """One effect per unit for each member of the family; of two arms, the first minus the second,
+    paired.
 
-    Without ``by`` the sites of a unit are averaged. Raises BadInput where the arms were not measured on the same units.
+    Without ``by`` the sites of a unit are averaged. Raises BadInput where the arms were not
+    measured on the same units.
     """
     arm = arms[0] if arms else None
     if unit == "train_seed":  # each run's own summary over its images comes first
         over = [n for n in effect.index.names if n != "image"]
         grouped = effect.groupby(level=over, observed=True)
-        effect = grouped.apply(lambda x: rules.trimmed_mean(known(x), 0).estimate) if kind == "ratio" else grouped.mean()
+        effect = (
+            grouped.apply(lambda x: rules.trimmed_mean(known(x), 0).estimate)
+            if kind == "ratio"
+            else grouped.mean()
+        )
     if by != "site" and arm != "site":
-        effect = effect.groupby(level=[n for n in effect.index.names if n != "site"], observed=True).mean()
+        effect = effect.groupby(
+            level=[n for n in effect.index.names if n != "site"], observed=True
+        ).mean()
     if arms is not None and arm is not None:
         here = list(effect.index.unique(arm))
         for name in arms[1]:
@@ -135,20 +222,30 @@ def per_unit(
         a, b = (effect.xs(name, level=arm) for name in arms[1])
         if not a.index.sort_values().equals(b.index.sort_values()):
             lost = a.index.symmetric_difference(b.index)
-            raise BadInput(f"{arms[1][0]} and {arms[1][1]} are not paired: {len(lost)} units are in one arm only,"
-                           f" e.g. {unit} {lost[0]}")  # fmt: skip
+            raise BadInput(
+                f"{arms[1][0]} and {arms[1][1]} are not paired: {len(lost)} units are in one arm"
+                f" only, e.g. {unit} {lost[0]}"
+            )
         effect = a - b
     if by is None:
         return {"": effect}
-    return {str(label): part.droplevel(by) for label, part in effect.groupby(level=by, observed=True)}
+    return {
+        str(label): part.droplevel(by) for label, part in effect.groupby(level=by, observed=True)
+    }
 
 
 def trends(wide: pd.DataFrame, unit: str, by: str | None) -> dict[str, pd.Series]:
-    """Spearman's rho of each unit's metric with the level, for each member of the family; 0 where the metric never moves.
+    """Spearman's rho of each unit's metric with the level, for each member of the family; 0 where
+    the metric never moves.
 
-    A training run's metric is its mean over images; without ``by`` the sites of a unit are averaged.
+    A training run's metric is its mean over images; without ``by`` the sites of a unit are
+    averaged.
     """
-    keep = [n for n in wide.index.names if (n != "site" or by == "site") and (n != "image" or unit == "image")]
+    keep = [
+        n
+        for n in wide.index.names
+        if (n != "site" or by == "site") and (n != "image" or unit == "image")
+    ]
     means = wide.groupby(level=keep, observed=True).mean()
     rho = pd.Series(_rho(means.to_numpy()), index=means.index)
     if by is None:
@@ -186,4 +283,8 @@ def trend(wide: pd.DataFrame) -> dict[str, float]:
     rho = _rho(values)[np.ptp(values, axis=1) > 0]
     up = stats.page_trend_test(ranks, ranked=True, method="asymptotic").pvalue
     down = stats.page_trend_test(k + 1 - ranks, ranked=True, method="asymptotic").pvalue
-    return {"rho": float(rho.mean()) if len(rho) else 0.0, "page_up": float(up), "page_down": float(down)}
+    return {
+        "rho": float(rho.mean()) if len(rho) else 0.0,
+        "page_up": float(up),
+        "page_down": float(down),
+    }

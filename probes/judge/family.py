@@ -11,7 +11,8 @@ Outcome = Literal["supported", "refuted", "inconclusive", "mixed"]
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's (1979) adjusted p-values, in the order given; the same as ``statsmodels`` ``multipletests(p, method="holm")``.
+    """Holm's (1979) adjusted p-values, in the order given; the same as ``statsmodels``
+    ``multipletests(p, method="holm")``.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -25,7 +26,8 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def conjunction(p_supported: Sequence[float], p_refuted: Sequence[float]) -> tuple[float, float]:
-    """The two p-values of "every part": supported when all parts are (the largest p), refuted when one is (Holm over parts).
+    """The two p-values of "every part": supported when all parts are (the largest p), refuted when
+    one is (Holm over parts).
 
     >>> conjunction([0.01, 0.04], [0.9, 0.02])
     (0.04, 0.04)
@@ -33,10 +35,14 @@ def conjunction(p_supported: Sequence[float], p_refuted: Sequence[float]) -> tup
     return max(p_supported), min(1.0, len(p_refuted) * min(p_refuted))
 
 
-def outcomes(p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float) -> list[Outcome]:
-    """Each member's outcome: Holm at alpha over the p-values of ``supported``, and again over those of ``refuted``.
+def outcomes(
+    p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float
+) -> list[Outcome]:
+    """Each member's outcome: Holm at alpha over the p-values of ``supported``, and again over those
+    of ``refuted``.
 
-    P(any false ``supported``) <= alpha and P(any false ``refuted``) <= alpha, whatever the dependence.
+    P(any false ``supported``) <= alpha and P(any false ``refuted``) <= alpha, whatever the
+    dependence.
 
     >>> outcomes([0.01, 0.9], [0.99, 0.02], 0.05)
     ['supported', 'refuted']
@@ -46,7 +52,8 @@ def outcomes(p_supported: Sequence[float], p_refuted: Sequence[float], alpha: fl
 
 
 def overall(p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float) -> Outcome:
-    """The verdict over all members: ``supported`` or ``refuted`` when each is, at alpha (intersection-union test).
+    """The verdict over all members: ``supported`` or ``refuted`` when each is, at alpha
+    (intersection-union test).
 
     ``mixed`` when Holm leaves at least one of each, else ``inconclusive``.
 

@@ -1,4 +1,5 @@
-"""What a design can decide, before compute is spent, and how many more units an open verdict needs."""
+"""What a design can decide, before compute is spent, and how many more units an open verdict
+needs."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ POWER = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """What is fixed before a sweep: which images, how many draws, which levels, how many runs of which net.
+    """What is fixed before a sweep: which images, how many draws, which levels, how many runs of
+    which net.
 
-    ``varied`` is what levels are called, with their ``unit``; ``description`` says in words what is done to the subject;
-    ``part`` is what a table was narrowed to, as (key column, values).
+    ``varied`` is what levels are called, with their ``unit``; ``description`` says in words what is
+    done to the subject; ``part`` is what a table was narrowed to, as (key column, values).
     """
 
     dataset: str
@@ -47,7 +49,8 @@ class Design:
 
 
 def runs_needed(alpha: float, k: int = 1) -> int:
-    """Training runs (or pairs) without which no exact test in a family of k can reach alpha: 5, or log2(k / alpha).
+    """Training runs (or pairs) without which no exact test in a family of k can reach alpha: 5, or
+    log2(k / alpha).
 
     >>> runs_needed(0.05), runs_needed(0.05, 8)
     (5, 8)
@@ -55,12 +58,22 @@ def runs_needed(alpha: float, k: int = 1) -> int:
     return max(5, math.ceil(math.log2(k / alpha)))
 
 
-def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: bool = False, ternary: bool = False) -> int | None:
-    """Units that tell an effect of 0, and of twice the SESOI, from the SESOI with power .8 in a family of k.
+def needed(
+    spread: float,
+    sesoi: float,
+    n: int,
+    alpha: float,
+    k: int = 1,
+    runs: bool = False,
+    ternary: bool = False,
+) -> int | None:
+    """Units that tell an effect of 0, and of twice the SESOI, from the SESOI with power .8 in a
+    family of k.
 
-    n = ((z(1 - alpha/k) + z(.8)) s / SESOI)^2, where s is the units' spread, below 50 units its upper 80 % limit.
-    The observed effect is not used. Effects of -1, 0 and 1 (``ternary``) have a spread s^2 of SESOI (1 - SESOI) at least, the least
-    that a mean of the SESOI can have: no flip among few images says little. None where there is no SESOI or no spread.
+    n = ((z(1 - alpha/k) + z(.8)) s / SESOI)^2, where s is the units' spread, below 50 units its
+    upper 80 % limit. The observed effect is not used. Effects of -1, 0 and 1 (``ternary``) have a
+    spread s^2 of SESOI (1 - SESOI) at least, the least that a mean of the SESOI can have: no flip
+    among few images says little. None where there is no SESOI or no spread.
 
     >>> needed(spread=1.0, sesoi=0.4, n=100, alpha=0.05)
     39
@@ -76,12 +89,18 @@ def needed(spread: float, sesoi: float, n: int, alpha: float, k: int = 1, runs: 
 
 
 def needed_crossed(
-    components: tuple[float, float, float], sesoi: float, n: int, draws: int, alpha: float, k: int = 1
+    components: tuple[float, float, float],
+    sesoi: float,
+    n: int,
+    draws: int,
+    alpha: float,
+    k: int = 1,
 ) -> tuple[int | None, int | None]:
-    """Images that would decide with these draws, and draws that would decide with these images, as in :func:`needed`.
+    """Images that would decide with these draws, and draws that would decide with these images, as
+    in :func:`needed`.
 
-    ``components``: the variance of images, of draws (common to all images) and of what is left. None where no number is enough,
-    since the other one limits.
+    ``components``: the variance of images, of draws (common to all images) and of what is left.
+    None where no number is enough, since the other one limits.
 
     >>> needed_crossed((0.04, 0.0014, 0.08), 0.01, 10_000, 20, 0.05)
     (None, 116)
@@ -107,12 +126,15 @@ def detectable(spread: float, n: int, alpha: float, k: int = 1) -> float:
 
 
 def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> float:
-    """The chance that n units decide an effect which lies ``distance`` from the SESOI (normal approximation).
+    """The chance that n units decide an effect which lies ``distance`` from the SESOI (normal
+    approximation).
 
     >>> round(power(0.249, 1.0, 100, 0.05), 2)
     0.8
     """
-    return float(stats.norm.sf(stats.norm.isf(alpha / k) - np.abs(distance) * math.sqrt(n) / spread))
+    return float(
+        stats.norm.sf(stats.norm.isf(alpha / k) - np.abs(distance) * math.sqrt(n) / spread)
+    )
 
 
 MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200, "group mean": 200}
@@ -131,11 +153,18 @@ def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
         have, least = min(n for _, n in design.runs), runs_needed(alpha, k)
         if have < least:
             return (
-                f"can not decide: {have} training runs reach p = {0.5**have:.3g} at best; {least} are needed"
-                f"{f' in a family of {k}' if k > 1 else ''}: train seeds 0 to {least - 1}"
+                f"can not decide: {have} training runs reach p = {0.5**have:.3g} at best; {least}"
+                f" are needed{f' in a family of {k}' if k > 1 else ''}: train seeds 0 to"
+                f" {least - 1}"
             )
     elif design.images < MINIMUM[rule]:
-        return f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has {design.images}"
+        return (
+            f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has"
+            f" {design.images}"
+        )
     elif rule == "two-way" and design.draws < DRAWS:
-        return f"can not decide: the two-way rule needs {DRAWS} draws common to all images, the design has {design.draws}"
+        return (
+            f"can not decide: the two-way rule needs {DRAWS} draws common to all images, the design"
+            f" has {design.draws}"
+        )
     return ""

@@ -1,8 +1,10 @@
-"""The questions that a claim asks of a table: each picks its rule by the kind of effect and the unit, and gives verdicts.
+"""The questions that a claim asks of a table: each picks its rule by the kind of effect and the
+unit, and gives verdicts.
 
-An effect is the response to the highest level: a log-ratio to level 0 for norms and variances (SESOI in ``%``), a
-difference for shares and accuracy (``points``). The verdict is ``supported`` when a one-sided test at alpha excludes
-every effect up to the SESOI, ``refuted`` when it excludes every effect as large as the SESOI, else ``inconclusive``.
+An effect is the response to the highest level: a log-ratio to level 0 for norms and variances
+(SESOI in ``%``), a difference for shares and accuracy (``points``). The verdict is ``supported``
+when a one-sided test at alpha excludes every effect up to the SESOI, ``refuted`` when it excludes
+every effect as large as the SESOI, else ``inconclusive``.
 """
 
 from __future__ import annotations
@@ -22,20 +24,28 @@ from probes.judge.verdict import Verdicts, settle
 
 
 def rises(
-    table: pd.DataFrame | Sweepable, metric: str, *, sesoi: str | float, by: str | None = None, unit: str = "image"
+    table: pd.DataFrame | Sweepable,
+    metric: str,
+    *,
+    sesoi: str | float,
+    by: str | None = None,
+    unit: str = "image",
 ) -> Verdicts:
     """Does the metric rise from level 0 to the highest level, by more than the SESOI?
 
-    ``by="site"`` judges each block, with Holm over them; without it the blocks of a unit are averaged. ``unit`` is
-    ``"image"`` (a claim about one checkpoint), ``"train_seed"`` (about an architecture) or, where a perturbation gives all
-    images the same draws, ``"image and draw"`` (one checkpoint, over images and over draws: the two-way rule).
+    ``by="site"`` judges each block, with Holm over them; without it the blocks of a unit are
+    averaged. ``unit`` is ``"image"`` (a claim about one checkpoint), ``"train_seed"`` (about an
+    architecture) or, where a perturbation gives all images the same draws, ``"image and draw"``
+    (one checkpoint, over images and over draws: the two-way rule).
 
-    Raises BadInput for a SESOI of the wrong unit, a unit that is nested, several nets or runs in the table; UnknownName for
-    a metric.
+    Raises BadInput for a SESOI of the wrong unit, a unit that is nested, several nets or runs in
+    the table; UnknownName for a metric.
 
     >>> import numpy as np
-    >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.repeat(range(200), 2),
-    ...                   "draw": 0, "level": [0.0, 0.1] * 200, "site": "a", "gain": np.tile([0.0, 1.0], 200)})
+    >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0,
+    ...     "image": np.repeat(range(200), 2),
+    ...                   "draw": 0, "level": [0.0, 0.1] * 200, "site": "a", "gain": np.tile([0.0,
+    ...                       1.0], 200)})
     >>> t["gain"] += np.arange(400) % 7 / 100
     >>> rises(t, "gain", sesoi=0.5).overall
     'supported'
@@ -44,9 +54,15 @@ def rises(
 
 
 def falls(
-    table: pd.DataFrame | Sweepable, metric: str, *, sesoi: str | float, by: str | None = None, unit: str = "image"
+    table: pd.DataFrame | Sweepable,
+    metric: str,
+    *,
+    sesoi: str | float,
+    by: str | None = None,
+    unit: str = "image",
 ) -> Verdicts:
-    """Does the metric fall from level 0 to the highest level, by more than the SESOI?  The mirror image of :func:`rises`.
+    """Does the metric fall from level 0 to the highest level, by more than the SESOI?  The mirror
+    image of :func:`rises`.
 
     A fall of 1 % is a factor below 1/1.01.
     """
@@ -64,12 +80,14 @@ def exceeds(
     arm: str = "net",
     pool: str | None = None,
 ) -> Verdicts:
-    """Does the response of one arm exceed that of another by more than the SESOI, on the same units?
+    """Does the response of one arm exceed that of another by more than the SESOI, on the same
+    units?
 
-    ``between=("a", "b")`` takes a minus b, where both are values of the key column ``arm``. A table with one level
-    compares the values themselves. Without ``between`` it asks whether the response itself exceeds the SESOI.
-    ``pool="net"`` judges the training runs of several networks together, where the estimate of each network has the sign of
-    all (else inconclusive). Raises what :func:`rises` raises, and BadInput where the arms are not paired.
+    ``between=("a", "b")`` takes a minus b, where both are values of the key column ``arm``. A table
+    with one level compares the values themselves. Without ``between`` it asks whether the response
+    itself exceeds the SESOI. ``pool="net"`` judges the training runs of several networks together,
+    where the estimate of each network has the sign of all (else inconclusive). Raises what
+    :func:`rises` raises, and BadInput where the arms are not paired.
     """
     return Question("exceeds", metric, sesoi, by, unit, between, arm, pool=pool).of(table)
 
@@ -109,17 +127,25 @@ def equivalent(
 
 
 def increases(
-    table: pd.DataFrame | Sweepable, metric: str, *, rho: float = 0.5, by: str | None = None, unit: str = "image"
+    table: pd.DataFrame | Sweepable,
+    metric: str,
+    *,
+    rho: float = 0.5,
+    by: str | None = None,
+    unit: str = "image",
 ) -> Verdicts:
     """Does the metric increase with the level, as Spearman's correlation beyond ``rho``?
 
-    Over training runs each run's rho (of its mean over images) is judged against the bound by the signed-rank test. Over images
-    each counts +1, 0 or -1 for a rho beyond the bound, within, or below minus the bound, and the score test asks whether their
-    mean is above 0. Raises what :func:`rises` raises, and BadInput for fewer than three levels or a bound outside (0, 1).
+    Over training runs each run's rho (of its mean over images) is judged against the bound by the
+    signed-rank test. Over images each counts +1, 0 or -1 for a rho beyond the bound, within, or
+    below minus the bound, and the score test asks whether their mean is above 0. Raises what
+    :func:`rises` raises, and BadInput for fewer than three levels or a bound outside (0, 1).
 
     >>> import numpy as np
-    >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": np.repeat(range(8), 3), "image": 0, "draw": 0,
-    ...                   "level": [0.0, 0.1, 0.2] * 8, "site": "a", "loss": np.tile([0.1, 0.2, 0.4], 8)})
+    >>> t = pd.DataFrame({"net": "n", "weights": "w", "dataset": "d",
+    ...     "train_seed": np.repeat(range(8), 3), "image": 0, "draw": 0,
+    ...                   "level": [0.0, 0.1, 0.2] * 8, "site": "a", "loss": np.tile([0.1, 0.2,
+    ...                       0.4], 8)})
     >>> increases(t, "loss", unit="train_seed").overall
     'supported'
     """
@@ -127,29 +153,48 @@ def increases(
 
 
 def decreases(
-    table: pd.DataFrame | Sweepable, metric: str, *, rho: float = 0.5, by: str | None = None, unit: str = "image"
+    table: pd.DataFrame | Sweepable,
+    metric: str,
+    *,
+    rho: float = 0.5,
+    by: str | None = None,
+    unit: str = "image",
 ) -> Verdicts:
-    """Does the metric decrease with the level, Spearman's correlation below minus ``rho``?  Mirrors :func:`increases`."""
+    """Does the metric decrease with the level, Spearman's correlation below minus ``rho``?  Mirrors
+    :func:`increases`.
+    """
     return Question("decreases", metric, rho, by, unit).of(table)
 
 
 def both(*parts: Verdicts) -> Verdicts:
-    """Every part at once, joined within each block: supported when all are, refuted when one is (Holm over parts).
+    """Every part at once, joined within each block: supported when all are, refuted when one is
+    (Holm over parts).
 
-    Holm and the overall verdict then run over blocks. Raises BadInput where the parts have other blocks or alpha.
+    Holm and the overall verdict then run over blocks. Raises BadInput where the parts have other
+    blocks or alpha.
     """
     labels = [[v.label for v in part] for part in parts]
-    if len(parts) < 2 or any(other != labels[0] for other in labels[1:]) or len({p.alpha for p in parts}) > 1:
-        what = [f"{p.items[0].measured if len(p) else '?'}: {', '.join(map(str, ls)) or 'no blocks'}, alpha {p.alpha:g}"
-                for p, ls in zip(parts, labels, strict=True)]  # fmt: skip
+    if (
+        len(parts) < 2
+        or any(other != labels[0] for other in labels[1:])
+        or len({p.alpha for p in parts}) > 1
+    ):
+        what = [
+            f"{p.items[0].measured if len(p) else '?'}: {', '.join(map(str, ls)) or 'no blocks'},"
+            f" alpha {p.alpha:g}"
+            for p, ls in zip(parts, labels, strict=True)
+        ]
         raise BadInput(
-            f"both() joins two or more questions over the same blocks, at the same alpha; these are {'; '.join(what) or 'none'}"
+            "both() joins two or more questions over the same blocks, at the same alpha; these are"
+            f" {'; '.join(what) or 'none'}"
         )
     items = []
     for label in labels[0]:
         mine = [part[label] for part in parts]
         nan = math.nan
-        p_supported, p_refuted = family.conjunction([v.p_supported for v in mine], [v.p_refuted for v in mine])
+        p_supported, p_refuted = family.conjunction(
+            [v.p_supported for v in mine], [v.p_refuted for v in mine]
+        )
         items.append(
             dataclasses.replace(
                 mine[0],
@@ -175,17 +220,25 @@ def both(*parts: Verdicts) -> Verdicts:
     spec = {"ask": "both", "parts": [dict(part.spec) for part in parts]}
     inputs = tuple(frame for part in parts for frame in part.inputs)
     asked = tuple(one for part in parts for one in part.asked)
-    return Verdicts(settle(items, parts[0].alpha), parts[0].alpha, parts[0].scope, spec, inputs, asked)
+    return Verdicts(
+        settle(items, parts[0].alpha), parts[0].alpha, parts[0].scope, spec, inputs, asked
+    )
 
 
 def again(spec: Mapping[str, Any], inputs: list[pd.DataFrame], alpha: float) -> Verdicts:
-    """Judge once more: a question as JSON (``Verdicts.spec``), the tables of its parts in order, and alpha.
+    """Judge once more: a question as JSON (``Verdicts.spec``), the tables of its parts in order,
+    and alpha.
 
     Raises BadInput when the JSON is no question.
     """
     try:
         if spec["ask"] == "both":
-            return both(*(again(part, [frame], alpha) for part, frame in zip(spec["parts"], inputs, strict=True)))
+            return both(
+                *(
+                    again(part, [frame], alpha)
+                    for part, frame in zip(spec["parts"], inputs, strict=True)
+                )
+            )
         between = spec["between"]
         question = Question(**{**spec, "between": tuple(between) if between else None})
     except (KeyError, TypeError, ValueError) as e:

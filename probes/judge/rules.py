@@ -1,91 +1,47 @@
-"""The procedures that decide: per-unit effects in; two one-sided p-values, their interval and the estimate out.
+"""The procedures that decide: per-unit effects in; two one-sided p-values, their interval and the
+estimate out.
 
-Every rule tests ``theta <= delta`` (``p_up``: small when the effect exceeds delta) and ``theta >= delta`` (``p_down``),
-and gives the 1 - 2 alpha interval that is made of the same tests: it lies above delta where p_up <= alpha, and below
-where p_down <= alpha. No rule resamples; units that are all alike leave a t rule without a verdict (p = 1).
+Every rule tests ``theta <= delta`` (``p_up``: small when the effect exceeds delta) and ``theta >=
+delta`` (``p_down``), and gives the 1 - 2 alpha interval that is made of the same tests: it lies
+above delta where p_up <= alpha, and below where p_down <= alpha. No rule resamples; units that are
+all alike leave a t rule without a verdict (p = 1).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
 from probes.errors import BadInput
+from probes.judge.ruling import UNDECIDED, Ruling, alike, undecidable
 
-
-@dataclasses.dataclass(frozen=True)
-class Ruling:
-    """What a rule finds: one-sided p-values at delta, the 1 - 2 alpha interval, the estimate, the units' spread."""
-
-    p_up: float
-    p_down: float
-    low: float
-    high: float
-    estimate: float
-    spread: float
-    n: int
-    obstacle: str = ""
-    """Why the rule can't decide with these units (too few, too skewed, all alike); empty when it can."""
-    components: tuple[float, float, float] | None = None
-    """Of the two-way rule: the variance of images, of draws, and of what is left."""
-
-
-UNDECIDED: dict[str, Any] = {"p_up": 1.0, "p_down": 1.0, "low": -math.inf, "high": math.inf}
 TRIM = 0.2
 
 
-DISCLOSED: dict[str, tuple[float, float, float, str]] = {
-    "trimmed mean": (1000, 1.34, 2.24, "with skewed or heavy-tailed effects"),
-    "mean": (1000, 1.32, 2.44, "with skewed or heavy-tailed effects"),
-    "two-way": (math.inf, 2.64, 18.3, "where one draw in ten is catastrophic"),
-    "signed rank": (math.inf, 1.28, 2.52, "with skewed runs"),
-    "group mean": (math.inf, 3.65, 23.0, "where one group in ten is an outlier"),
-}
-"""By rule: units from which alpha is held (within 1.2), the worst level measured below that, in units of alpha and, in a family of
-eight, of alpha / 8, and on what. From ``reports/calibration/calibration.csv``; the score test holds alpha."""
-
-
-def disclosed(rule: str, n: int) -> str:
-    """What is known of a rule's false verdicts at ``n`` units beyond alpha; empty where alpha is held.
-
-    >>> disclosed("trimmed mean", 300)
-    'the trimmed mean at n = 300 reaches 1.34 alpha with skewed or heavy-tailed effects (2.24 alpha / 8 in a family of eight)'
-    """
-    held, level, tail, when = DISCLOSED.get(rule, (0, 0, 0, ""))
-    if n >= held:
-        return ""
-    return f"the {rule} at n = {n:,} reaches {level:g} alpha {when} ({tail:g} alpha / 8 in a family of eight)"
-
-
-def _alike(x: np.ndarray) -> str:
-    return "all effects are exactly 0" if x[0] == 0 else "all effects are the same"
-
-
-def _undecidable(x: np.ndarray, few: str) -> Ruling | None:
-    """The ruling on units without a spread: too few of them, or all alike."""
-    if len(x) > 1 and np.ptp(x) > 1e-12 * np.abs(x).max():
-        return None
-    return Ruling(**UNDECIDED, estimate=float(np.mean(x)), spread=0.0, n=len(x), obstacle=_alike(x) if len(x) > 1 else few)
-
-
 def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """20 % trimmed mean, Student's t with the winsorised standard error (Tukey and McLaughlin 1963).
+    """20 % trimmed mean, Student's t with the winsorised standard error (Tukey and McLaughlin
+    1963).
 
-    For log-ratios: heavy-tailed, with a few dead units at -inf or inf, which the trimming sets aside (BadInput where
-    there are more than 20 % on one side). From 100 units. ``scipy.stats.trim_mean`` is the estimate.
+    For log-ratios: heavy-tailed, with a few dead units at -inf or inf, which the trimming sets
+    aside (BadInput where there are more than 20 % on one side). From 100 units.
+    ``scipy.stats.trim_mean`` is the estimate.
 
     >>> round(trimmed_mean(np.arange(101.0), 0).estimate, 3)
     50.0
     """
     x = np.asarray(x, float)
     n, k = len(x), int(TRIM * len(x))
-    for name, share in (("0 at the higher level", np.mean(x == -np.inf)), ("0 on clean images", np.mean(x == np.inf))):
+    for name, share in (
+        ("0 at the higher level", np.mean(x == -np.inf)),
+        ("0 on clean images", np.mean(x == np.inf)),
+    ):
         if share > TRIM:
-            raise BadInput(f"{share:.0%} of the images have a metric of {name}: no typical ratio (at most {TRIM:.0%})")
+            raise BadInput(
+                f"{share:.0%} of the images have a metric of {name}: no typical ratio (at most"
+                f" {TRIM:.0%})"
+            )
     few = f"the trimmed mean decides from 100 images, there are {n}" if n < 100 else ""
     h, s = n - 2 * k, np.sort(x)
     if n < 3:
@@ -93,14 +49,24 @@ def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     m = float(s[k : n - k].mean())
     winsorised = np.clip(s, s[k], s[n - k - 1])
     if np.ptp(winsorised) <= 1e-12 * np.abs(winsorised).max():
-        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=_alike(winsorised))
+        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=alike(winsorised))
     se = float(winsorised.std(ddof=1)) * math.sqrt((n - 1) / (h * (h - 1)))
     t, q = (m - delta) / se, float(stats.t.isf(alpha, h - 1))
-    return Ruling(float(stats.t.sf(t, h - 1)), float(stats.t.cdf(t, h - 1)), m - q * se, m + q * se, m, se * math.sqrt(n), n, few)
+    return Ruling(
+        float(stats.t.sf(t, h - 1)),
+        float(stats.t.cdf(t, h - 1)),
+        m - q * se,
+        m + q * se,
+        m,
+        se * math.sqrt(n),
+        n,
+        few,
+    )
 
 
 def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """Mean of bounded effects: the less favourable of Student's t and Hall's (1992) skewness-corrected t.
+    """Mean of bounded effects: the less favourable of Student's t and Hall's (1992)
+    skewness-corrected t.
 
     From 200 units, 15 skewness^2 units, and 100 units with a nonzero effect.
 
@@ -110,14 +76,16 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     x = np.asarray(x, float)
     n, m = len(x), float(np.mean(x))
     few = f"the mean decides from 200 units, there are {n}"
-    if ruling := _undecidable(x, few):
+    if ruling := undecidable(x, few):
         return ruling
     s, g, r = float(x.std(ddof=1)), float(stats.skew(x)), math.sqrt(n)
     obstacle = ""
     if n < 200:
         obstacle = few
     elif n < 15 * g * g:
-        obstacle = f"effects with skewness {g:.1f} need {math.ceil(15 * g * g):,} units, there are {n:,}"
+        obstacle = (
+            f"effects with skewness {g:.1f} need {math.ceil(15 * g * g):,} units, there are {n:,}"
+        )
     elif (nonzero := int(np.count_nonzero(x))) < 100:
         obstacle = f"the mean decides from 100 nonzero effects, there are {nonzero}"
 
@@ -133,8 +101,11 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
         float(max(stats.t.cdf(t, n - 1), stats.t.cdf(hall(t), n - 1))),
         float(m - max(q, back(q)) * s / r),
         float(m - min(-q, back(-q)) * s / r),
-        m, s, n, obstacle,
-    )  # fmt: skip
+        m,
+        s,
+        n,
+        obstacle,
+    )
 
 
 GROUPS = 20
@@ -142,24 +113,36 @@ GROUPS = 20
 
 
 def group_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """Mean over disjoint groups of images of a number that only a group has, such as an index: Student's t, from 20 groups.
+    """Mean over disjoint groups of images of a number that only a group has, such as an index:
+    Student's t, from 20 groups.
 
     >>> found = group_mean(np.arange(20.0), 5.0)
-    >>> round(found.p_up, 4) == round(float(stats.ttest_1samp(np.arange(20.0), 5.0, alternative="greater").pvalue), 4)
+    >>> round(found.p_up, 4) == round(float(stats.ttest_1samp(np.arange(20.0), 5.0,
+    ...     alternative="greater").pvalue), 4)
     True
     """
     x = np.asarray(x, float)
     n, m = len(x), float(np.mean(x))
     few = f"the group mean decides from {GROUPS} groups, there are {n}"
-    if ruling := _undecidable(x, few):
+    if ruling := undecidable(x, few):
         return ruling
     s = float(x.std(ddof=1))
     t, half = (m - delta) * math.sqrt(n) / s, float(stats.t.isf(alpha, n - 1)) * s / math.sqrt(n)
-    return Ruling(float(stats.t.sf(t, n - 1)), float(stats.t.cdf(t, n - 1)), m - half, m + half, m, s, n, few if n < GROUPS else "")
+    return Ruling(
+        float(stats.t.sf(t, n - 1)),
+        float(stats.t.cdf(t, n - 1)),
+        m - half,
+        m + half,
+        m,
+        s,
+        n,
+        few if n < GROUPS else "",
+    )
 
 
 def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """Mean of effects -1, 0, 1: the score test of a paired difference (Tango 1998), half-unit continuity correction.
+    """Mean of effects -1, 0, 1: the score test of a paired difference (Tango 1998), half-unit
+    continuity correction.
 
     From 20 units. Decides also where every effect is 0. BadInput for other effects.
 
@@ -182,18 +165,25 @@ def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     high = optimize.brentq(lambda d: z(d, 0.5) + q, -edge, edge) if z(edge, 0.5) < -q else 1.0
     m = (b - c) / n
     return Ruling(
-        float(stats.norm.sf(z(delta, -0.5))), float(stats.norm.cdf(z(delta, 0.5))), low, high, m,
-        math.sqrt(max((b + c) / n - m * m, 0.0)), n,
+        float(stats.norm.sf(z(delta, -0.5))),
+        float(stats.norm.cdf(z(delta, 0.5))),
+        low,
+        high,
+        m,
+        math.sqrt(max((b + c) / n - m * m, 0.0)),
+        n,
         f"the score test decides from 20 images, there are {n}" if n < 20 else "",
-    )  # fmt: skip
+    )
 
 
 def two_way(y: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """Mean over images x draws, where the draws are common to all images: Student's t on the two-way variance.
+    """Mean over images x draws, where the draws are common to all images: Student's t on the
+    two-way variance.
 
-    ``y`` has a row per image and a column per draw. The degrees of freedom are those of the fewer of the two, less one;
-    the variance of the mean is va/n + vb/J - ve/(nJ), and no less than either of its first two terms. From 200 images and
-    20 draws. Generalises over both; with images as units the answer would be about these very draws.
+    ``y`` has a row per image and a column per draw. The degrees of freedom are those of the fewer
+    of the two, less one; the variance of the mean is va/n + vb/J - ve/(nJ), and no less than either
+    of its first two terms. From 200 images and 20 draws. Generalises over both; with images as
+    units the answer would be about these very draws.
 
     >>> y = np.sin(np.arange(200.0))[:, None] + np.cos(np.arange(20.0))
     >>> two_way(y, -1.0).p_up < 0.001
@@ -202,26 +192,39 @@ def two_way(y: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     y = np.asarray(y, float)
     n, draws = y.shape
     m = float(y.mean())
-    few = f"the two-way rule decides from 200 images and 20 draws, there are {n} and {draws}" if n < 200 or draws < 20 else ""
+    few = (
+        f"the two-way rule decides from 200 images and 20 draws, there are {n} and {draws}"
+        if n < 200 or draws < 20
+        else ""
+    )
     if min(n, draws) < 2 or np.ptp(y) <= 1e-12 * np.abs(y).max():
-        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=few or _alike(y.ravel()))
+        return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=few or alike(y.ravel()))
     rows, columns = y.mean(1), y.mean(0)
     left = float(((y - rows[:, None] - columns + m) ** 2).sum()) / ((n - 1) * (draws - 1))
     va, vb, ve = float(rows.var(ddof=1)) / n, float(columns.var(ddof=1)) / draws, left / (n * draws)
     se, df = math.sqrt(max(va + vb - ve, va, vb)), min(n, draws) - 1
     t, q = (m - delta) / se, float(stats.t.isf(alpha, df))
     return Ruling(
-        float(stats.t.sf(t, df)), float(stats.t.cdf(t, df)), m - q * se, m + q * se, m, se * math.sqrt(n), n, few,
+        float(stats.t.sf(t, df)),
+        float(stats.t.cdf(t, df)),
+        m - q * se,
+        m + q * se,
+        m,
+        se * math.sqrt(n),
+        n,
+        few,
         (max(0.0, n * va - left / draws), max(0.0, draws * vb - left / n), left),
-    )  # fmt: skip
+    )
 
 
 def signed_rank(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
-    """Training runs: exact signed-rank test, Hodges-Lehmann estimate, the interval of Walsh averages.
+    """Training runs: exact signed-rank test, Hodges-Lehmann estimate, the interval of Walsh
+    averages.
 
-    From 5 pairs. Tied differences get midranks and their own exact permutation law; the p-value at delta is then the
-    largest over all smaller (p_up) or larger (p_down) deltas, so that test and interval stay one procedure. A
-    difference equal to delta speaks for neither side. ``scipy.stats.wilcoxon(x - delta, alternative="greater")``.
+    From 5 pairs. Tied differences get midranks and their own exact permutation law; the p-value at
+    delta is then the largest over all smaller (p_up) or larger (p_down) deltas, so that test and
+    interval stay one procedure. A difference equal to delta speaks for neither side.
+    ``scipy.stats.wilcoxon(x - delta, alternative="greater")``.
 
     >>> signed_rank(np.array([1.0, 2, 3, 4, 5]), 0).p_up
     0.03125
@@ -260,7 +263,16 @@ def signed_rank(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     if not few and not x.any():
         few = "all effects are exactly 0"
     spread = float(x.std(ddof=1)) if n > 1 else math.nan
-    return Ruling(float(up[where_up]), float(down[where_down]), low, high, float(np.median(walsh)), spread, n, few)
+    return Ruling(
+        float(up[where_up]),
+        float(down[where_down]),
+        low,
+        high,
+        float(np.median(walsh)),
+        spread,
+        n,
+        few,
+    )
 
 
 def _law(doubled_ranks: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ UNIT_OF = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}
 
 
 def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
-    """The smallest effect of interest in working units; BadInput when its unit does not fit the metric.
+    """The smallest effect of interest in working units; BadInput when its unit does not fit the
+    metric.
 
     >>> round(sesoi_of("1 %", "var_h", "ratio"), 6), sesoi_of("0.5 points", "sparsity", "share")
     (0.00995, 0.005)
@@ -21,21 +22,29 @@ def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
     example = f'"1 {unit}"' if unit else "0.5"
     value, given = quantity(text, f"for {metric} e.g. {example}")
     if given != unit:
-        raise BadInput(f"sesoi {text!r}: {metric} is judged in {unit or 'plain numbers'}, so write e.g. {example}")
+        raise BadInput(
+            f"sesoi {text!r}: {metric} is judged in {unit or 'plain numbers'}, so write e.g."
+            f" {example}"
+        )
     if kind == "ratio":
         return math.copysign(math.log1p(abs(value) / 100), value)
     return value / 100 if unit else value
 
 
 def quantity(text: str | float, way_out: str = "e.g. 0.5 or '1 point'") -> tuple[float, str]:
-    """A SESOI as typed: its number and its unit (``%``, ``points`` or nothing); BadInput for what is no finite number.
+    """A SESOI as typed: its number and its unit (``%``, ``points`` or nothing); BadInput for what
+    is no finite number.
 
     >>> quantity("1e-3 points"), quantity(1e-5), quantity(" -.5 % ")
     ((0.001, 'points'), (1e-05, ''), (-0.5, '%'))
     """
     found = re.fullmatch(r"\s*(.*?)\s*(%|points?|)\s*", str(text))
     try:
-        value = float(found[1]) if found and not isinstance(text, bool) and "_" not in found[1] else math.nan
+        value = (
+            float(found[1])
+            if found and not isinstance(text, bool) and "_" not in found[1]
+            else math.nan
+        )
     except ValueError:
         value = math.nan
     if not found or not math.isfinite(value):

@@ -1,4 +1,6 @@
-"""A verdict, and verdicts over blocks: small frozen results that print themselves and refuse to be a boolean."""
+"""A verdict, and verdicts over blocks: small frozen results that print themselves and refuse to be
+a boolean.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from probes.judge import family, rules
+from probes.judge import family, ruling
 from probes.judge.family import Outcome
 from probes.table import Kind
 
 
 def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -> str:
-    """An effect in the unit of its kind: log-ratios as percent, shares and hits as points, anything else as it is.
+    """An effect in the unit of its kind: log-ratios as percent, shares and hits as points, anything
+    else as it is.
 
     >>> shown(0.0953, "ratio"), shown(-0.005, "share")
     ('+10 %', '-0.5 points')
@@ -58,14 +61,17 @@ def p_shown(p: float, equals: str = "") -> str:
 class Verdict:
     """What was found for one block (or one question without blocks).
 
-    ``estimate``, ``low``, ``high`` (1 - 2 alpha) and ``wide`` (simultaneous, 1 - 2 alpha/k) are effects in working
-    units: log-ratios, differences of shares in [0, 1], plain numbers; :meth:`effect` prints them. ``p_supported``
-    and ``p_refuted`` are one-sided. ``n`` counts ``unit``, never pixels, batches or draws. ``needed`` is how many of
-    them would decide. ``obstacle`` says why the rule can't decide. ``curve`` is (level, estimate, low, high) per level.
+    ``estimate``, ``low``, ``high`` (1 - 2 alpha) and ``wide`` (simultaneous, 1 - 2 alpha/k) are
+    effects in working units: log-ratios, differences of shares in [0, 1], plain numbers;
+    :meth:`effect` prints them. ``p_supported`` and ``p_refuted`` are one-sided. ``n`` counts
+    ``unit``, never pixels, batches or draws. ``needed`` is how many of them would decide.
+    ``obstacle`` says why the rule can't decide. ``curve`` is (level, estimate, low, high) per
+    level.
 
-    ``direction`` is the claimed side of the SESOI: 1 above, -1 below, 0 between minus and plus. ``top`` is the level that effects
-    were measured to, from level 0 (None: the values themselves); ``between`` names two arms, the first minus the second; ``part``
-    is what the table was narrowed to.
+    ``direction`` is the claimed side of the SESOI: 1 above, -1 below, 0 between minus and plus.
+    ``top`` is the level that effects were measured to, from level 0 (None: the values themselves);
+    ``between`` names two arms, the first minus the second; ``part`` is what the table was narrowed
+    to.
     """
 
     label: str
@@ -96,18 +102,27 @@ class Verdict:
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "a verdict is no boolean: it is supported, refuted or inconclusive; read .outcome, or hand it to claim.holds()"
+            "a verdict is no boolean: it is supported, refuted or inconclusive; read .outcome, or"
+            " hand it to claim.holds()"
         )
 
     @property
     def measured(self) -> str:
-        """What the effect is of, in short: the metric and, of two arms, which minus which; of a part of a sweep, which."""
+        """What the effect is of, in short: the metric and, of two arms, which minus which; of a
+        part of a sweep, which.
+        """
         arms = f", {self.between[0]} minus {self.between[1]}" if self.between else ""
         return self.metric + arms + (f" ({self.part})" if self.part else "")
 
     def asked(self, varied: str = "level") -> str:
-        """The question with what is compared with what: metric, SESOI, and from which level to which."""
-        return self.question if self.top is None else f"{self.question}, from {varied} 0 to {self.top:g}"
+        """The question with what is compared with what: metric, SESOI, and from which level to
+        which.
+        """
+        return (
+            self.question
+            if self.top is None
+            else f"{self.question}, from {varied} 0 to {self.top:g}"
+        )
 
     @property
     def leaves(self) -> tuple[Verdict, ...]:
@@ -123,19 +138,36 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.label}: " if self.label else ""
         if self.parts:
-            return f"{head}{self.outcome} ({'; '.join(f'{p.measured} {p.effect()}' for p in self.parts)})"
+            return (
+                f"{head}{self.outcome}"
+                f" ({'; '.join(f'{p.measured} {p.effect()}' for p in self.parts)})"
+            )
         p = min(self.p_supported, self.p_refuted)
         tail = f"; {self.obstacle}" if self.obstacle else ""
         if self.outcome == "inconclusive" and not self.obstacle:
             tail = f"; {self.advice()}"
-        return f"{head}{self.outcome}: {self.effect()}, n = {counted(self.n, self.unit)}, p {p_shown(p, '= ')}{tail}"
+        return (
+            f"{head}{self.outcome}: {self.effect()}, n = {counted(self.n, self.unit)}, p"
+            f" {p_shown(p, '= ')}{tail}"
+        )
 
     def advice(self) -> str:
-        """How many units would decide, for an open verdict; with draws common to all images, which of the two limits."""
+        """How many units would decide, for an open verdict; with draws common to all images, which
+        of the two limits.
+        """
         if "needed_draws" in self.notes:
-            ways = [(self.needed, self.n, "images"), (self.notes["needed_draws"], self.notes["draws"], "draws")]
-            more = " or ".join(f"{needed:,} {what}" for needed, have, what in ways if needed is not None and needed > have)
-            return f"open: the {self.notes['limit']} limit" + (f"; {more} would decide" if more else "")
+            ways = [
+                (self.needed, self.n, "images"),
+                (self.notes["needed_draws"], self.notes["draws"], "draws"),
+            ]
+            more = " or ".join(
+                f"{needed:,} {what}"
+                for needed, have, what in ways
+                if needed is not None and needed > have
+            )
+            return f"open: the {self.notes['limit']} limit" + (
+                f"; {more} would decide" if more else ""
+            )
         if self.needed is None:
             return "open"
         if self.n >= self.needed:
@@ -158,16 +190,26 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(record: Mapping[str, Any]) -> Verdict:
-    """The verdict that :meth:`Verdict.json` wrote; null becomes an unbounded or missing number again."""
+    """The verdict that :meth:`Verdict.json` wrote; null becomes an unbounded or missing number
+    again.
+    """
     record = dict(record)
     nan = math.nan
-    for name, absent in (("estimate", nan), ("low", -math.inf), ("high", math.inf), ("sesoi", nan), ("spread", nan)):
+    for name, absent in (
+        ("estimate", nan),
+        ("low", -math.inf),
+        ("high", math.inf),
+        ("sesoi", nan),
+        ("spread", nan),
+    ):
         record[name] = absent if record[name] is None else record[name]
     low, high = record["wide"]
     record["wide"] = (-math.inf if low is None else low, math.inf if high is None else high)
     record["curve"] = tuple(tuple(nan if v is None else v for v in row) for row in record["curve"])
     record["parts"] = tuple(from_json(p) for p in record["parts"])
-    if "direction" not in record:  # evidence of an earlier version: what the fields say now stood in its sentence
+    if (
+        "direction" not in record
+    ):  # evidence of an earlier version: what the fields say now stood in its sentence
         record |= _said(record)
     record["between"] = tuple(record["between"]) if record.get("between") else None
     return Verdict(**record)
@@ -189,11 +231,13 @@ def _said(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Verdicts:
-    """The verdicts of one question over its family (blocks, say), after Holm; ``overall`` is the answer.
+    """The verdicts of one question over its family (blocks, say), after Holm; ``overall`` is the
+    answer.
 
-    ``scope`` says over what the answer generalises; ``spec`` is the question as JSON, and ``inputs`` the tables that
-    it was asked of, in the order of its parts: from both, anyone can judge again. ``asked`` are the tables of a lab that these are,
-    with their designs; None for one that is nobody's.
+    ``scope`` says over what the answer generalises; ``spec`` is the question as JSON, and
+    ``inputs`` the tables that it was asked of, in the order of its parts: from both, anyone can
+    judge again. ``asked`` are the tables of a lab that these are, with their designs; None for one
+    that is nobody's.
     """
 
     items: tuple[Verdict, ...]
@@ -218,17 +262,24 @@ class Verdicts:
     @property
     def overall(self) -> Outcome:
         """The verdict over all blocks: see :func:`probes.judge.family.overall`."""
-        return family.overall([v.p_supported for v in self], [v.p_refuted for v in self], self.alpha)
+        return family.overall(
+            [v.p_supported for v in self], [v.p_refuted for v in self], self.alpha
+        )
 
     @property
     def judged(self) -> bool:
-        """Whether the rule's conditions (fewest units, first of all) were met in at least one block."""
+        """Whether the rule's conditions (fewest units, first of all) were met in at least one
+        block.
+        """
         return any(all(not leaf.obstacle for leaf in v.leaves) for v in self)
 
     def counts(self) -> str:
         """How many blocks came out how: ``5 supported, 1 refuted, 3 open``."""
         found = Counter(v.outcome for v in self)
-        return f"{found['supported']} supported, {found['refuted']} refuted, {found['inconclusive']} open"
+        return (
+            f"{found['supported']} supported, {found['refuted']} refuted, {found['inconclusive']}"
+            " open"
+        )
 
     def __str__(self) -> str:
         head = f"{self.overall}" + (f" ({self.counts()})" if len(self) > 1 else "")
@@ -237,7 +288,7 @@ class Verdicts:
 
 def disclosures(members: Iterable[Verdict]) -> list[str]:
     """What calibration knows of the rules of some verdicts at their numbers of units, each once."""
-    told = (rules.disclosed(leaf.rule, leaf.n) for member in members for leaf in member.leaves)
+    told = (ruling.disclosed(leaf.rule, leaf.n) for member in members for leaf in member.leaves)
     return list(dict.fromkeys(filter(None, told)))
 
 

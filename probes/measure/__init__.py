@@ -7,6 +7,19 @@ from probes.measure.protocol import Measure, Reading
 from probes.measure.taps import BlockAdapter, Streams, block_sites, register_block, tap
 
 __all__ = [
-    "BlockAdapter", "BlockMetrics", "FeatureMetrics", "Measure", "Predictions", "Reading", "Streams", "accuracy", "block_metrics", "block_sites",
-    "extract", "feature_metrics", "register_block", "stages", "tap",
-]  # fmt: skip
+    "BlockAdapter",
+    "BlockMetrics",
+    "FeatureMetrics",
+    "Measure",
+    "Predictions",
+    "Reading",
+    "Streams",
+    "accuracy",
+    "block_metrics",
+    "block_sites",
+    "extract",
+    "feature_metrics",
+    "register_block",
+    "stages",
+    "tap",
+]

@@ -26,7 +26,9 @@ Read = Callable[[Batch], dict[str, np.ndarray]]
 
 
 Arrays = dict[str, Any]
-"""What a hook keeps of one stream: tensors (images,), the variance where it was taken exactly, the row length."""
+"""What a hook keeps of one stream: tensors (images,), the variance where it was taken exactly, the
+row length.
+"""
 
 
 def _reduce(part: str, tensor: Tensor, metrics: frozenset[str]) -> Arrays:
@@ -48,7 +50,11 @@ def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 
     h, s = streams["h"], streams["sum"]
     norm, mean = array("h", "norm"), array("h", "total") / h["n"]
-    variance = np.maximum(norm**2 / h["n"] - mean**2, 0) if h["variance"] is None else array("h", "variance")
+    variance = (
+        np.maximum(norm**2 / h["n"] - mean**2, 0)
+        if h["variance"] is None
+        else array("h", "variance")
+    )
     out = {"l2_h": norm, "var_h": variance, "mean_sum": array("sum", "total") / s["n"]}
     if s["size"] is not None:
         out["mean_abs_sum"] = array("sum", "size") / s["n"]
@@ -61,15 +67,18 @@ def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class BlockMetrics(Measure):
-    """Six metrics of each residual block, per image, over all elements of its maps (channels, height, width).
+    """Six metrics of each residual block, per image, over all elements of its maps (channels,
+    height, width).
 
-    ``l2_h`` and ``var_h`` (ddof 0): norm and variance of the branch h. ``mean_sum``, ``mean_abs_sum``: of x + h, the
-    input of the block's last ReLU. ``sparsity``: the share of zeros after it. ``ratio_hx``: ||h|| / ||x|| (not for a
-    plain block, which has no x). After the study "Investigating Internal Dynamics of Pre-trained ResNet Models Under
-    Input Uncertainty", per image instead of per batch.
+    ``l2_h`` and ``var_h`` (ddof 0): norm and variance of the branch h. ``mean_sum``,
+    ``mean_abs_sum``: of x + h, the input of the block's last ReLU. ``sparsity``: the share of zeros
+    after it. ``ratio_hx``: ||h|| / ||x|| (not for a plain block, which has no x). After the study
+    "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input Uncertainty", per
+    image instead of per batch.
 
-    A measure is a context manager around forward passes; it yields ``read(batch)``, to be called after each pass with
-    its batch (:class:`probes.batch.Batch`), which returns the sites under ``"site"`` and an array (sites, images) per metric.
+    A measure is a context manager around forward passes; it yields ``read(batch)``, to be called
+    after each pass with its batch (:class:`probes.batch.Batch`), which returns the sites under
+    ``"site"`` and an array (sites, images) per metric.
 
     >>> from probes.batch import Batch
     >>> from probes.subjects.nets import nets
@@ -96,25 +105,40 @@ class BlockMetrics(Measure):
 
     def key(self) -> dict:
         """What the numbers depend on, as JSON."""
-        return {"kind": self.name, "version": self.version, "sites": self.sites and list(self.sites), "metrics": list(self.metrics)}
+        return {
+            "kind": self.name,
+            "version": self.version,
+            "sites": self.sites and list(self.sites),
+            "metrics": list(self.metrics),
+        }
 
     def count(self, model: nn.Module) -> int:
-        """How many sites it reads of a model: the size of a family over sites, known before any compute."""
+        """How many sites it reads of a model: the size of a family over sites, known before any
+        compute.
+        """
         return len(self.sites or block_sites(model))
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
-        """Measure every forward pass inside the block; see the class. Raises what :func:`probes.measure.tap` raises."""
+        """Measure every forward pass inside the block; see the class. Raises what
+        :func:`probes.measure.tap` raises.
+        """
         blocks = block_sites(model)
         for site, block in blocks.items():
             adapter = adapter_of(block)
             relu = getattr(block, adapter.relu) if adapter else None
             if (self.sites is None or site in self.sites) and not isinstance(relu, nn.ReLU):
                 raise ProbesError(
-                    f"block {site!r} ends in {type(relu).__name__}: sparsity is defined for ReLU only, whose zeros are exact"
+                    f"block {site!r} ends in {type(relu).__name__}: sparsity is defined for ReLU"
+                    " only, whose zeros are exact"
                 )
         reduce = partial(_reduce, metrics=frozenset(self.metrics))
-        with tap(model, self.sites, reduce, parts=("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum")) as seen:
+        with tap(
+            model,
+            self.sites,
+            reduce,
+            parts=("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum"),
+        ) as seen:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
                 return _read(seen, batch.ids, self.metrics)
@@ -122,7 +146,9 @@ class BlockMetrics(Measure):
             yield read
 
 
-def _read(seen: Mapping[str, Streams], ids: np.ndarray, metrics: Sequence[str]) -> dict[str, np.ndarray]:
+def _read(
+    seen: Mapping[str, Streams], ids: np.ndarray, metrics: Sequence[str]
+) -> dict[str, np.ndarray]:
     if not seen:
         raise ProbesError("nothing was measured: run a forward pass before read()")
     found = [_finish(streams) for streams in seen.values()]
@@ -132,7 +158,10 @@ def _read(seen: Mapping[str, Streams], ids: np.ndarray, metrics: Sequence[str]) 
             out[name] = np.stack([values[name] for values in found])
             if name != "ratio_hx" and (bad := ~np.isfinite(out[name])).any():
                 site, image = np.argwhere(bad)[0]
-                raise ProbesError(f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for image {ids[image]}")
+                raise ProbesError(
+                    f"{name} is {out[name][site, image]} in block {str(out['site'][site])!r} for"
+                    f" image {ids[image]}"
+                )
     return out
 
 

@@ -1,11 +1,13 @@
-"""Contrast: how consistently an augmentation alone moves each unit, from paired differences, one of each image.
+"""Contrast: how consistently an augmentation alone moves each unit, from paired differences, one of
+each image.
 
-An image is the unit: draws of an augmentation's parameters are averaged within the image first, else n would count draws. With
-d = f(augmented) - f(clean) of an image,
+An image is the unit: draws of an augmentation's parameters are averaged within the image first,
+else n would count draws. With d = f(augmented) - f(clean) of an image,
 
-    signed-rank share    R+ / (R+ + R-), positive differences' share of the ranks of abs(d); zeros split evenly
-    rank-biserial        (R+ - R-) / (R+ + R-), which is twice the share less 1          Kerby 2014
-    point-biserial       (m1 - m0) / (2 s), s over clean and augmented values together   a distance in spreads, not a consistency
+    signed-rank share    R+ / (R+ + R-), positive differences' share of the ranks of abs(d); zeros
+    split evenly rank-biserial        (R+ - R-) / (R+ + R-), which is twice the share less 1
+    Kerby 2014 point-biserial       (m1 - m0) / (2 s), s over clean and augmented values together
+    a distance in spreads, not a consistency
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ TOGETHER = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """Per unit (each array has shape (units,)): two effect sizes and the p-value of Wilcoxon's test, two-sided; NaN where dead.
+    """Per unit (each array has shape (units,)): two effect sizes and the p-value of Wilcoxon's
+    test, two-sided; NaN where dead.
 
-    A unit that no image moves has a share of .5 and p = 1; it is dead where its variance over clean and augmented images is at most
-    1e-8 of the mean over units.
+    A unit that no image moves has a share of .5 and p = 1; it is dead where its variance over clean
+    and augmented images is at most 1e-8 of the mean over units.
     """
 
     images: int
@@ -52,7 +55,8 @@ class Contrast:
     def adjusted(self) -> np.ndarray:
         """P-values after Benjamini and Yekutieli (2001), over the units that are not dead.
 
-        Of the units with ``adjusted <= q`` a share of at most q are false discoveries, whatever the dependence between units.
+        Of the units with ``adjusted <= q`` a share of at most q are false discoveries, whatever the
+        dependence between units.
         """
         out = np.full(len(self.p), np.nan)
         out[~self.dead] = stats.false_discovery_control(self.p[~self.dead], method="by")
@@ -60,17 +64,20 @@ class Contrast:
 
     def beside(self, other: Contrast) -> Contrast:
         """These units and, after them, others of the same images."""
-        return Contrast(self.images, *(np.concatenate([getattr(self, f), getattr(other, f)]) for f in FIELDS))
+        return Contrast(
+            self.images, *(np.concatenate([getattr(self, f), getattr(other, f)]) for f in FIELDS)
+        )
 
 
 FIELDS = ("share", "point_biserial", "p")
 
 
 def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
-    """The contrast of every unit; ``clean`` and ``augmented`` are (images, units), draws averaged before.
+    """The contrast of every unit; ``clean`` and ``augmented`` are (images, units), draws averaged
+    before.
 
-    Images with NaN or infinity in any unit must be left out before; BadInput for them, for other shapes and for fewer than 6 images
-    (the smallest two-sided p-value would be above .03).
+    Images with NaN or infinity in any unit must be left out before; BadInput for them, for other
+    shapes and for fewer than 6 images (the smallest two-sided p-value would be above .03).
 
     >>> clean = np.arange(16.0).reshape(8, 2)
     >>> found = contrast(clean, clean + [0.5, 0])
@@ -79,7 +86,8 @@ def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
     """
     if clean.shape != augmented.shape or clean.ndim != 2 or len(clean) < FEWEST:
         raise BadInput(
-            f"clean values {clean.shape} and augmented ones {augmented.shape}: both (images, units), {FEWEST} images at least"
+            f"clean values {clean.shape} and augmented ones {augmented.shape}: both (images,"
+            f" units), {FEWEST} images at least"
         )
     if not (np.isfinite(clean.sum()) and np.isfinite(augmented.sum())):
         raise BadInput("NaN or infinity among the values: leave those images out, and count them")
@@ -99,13 +107,18 @@ def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
 
 
 def _signed_ranks(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of the ranks that positive differences hold, and Wilcoxon's two-sided p-value, of (images, units)."""
+    """The share of the ranks that positive differences hold, and Wilcoxon's two-sided p-value, of
+    (images, units).
+    """
     n = len(d)
     share, p = np.full(d.shape[1], 0.5), np.ones(d.shape[1])
     moved = (d != 0).any(0)
     if moved.any():
-        # "greater" for the sum of positive ranks, not the smaller sum; its z gives both tails without loss
-        found = stats.wilcoxon(d[:, moved], zero_method="zsplit", method="approx", alternative="greater", axis=0)
+        # "greater" for the sum of positive ranks, not the smaller sum; its z gives both tails
+        # without loss
+        found = stats.wilcoxon(
+            d[:, moved], zero_method="zsplit", method="approx", alternative="greater", axis=0
+        )
         share[moved] = found.statistic / (n * (n + 1) / 2)
         p[moved] = 2 * stats.norm.sf(np.abs(found.zstatistic))  # type: ignore[attr-defined]
     return share, p

@@ -1,4 +1,5 @@
-"""Feature maps: the outputs of any modules, taken as they are made, and how far noise moves them."""
+"""Feature maps: the outputs of any modules, taken as they are made, and how far noise moves
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from probes.moments import mean_and_variance, rows, wide
 
 
 def stages(model: nn.Module) -> list[str]:
-    """The stages of a residual network: ``layer1``, ``layer2``, ...; BadInput for a network without them.
+    """The stages of a residual network: ``layer1``, ``layer2``, ...; BadInput for a network without
+    them.
 
     >>> from probes.subjects.nets import nets
     >>> stages(nets["resnet20"](1, 10))
@@ -29,14 +31,19 @@ def stages(model: nn.Module) -> list[str]:
     found = [name for name in modules(model) if re.fullmatch(r"layer\d+", name)]
     if not found:
         some = [name for name, m in modules(model).items() if not list(m.children())][:8]
-        raise BadInput(f"the network has no stages layer1, layer2, ...: name the layers to read, e.g. {', '.join(some)}")
+        raise BadInput(
+            "the network has no stages layer1, layer2, ...: name the layers to read, e.g."
+            f" {', '.join(some)}"
+        )
     return found
 
 
 def stages_of(model: nn.Module, images: Tensor) -> list[str]:
-    """The last module at each size of the feature maps, pooling left out: where a network's stages end, whatever its names.
+    """The last module at each size of the feature maps, pooling left out: where a network's stages
+    end, whatever its names.
 
-    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1))
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2,
+    ...     2, 1))
     >>> stages_of(net.eval(), torch.zeros(2, 1, 4, 4))
     ['1', '3']
     """
@@ -51,23 +58,29 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
 
     with handles() as held, torch.inference_mode():
         for name, module in modules(model).items():
-            held.append(module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out)))
+            held.append(
+                module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out))
+            )
         model(images)
     return [name for name in last.values() if calls[name] == 1]
 
 
 @contextlib.contextmanager
 def extract(
-    model: nn.Module, layers: Sequence[str] | None = None, reduce: Callable[[str, Tensor], Any] | None = None
+    model: nn.Module,
+    layers: Sequence[str] | None = None,
+    reduce: Callable[[str, Tensor], Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Read the outputs of modules, by name, at every forward pass inside the block.
 
-    Yields a dictionary, filled anew by each pass in the order in which the layers run: layer -> ``reduce(layer, maps)``, of
-    maps (N, C, H, W). Without ``reduce`` it is a copy, since an in-place operation may come right after. ``layers`` are the
-    stages where none are named. Hooks are gone after the block, whatever ended it.
+    Yields a dictionary, filled anew by each pass in the order in which the layers run: layer ->
+    ``reduce(layer, maps)``, of maps (N, C, H, W). Without ``reduce`` it is a copy, since an
+    in-place operation may come right after. ``layers`` are the stages where none are named. Hooks
+    are gone after the block, whatever ended it.
 
-    Raises UnknownName for a layer; BadInput for an output that is no 4-d tensor of floats, for a layer that runs more than once
-    in a pass, and for a model that is compiled, in DataParallel or in training mode; ProbesError for a layer that does not run.
+    Raises UnknownName for a layer; BadInput for an output that is no 4-d tensor of floats, for a
+    layer that runs more than once in a pass, and for a model that is compiled, in DataParallel or
+    in training mode; ProbesError for a layer that does not run.
 
     >>> from probes.subjects.nets import nets
     >>> net = nets["resnet20"](1, 10).eval()
@@ -79,22 +92,33 @@ def extract(
 
     def take(layer: str, out: Any) -> Any:
         if not isinstance(out, Tensor) or out.ndim != 4 or not out.is_floating_point():
-            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
-            raise BadInput(f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width)")
+            shape = (
+                f"{tuple(out.shape)} of {out.dtype}"
+                if isinstance(out, Tensor)
+                else type(out).__name__
+            )
+            raise BadInput(
+                f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width)"
+            )
         return out.clone() if reduce is None else reduce(layer, out)
 
-    with reading(model, list(layers) if layers is not None else stages(model), take, "layer") as seen:
+    with reading(
+        model, list(layers) if layers is not None else stages(model), take, "layer"
+    ) as seen:
         yield seen
 
 
-# --- numbers per image, for claims ------------------------------------------------------------------------------------
+# --- numbers per image, for claims
+# ------------------------------------------------------------------------------------
 
 METRICS = ("map_distance", "map_cosine", "map_zeros", "map_mean", "map_std")
 """The metrics by name; :mod:`probes.table` declares what each of them is."""
 
 
 class Reader(Reading):
-    """``read(batch)`` after a pass, and ``read.reference()`` after the pass of the clean images that it is compared with."""
+    """``read(batch)`` after a pass, and ``read.reference()`` after the pass of the clean images
+    that it is compared with.
+    """
 
     def __init__(self, seen: Mapping[str, Tensor]) -> None:
         self.seen = seen
@@ -113,19 +137,23 @@ class Reader(Reading):
             if (bad := ~np.isfinite(out[name])).any():
                 site, image = np.argwhere(bad)[0]
                 raise ProbesError(
-                    f"{name} is {out[name][site, image]} in layer {str(out['site'][site])!r} for image {batch.ids[image]}"
+                    f"{name} is {out[name][site, image]} in layer {str(out['site'][site])!r} for"
+                    f" image {batch.ids[image]}"
                 )
         return out
 
 
 def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """The metrics of each image, float64, from its maps and those of the clean image, as rows (images, elements).
+    """The metrics of each image, float64, from its maps and those of the clean image, as rows
+    (images, elements).
 
     >>> compare(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 0.0]]))["map_cosine"].item()
     0.6
     """
     mean, variance = mean_and_variance(maps)
-    norm, first, apart = (wide(torch.linalg.vector_norm(t, dim=1)) for t in (maps, clean, maps - clean))
+    norm, first, apart = (
+        wide(torch.linalg.vector_norm(t, dim=1)) for t in (maps, clean, maps - clean)
+    )
     product = wide(torch.linalg.vecdot(maps, clean))
     same = apart == 0
     return {
@@ -141,9 +169,10 @@ def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
 class FeatureMetrics(Measure):
     """Five metrics of the feature maps of a layer, per image, over all depths and positions.
 
-    ``map_distance``: ||f - f0|| / ||f0||, where f0 are the maps of the clean image. ``map_cosine``: of f and f0.
-    ``map_zeros``: the share of exact zeros. ``map_mean`` and ``map_std`` (ddof 0). ``layers`` are the stages where none are
-    named. The clean images pass before the noisy ones (``reference``), so a level costs two passes.
+    ``map_distance``: ||f - f0|| / ||f0||, where f0 are the maps of the clean image. ``map_cosine``:
+    of f and f0. ``map_zeros``: the share of exact zeros. ``map_mean`` and ``map_std`` (ddof 0).
+    ``layers`` are the stages where none are named. The clean images pass before the noisy ones
+    (``reference``), so a level costs two passes.
 
     >>> from probes.batch import Batch
     >>> from probes.subjects.nets import nets
@@ -165,7 +194,11 @@ class FeatureMetrics(Measure):
 
     def key(self) -> dict:
         """What the numbers depend on, as JSON."""
-        return {"kind": self.name, "version": self.version, "layers": self.layers and list(self.layers)}
+        return {
+            "kind": self.name,
+            "version": self.version,
+            "layers": self.layers and list(self.layers),
+        }
 
     def count(self, model: nn.Module) -> int:
         """How many layers it reads of a model."""
@@ -183,5 +216,7 @@ feature_metrics = FeatureMetrics()
 
 
 def has_places(shape: Sequence[int]) -> bool:
-    """Whether a module gives maps of more than one place, so that there is something to see of a channel."""
+    """Whether a module gives maps of more than one place, so that there is something to see of a
+    channel.
+    """
     return len(shape) == 3 and shape[1] * shape[2] > 1

@@ -14,7 +14,9 @@ from torch import Tensor
 from probes.errors import BadInput
 
 FLOOR = 1e-8
-"""A unit is dead where its variance is at most this share of the mean variance of its module's units."""
+"""A unit is dead where its variance is at most this share of the mean variance of its module's
+units.
+"""
 
 
 EPSILON = 1e-7
@@ -22,7 +24,8 @@ EPSILON = 1e-7
 
 
 def dead_of(variance: Tensor) -> Tensor:
-    """The units whose variance is at most 1e-8 of the mean over units, and those where it is not finite, as after an overflow.
+    """The units whose variance is at most 1e-8 of the mean over units, and those where it is not
+    finite, as after an overflow.
 
     >>> dead_of(torch.tensor([1.0, 1e-9, 0.0, torch.inf])).tolist()
     [False, True, True, True]
@@ -33,9 +36,11 @@ def dead_of(variance: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Indices:
-    """Per unit: mean, variance, the mask of dead units, and per group first-order, total and Shapley shares (NaN where dead).
+    """Per unit: mean, variance, the mask of dead units, and per group first-order, total and
+    Shapley shares (NaN where dead).
 
-    Signed, as estimated: nothing is clipped. ``second`` has a row per pair of groups, in the order (0, 1), (0, 2), ...
+    Signed, as estimated: nothing is clipped. ``second`` has a row per pair of groups, in the order
+    (0, 1), (0, 2), ...
     """
 
     groups: tuple[str, ...]
@@ -53,7 +58,9 @@ class Indices:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over replicates with half the width of its 90 % interval (Student's t), and the number of replicates."""
+    """A mean over replicates with half the width of its 90 % interval (Student's t), and the number
+    of replicates.
+    """
 
     value: Tensor
     half: Tensor
@@ -61,9 +68,11 @@ class Estimate:
 
 
 class Replicates:
-    """Indices of independent scramblings, joined one after the other: means and intervals, in the memory of two.
+    """Indices of independent scramblings, joined one after the other: means and intervals, in the
+    memory of two.
 
-    A unit that is dead in one scrambling is dead. The intervals describe the error of integration, not that of the images.
+    A unit that is dead in one scrambling is dead. The intervals describe the error of integration,
+    not that of the images.
 
     >>> from probes.measure.sensitivity import Pairs, Sums
     >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
@@ -114,18 +123,30 @@ class Replicates:
         out = cls()
         out.n, out.groups = parts[0].n, parts[0].groups
         for name in parts[0].measured:
-            out._mean[name], out._m2[name] = (torch.cat([getattr(p, at)[name] for p in parts], -1) for at in ("_mean", "_m2"))
-        out.dead = torch.cat([p.dead for p in parts]) | dead_of(out._mean["variance"])  # now beside all units of the module
+            out._mean[name], out._m2[name] = (
+                torch.cat([getattr(p, at)[name] for p in parts], -1) for at in ("_mean", "_m2")
+            )
+        out.dead = torch.cat([p.dead for p in parts]) | dead_of(
+            out._mean["variance"]
+        )  # now beside all units of the module
         return out
 
     def estimate(self, name: str) -> Estimate:
-        """Of ``mean``, ``variance``, ``first``, ``total``, ``shapley`` or ``second``; BadInput for one that was not measured."""
+        """Of ``mean``, ``variance``, ``first``, ``total``, ``shapley`` or ``second``; BadInput for
+        one that was not measured.
+        """
         if name not in self._mean:
-            raise BadInput(f"{name!r} was not measured: {', '.join(self._mean) or 'nothing was added'}")
+            raise BadInput(
+                f"{name!r} was not measured: {', '.join(self._mean) or 'nothing was added'}"
+            )
         t = float(stats.t.isf(0.05, self.n - 1)) if self.n > 1 else math.nan
         half = t * (self._m2[name] / max(self.n - 1, 1) / self.n).sqrt()
         return Estimate(self._mean[name], half, self.n)
 
     def maps(self, name: str, shape: Sequence[int]) -> np.ndarray:
-        """An index in the shape of its module, (groups, *shape); NaN where a unit is dead. Raises what :meth:`estimate` does."""
-        return torch.where(self.dead, torch.nan, self.estimate(name).value).numpy().reshape(-1, *shape)
+        """An index in the shape of its module, (groups, *shape); NaN where a unit is dead. Raises
+        what :meth:`estimate` does.
+        """
+        return (
+            torch.where(self.dead, torch.nan, self.estimate(name).value).numpy().reshape(-1, *shape)
+        )

@@ -1,8 +1,10 @@
-"""Statistics of feature maps by depth, streaming and mergeable: moments, extremes, zeros, and counts that give any quantile.
+"""Statistics of feature maps by depth, streaming and mergeable: moments, extremes, zeros, and
+counts that give any quantile.
 
-The counts are on fixed edges, 32 to each power of two from 2**-16 to 2**16, with either sign, and one for exact zeros: a value's
-bin is read off the bits of its float32. So two streams merge by adding counts, an order statistic is within 1.6 % (or 2**-16) of
-the exact one, and 10,000 images cost the memory of one batch. Sizes beyond 2**16 share the last bin.
+The counts are on fixed edges, 32 to each power of two from 2**-16 to 2**16, with either sign, and
+one for exact zeros: a value's bin is read off the bits of its float32. So two streams merge by
+adding counts, an order statistic is within 1.6 % (or 2**-16) of the exact one, and 10,000 images
+cost the memory of one batch. Sizes beyond 2**16 share the last bin.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _HALF = 1024  # bins of one sign: 32 powers of two, 32 bins each
 _LOW, _HIGH = (127 - 16) << 23, (127 + 16) << 23  # bits of 2**-16 and 2**16
 _SHIFT = 23 - 5
 WIDTH = 2 * _HALF + 1
-_EDGES = (np.arange(_LOW, _HIGH + 1, 1 << _SHIFT, dtype=np.int32)).view(np.float32).astype(np.float64)
+_EDGES = (
+    (np.arange(_LOW, _HIGH + 1, 1 << _SHIFT, dtype=np.int32)).view(np.float32).astype(np.float64)
+)
 LOWER = np.concatenate([-_EDGES[:0:-1], [0.0], _EDGES[:-1]])
 UPPER = np.concatenate([-_EDGES[-2::-1], [0.0], _EDGES[1:]])
 
@@ -38,21 +42,38 @@ def bins(sizes: Tensor) -> Tensor:
     >>> bins(torch.tensor([0.0, 1.0, 2.0])).tolist()
     [0, 513, 545]
     """
-    return sizes.view(torch.int32).clamp(_LOW - _STEP, _HIGH - 1).sub_(_LOW - _STEP).bitwise_right_shift_(_SHIFT)
+    return (
+        sizes.view(torch.int32)
+        .clamp(_LOW - _STEP, _HIGH - 1)
+        .sub_(_LOW - _STEP)
+        .bitwise_right_shift_(_SHIFT)
+    )
 
 
 def _side(sizes: Tensor, others: Tensor) -> Tensor:
-    """Counts (depths, 1025) of sizes (N, depths, positions); ``others`` of those below 2**-16 belong to no bin of this side."""
+    """Counts (depths, 1025) of sizes (N, depths, positions); ``others`` of those below 2**-16
+    belong to no bin of this side.
+    """
     depths, width = sizes.shape[1], _HALF + 1
-    places = bins(sizes).add_(torch.arange(0, depths * width, width, dtype=torch.int32, device=sizes.device)[None, :, None])
-    counts = torch.bincount(places.flatten(), minlength=depths * width).view(depths, width).to(others.device)
+    places = bins(sizes).add_(
+        torch.arange(0, depths * width, width, dtype=torch.int32, device=sizes.device)[
+            None, :, None
+        ]
+    )
+    counts = (
+        torch.bincount(places.flatten(), minlength=depths * width)
+        .view(depths, width)
+        .to(others.device)
+    )
     counts[:, 1] += counts[:, 0] - others  # smaller than 2**-16 and not 0: as 2**-16
     counts[:, 0] = 0
     return counts
 
 
 def _how_many(condition: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """How many positions of each depth are ``condition`` to 0; a sum of floats is exact to 2**24 and the fastest there is."""
+    """How many positions of each depth are ``condition`` to 0; a sum of floats is exact to 2**24
+    and the fastest there is.
+    """
     return wide(condition(x, 0, out=torch.empty_like(x)).sum(2)).sum(0).long()
 
 
@@ -60,9 +81,11 @@ def _how_many(condition: Callable[..., Tensor], x: Tensor) -> Tensor:
 class MapStatistics:
     """The statistics of one layer at one level: an entry per depth (channel) in each array.
 
-    ``above`` and ``below`` count by size the values greater and smaller than 0 (None where there are none).
+    ``above`` and ``below`` count by size the values greater and smaller than 0 (None where there
+    are none).
 
-    >>> one, two = MapStatistics.of(torch.rand(4, 3, 5, 5)), MapStatistics.of(torch.rand(2, 3, 5, 5))
+    >>> one, two = MapStatistics.of(torch.rand(4, 3, 5, 5)), MapStatistics.of(torch.rand(2, 3, 5,
+    ...     5))
     >>> int(one.merge(two).n[0])
     150
     """
@@ -83,7 +106,10 @@ class MapStatistics:
         images, depths, positions = x.shape
         total = wide(x.sum(2)).sum(0)
         if not torch.isfinite(total).all():
-            raise BadInput(f"feature maps hold NaN or infinite values (depth {int((~torch.isfinite(total)).nonzero()[0])})")
+            raise BadInput(
+                "feature maps hold NaN or infinite values (depth"
+                f" {int((~torch.isfinite(total)).nonzero()[0])})"
+            )
         centre = (total / (images * positions)).float().to(x.device)
         apart = wide(torch.linalg.vector_norm(x - centre[None, :, None], dim=2)).square().sum(0)
         spread = apart - images * positions * (total / (images * positions) - wide(centre)).square()
@@ -95,7 +121,10 @@ class MapStatistics:
             above = _side(x.clamp(min=0), zeros + negative)
         else:
             above = _side(x, zeros)
-        found = (p.cpu().numpy() for p in (total, spread.clamp(min=0), wide(low), wide(high), zeros, above))
+        found = (
+            p.cpu().numpy()
+            for p in (total, spread.clamp(min=0), wide(low), wide(high), zeros, above)
+        )
         return cls(np.full(depths, images * positions), *found, below)  # type: ignore[call-arg]
 
     @property
@@ -107,7 +136,9 @@ class MapStatistics:
     def update(self, other: MapStatistics) -> None:
         """Take the other stream in, in place."""
         apart = other.total / other.n - self.total / self.n
-        self.spread = self.spread + other.spread + apart**2 * self.n * other.n / (self.n + other.n)  # Chan, Golub, LeVeque 1983
+        self.spread = (
+            self.spread + other.spread + apart**2 * self.n * other.n / (self.n + other.n)
+        )  # Chan, Golub, LeVeque 1983
         for name in ("n", "total", "zeros", "above"):
             getattr(self, name).__iadd__(getattr(other, name))
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
@@ -123,14 +154,22 @@ class MapStatistics:
     def layer(self) -> MapStatistics:
         """All depths of the layer as one."""
         return MapStatistics(
-            self.n.sum(keepdims=True), self.total.sum(keepdims=True),
-            (self.spread + self.n * (self.total / self.n - self.total.sum() / self.n.sum()) ** 2).sum(keepdims=True),
-            self.low.min(keepdims=True), self.high.max(keepdims=True), self.zeros.sum(keepdims=True),
-            self.above.sum(0, keepdims=True), None if self.below is None else self.below.sum(0, keepdims=True),
-        )  # fmt: skip
+            self.n.sum(keepdims=True),
+            self.total.sum(keepdims=True),
+            (
+                self.spread + self.n * (self.total / self.n - self.total.sum() / self.n.sum()) ** 2
+            ).sum(keepdims=True),
+            self.low.min(keepdims=True),
+            self.high.max(keepdims=True),
+            self.zeros.sum(keepdims=True),
+            self.above.sum(0, keepdims=True),
+            None if self.below is None else self.below.sum(0, keepdims=True),
+        )
 
     def quantile(self, q: float) -> np.ndarray:
-        """A quantile of each depth, between order statistics as numpy's; each of these within 1.6 %, or within 2**-16."""
+        """A quantile of each depth, between order statistics as numpy's; each of these within 1.6
+        %, or within 2**-16.
+        """
         return self._quantiles([q])[0]
 
     def _quantiles(self, shares: Sequence[float]) -> list[np.ndarray]:
@@ -140,17 +179,24 @@ class MapStatistics:
         ranks = np.multiply.outer(self.n - 1, shares)
 
         def value(rank: np.ndarray) -> np.ndarray:
-            here = np.stack([np.searchsorted(row, r, side="right") for row, r in zip(behind, rank, strict=True)])
+            here = np.stack(
+                [np.searchsorted(row, r, side="right") for row, r in zip(behind, rank, strict=True)]
+            )
             inside_bin = np.take_along_axis(counts, here, 1)
             inside = (rank - (np.take_along_axis(behind, here, 1) - inside_bin) + 0.5) / inside_bin
             found = lower[here] + inside * (upper[here] - lower[here])
             return np.clip(found, self.low[:, None], self.high[:, None])
 
-        low, high = value(np.floor(ranks)), value(np.ceil(ranks))  # the two order statistics that a quantile lies between
+        low, high = (
+            value(np.floor(ranks)),
+            value(np.ceil(ranks)),
+        )  # the two order statistics that a quantile lies between
         return list((low + (ranks - np.floor(ranks)) * (high - low)).T)
 
     def summary(self) -> dict[str, np.ndarray]:
-        """Every statistic by name (``STATISTICS``), an entry per depth; ``std`` with ddof 0, ``zeros`` a share."""
+        """Every statistic by name (``STATISTICS``), an entry per depth; ``std`` with ddof 0,
+        ``zeros`` a share.
+        """
         mean = self.total / self.n
         out = {
             "n": self.n,
@@ -161,29 +207,37 @@ class MapStatistics:
             "zeros": self.zeros / self.n,
         }
         found = dict(zip(QUANTILES, self._quantiles(QUANTILES), strict=True))
-        out |= {"median": found[0.5]} | {f"q{round(100 * q):02}": values for q, values in found.items()}
+        out |= {"median": found[0.5]} | {
+            f"q{round(100 * q):02}": values for q, values in found.items()
+        }
         return {name: out[name] for name in STATISTICS}
 
     def histogram(self, edges: np.ndarray) -> np.ndarray:
-        """Counts between ``edges``, per depth: (depths, edges - 1); zeros lie in the bin that holds 0."""
+        """Counts between ``edges``, per depth: (depths, edges - 1); zeros lie in the bin that holds
+        0.
+        """
         fine = np.concatenate([[-np.inf], UPPER])
         fine[0] = LOWER[0]
         behind = np.concatenate([np.zeros((len(self.n), 1)), self.counts.cumsum(1)], axis=1)
         zeros = self.zeros[:, None]
         smooth = behind - np.where(np.arange(WIDTH + 1) > _HALF, zeros, 0)
         found = np.stack([np.diff(np.interp(edges, fine, row)) for row in smooth])
-        found[:, np.clip(np.searchsorted(edges, 0, side="right") - 1, 0, len(edges) - 2)] += zeros[:, 0]
+        found[:, np.clip(np.searchsorted(edges, 0, side="right") - 1, 0, len(edges) - 2)] += zeros[
+            :, 0
+        ]
         return found
 
 
-# --- how alike the maps of many images are -----------------------------------------------------------------------------
+# --- how alike the maps of many images are
+# -----------------------------------------------------------------------------
 
 
 class Alikeness:
-    """Unbiased linear CKA of two representations of the same images, summed over batches (Nguyen, Raghu and Kornblith 2021).
+    """Unbiased linear CKA of two representations of the same images, summed over batches (Nguyen,
+    Raghu and Kornblith 2021).
 
-    ``add`` takes rows per image; a batch needs 4 images. Unbiased HSIC after Song et al. 2012, equation 5. 1 for a
-    representation with itself.
+    ``add`` takes rows per image; a batch needs 4 images. Unbiased HSIC after Song et al. 2012,
+    equation 5. 1 for a representation with itself.
 
     >>> x = torch.arange(24.0).reshape(6, 4) ** 2
     >>> both = Alikeness()
@@ -219,5 +273,9 @@ def _gram(x: Tensor) -> np.ndarray:
 
 def _hsic(k: np.ndarray, m: np.ndarray) -> float:
     n = len(k)
-    across = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k.sum(0) @ m.sum(0))
+    across = (
+        (k * m).sum()
+        + k.sum() * m.sum() / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (k.sum(0) @ m.sum(0))
+    )
     return float(across / (n * (n - 3)))

@@ -21,12 +21,15 @@ Read = Callable[[Batch], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Predictions(Measure):
-    """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss`` (cross-entropy, in nats).
+    """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss``
+    (cross-entropy, in nats).
 
-    One site, ``output``. The logits are those that the model returns; the first of equal ones counts. A claim about accuracy is
-    open where clean accuracy is not above chance (the share of the commonest class) by ``floor``, at 95 %: there is nothing to
-    lose. ``Predictions(floor=None)`` says that it is meant. Reading raises ProbesError, naming the image, where a logit is NaN or
-    infinite, and BadInput where the model has fewer outputs than classes; a sweep also where it has more.
+    One site, ``output``. The logits are those that the model returns; the first of equal ones
+    counts. A claim about accuracy is open where clean accuracy is not above chance (the share of
+    the commonest class) by ``floor``, at 95 %: there is nothing to lose.
+    ``Predictions(floor=None)`` says that it is meant. Reading raises ProbesError, naming the image,
+    where a logit is NaN or infinite, and BadInput where the model has fewer outputs than classes; a
+    sweep also where it has more.
     """
 
     floor: float | None = 0.05
@@ -45,7 +48,8 @@ class Predictions(Measure):
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
-        """A context in which each pass can be read: ``read(batch)`` gives ``site`` and a row per metric.
+        """A context in which each pass can be read: ``read(batch)`` gives ``site`` and a row per
+        metric.
 
         >>> from probes.batch import Batch
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
@@ -66,19 +70,31 @@ class Predictions(Measure):
                 if not seen:
                     raise ProbesError("nothing was measured: run a forward pass before read()")
                 if not isinstance(seen[-1], Tensor):
-                    raise BadInput(f"the network gives a {type(seen[-1]).__name__}: accuracy needs a tensor with a logit per class")
+                    raise BadInput(
+                        f"the network gives a {type(seen[-1]).__name__}: accuracy needs a tensor"
+                        " with a logit per class"
+                    )
                 logits = seen.pop().detach().float().cpu()
                 seen.clear()
                 if logits.ndim != 2 or logits.shape[1] <= labels.max():
-                    raise BadInput(f"labels run to {labels.max()}, but the output is {tuple(logits.shape)[1:]} per image;"
-                                   " a network returns a logit per class")  # fmt: skip
+                    raise BadInput(
+                        f"labels run to {labels.max()}, but the output is {tuple(logits.shape)[1:]}"
+                        " per image; a network returns a logit per class"
+                    )
                 if not logits.isfinite().all():
                     where = int((~logits.isfinite().all(1)).nonzero()[0])
-                    raise ProbesError(f"the output for image {ids[where]} holds {logits[where][~logits[where].isfinite()][0]}")
+                    raise ProbesError(
+                        f"the output for image {ids[where]} holds"
+                        f" {logits[where][~logits[where].isfinite()][0]}"
+                    )
                 wanted = torch.from_numpy(np.asarray(labels))
                 loss = F.cross_entropy(logits.double(), wanted, reduction="none")
                 hit = logits.argmax(1) == wanted
-                return {"site": np.array(["output"]), "correct": hit.numpy()[None].astype(float), "loss": loss.numpy()[None]}
+                return {
+                    "site": np.array(["output"]),
+                    "correct": hit.numpy()[None].astype(float),
+                    "loss": loss.numpy()[None],
+                }
 
             yield read
 

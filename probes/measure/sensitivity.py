@@ -1,32 +1,33 @@
-"""Sobol indices and Shapley effects of every unit by groups of factors, from sums over rows: no activation is stored.
+"""Sobol indices and Shapley effects of every unit by groups of factors, from sums over rows: no
+activation is stored.
 
-A base point is a pair (A, B) of independent factor vectors and a block of rows made of them: A; AB_j, which is A with group j from
-B; B; and the path from A to B along an order pi of the groups, y_k with the first k groups from B. With Y of a row,
+A base point is a pair (A, B) of independent factor vectors and a block of rows made of them: A;
+AB_j, which is A with group j from B; B; and the path from A to B along an order pi of the groups,
+y_k with the first k groups from B. With Y of a row,
 
-    S_j  = E[(Y_B - c)(Y_ABj - Y_A)] / V               Saltelli et al. 2010, c the mean
-    ST_j = E[(Y_A - Y_ABj)^2] / (2 V)                  Jansen 1999
-    Sh_j = E[(y_k - y_(k-1)) (Y_B - Y_A)] / (2 V),  j = pi_k     Goda 2021, averaged with its mirror image from B
-    S_jk = E[Y_BAj Y_ABk - Y_A Y_B] / V - S_j - S_k    Saltelli 2002, optional
+    S_j  = E[(Y_B - c)(Y_ABj - Y_A)] / V               Saltelli et al. 2010, c the mean ST_j =
+    E[(Y_A - Y_ABj)^2] / (2 V)                  Jansen 1999 Sh_j = E[(y_k - y_(k-1)) (Y_B - Y_A)] /
+    (2 V),  j = pi_k     Goda 2021, averaged with its mirror image from B S_jk = E[Y_BAj Y_ABk - Y_A
+    Y_B] / V - S_j - S_k    Saltelli 2002, optional
 
-V is the variance over all rows A, AB_j, B: each has the law of the input. Two rows of the path are rows of Sobol's already, so G
-groups cost 2 G rows a base point, and G more for S_jk. Columns that A and B share are held, not shared out: the indices are then
-those of an average base point, and V = E[(Y_A - Y_B)^2] / 2 is the variance that the groups make.
+V is the variance over all rows A, AB_j, B: each has the law of the input. Two rows of the path are
+rows of Sobol's already, so G groups cost 2 G rows a base point, and G more for S_jk. Columns that A
+and B share are held, not shared out: the indices are then those of an average base point, and V =
+E[(Y_A - Y_B)^2] / 2 is the variance that the groups make.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from scipy.stats import qmc
-from torch import Tensor, nn
+from torch import Tensor
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.hooks import reading
 from probes.measure.indices import EPSILON, Indices, dead_of
 from probes.moments import wide
 
@@ -35,8 +36,9 @@ from probes.moments import wide
 class Pairs:
     """A design: ``groups`` of columns by name, and which rows a base point has.
 
-    ``shapley`` adds the path, ``second`` the rows of second order; ``held`` columns, after those of the groups, are the same in A
-    and B. Raises BadInput for fewer than two groups, and for columns that no group or two groups hold.
+    ``shapley`` adds the path, ``second`` the rows of second order; ``held`` columns, after those of
+    the groups, are the same in A and B. Raises BadInput for fewer than two groups, and for columns
+    that no group or two groups hold.
 
     >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)})
     >>> design.rows
@@ -50,10 +52,15 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if len(self.groups) < 2:
-            raise BadInput(f"groups {', '.join(self.groups) or 'none'}: an index shares variance among two groups or more")
+            raise BadInput(
+                f"groups {', '.join(self.groups) or 'none'}: an index shares variance among two"
+                " groups or more"
+            )
         held = sorted(i for s in self.groups.values() for i in range(s.start, s.stop))
         if held != list(range(len(held))):
-            raise BadInput(f"groups {dict(self.groups)}: every column from 0 up belongs to exactly one group")
+            raise BadInput(
+                f"groups {dict(self.groups)}: every column from 0 up belongs to exactly one group"
+            )
 
     @property
     def columns(self) -> int:
@@ -67,13 +74,17 @@ class Pairs:
         return many + 2 + (many - 2) * self.shapley + many * self.second
 
     def points(self, n: int, *name: str | int) -> np.ndarray:
-        """``n`` base points, (n, 2, columns) in [0, 1): a scrambled Sobol sequence of its own for each name.
+        """``n`` base points, (n, 2, columns) in [0, 1): a scrambled Sobol sequence of its own for
+        each name.
 
-        A power of two keeps the balance of the sequence; any other number is allowed and gives wider intervals.
+        A power of two keeps the balance of the sequence; any other number is allowed and gives
+        wider intervals.
         """
         word = int(seeds.words(1, "base points", *name)[0])
         sequence = qmc.Sobol(2 * self.columns, scramble=True, rng=np.random.default_rng(word))
-        drawn = sequence.random_base2(n.bit_length() - 1) if n & (n - 1) == 0 else sequence.random(n)
+        drawn = (
+            sequence.random_base2(n.bit_length() - 1) if n & (n - 1) == 0 else sequence.random(n)
+        )
         points = drawn.reshape(n, 2, self.columns)
         if self.held:
             points[:, 1, -self.held :] = points[:, 0, -self.held :]
@@ -82,7 +93,8 @@ class Pairs:
     def order(self, block: int, *name: str | int) -> list[int]:
         """The order of the groups along the path of a block of base points, by its number.
 
-        Of 2 G blocks in a row each group has each place twice: a random order, turned round, forwards and backwards.
+        Of 2 G blocks in a row each group has each place twice: a random order, turned round,
+        forwards and backwards.
         """
         many = len(self.groups)
         drawn = [int(i) for i in seeds.permutation(many, "path", *name, block // (2 * many))]
@@ -107,7 +119,8 @@ class Pairs:
 
 
 class Sums:
-    """What the indices of a module's units need of its rows: sums that merge, in double precision, about a common shift.
+    """What the indices of a module's units need of its rows: sums that merge, in double precision,
+    about a common shift.
 
     >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
     >>> points = design.points(1024, "example")
@@ -125,12 +138,17 @@ class Sums:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: Tensor, order: Sequence[int]) -> None:
-        """Add a block: ``values`` (rows, n, units) of the rows that :meth:`Pairs.block` gave for ``order``.
+        """Add a block: ``values`` (rows, n, units) of the rows that :meth:`Pairs.block` gave for
+        ``order``.
 
-        A block counts in the precision that it has, its sums in double. BadInput for another number of rows.
+        A block counts in the precision that it has, its sums in double. BadInput for another number
+        of rows.
         """
         if values.ndim != 3 or len(values) != self.design.rows:
-            raise BadInput(f"values of shape {tuple(values.shape)}: (rows, base points, units) with {self.design.rows} rows")
+            raise BadInput(
+                f"values of shape {tuple(values.shape)}: (rows, base points, units) with"
+                f" {self.design.rows} rows"
+            )
         if self.shift is None:
             self.shift = values[0].mean(0)
         many, n = len(self.design.groups), values.shape[1]
@@ -139,7 +157,9 @@ class Sums:
         found = {
             "a": a.sum(0),
             "b": b.sum(0),
-            "square": a.square().sum(0) + b.square().sum(0) + (mixed - self.shift).square_().sum((0, 1)),
+            "square": (
+                a.square().sum(0) + b.square().sum(0) + (mixed - self.shift).square_().sum((0, 1))
+            ),
             "ends": a.square().sum(0) + b.square().sum(0),
             "change": change.sum(1),
             "product": (change * b).sum(1),
@@ -153,7 +173,9 @@ class Sums:
             swapped = values[-many:] - self.shift
             found["swapped"] = swapped.sum(1)
             both = [(j, k) for j in range(many) for k in range(j + 1, many)]
-            found["cross"] = torch.stack([(swapped[j] * (mixed[k] - self.shift) - a * b).sum(0) for j, k in both])
+            found["cross"] = torch.stack(
+                [(swapped[j] * (mixed[k] - self.shift) - a * b).sum(0) for j, k in both]
+            )
         self._take(found, n)
 
     def _path(self, values: Tensor, order: Sequence[int]) -> Tensor:
@@ -200,12 +222,15 @@ class Sums:
         both = [(j, k) for j in range(many) for k in range(j + 1, many)]
         return torch.stack([s["swapped"][j] + s["change"][k] - s["b"] for j, k in both])
 
-    def indices(self, variance: str = "pooled", centre: Tensor | None = None, absolute: bool = False) -> Indices:
+    def indices(
+        self, variance: str = "pooled", centre: Tensor | None = None, absolute: bool = False
+    ) -> Indices:
         """The indices of every unit, by default those of the equations above.
 
-        ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib does; ``"within"`` that between A
-        and B, for columns that are held. ``absolute`` adds 1e-7 to a unit's spread and variance and calls no unit dead, as the
-        published code does (Kharyuk, Matveev and Oseledets 2023). Raises BadInput where nothing was added.
+        ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib
+        does; ``"within"`` that between A and B, for columns that are held. ``absolute`` adds 1e-7
+        to a unit's spread and variance and calls no unit dead, as the published code does (Kharyuk,
+        Matveev and Oseledets 2023). Raises BadInput where nothing was added.
         """
         if self.shift is None:
             raise BadInput("no rows were added: there is nothing to take an index of")
@@ -215,9 +240,19 @@ class Sums:
         c = mean if centre is None else wide(centre) - wide(self.shift)
         ends = s["ends"] / (2 * n) - ((s["a"] + s["b"]) / (2 * n)) ** 2
         pooled = (s["square"] / rows - mean**2).clamp(min=0)
-        v = pooled if variance == "pooled" else ends.clamp(min=0) if variance == "ends" else s["apart"] / (2 * n)
+        v = (
+            pooled
+            if variance == "pooled"
+            else ends.clamp(min=0)
+            if variance == "ends"
+            else s["apart"] / (2 * n)
+        )
         dead = torch.zeros_like(v, dtype=torch.bool) if absolute else dead_of(v)
-        safe = v + EPSILON * (pooled.sqrt() + EPSILON) ** 2 if absolute else torch.where(dead, torch.nan, v)
+        safe = (
+            v + EPSILON * (pooled.sqrt() + EPSILON) ** 2
+            if absolute
+            else torch.where(dead, torch.nan, v)
+        )
         first = (s["product"] - c * s["change"]) / n / safe
         second = None
         if self.design.second:
@@ -225,31 +260,13 @@ class Sums:
             sums = first[[j for j, _ in both]] + first[[k for _, k in both]]
             second = (s["cross"] - c * self._sides(s)) / n / safe - sums
         return Indices(
-            tuple(self.design.groups), n, wide(self.shift) + mean, v, dead, first, s["total"] / (2 * n) / safe,
-            s["path"] / n / safe if self.design.shapley else None, second,
-        )  # fmt: skip
-
-
-@contextlib.contextmanager
-def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Read the outputs of modules at every forward pass inside the block: name -> (images, channels, ...) of the last pass.
-
-    They are copies, taken as the module gives them: what comes next may work in place (trap R1). Raises UnknownName for a module;
-    BadInput for an output that is no batch of floats, and for a module that runs more than once in a pass; ProbesError for one that
-    does not run.
-
-    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    >>> with torch.no_grad(), outputs(net.eval(), ["1"]) as seen:
-    ...     _ = net(torch.zeros(2, 1, 2, 2))
-    >>> tuple(seen["1"].shape)
-    (2, 3)
-    """
-
-    def take(name: str, out: object) -> Tensor:
-        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
-            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
-            raise BadInput(f"module {name!r} gives {shape}, no batch of floats")
-        return out.clone(memory_format=torch.contiguous_format)  # the order that units have: no second copy to flatten it
-
-    with reading(model, names, take, "module") as seen:
-        yield seen
+            tuple(self.design.groups),
+            n,
+            wide(self.shift) + mean,
+            v,
+            dead,
+            first,
+            s["total"] / (2 * n) / safe,
+            s["path"] / n / safe if self.design.shapley else None,
+            second,
+        )

@@ -1,8 +1,10 @@
-"""Taps on residual blocks: the branch h, the shortcut x, their sum before the last ReLU, and the output.
+"""Taps on residual blocks: the branch h, the shortcut x, their sum before the last ReLU, and the
+output.
 
-A forward hook that keeps a tensor keeps what later in-place operations make of it: in torchvision's ``BasicBlock``,
-``out += identity`` and the in-place ReLU overwrite the output of ``bn2``. So a tap reduces (or copies) each stream
-inside the hook that sees it first, and reads the sum in a *pre*-hook of the block's last ReLU call.
+A forward hook that keeps a tensor keeps what later in-place operations make of it: in torchvision's
+``BasicBlock``, ``out += identity`` and the in-place ReLU overwrite the output of ``bn2``. So a tap
+reduces (or copies) each stream inside the hook that sees it first, and reads the sum in a
+*pre*-hook of the block's last ReLU call.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from probes.hooks import handles, modules, refuse_training, refuse_wrapped
 from probes.registry import unknown
 
 Streams = dict[str, Any]
-"""What a tap saw of one block: ``h``, ``x`` (where there is a shortcut), ``sum`` and ``out``, each reduced."""
+"""What a tap saw of one block: ``h``, ``x`` (where there is a shortcut), ``sum`` and ``out``, each
+reduced.
+"""
 PARTS = ("h", "x", "sum", "out")
 
 
@@ -31,9 +35,10 @@ PARTS = ("h", "x", "sum", "out")
 class BlockAdapter:
     """Where a block type keeps its streams.
 
-    ``branch`` is the module whose output is h; ``relu`` the module that gets x + h, at its ``calls``-th call in a
-    forward pass; ``shortcut`` the attribute that holds the shortcut module. Where that attribute is None, x is the
-    block's input if ``identity``, else the block is plain: it has no x, and its sum is h.
+    ``branch`` is the module whose output is h; ``relu`` the module that gets x + h, at its
+    ``calls``-th call in a forward pass; ``shortcut`` the attribute that holds the shortcut module.
+    Where that attribute is None, x is the block's input if ``identity``, else the block is plain:
+    it has no x, and its sum is h.
     """
 
     branch: str
@@ -62,7 +67,9 @@ register_block(Bottleneck, BlockAdapter("bn3", "relu", calls=3, shortcut="downsa
 
 
 def adapter_of(module: nn.Module) -> BlockAdapter | None:
-    """The adapter of a block, None for any other module; a subclass with a forward of its own is another block."""
+    """The adapter of a block, None for any other module; a subclass with a forward of its own is
+    another block.
+    """
     for kind in type(module).__mro__:
         if kind in _ADAPTERS:
             return _ADAPTERS[kind] if type(module).forward is kind.forward else None
@@ -70,7 +77,8 @@ def adapter_of(module: nn.Module) -> BlockAdapter | None:
 
 
 def block_sites(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a model that taps know, by name (:func:`probes.hooks.modules`), in the model's order.
+    """The blocks of a model that taps know, by name (:func:`probes.hooks.modules`), in the model's
+    order.
 
     >>> from probes.subjects.nets import nets
     >>> list(block_sites(nets["resnet20"](1, 10)))[:2]
@@ -86,22 +94,37 @@ def _whose(kind: type) -> str:
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
     blocks = block_sites(model)
     known = ", ".join(sorted(map(_whose, _ADAPTERS)))
-    way_out = "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
+    way_out = (
+        "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
+    )
     if sites is None:
-        own = [n for n, child in modules(model).items() if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None]
+        own = [
+            n
+            for n, child in modules(model).items()
+            if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None
+        ]
         if own:
             kind = type(modules(model)[own[0]]).__name__
-            raise BadInput(f"block {own[0]!r} is a {kind}, a block with a forward of its own: {way_out}, or name the sites to read")
+            raise BadInput(
+                f"block {own[0]!r} is a {kind}, a block with a forward of its own: {way_out}, or"
+                " name the sites to read"
+            )
         if not blocks:
             kinds = Counter(_whose(type(m)) for m in model.modules() if len(list(m.children())) > 1)
-            raise BadInput(f"no block that taps know ({known}) in a network of {', '.join(kinds) or 'no blocks'}; {way_out}")
+            raise BadInput(
+                f"no block that taps know ({known}) in a network of"
+                f" {', '.join(kinds) or 'no blocks'}; {way_out}"
+            )
         return blocks
     known_modules = modules(model)
     for site in sites:
         if site not in known_modules:
             raise unknown("block", site, blocks)
         if site not in blocks:
-            raise BadInput(f"{site!r} is a {type(known_modules[site]).__name__}, no block that taps know ({known}); {way_out}")
+            raise BadInput(
+                f"{site!r} is a {type(known_modules[site]).__name__}, no block that taps know"
+                f" ({known}); {way_out}"
+            )
     return {site: blocks[site] for site in blocks if site in set(sites)}
 
 
@@ -114,14 +137,15 @@ def tap(
 ) -> Iterator[dict[str, Streams]]:
     """Read the streams of residual blocks at every forward pass inside the block.
 
-    Yields a dictionary, filled anew by each pass: site -> part -> ``reduce(part, tensor)``, where a part is ``h``,
-    ``x``, ``sum`` (before the last ReLU) or ``out``, a tensor of shape (N, C, H, W). Without ``reduce`` it is a copy.
-    Hooks are gone after the block, whatever ended it; nothing else of the model is touched. A pass that fails leaves
-    the dictionary as far as it came.
+    Yields a dictionary, filled anew by each pass: site -> part -> ``reduce(part, tensor)``, where a
+    part is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``, a tensor of shape (N, C, H, W).
+    Without ``reduce`` it is a copy. Hooks are gone after the block, whatever ended it; nothing else
+    of the model is touched. A pass that fails leaves the dictionary as far as it came.
 
-    Raises BadInput for a model that is compiled, in DataParallel or in training mode, for a block type that is not known, and for
-    a block whose x and h do not add up to what its last ReLU is given (seen on its first pass); UnknownName for a site;
-    ProbesError when a block does not run once per pass as its adapter says.
+    Raises BadInput for a model that is compiled, in DataParallel or in training mode, for a block
+    type that is not known, and for a block whose x and h do not add up to what its last ReLU is
+    given (seen on its first pass); UnknownName for a site; ProbesError when a block does not run
+    once per pass as its adapter says.
 
     >>> import torch
     >>> from probes.subjects.nets import nets
@@ -157,33 +181,53 @@ _SOUND: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 """Blocks whose streams were seen to add up."""
 
 
-def _add_up(site: str, block: nn.Module, adapter: BlockAdapter, streams: Mapping[str, Tensor], total: Tensor) -> None:
-    """Raise BadInput where x + h is not the sum that the block's last ReLU is given: an adapter is not believed, it is checked."""
+def _add_up(
+    site: str, block: nn.Module, adapter: BlockAdapter, streams: Mapping[str, Tensor], total: Tensor
+) -> None:
+    """Raise BadInput where x + h is not the sum that the block's last ReLU is given: an adapter is
+    not believed, it is checked.
+    """
     parts = [streams[name] for name in ("x", "h") if name in streams]
     if not total.isfinite().all():  # told by what reads it
         return
     way_out = (
-        f"what lies between {adapter.branch!r} and the sum (a gate, a scale) belongs to h: for {type(block).__name__} register"
-        " BlockAdapter(branch=..., relu=..., shortcut=...) with the last module of the branch, the one that makes x,"
-        " and the call of the ReLU that comes last (calls=...)"
+        f"what lies between {adapter.branch!r} and the sum (a gate, a scale) belongs to h: for"
+        f" {type(block).__name__} register BlockAdapter(branch=..., relu=..., shortcut=...) with"
+        " the last module of the branch, the one that makes x, and the call of the ReLU that comes"
+        " last (calls=...)"
     )
     if "h" not in streams:
-        raise BadInput(f"block {site!r}: {adapter.branch!r} had not run when {adapter.relu!r} got its sum; {way_out}")
+        raise BadInput(
+            f"block {site!r}: {adapter.branch!r} had not run when {adapter.relu!r} got its sum;"
+            f" {way_out}"
+        )
     if any(part.shape != total.shape for part in parts):
-        shapes = ", ".join(f"{name} {tuple(streams[name].shape)}" for name in ("x", "h") if name in streams)
-        raise BadInput(f"block {site!r}: {shapes} and the sum {tuple(total.shape)} have different shapes; {way_out}")
+        shapes = ", ".join(
+            f"{name} {tuple(streams[name].shape)}" for name in ("x", "h") if name in streams
+        )
+        raise BadInput(
+            f"block {site!r}: {shapes} and the sum {tuple(total.shape)} have different shapes;"
+            f" {way_out}"
+        )
     apart = (sum(part.double() for part in parts) - total.double()).abs().max()
     size = max(float(t.double().abs().max()) for t in (total, *parts)) or 1.0
     if not float(apart) <= (1e-4 if total.dtype in (torch.float32, torch.float64) else 3e-2) * size:
         made = " + ".join(name for name in ("x", "h") if name in streams)
         raise BadInput(
-            f"block {site!r}: {made} is not the sum that {adapter.relu!r} is given (they differ by {float(apart) / size:.2g} of"
-            f" its size); {way_out}"
+            f"block {site!r}: {made} is not the sum that {adapter.relu!r} is given (they differ by"
+            f" {float(apart) / size:.2g} of its size); {way_out}"
         )
     _SOUND.add(block)
 
 
-def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callable, parts: set[str], held: list) -> None:
+def _hook(
+    site: str,
+    block: nn.Module,
+    seen: dict[str, Streams],
+    reduce: Callable,
+    parts: set[str],
+    held: list,
+) -> None:
     adapter = adapter_of(block)
     assert adapter is not None
     shortcut = getattr(block, adapter.shortcut) if adapter.shortcut else None
@@ -195,14 +239,19 @@ def _hook(site: str, block: nn.Module, seen: dict[str, Streams], reduce: Callabl
         if block not in _SOUND and isinstance(tensor, Tensor) and part in ("h", "x"):
             unsure[part] = tensor.detach().clone()
         if not isinstance(tensor, Tensor) or tensor.ndim < 2:
-            raise BadInput(f"stream {part!r} of block {site!r} is no batch of maps but {type(tensor).__name__}")
+            raise BadInput(
+                f"stream {part!r} of block {site!r} is no batch of maps but {type(tensor).__name__}"
+            )
         if part in parts:
             seen[site][part] = reduce(part, tensor)
 
     def start(_: nn.Module, inputs: tuple) -> None:
         nonlocal calls, running
         if site in seen:
-            raise ProbesError(f"block {site!r} runs more than once in a forward pass: taps read blocks that run once")
+            raise ProbesError(
+                f"block {site!r} runs more than once in a forward pass: taps read blocks that run"
+                " once"
+            )
         calls, running, seen[site] = 0, True, {}
         if shortcut is None and adapter.identity:
             keep("x", inputs[0])

@@ -1,7 +1,9 @@
-"""Augmentations of images as one function of a factor vector in [0, 1]: every image of a batch has factors of its own.
+"""Augmentations of images as one function of a factor vector in [0, 1]: every image of a batch has
+factors of its own.
 
-They are those of Kharyuk, Matveev and Oseledets (2023), two sets of them. Places, shifts and sizes are fractions of the image's
-side; the widths of the two Gaussian blurs are pixels. An image stays in [0, 1], in floating point throughout.
+They are those of Kharyuk, Matveev and Oseledets (2023), two sets of them. Places, shifts and sizes
+are fractions of the image's side; the widths of the two Gaussian blurs are pixels. An image stays
+in [0, 1], in floating point throughout.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ SWITCH = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """One augmentation: ``apply(images, factors)`` of float images (N, C, H, W) in [0, 1] and factors (N, k) in [0, 1].
+    """One augmentation: ``apply(images, factors)`` of float images (N, C, H, W) in [0, 1] and
+    factors (N, k) in [0, 1].
 
-    ``factors`` name the k numbers; ``colour`` says that it is the identity on grey images; ``switch`` that its one factor turns it
-    on.
+    ``factors`` name the k numbers; ``colour`` says that it is the identity on grey images;
+    ``switch`` that its one factor turns it on.
     """
 
     name: str
@@ -46,11 +49,14 @@ augmentations: Registry[Augmentation] = Registry("augmentation")
 """Augmentations by name; :func:`augmentation` files your own."""
 
 
-def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = False) -> Callable[[Apply], Augmentation]:
-    """A decorator that files ``apply(images, factors)`` as an augmentation with these factors, and gives it.
+def augmentation(
+    name: str, *factors: str, colour: bool = False, switch: bool = False
+) -> Callable[[Apply], Augmentation]:
+    """A decorator that files ``apply(images, factors)`` as an augmentation with these factors, and
+    gives it.
 
-    It is found by its name where its module was imported, and anywhere as ``package.module:thing``. Raises BadInput for a taken
-    name and for one without factors.
+    It is found by its name where its module was imported, and anywhere as ``package.module:thing``.
+    Raises BadInput for a taken name and for one without factors.
 
     >>> @augmentation("negative", "on", switch=True)
     ... def negative(images, u):
@@ -59,7 +65,9 @@ def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = 
     ('on',)
     """
     if not factors or (switch and len(factors) > 1):
-        raise BadInput(f"augmentation {name!r} with the factors {factors}: one or more, a switch exactly one")
+        raise BadInput(
+            f"augmentation {name!r} with the factors {factors}: one or more, a switch exactly one"
+        )
 
     def file(apply: Apply) -> Augmentation:
         return augmentations.register(name)(Augmentation(name, factors, apply, colour, switch))
@@ -67,10 +75,12 @@ def augmentation(name: str, *factors: str, colour: bool = False, switch: bool = 
     return file
 
 
-def _known(name: str) -> Augmentation:
+def known_augmentation(name: str) -> Augmentation:
     found = augmentations[name]
     if not isinstance(found, Augmentation):
-        raise BadInput(f"{name} is no augmentation: decorate it with @augmentation(NAME, FACTOR, ...)")
+        raise BadInput(
+            f"{name} is no augmentation: decorate it with @augmentation(NAME, FACTOR, ...)"
+        )
     return found
 
 
@@ -81,26 +91,38 @@ def _between(u: Tensor, low: float, high: float) -> Tensor:
 
 def _grid(x: Tensor) -> tuple[Tensor, Tensor]:
     """The centres of pixels as fractions of the side: y (1, 1, H, 1) and x (1, 1, 1, W)."""
-    y, across = (torch.arange(n, device=x.device, dtype=x.dtype).add_(0.5).div_(n) for n in x.shape[2:])
+    y, across = (
+        torch.arange(n, device=x.device, dtype=x.dtype).add_(0.5).div_(n) for n in x.shape[2:]
+    )
     return y.view(1, 1, -1, 1), across.view(1, 1, 1, -1)
 
 
-# --- set 1 ------------------------------------------------------------------------------------------------------------
+# --- set 1
+# --------------------------------------------------------------------------------------------------
 
 
 @augmentation("erasing", "y", "x", "area", "ratio")
 def erasing(x: Tensor, u: Tensor) -> Tensor:
-    """A black box: centre in the middle 61 % of either side, 2 to 33 % of the area, height / width .3 to 3.3; cut at the edges."""
+    """A black box: centre in the middle 61 % of either side, 2 to 33 % of the area, height / width
+    .3 to 3.3; cut at the edges.
+    """
     at_y, at_x = (_between(u[:, i], 44 / 224, 180 / 224) for i in (0, 1))
-    area, ratio = _between(u[:, 2], 0.02, 0.33), _between(u[:, 3], math.log(0.3), math.log(3.3)).exp()
+    area, ratio = (
+        _between(u[:, 2], 0.02, 0.33),
+        _between(u[:, 3], math.log(0.3), math.log(3.3)).exp(),
+    )
     y, across = _grid(x)
-    inside = ((y - at_y).abs() <= (area * ratio).sqrt() / 2) & ((across - at_x).abs() <= (area / ratio).sqrt() / 2)
+    inside = ((y - at_y).abs() <= (area * ratio).sqrt() / 2) & (
+        (across - at_x).abs() <= (area / ratio).sqrt() / 2
+    )
     return x.masked_fill(inside, 0.0)
 
 
 @augmentation("sharpness", "on", switch=True)
 def sharpness(x: Tensor, u: Tensor) -> Tensor:
-    """Sharper by 1.5: from the 3 x 3 mean with a centre of 5 (of 13), pixels at the edge kept, as torchvision has it but faster."""
+    """Sharper by 1.5: from the 3 x 3 mean with a centre of 5 (of 13), pixels at the edge kept, as
+    torchvision has it but faster.
+    """
     if min(x.shape[2:]) < 3:
         return x
     rows = x[:, :, :-2] + x[:, :, 1:-1]
@@ -117,7 +139,9 @@ def rolling(x: Tensor, u: Tensor) -> Tensor:
     """A circular shift by up to 44 / 224 of either side, in whole pixels."""
     reach = torch.tensor(x.shape[2:], device=u.device) * 44 / 224
     shifts = ((2 * u - 1) * reach).round().int().tolist()
-    return torch.stack([one.roll((dy, dx), (1, 2)) for one, (dy, dx) in zip(x, shifts, strict=True)])
+    return torch.stack(
+        [one.roll((dy, dx), (1, 2)) for one, (dy, dx) in zip(x, shifts, strict=True)]
+    )
 
 
 @augmentation("grayscaling", "on", colour=True, switch=True)
@@ -133,7 +157,9 @@ def _blurred(x: Tensor, kernels: Tensor) -> Tensor:
     reach = min(taps // 2, high - 1, wide - 1)
     kernels = kernels[:, taps // 2 - reach : taps // 2 + reach + 1]
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    flat = F.pad(x, (reach,) * 4, mode="reflect").view(1, n * channels, high + 2 * reach, wide + 2 * reach)
+    flat = F.pad(x, (reach,) * 4, mode="reflect").view(
+        1, n * channels, high + 2 * reach, wide + 2 * reach
+    )
     flat = F.conv2d(flat, kernels.view(n * channels, 1, 1, -1), groups=n * channels)
     return F.conv2d(flat, kernels.view(n * channels, 1, -1, 1), groups=n * channels).view(x.shape)
 
@@ -149,7 +175,8 @@ def gaussian_blur(x: Tensor, u: Tensor) -> Tensor:
     return _blurred(x, _bell(_between(u[:, 0], 0.1, 2.0), 3))
 
 
-# --- set 2 ------------------------------------------------------------------------------------------------------------
+# --- set 2
+# --------------------------------------------------------------------------------------------------
 
 
 @augmentation("brightness", "factor")
@@ -169,7 +196,9 @@ def _blended(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 @augmentation("contrast", "factor")
 def contrast(x: Tensor, u: Tensor) -> Tensor:
     """The distance to the image's mean grey, times .01 to 3.5."""
-    return _blended(x, _gray(x).mean((1, 2, 3), keepdim=True).expand_as(x), _between(u[:, 0], 0.01, 3.5))
+    return _blended(
+        x, _gray(x).mean((1, 2, 3), keepdim=True).expand_as(x), _between(u[:, 0], 0.01, 3.5)
+    )
 
 
 @augmentation("saturation", "factor", colour=True)
@@ -185,8 +214,11 @@ def hue(x: Tensor, u: Tensor) -> Tensor:
     chroma = value - low
     red, green, blue = x.split(1, 1)
     safe = torch.where(chroma == 0, 1, chroma)
-    sixth = torch.where(value == red, (green - blue) / safe,
-                        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe))  # fmt: skip
+    sixth = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
     sixth = sixth + 6 * _between(u[:, 0], -0.5, 0.5)
     turned = torch.cat([sixth + 5, sixth + 3, sixth + 1], 1).remainder_(6)
     return value - chroma * torch.minimum(turned, 4 - turned).clamp_(0, 1)
@@ -200,7 +232,8 @@ def hflip(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("rotation", "angle")
 def rotation(x: Tensor, u: Tensor) -> Tensor:
-    """By up to 10 degrees; of a square image the largest square that lies inside, in the image's size, bilinear.
+    """By up to 10 degrees; of a square image the largest square that lies inside, in the image's
+    size, bilinear.
 
     Of other images the corners may reach beyond the edge, whose pixels then repeat.
     """
@@ -209,14 +242,26 @@ def rotation(x: Tensor, u: Tensor) -> Tensor:
     scale = 1 / (cos + sin.abs())
     zero = torch.zeros_like(angle)
     high, wide = x.shape[2:]
-    matrix = torch.stack([scale * cos, -scale * sin * (high / wide), zero, scale * sin * (wide / high), scale * cos, zero], 1)
+    matrix = torch.stack(
+        [
+            scale * cos,
+            -scale * sin * (high / wide),
+            zero,
+            scale * sin * (wide / high),
+            scale * cos,
+            zero,
+        ],
+        1,
+    )
     where = F.affine_grid(matrix.view(-1, 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, where, padding_mode="border", align_corners=False).clamp_(0, 1)
 
 
 @augmentation("elliptic_blur", "height", "width", "y", "x", "angle")
 def elliptic_blur(x: Tensor, u: Tensor) -> Tensor:
-    """A Gaussian of 3 pixels inside an ellipse: half-axes 10 to 32 / 224, centre up to 32 / 224 off, turned by up to 15 degrees."""
+    """A Gaussian of 3 pixels inside an ellipse: half-axes 10 to 32 / 224, centre up to 32 / 224
+    off, turned by up to 15 degrees.
+    """
     a, b = (_between(u[:, i], 10 / 224, 32 / 224) for i in (0, 1))
     at_y, at_x = (_between(u[:, i], 0.5 - 32 / 224, 0.5 + 32 / 224) for i in (2, 3))
     angle = _between(u[:, 4], -math.radians(15), math.radians(15))

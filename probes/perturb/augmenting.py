@@ -1,4 +1,6 @@
-"""Augmentations as a perturbation: off at level 0, on at level 1, their parameters drawn for each image by name."""
+"""Augmentations as a perturbation: off at level 0, on at level 1, their parameters drawn for each
+image by name.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +18,32 @@ from probes.batch import Batch
 from probes.errors import BadInput
 from probes.fingerprint import fingerprint
 from probes.origin import outside
-from probes.perturb.augment import _known, augmentations
+from probes.perturb.augment import augmentations, known_augmentation
 from probes.perturb.protocol import Forward, Pass, Perturbation
 
 
 def drawn_factors(name: str, dataset: str, ids: Sequence[int], seed: int, draw: int) -> Tensor:
-    """The factors of images for one draw, (images, factors) in [0, 1], named by image; a switch is on.
+    """The factors of images for one draw, (images, factors) in [0, 1], named by image; a switch is
+    on.
 
-    >>> drawn_factors("rolling", "d", [7, 8], 0, 0)[1].equal(drawn_factors("rolling", "d", [8], 0, 0)[0])
+    >>> drawn_factors("rolling", "d", [7, 8], 0, 0)[1].equal(drawn_factors("rolling", "d", [8], 0,
+    ...     0)[0])
     True
     """
     one = augmentations[name]
     if one.switch:
         return torch.zeros(len(ids), 1)
-    drawn = [seeds.uniform(len(one.factors), "contrast", seed, name, dataset, int(i), draw) for i in ids]
+    drawn = [
+        seeds.uniform(len(one.factors), "contrast", seed, name, dataset, int(i), draw) for i in ids
+    ]
     return torch.from_numpy(np.stack(drawn).astype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmenting(Perturbation):
-    """Augmentations, one after the other, with parameters drawn uniformly for each image and draw: see :func:`augmented`."""
+    """Augmentations, one after the other, with parameters drawn uniformly for each image and draw:
+    see :func:`augmented`.
+    """
 
     names: tuple[str, ...]
     levels: tuple[float, ...] = (0.0, 1.0)
@@ -48,7 +56,7 @@ class Augmenting(Perturbation):
         if not self.names:
             raise BadInput("augmented(): name an augmentation, e.g. augmented('rolling')")
         for name in self.names:
-            _known(name)
+            known_augmentation(name)
         if set(self.levels) != {0.0, 1.0}:
             raise BadInput(f"augmented at levels {self.levels}: off and on, 0 and 1")
 
@@ -66,7 +74,9 @@ class Augmenting(Perturbation):
         kind = {"kind": "augmented", "version": self.version, "level": level}
         if not level:
             return kind
-        own = {n: fingerprint(augmentations[n]) for n in self.names if outside(augmentations[n].apply)}
+        own = {
+            n: fingerprint(augmentations[n]) for n in self.names if outside(augmentations[n].apply)
+        }
         return kind | {"names": list(self.names), "own": own}
 
     @contextlib.contextmanager
@@ -77,7 +87,9 @@ class Augmenting(Perturbation):
             seen, draw = batch.images, at.draw
             if at.level:
                 for name in self.names:
-                    factors = drawn_factors(name, draw.dataset, batch.ids.tolist(), draw.seed, draw.number)
+                    factors = drawn_factors(
+                        name, draw.dataset, batch.ids.tolist(), draw.seed, draw.number
+                    )
                     seen = augmentations[name].apply(seen, factors.to(seen.dtype))
             at.plain(seen)
             return seen
@@ -86,10 +98,11 @@ class Augmenting(Perturbation):
 
 
 def augmented(*names: str) -> Augmenting:
-    """Images under one augmentation, or several one after the other; every image draws its parameters for itself.
+    """Images under one augmentation, or several one after the other; every image draws its
+    parameters for itself.
 
-    The names are those of :data:`probes.perturb.augment.augmentations`, or ``package.module:thing``. Raises UnknownName
-    for another one, BadInput for none.
+    The names are those of :data:`probes.perturb.augment.augmentations`, or
+    ``package.module:thing``. Raises UnknownName for another one, BadInput for none.
 
     >>> augmented("rolling").levels
     (0.0, 1.0)

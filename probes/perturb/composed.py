@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.perturb.augment import SWITCH, _known, augmentations
+from probes.perturb.augment import SWITCH, augmentations, known_augmentation
 
 SETS = {
     "1": ("erasing", "sharpness", "rolling", "grayscaling", "gaussian_blur"),
@@ -24,11 +24,13 @@ ORDER = "order"
 
 @dataclasses.dataclass(frozen=True)
 class Augmented:
-    """Several augmentations, one after the other, as one function of a factor vector; the last factor is their order.
+    """Several augmentations, one after the other, as one function of a factor vector; the last
+    factor is their order.
 
-    ``names`` are augmentations by name. The columns of the factors are those of each augmentation in turn, then ``order``, which
-    picks one of all orders (``floor(u k!)``, lexicographic; one augmentation has none). ``switched`` gives every
-    augmentation a switch, its first factor. Raises UnknownName, or BadInput for none or one twice.
+    ``names`` are augmentations by name. The columns of the factors are those of each augmentation
+    in turn, then ``order``, which picks one of all orders (``floor(u k!)``, lexicographic; one
+    augmentation has none). ``switched`` gives every augmentation a switch, its first factor. Raises
+    UnknownName, or BadInput for none or one twice.
 
     >>> two = Augmented(("hflip", "brightness"))
     >>> two.columns
@@ -46,20 +48,25 @@ class Augmented:
         if not self.names or len(set(self.names)) < len(self.names):
             raise BadInput(f"augmentations {self.names}: one or more, none of them twice")
         for name in self.names:
-            _known(name)
+            known_augmentation(name)
 
     @classmethod
-    def of(cls, which: str | Sequence[str], channels: int = 3, switched: bool = False) -> tuple[Augmented, tuple[str, ...]]:
-        """A set by its number or augmentations by name; on grey images those of colour are left out, and told.
+    def of(
+        cls, which: str | Sequence[str], channels: int = 3, switched: bool = False
+    ) -> tuple[Augmented, tuple[str, ...]]:
+        """A set by its number or augmentations by name; on grey images those of colour are left
+        out, and told.
 
         >>> grey, left_out = Augmented.of("1", channels=1)
         >>> grey.names, left_out
         (('erasing', 'sharpness', 'rolling', 'gaussian_blur'), ('grayscaling',))
         """
         names = SETS.get(which, (which,)) if isinstance(which, str) else tuple(which)
-        left = tuple(n for n in names if _known(n).colour and channels == 1)
+        left = tuple(n for n in names if known_augmentation(n).colour and channels == 1)
         if not (kept := tuple(n for n in names if n not in left)):
-            raise BadInput(f"augmentations {', '.join(names)} change nothing on grey images: choose others")
+            raise BadInput(
+                f"augmentations {', '.join(names)} change nothing on grey images: choose others"
+            )
         return cls(kept, switched), left
 
     def _factors(self, name: str) -> tuple[str, ...]:
@@ -79,16 +86,26 @@ class Augmented:
     def groups(self) -> dict[str, slice]:
         """The columns of each augmentation, and of the order."""
         names = (*self.names, *self._ordered)
-        ends = list(itertools.accumulate([*(len(self._factors(n)) for n in self.names), *(1 for _ in self._ordered)]))
-        return {n: slice(start, end) for n, start, end in zip(names, [0, *ends], ends, strict=False)}
+        ends = list(
+            itertools.accumulate(
+                [*(len(self._factors(n)) for n in self.names), *(1 for _ in self._ordered)]
+            )
+        )
+        return {
+            n: slice(start, end) for n, start, end in zip(names, [0, *ends], ends, strict=False)
+        }
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        """The augmented images: float32 (N, C, H, W) in [0, 1], from images like that and factors (N, columns) in [0, 1].
+        """The augmented images: float32 (N, C, H, W) in [0, 1], from images like that and factors
+        (N, columns) in [0, 1].
 
         Raises BadInput for factors of another shape or outside [0, 1].
         """
         if u.shape != (len(images), len(self.columns)) or not bool(((u >= 0) & (u <= 1)).all()):
-            raise BadInput(f"factors of shape {tuple(u.shape)}: one row per image and {len(self.columns)} columns in [0, 1]")
+            raise BadInput(
+                f"factors of shape {tuple(u.shape)}: one row per image and {len(self.columns)}"
+                " columns in [0, 1]"
+            )
         k, groups, x = len(self.names), self.groups, images
         which = (u[:, -1].double() * math.factorial(k)).long().clamp_(max=math.factorial(k) - 1)
         orders = _orders(which if k > 1 else torch.zeros_like(which), k)
@@ -107,7 +124,9 @@ class Augmented:
 
 
 def _orders(which: Tensor, k: int) -> Tensor:
-    """The permutations of 0 .. k-1 with these lexicographic numbers: (N, k), by the factorial number system."""
+    """The permutations of 0 .. k-1 with these lexicographic numbers: (N, k), by the factorial
+    number system.
+    """
     left = torch.arange(k, device=which.device).repeat(len(which), 1)
     found = []
     for i in range(k - 1, -1, -1):

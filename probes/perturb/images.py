@@ -1,4 +1,6 @@
-"""Gaussian noise on images in [0, 1]: the same draw for an image at every strength, in every net, in any batch."""
+"""Gaussian noise on images in [0, 1]: the same draw for an image at every strength, in every net,
+in any batch.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,23 @@ from probes.registry import unknown
 
 SPACES = ("pixels", "normalised")
 LARGEST = 4.0
-"""The largest standard deviation of pixel noise, in units of the whole range: more is meant on another scale."""
+"""The largest standard deviation of pixel noise, in units of the whole range: more is meant on
+another scale.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian(Perturbation):
-    """Noise ``level * eps`` in pixel space, ``eps`` standard normal and named by (seed, dataset, image id, draw).
+    """Noise ``level * eps`` in pixel space, ``eps`` standard normal and named by (seed, dataset,
+    image id, draw).
 
-    ``levels`` are standard deviations in units of the pixel range, ascending from 0; ``clamp`` cuts the noisy image
-    back to [0, 1], which makes the noise smaller than its nominal strength and moves the mean of dark images up.
+    ``levels`` are standard deviations in units of the pixel range, ascending from 0; ``clamp`` cuts
+    the noisy image back to [0, 1], which makes the noise smaller than its nominal strength and
+    moves the mean of dark images up.
 
-    ``space="normalised"`` is for comparison with scripts that add noise after normalising: level and clamp then apply
-    to the normalised image, whose zero is the mean colour, so that clamping cuts everything darker than the mean.
+    ``space="normalised"`` is for comparison with scripts that add noise after normalising: level
+    and clamp then apply to the normalised image, whose zero is the mean colour, so that clamping
+    cuts everything darker than the mean.
     """
 
     levels: tuple[float, ...]
@@ -60,16 +67,23 @@ class Gaussian(Perturbation):
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
         if not all(is_strength(v) for v in levels):
-            raise BadInput(f"noise levels {levels}: each is a standard deviation, a finite number from 0 up")
+            raise BadInput(
+                f"noise levels {levels}: each is a standard deviation, a finite number from 0 up"
+            )
         if self.space not in SPACES:
             raise unknown("space of the noise", self.space, SPACES)
         if 0 not in levels:
-            raise BadInput(f"noise levels {levels} lack 0, the clean images that every effect is measured from")
+            raise BadInput(
+                f"noise levels {levels} lack 0, the clean images that every effect is measured from"
+            )
         if len(set(levels)) != len(levels):
             raise BadInput(f"noise levels {levels}: one of them stands twice")
         if type(self) is Gaussian and self.space == "pixels" and max(levels) > LARGEST:
-            raise BadInput(f"noise of {max(levels):g}: images lie in [0, 1], so a level is a standard deviation in units"
-                           f" of their whole range; of 0 to 255 it would be gaussian(0, {max(levels) / 255:.3g})")  # fmt: skip
+            raise BadInput(
+                f"noise of {max(levels):g}: images lie in [0, 1], so a level is a standard"
+                " deviation in units of their whole range; of 0 to 255 it would be gaussian(0,"
+                f" {max(levels) / 255:.3g})"
+            )
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
 
     def key(self, level: float) -> dict:
@@ -90,9 +104,19 @@ class Gaussian(Perturbation):
             seen = batch.images
             if at.level:
                 draw, ids = at.draw, tuple(batch.ids.tolist())
-                name = ("noise", self, draw.dataset, ids, tuple(seen.shape[1:]), draw.seed, draw.number)
+                name = (
+                    "noise",
+                    self,
+                    draw.dataset,
+                    ids,
+                    tuple(seen.shape[1:]),
+                    draw.seed,
+                    draw.number,
+                )
                 shape = tuple(seen.shape[1:])
-                eps = at.kept.get(name, lambda: self.noise(draw.dataset, ids, shape, draw.seed, draw.number))
+                eps = at.kept.get(
+                    name, lambda: self.noise(draw.dataset, ids, shape, draw.seed, draw.number)
+                )
                 own = outside(self)  # one of somebody's own may work in place on what it is given
                 images, noise = (seen.clone(), eps.clone()) if own else (seen, eps)
                 noisy = self.apply(images, noise, at.level, at.mean, at.std)
@@ -105,24 +129,31 @@ class Gaussian(Perturbation):
         yield forward
 
     def _refuse_random(self, images: Tensor, clean: Tensor, eps: Tensor, at: Pass) -> None:
-        """Raise BadInput for one of somebody's own that draws by itself, or gives images of another shape."""
+        """Raise BadInput for one of somebody's own that draws by itself, or gives images of another
+        shape.
+        """
         kind = type(self).__name__
         if not isinstance(images, Tensor) or images.shape != clean.shape:
             shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise BadInput(f"{kind}.apply gives {shape} for images of {tuple(clean.shape)}: it keeps their shape")
+            raise BadInput(
+                f"{kind}.apply gives {shape} for images of {tuple(clean.shape)}: it keeps their"
+                " shape"
+            )
 
         def again() -> bool:
             found = self.apply(clean.clone(), eps.clone(), at.level, at.mean, at.std)
             if not torch.equal(found, images):
                 raise BadInput(
-                    f"{kind}.apply draws at random by itself: it gives other images each time, so no"
-                    " draw has a name; make them from the noise that it is given"
+                    f"{kind}.apply draws at random by itself: it gives other images each time, so"
+                    " no draw has a name; make them from the noise that it is given"
                 )
             return True
 
         at.kept.get(("sure", type(self), at.level, at.place), again)
 
-    def noise(self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
+    def noise(
+        self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int
+    ) -> Tensor:
         """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on the CPU.
 
         >>> g = gaussian(0, 0.1)
@@ -134,12 +165,19 @@ class Gaussian(Perturbation):
         return torch.from_numpy(seeds.normals(math.prod(shape), names)).reshape(len(names), *shape)
 
     def apply(
-        self, images: Tensor, noise: Tensor, level: float, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+        self,
+        images: Tensor,
+        noise: Tensor,
+        level: float,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
     ) -> Tensor:
-        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level 0.
+        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level
+        0.
 
-        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in normalised space only. Raises
-        BadInput for images outside [0, 1], NaN or infinite, naming the first of them.
+        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in
+        normalised space only. Raises BadInput for images outside [0, 1], NaN or infinite, naming
+        the first of them.
         """
         _check(images)
         if level == 0:
@@ -164,18 +202,22 @@ def _check(images: Tensor) -> None:
     first = rows[where]
     if not first.isfinite().all():
         value = first[~first.isfinite()][0].item()
-        raise BadInput(f"image {where} of the batch holds {value}: every value of an image is a number in [0, 1]")
+        raise BadInput(
+            f"image {where} of the batch holds {value}: every value of an image is a number in"
+            " [0, 1]"
+        )
     raise BadInput(
-        f"image {where} of the batch has values from {first.min():.3g} to {first.max():.3g}: noise is added to images in [0, 1]"
-        " (divide bytes by 255; leave normalising to the model, see probes.subjects.nets.Normalised)"
+        f"image {where} of the batch has values from {first.min():.3g} to {first.max():.3g}: noise"
+        " is added to images in [0, 1] (divide bytes by 255; leave normalising to the model, see"
+        " probes.subjects.wrapped.Normalised)"
     )
 
 
 def gaussian(*levels: float, clamp: bool = True, space: str = "pixels") -> Gaussian:
     """Gaussian pixel noise at these standard deviations (of images in [0, 1]), 0 among them.
 
-    Raises BadInput for a level that is negative, NaN or infinite, for levels without 0, or with one twice, and
-    UnknownName for a space other than ``pixels`` and ``normalised``.
+    Raises BadInput for a level that is negative, NaN or infinite, for levels without 0, or with one
+    twice, and UnknownName for a space other than ``pixels`` and ``normalised``.
 
     >>> gaussian(0, 0.1, 0.05).levels
     (0.0, 0.05, 0.1)

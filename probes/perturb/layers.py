@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from probes import seeds
 from probes.errors import BadInput
 from probes.hooks import modules
 from probes.registry import unknown
@@ -19,30 +20,65 @@ AFTER_NORM = ("BatchNorm2d",)
 
 
 def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
-    """The modules that a selection names, in the model's order, as :func:`probes.hooks.modules` names them.
+    """The modules that a selection names, in the model's order, as :func:`probes.hooks.modules`
+    names them.
 
-    A module that stands in several places is one layer, under its first name. A selection is a name, a glob pattern
-    (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a predicate ``(name, module) -> bool``, or several of these.
-    Raises UnknownName, or BadInput for a class or predicate, where one matches nothing, and for the second name of a module.
+    A module that stands in several places is one layer, under its first name. A selection is a
+    name, a glob pattern (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a
+    predicate ``(name, module) -> bool``, or several of these. Raises UnknownName, or BadInput for a
+    class or predicate, where one matches nothing, and for the second name of a module.
 
     >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
     ['0']
     """
     every = modules(model)
     first = {id(m): name for name, m in reversed(every.items())}
-    known = {name: m for name, m in every.items() if first[id(m)] == name}  # a module that stands twice has its first name
+    known = {
+        name: m for name, m in every.items() if first[id(m)] == name
+    }  # a module that stands twice has its first name
     chosen: set[str] = set()
     for one in [which] if isinstance(which, str | type) or callable(which) else which:
         if isinstance(one, str):
             if one in every and one not in known:
-                raise BadInput(f"layers {first[id(every[one])]!r} and {one!r} are one module, and noise on it comes at each of its"
-                               f" calls: name it {first[id(every[one])]!r}, or give the network two")  # fmt: skip
-            found = {n for n, m in known.items() if fnmatch.fnmatchcase(n, one) or type(m).__name__ == one}
+                raise BadInput(
+                    f"layers {first[id(every[one])]!r} and {one!r} are one module, and noise on it"
+                    f" comes at each of its calls: name it {first[id(every[one])]!r}, or give the"
+                    " network two"
+                )
+            found = {
+                n
+                for n, m in known.items()
+                if fnmatch.fnmatchcase(n, one) or type(m).__name__ == one
+            }
             if not found:
-                raise unknown("layer", one, {*known, *(type(m).__name__ for m in known.values())}, "a name, a glob or a class")
+                raise unknown(
+                    "layer",
+                    one,
+                    {*known, *(type(m).__name__ for m in known.values())},
+                    "a name, a glob or a class",
+                )
         else:
-            found = {n for n, m in known.items() if (isinstance(m, one) if isinstance(one, type) else one(n, m))}
+            found = {
+                n
+                for n, m in known.items()
+                if (isinstance(m, one) if isinstance(one, type) else one(n, m))
+            }
             if not found:
-                raise BadInput(f"no layer of {type(model).__name__} is chosen by {getattr(one, '__name__', one)}")
+                raise BadInput(
+                    f"no layer of {type(model).__name__} is chosen by"
+                    f" {getattr(one, '__name__', one)}"
+                )
         chosen |= found
     return {name: m for name, m in known.items() if name in chosen}
+
+
+def distinct(n: int, many: int, *name: str | int) -> list[int]:
+    found: dict[int, None] = {}
+    length = 4 * n + 16
+    while len(found) < n:
+        for u in seeds.uniform(length, *name):
+            found.setdefault(int(u * many))
+            if len(found) == n:
+                break
+        length *= 2
+    return list(found)

@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from probes.batch import Batch
+from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.perturb.masks import at_random, largest, scaled, scaled_units
-from probes.perturb.protocol import Draw, Forward, Pass, Perturbation
+from probes.perturb.protocol import Forward, Pass, Perturbation
 
 KINDS = ("guided", "random")
 
 
 @dataclasses.dataclass(frozen=True)
 class Masks(Perturbation):
-    """Units of modules times ``factor``: the share (the level) with the largest index, and as many at random.
+    """Units of modules times ``factor``: the share (the level) with the largest index, and as many
+    at random.
 
-    ``index`` holds, for each module, its name, the shape of its index and the index itself as float32 bytes. The arms, in the
-    key column ``mask``, are ``guided`` and ``random``, which is another one at every draw, for all images.
+    ``index`` holds, for each module, its name, the shape of its index and the index itself as
+    float32 bytes. The arms, in the key column ``mask``, are ``guided`` and ``random``, which is
+    another one at every draw, for all images.
     """
 
     levels: tuple[float, ...]
@@ -42,9 +44,13 @@ class Masks(Perturbation):
     def __post_init__(self) -> None:
         levels = tuple(sorted(float(v) for v in self.levels))
         if 0 not in levels or len(set(levels)) < len(levels) or not 0 <= levels[-1] < 1:
-            raise BadInput(f"masks of shares {levels}: 0 and shares below 1 of the units, none twice")
+            raise BadInput(
+                f"masks of shares {levels}: 0 and shares below 1 of the units, none twice"
+            )
         if not self.index:
-            raise BadInput("masked(index, ...): an index for one module at least, {'layer1': array}")
+            raise BadInput(
+                "masked(index, ...): an index for one module at least, {'layer1': array}"
+            )
         object.__setattr__(self, "levels", levels)
 
     @property
@@ -55,7 +61,10 @@ class Masks(Perturbation):
     def describe(self) -> str:
         """What is done to the units."""
         where = ", ".join(name for name, _, _ in self.index)
-        return f"Units of {where} times {self.factor:g}: those with the largest index, and as many at random"
+        return (
+            f"Units of {where} times {self.factor:g}: those with the largest index, and as many at"
+            " random"
+        )
 
     def key(self, level: float) -> dict[str, Any]:
         """The modules, the SHA-256 of the index, and what is done to its units."""
@@ -65,7 +74,11 @@ class Masks(Perturbation):
         digest = hashlib.sha256(repr([(n, s) for n, s, _ in self.index]).encode())
         for _, _, values in self.index:
             digest.update(values)
-        return kind | {"index": digest.hexdigest(), "factor": self.factor, "kinds": list(self.kinds)}
+        return kind | {
+            "index": digest.hexdigest(),
+            "factor": self.factor,
+            "kinds": list(self.kinds),
+        }
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
         """A guided mask has no draws; a random one is common to all data."""
@@ -89,7 +102,11 @@ class Masks(Perturbation):
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
         """Run the network with masked units."""
-        stack = scaled_units(at.model, self.scales(at.level, at.draw)) if at.level else contextlib.nullcontext()
+        stack = (
+            scaled_units(at.model, self.scales(at.level, at.draw))
+            if at.level
+            else contextlib.nullcontext()
+        )
 
         def forward(batch: Batch) -> Tensor:
             at.plain(batch.images)
@@ -100,13 +117,19 @@ class Masks(Perturbation):
 
 
 def masked(index: Mapping[str, Any], *shares: float, factor: float = 0.0) -> Masks:
-    """Masks of the units that an index points at, beside random ones: module -> one number a unit (channel, y, x).
+    """Masks of the units that an index points at, beside random ones: module -> one number a unit
+    (channel, y, x).
 
-    ``shares`` of the units of each module, 0 among them, are multiplied by ``factor``. Ties are broken at random, by name; NaN
-    (a dead unit) comes last. Raises BadInput for shares without 0, with one twice or not below 1.
+    ``shares`` of the units of each module, 0 among them, are multiplied by ``factor``. Ties are
+    broken at random, by name; NaN (a dead unit) comes last. Raises BadInput for shares without 0,
+    with one twice or not below 1.
 
     >>> masked({"layer1": np.arange(4.0).reshape(4, 1, 1)}, 0, 0.25).levels
     (0.0, 0.25)
     """
-    arrays = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in index.items()}
-    return Masks(tuple(shares), tuple((n, a.shape, a.tobytes()) for n, a in arrays.items()), float(factor))
+    arrays = {
+        name: np.ascontiguousarray(values, dtype=np.float32) for name, values in index.items()
+    }
+    return Masks(
+        tuple(shares), tuple((n, a.shape, a.tobytes()) for n, a in arrays.items()), float(factor)
+    )

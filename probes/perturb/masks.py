@@ -1,8 +1,9 @@
-"""Masks: the units of modules scaled or removed, chosen by an index, at random, or at random with the same magnitudes.
+"""Masks: the units of modules scaled or removed, chosen by an index, at random, or at random with
+the same magnitudes.
 
-A mask is a factor per unit (channel, y, x) of a module's output: 1 leaves it, 0 removes it. Nothing is written to the model, and a
-chosen share is a share: ties are broken at random, by name, so that "the top half" is half of the units also where most indices
-are equal.
+A mask is a factor per unit (channel, y, x) of a module's output: 1 leaves it, 0 removes it. Nothing
+is written to the model, and a chosen share is a share: ties are broken at random, by name, so that
+"the top half" is half of the units also where most indices are equal.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ BINS = 20
 
 @contextlib.contextmanager
 def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[None]:
-    """Multiply the outputs of modules by ``scales`` inside the block: module name -> factors of the shape of one image's output.
+    """Multiply the outputs of modules by ``scales`` inside the block: module name -> factors of the
+    shape of one image's output.
 
-    Leading axes of size 1 broadcast, so (C, 1, 1) scales channels. Raises UnknownName for a module; BadInput, at the pass, for
-    factors of another shape (those of another network or module), for outputs that are no batch of floats, and for a model that is
-    compiled, in DataParallel or in training mode; ProbesError when the block ends and a module never ran.
+    Leading axes of size 1 broadcast, so (C, 1, 1) scales channels. Raises UnknownName for a module;
+    BadInput, at the pass, for factors of another shape (those of another network or module), for
+    outputs that are no batch of floats, and for a model that is compiled, in DataParallel or in
+    training mode; ProbesError when the block ends and a module never ran.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).eval()
     >>> with torch.no_grad(), scaled_units(net, {"1": torch.tensor([0.0, 1.0])}):
@@ -51,9 +54,12 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
             raise BadInput(f"module {name!r} gives no batch of floats: nothing to mask")
         shape = tuple(out.shape[1:])
-        if factors.ndim != len(shape) or any(f not in (1, n) for f, n in zip(factors.shape, shape, strict=True)):
+        if factors.ndim != len(shape) or any(
+            f not in (1, n) for f, n in zip(factors.shape, shape, strict=True)
+        ):
             raise BadInput(
-                f"a mask of shape {tuple(factors.shape)} for module {name!r}, which gives {shape}: is it another network's?"
+                f"a mask of shape {tuple(factors.shape)} for module {name!r}, which gives {shape}:"
+                " is it another network's?"
             )
         ran.add(name)
         return out * factors.to(out.device, out.dtype)
@@ -61,17 +67,21 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
     with handles() as held:
         for name in scales:
             hook = lambda _, __, out, name=name: scale(name, out)  # noqa: E731
-            held.append(known[name].register_forward_hook(hook, prepend=True))  # who reads this module reads it masked
+            held.append(
+                known[name].register_forward_hook(hook, prepend=True)
+            )  # who reads this module reads it masked
         yield
     if ran and (lost := [name for name in scales if name not in ran]):
         raise ProbesError(f"module {lost[0]!r} did not run: its mask did nothing")
 
 
 def largest(index: np.ndarray, q: float, *name: str | int) -> np.ndarray:
-    """The units with the largest index beyond the quantile ``q``: a mask of ``round((1 - q) n)`` units, whatever the ties.
+    """The units with the largest index beyond the quantile ``q``: a mask of ``round((1 - q) n)``
+    units, whatever the ties.
 
-    Units of equal index come in a random order of this name; NaN, the index of a dead unit, comes last. Raises BadInput for a q
-    that leaves no unit or none out, and for an index without any number.
+    Units of equal index come in a random order of this name; NaN, the index of a dead unit, comes
+    last. Raises BadInput for a q that leaves no unit or none out, and for an index without any
+    number.
 
     >>> int(largest(np.array([0.0, 0.0, 0.0, 1.0]), 0.5, "example").sum())
     2
@@ -99,32 +109,43 @@ def at_random(shape: tuple[int, ...], q: float, *name: str | int) -> np.ndarray:
 
 
 def matched(chosen: np.ndarray, magnitude: np.ndarray, *name: str | int) -> np.ndarray:
-    """A random mask with as many units of each class of ``magnitude`` as ``chosen`` has: 20 classes of equal size, by rank.
+    """A random mask with as many units of each class of ``magnitude`` as ``chosen`` has: 20 classes
+    of equal size, by rank.
 
     Raises BadInput for a magnitude of another shape, or with NaN.
 
     >>> chosen = np.arange(40) >= 20
-    >>> bool((matched(chosen, np.arange(40.0), "example") == chosen).all())  # the larger half is the larger half
+    >>> # the larger half is the larger half
+    >>> bool((matched(chosen, np.arange(40.0), "example") == chosen).all())
     True
     """
     if magnitude.shape != chosen.shape or not np.isfinite(magnitude).all():
-        raise BadInput(f"magnitudes of shape {magnitude.shape} for a mask of shape {chosen.shape}: one finite number a unit")
+        raise BadInput(
+            f"magnitudes of shape {magnitude.shape} for a mask of shape {chosen.shape}: one finite"
+            " number a unit"
+        )
     flat, sizes = chosen.ravel(), magnitude.ravel()
     order = np.lexsort((seeds.permutation(flat.size, "ties of magnitude"), sizes))
     out = np.zeros(flat.size, bool)
     for i, units in enumerate(np.array_split(order, min(BINS, flat.size))):
-        out[units[seeds.permutation(len(units), "matched mask", i, *name)[: int(flat[units].sum())]]] = True
+        out[
+            units[seeds.permutation(len(units), "matched mask", i, *name)[: int(flat[units].sum())]]
+        ] = True
     return out.reshape(chosen.shape)
 
 
 def scaled(chosen: np.ndarray, alpha: float) -> Tensor:
-    """Factors of a mask: ``alpha`` for chosen units, 1 for the others; BadInput for an alpha below 0 or not finite.
+    """Factors of a mask: ``alpha`` for chosen units, 1 for the others; BadInput for an alpha below
+    0 or not finite.
 
     >>> scaled(np.array([True, False]), 0.5).tolist()
     [0.5, 1.0]
     """
     if not 0 <= alpha < math.inf:
-        raise BadInput(f"alpha {alpha}: 0 removes units, below 1 damps them, above 1 amplifies them; none is negative")
+        raise BadInput(
+            f"alpha {alpha}: 0 removes units, below 1 damps them, above 1 amplifies them; none is"
+            " negative"
+        )
     return torch.where(torch.from_numpy(chosen), alpha, 1.0)
 
 
@@ -133,5 +154,7 @@ def _count(units: int, q: float) -> int:
         raise BadInput(f"q {q}: a quantile between 0 and 1; .8 is the top fifth of the units")
     many = round((1 - q) * units)
     if not 0 < many < units:
-        raise BadInput(f"q {q} of {units} units chooses {many}: choose a q that leaves some in and some out")
+        raise BadInput(
+            f"q {q} of {units} units chooses {many}: choose a q that leaves some in and some out"
+        )
     return many

@@ -1,27 +1,29 @@
-"""Gaussian noise on the outputs of layers: which layers, drawn by each image for itself, and noise that has a name."""
+"""Gaussian noise on the outputs of layers: which layers, drawn by each image for itself, and noise
+that has a name.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from probes import seeds
 from probes.batch import Batch
-from probes.errors import BadInput, ProbesError
-from probes.hooks import PREFIX_BYTES, Prefix, begins, handles, modules, refuse_wrapped
+from probes.errors import BadInput
+from probes.hooks import modules
 from probes.origin import outside
-from probes.perturb.layers import AFTER_NORM, Which, layers_of
+from probes.perturb.injection import Injected, inject
+from probes.perturb.layers import AFTER_NORM, Which, distinct, layers_of
 from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.spread import layer_spread
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
+from probes.replay import PREFIX_BYTES, Prefix, begins
 
 SCALES = ("relative", "absolute")
 CHOICES = ("own", "common", "each")
@@ -29,15 +31,18 @@ CHOICES = ("own", "common", "each")
 
 @dataclasses.dataclass(frozen=True)
 class LayerNoise(Perturbation):
-    """Noise ``level * spread * eps`` on the outputs of layers, ``eps`` named by (seed, dataset, image id, draw, layer, call).
+    """Noise ``level * spread * eps`` on the outputs of layers, ``eps`` named by (seed, dataset,
+    image id, draw, layer, call).
 
-    ``levels`` are strengths, ascending from 0: relative to the standard deviation of the layer's clean outputs, or
-    ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`), after batch norm where nothing is said. ``counts`` says on
-    how many of them: whole numbers, or fractions of all (rounded, at least 1); each is an arm, in the key column ``layers``.
-    ``choice`` says who draws them: ``own``, each image for itself, so that draws are nested in images; ``common``, all images the
-    same; ``each``, one layer at a time, every layer an arm, in the key column ``layer``. A chosen layer gets noise with
-    ``probability`` (per image). The draw is the same at every strength and in every network: layer ``floor(u L)`` of a shared
-    uniform u, drawn again where it repeats, so that the layers of a smaller count are among those of a larger one.
+    ``levels`` are strengths, ascending from 0: relative to the standard deviation of the layer's
+    clean outputs, or ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`), after
+    batch norm where nothing is said. ``counts`` says on how many of them: whole numbers, or
+    fractions of all (rounded, at least 1); each is an arm, in the key column ``layers``. ``choice``
+    says who draws them: ``own``, each image for itself, so that draws are nested in images;
+    ``common``, all images the same; ``each``, one layer at a time, every layer an arm, in the key
+    column ``layer``. A chosen layer gets noise with ``probability`` (per image). The draw is the
+    same at every strength and in every network: layer ``floor(u L)`` of a shared uniform u, drawn
+    again where it repeats, so that the layers of a smaller count are among those of a larger one.
     """
 
     levels: tuple[float, ...]
@@ -54,32 +59,54 @@ class LayerNoise(Perturbation):
     @property
     def unit(self) -> str:  # type: ignore[override]
         """What a strength is a number of."""
-        return "of a layer's clean standard deviation" if self.scale == "relative" else "in units of the layer's outputs"
+        return (
+            "of a layer's clean standard deviation"
+            if self.scale == "relative"
+            else "in units of the layer's outputs"
+        )
 
     def describe(self) -> str:
         """What is done to the outputs of layers, in words."""
-        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on)
+        on = ", ".join(
+            one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
+        )
         many = ", ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
-        counts = "one layer at a time" if self.choice == "each" else f"{many} layer{'' if self.counts == (1,) else 's'} at a time"
-        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[self.choice]
+        counts = (
+            "one layer at a time"
+            if self.choice == "each"
+            else f"{many} layer{'' if self.counts == (1,) else 's'} at a time"
+        )
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
+            self.choice
+        ]
         return f"{self.scale} Gaussian noise on the outputs of {on}, {counts}{whose}"
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
         bad = [v for v in levels if not is_strength(v)]
         if bad:
-            raise BadInput(f"layer noise of strength {bad[0]}: a strength is a finite number from 0 up")
+            raise BadInput(
+                f"layer noise of strength {bad[0]}: a strength is a finite number from 0 up"
+            )
         if 0 not in levels or len(set(levels)) != len(levels):
-            raise BadInput(f"layer noise at {levels}: strengths hold 0, the clean pass, and none of them twice")
+            raise BadInput(
+                f"layer noise at {levels}: strengths hold 0, the clean pass, and none of them twice"
+            )
         for n in self.counts:
             whole = isinstance(n, int) and not isinstance(n, bool) and n >= 1
             if not (whole or (isinstance(n, float) and 0 < n < 1)):
-                raise BadInput(f"layers={n!r}: how many layers, a whole number from 1 up or a fraction between 0 and 1")
+                raise BadInput(
+                    f"layers={n!r}: how many layers, a whole number from 1 up or a fraction between"
+                    " 0 and 1"
+                )
         if not self.counts or len(set(self.counts)) < len(self.counts):
             raise BadInput(f"layers={self.counts}: one number of layers or several different ones")
         if not 0 <= self.probability <= 1:
             raise BadInput(f"probability {self.probability}: between 0 and 1")
-        for name, value, allowed in (("scale of the noise", self.scale, SCALES), ("choice of layers", self.choice, CHOICES)):
+        for name, value, allowed in (
+            ("scale of the noise", self.scale, SCALES),
+            ("choice of layers", self.choice, CHOICES),
+        ):
             if value not in allowed:
                 raise unknown(name, value, allowed)
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
@@ -100,22 +127,33 @@ class LayerNoise(Perturbation):
         """One arm per layer, or per number of layers."""
         here = self.resolved(model)
         if self.choice == "each":
-            return [(str(layer), dataclasses.replace(here, on=(layer,), counts=(1,))) for layer in here.on]
+            return [
+                (str(layer), dataclasses.replace(here, on=(layer,), counts=(1,)))
+                for layer in here.on
+            ]
         return [(f"{count:g}", dataclasses.replace(here, counts=(count,))) for count in here.counts]
 
     def design(self) -> dict[str, Any]:
         """What an expectation is bound to."""
         if outside(self):
             return super().design()
-        on = ", ".join(one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on)
+        on = ", ".join(
+            one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
+        )
         many = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
         counts = "one layer at a time" if self.choice == "each" else f"{many} layers"
-        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[self.choice]
-        words = f"{self.scale} noise on the outputs of {on}: {counts}{whose}, p = {self.probability:g}"
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
+            self.choice
+        ]
+        words = (
+            f"{self.scale} noise on the outputs of {on}: {counts}{whose}, p = {self.probability:g}"
+        )
         return {"perturbation": words, "space": "layers", "clamp": False}
 
     def prepares(self, model: nn.Module) -> dict[str, Any] | None:
-        """The clean spread of all layers of the kinds that get noise: the other arms of a sweep need those, too."""
+        """The clean spread of all layers of the kinds that get noise: the other arms of a sweep
+        need those, too.
+        """
         if self.scale == "absolute":
             return None
         kinds = {type(m) for m in layers_of(model, self.on).values()}
@@ -125,7 +163,9 @@ class LayerNoise(Perturbation):
         """Each layer's clean standard deviation."""
         wanted = layers_of(model, self.on)
         kinds = {type(m) for m in wanted.values()}
-        with layer_spread(model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)) as read:
+        with layer_spread(
+            model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)
+        ) as read:
             run()
         return read()
 
@@ -140,10 +180,21 @@ class LayerNoise(Perturbation):
             draw, ids = at.draw, batch.ids.tolist()
             name = ("layers", str(self.key(1.0)), at.place, draw, tuple(ids))
             box: dict[str, Injected] = at.kept.get(name, dict)  # what was drawn last for this batch
-            with self._resumed(at, batch), inject(
-                at.model, self.on, self, ids, level=at.level, spread=at.prepared, dataset=draw.dataset,
-                seed=draw.seed, draw=draw.number, again=box.get("drawn"),
-            ) as done:  # fmt: skip
+            with (
+                self._resumed(at, batch),
+                inject(
+                    at.model,
+                    self.on,
+                    self,
+                    ids,
+                    level=at.level,
+                    spread=at.prepared,
+                    dataset=draw.dataset,
+                    seed=draw.seed,
+                    draw=draw.number,
+                    again=box.get("drawn"),
+                ) as done,
+            ):
                 at.plain(batch.images)
             at.kept.put(name, {"drawn": done})
             return batch.images
@@ -151,7 +202,9 @@ class LayerNoise(Perturbation):
         yield forward
 
     def _resumed(self, at: Pass, batch: Batch) -> contextlib.AbstractContextManager[None]:
-        """A pass that begins at the layer with noise, where layers get it one at a time; bit for bit the whole pass."""
+        """A pass that begins at the layer with noise, where layers get it one at a time; bit for
+        bit the whole pass.
+        """
         if self.choice != "each":
             return contextlib.nullcontext()
         images = batch.images
@@ -168,20 +221,27 @@ class LayerNoise(Perturbation):
         return kept.replay(layer) if kept is not None and whole else contextlib.nullcontext()
 
     def key(self, level: float) -> dict:
-        """What the noise at a level depends on, as JSON, once ``on`` are names; the clean pass depends on nothing."""
+        """What the noise at a level depends on, as JSON, once ``on`` are names; the clean pass
+        depends on nothing.
+        """
         kind = {"kind": "layer noise", "version": self.version, "level": level}
-        return kind | ({k: v for k, v in dataclasses.asdict(self).items() if k != "levels"} if level else {})
+        return kind | (
+            {k: v for k, v in dataclasses.asdict(self).items() if k != "levels"} if level else {}
+        )
 
     def resolved(self, model: nn.Module) -> LayerNoise:
         """The same on the named layers of a model; BadInput for more layers than it has."""
         names = tuple(layers_of(model, self.on))
         if most := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
-            raise BadInput(f"noise on {most[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
-                           f" {type(model).__name__}: there are not so many")  # fmt: skip
+            raise BadInput(
+                f"noise on {most[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
+                f" {type(model).__name__}: there are not so many"
+            )
         return dataclasses.replace(self, on=names)
 
     def chosen(self, dataset: str, ids: Sequence[int], seed: int, draw: int) -> np.ndarray:
-        """Which layers get noise at the first count: a bool per image and layer, shape (images, layers), once ``on`` are names.
+        """Which layers get noise at the first count: a bool per image and layer, shape (images,
+        layers), once ``on`` are names.
 
         >>> noise = layer_noise(0, 0.5, layers=2, on=("a", "b", "c"))
         >>> noise.chosen("d", [7, 8], 0, 0).sum(1).tolist()
@@ -196,24 +256,15 @@ class LayerNoise(Perturbation):
                 places: Sequence[int] = range(many)
             else:
                 who = () if self.choice == "common" else (int(image),)
-                places = _distinct(n, many, "layers", seed, dataset, draw, *who)
+                places = distinct(n, many, "layers", seed, dataset, draw, *who)
             out[row, list(places)] = True
             if self.probability < 1:
-                kept = seeds.uniform(many, "layers hit", seed, dataset, draw, int(image)) < self.probability
+                kept = (
+                    seeds.uniform(many, "layers hit", seed, dataset, draw, int(image))
+                    < self.probability
+                )
                 out[row] &= kept
         return out
-
-
-def _distinct(n: int, many: int, *name: str | int) -> list[int]:
-    found: dict[int, None] = {}
-    length = 4 * n + 16
-    while len(found) < n:
-        for u in seeds.uniform(length, *name):
-            found.setdefault(int(u * many))
-            if len(found) == n:
-                break
-        length *= 2
-    return list(found)
 
 
 def layer_noise(
@@ -226,117 +277,20 @@ def layer_noise(
 ) -> LayerNoise:
     """Noise of these strengths on the outputs of ``layers`` layers: see :class:`LayerNoise`.
 
-    Raises BadInput for a strength that is negative, NaN or infinite, for strengths without 0 or with one twice, for a number of
-    layers or a probability out of range; UnknownName for a scale or a choice.
+    Raises BadInput for a strength that is negative, NaN or infinite, for strengths without 0 or
+    with one twice, for a number of layers or a probability out of range; UnknownName for a scale or
+    a choice.
 
     >>> layer_noise(0, 0.5, layers=(1, 2, 3)).counts
     (1, 2, 3)
     """
     if isinstance(layers, str):
-        raise BadInput(f"layers={layers!r}: how many layers, e.g. 1 or 0.5; on={layers!r} says which")
+        raise BadInput(
+            f"layers={layers!r}: how many layers, e.g. 1 or 0.5; on={layers!r} says which"
+        )
     counts = (layers,) if isinstance(layers, int | float) else tuple(layers)
     which = (on,) if isinstance(on, str | type) or callable(on) else tuple(on)
     return LayerNoise(tuple(levels), counts, which, probability, scale, choice)
-
-
-@dataclasses.dataclass
-class Injected:
-    """What :func:`inject` does: the layers, which images get noise at which, and the noise itself, to be used again."""
-
-    layers: tuple[str, ...]
-    chosen: np.ndarray
-    drawn: dict[tuple[str, int], Tensor] = dataclasses.field(default_factory=dict)
-
-
-@contextlib.contextmanager
-def inject(
-    model: nn.Module,
-    layers: Which | Sequence[Which],
-    noise: LayerNoise,
-    ids: Sequence[int],
-    *,
-    level: float | None = None,
-    spread: Mapping[str, float] | None = None,
-    dataset: str = "",
-    seed: int = 0,
-    draw: int = 0,
-    again: Injected | None = None,
-) -> Iterator[Injected]:
-    """Add noise to the outputs of layers at every forward pass inside the block; ``ids`` name the images of the batch.
-
-    ``level`` is the strength (the highest of ``noise``, where none is given); at 0 the pass is the clean one, bit for bit.
-    ``spread`` gives each layer's clean standard deviation, for relative noise. Yields what was drawn; given as ``again`` it is used
-    once more, at this or another strength. Hooks are gone after the block, whatever ended it; nothing else of the model is touched.
-    A module that is called twice gets noise at each call.
-
-    Raises UnknownName and BadInput for layers, what a layer gives if it is no batch of floats, a missing or bad spread, and models
-    that are compiled or in DataParallel; ProbesError for a layer that never runs.
-
-    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
-    >>> with torch.no_grad(), inject(net, "1", layer_noise(0, 0.1, scale="absolute"), [0, 1]) as done:
-    ...     noisy = net(torch.zeros(2, 1, 2, 2))
-    >>> done.chosen.tolist()
-    [[True], [True]]
-    """
-    refuse_wrapped(model)
-    found = layers_of(model, layers)
-    names = tuple(found)
-    noise = dataclasses.replace(noise, on=names).resolved(model)
-    level = noise.levels[-1] if level is None else level
-    if not (math.isfinite(level) and level >= 0):
-        raise BadInput(f"layer noise of strength {level}: a finite number from 0 up")
-    if again is not None and (again.layers != names or len(again.chosen) != len(ids)):
-        raise BadInput(f"the draw to use again is of {len(again.chosen)} images and other layers; these are {len(ids)} images")
-    done = again or Injected(names, noise.chosen(dataset, ids, seed, draw))
-    if level == 0:
-        yield done
-        return
-    scales = {name: _scale(noise, name, spread) for name in names}
-    calls: dict[str, int] = {}
-
-    def add(name: str, rows: Tensor, inputs: tuple, out: object) -> object:
-        call = calls[name] = calls.get(name, 0) + 1
-        if not len(rows):
-            return out
-        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 1 or len(out) != len(ids):
-            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
-            raise BadInput(f"layer {name!r} gives {shape}: noise is added to floats with {len(ids)} images along the first axis")
-        if (name, call) not in done.drawn:
-            names = [("outputs", seed, dataset, int(ids[i]), draw, name, call) for i in rows.tolist()]
-            z = seeds.normals(math.prod(out.shape[1:]), names)
-            last = out.ndim == 4 and out.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
-            eps = torch.from_numpy(z).reshape(len(rows), *out.shape[1:]).contiguous(memory_format=layout)
-            done.drawn[name, call] = eps.to(out.device, out.dtype)
-        aliased = any(isinstance(x, Tensor) and x.data_ptr() == out.data_ptr() for x in inputs)
-        target = out.clone() if aliased or out.requires_grad else out
-        return target.index_add_(0, rows.to(out.device), done.drawn[name, call], alpha=level * scales[name])
-
-    with handles() as held:
-        held.append(model.register_forward_pre_hook(lambda *_: calls.clear()))
-        for i, (name, module) in enumerate(found.items()):
-            rows = torch.from_numpy(np.flatnonzero(done.chosen[:, i]))
-            hook = lambda _, x, out, name=name, rows=rows: add(name, rows, x, out)  # noqa: E731
-            held.append(module.register_forward_hook(hook, prepend=True))  # who reads this layer reads it with its noise
-
-        def ran(*_: object) -> None:
-            if lost := [name for name in found if name not in calls]:
-                raise ProbesError(f"layer {lost[0]!r} did not run in this forward pass: leave it out of the layers with noise")
-
-        held.append(model.register_forward_hook(ran))
-        yield done
-
-
-def _scale(noise: LayerNoise, name: str, spread: Mapping[str, float] | None) -> float:
-    if noise.scale == "absolute":
-        return 1.0
-    if spread is None or name not in spread:
-        raise BadInput(
-            f"noise relative to the clean outputs of {name!r} needs spread={{layer: standard deviation}}; or scale='absolute'"
-        )
-    if not (math.isfinite(spread[name]) and spread[name] >= 0):
-        raise BadInput(f"the clean outputs of layer {name!r} have the standard deviation {spread[name]}")
-    return spread[name]
 
 
 SPREAD_IMAGES = 1000

@@ -1,4 +1,5 @@
-"""Perturbations of somebody else's: found by their names, and asked whether they say what they are."""
+"""Perturbations of somebody else's: found by their names, and asked whether they say what they
+are."""
 
 from __future__ import annotations
 
@@ -14,20 +15,24 @@ perturbations: Registry[Perturbation] = Registry("perturbation")
 
 
 def says_itself(under: object) -> None:
-    """Raise BadInput for what is no perturbation, and for one that would be shown under the name of what it is made from.
+    """Raise BadInput for what is no perturbation, and for one that would be shown under the name of
+    what it is made from.
 
-    A class that is derived from ``Gaussian`` and does something else needs a name, a level name, a unit and a sentence of
-    its own.
+    A class that is derived from ``Gaussian`` and does something else needs a name, a level name, a
+    unit and a sentence of its own.
     """
     kind = type(under)
     if not issubclass(kind, Perturbation):
         raise BadInput(
-            f"{kind.__name__} is no perturbation: derive it from probes.Perturbation (levels, key, open), or"
-            " from Gaussian, WeightNoise or LayerNoise"
+            f"{kind.__name__} is no perturbation: derive it from probes.Perturbation (levels, key,"
+            " open), or from Gaussian, WeightNoise or LayerNoise"
         )
     levels = getattr(under, "levels", ())
     if 0 not in levels or list(levels) != sorted(set(levels)):
-        raise BadInput(f"{kind.__name__}: levels {tuple(levels)} ascend from 0, the subject as it is, none twice")
+        raise BadInput(
+            f"{kind.__name__}: levels {tuple(levels)} ascend from 0, the subject as it is, none"
+            " twice"
+        )
     if not outside(under):
         return
     parent = next(k for k in kind.__mro__ if not outside(k))
@@ -35,6 +40,7 @@ def says_itself(under: object) -> None:
     wanted = ("name", "varied", "unit", "describe") if parent is not Perturbation else ()
     if lost := [name for name in wanted if not any(name in vars(k) for k in own)]:
         raise BadInput(
-            f"{kind.__name__} does something else than {parent.__name__}, and would be shown as that: give the class its own"
-            f" {', '.join(lost)} (name = 'blur', varied = 'radius', unit = 'pixels', def describe(self): a sentence)"
+            f"{kind.__name__} does something else than {parent.__name__}, and would be shown as"
+            f" that: give the class its own {', '.join(lost)} (name = 'blur', varied = 'radius',"
+            " unit = 'pixels', def describe(self): a sentence)"
         )

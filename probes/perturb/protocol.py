@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from probes.batch import Batch
+from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.fingerprint import key_of
 from probes.kept import Kept
@@ -22,31 +22,22 @@ P = TypeVar("P", bound="Perturbation")
 Forward = Callable[[Batch], Tensor]
 """Runs the network under the perturbation on a batch; gives the images that it saw, in [0, 1]."""
 BATCHES = 4
-"""Batches of a cell: so many draws of noise on images are kept, and used again at the next level."""
+"""Batches of a cell: so many draws of noise on images are kept, and used again at the next level.
+"""
 ORDER = ("weights", "layers", "units", "images")
 """What a perturbation acts on, from the inside of a pass to its outside."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Draw:
-    """The name of a draw: what random numbers are made of, never the network, a batch or a device."""
-
-    seed: int
-    dataset: str
-    number: int
-    run: int | None = None
-    training_sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
     """A network at a level, for one draw: everything that a perturbation may need.
 
-    ``send`` copies images to the device, in the memory format of the network; ``run`` is the pass that a perturbation
-    wraps (images on the CPU in, outputs out). ``place`` names weights, code, device and precision: it belongs into the
-    name of everything that is ``kept`` and depends on them. ``mean`` and ``std`` are what the network normalises with,
-    ``prepared`` what :meth:`Perturbation.prepare` gave, ``first()`` two clean images, ``training()`` the training images
-    that were asked for, in batches.
+    ``send`` copies images to the device, in the memory format of the network; ``run`` is the pass
+    that a perturbation wraps (images on the CPU in, outputs out). ``place`` names weights, code,
+    device and precision: it belongs into the name of everything that is ``kept`` and depends on
+    them. ``mean`` and ``std`` are what the network normalises with, ``prepared`` what
+    :meth:`Perturbation.prepare` gave, ``first()`` two clean images, ``training()`` the training
+    images that were asked for, in batches.
     """
 
     model: nn.Module
@@ -70,10 +61,11 @@ class Pass:
 class Perturbation(abc.ABC):
     """Something that is done to a subject at a level; level 0 is the subject as it is.
 
-    Yours needs ``levels`` (ascending from 0), :meth:`key` and :meth:`open`. Make it a frozen dataclass: it is hashed and
-    sent to other processes. All else has an answer already. ``name`` is what it is called, ``varied`` and ``unit`` what
-    its level is called in tables and figures; ``acts_on`` is one of :data:`ORDER`; ``column`` is the key column that its
-    arms fill; ``common`` says that all images share a draw; ``training_images`` are needed for a pass. An example is in
+    Yours needs ``levels`` (ascending from 0), :meth:`key` and :meth:`open`. Make it a frozen
+    dataclass: it is hashed and sent to other processes. All else has an answer already. ``name`` is
+    what it is called, ``varied`` and ``unit`` what its level is called in tables and figures;
+    ``acts_on`` is one of :data:`ORDER`; ``column`` is the key column that its arms fill; ``common``
+    says that all images share a draw; ``training_images`` are needed for a pass. An example is in
     ``docs/your-perturbation.md``.
     """
 
@@ -87,11 +79,15 @@ class Perturbation(abc.ABC):
 
     @abc.abstractmethod
     def key(self, level: float) -> dict[str, Any]:
-        """What the numbers at a level depend on, as JSON values: ``kind``, ``version``, the level and the fields."""
+        """What the numbers at a level depend on, as JSON values: ``kind``, ``version``, the level
+        and the fields.
+        """
 
     @abc.abstractmethod
     def open(self, at: Pass) -> contextlib.AbstractContextManager[Forward]:
-        """A context in which ``forward(batch)`` runs the network at ``at.level``; nothing of it is left behind."""
+        """A context in which ``forward(batch)`` runs the network at ``at.level``; nothing of it is
+        left behind.
+        """
 
     @property
     def name(self) -> str:
@@ -100,8 +96,11 @@ class Perturbation(abc.ABC):
 
     def describe(self) -> str:
         """What is done, in words: by default the first sentence of the class's docstring."""
-        said = inspect.cleandoc(vars(type(self)).get("__doc__") or "").partition("\n")[0]
-        return said.strip().removesuffix(".").replace("``", "") or self.name
+        said = inspect.cleandoc(vars(type(self)).get("__doc__") or "").partition("\n\n")[0]
+        return (
+            " ".join(said.split()).partition(". ")[0].removesuffix(".").replace("``", "")
+            or self.name
+        )
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
         """Which parts of a draw's name its numbers depend on."""
@@ -120,7 +119,9 @@ class Perturbation(abc.ABC):
         return made
 
     def design(self) -> dict[str, Any]:
-        """What an expectation is bound to: the ``perturbation`` in words, its ``space`` and ``clamp``."""
+        """What an expectation is bound to: the ``perturbation`` in words, its ``space`` and
+        ``clamp``.
+        """
         return {
             "perturbation": f"{self.name}: {self.describe()}",
             "space": {"images": "pixels"}.get(self.acts_on, self.acts_on),
@@ -128,7 +129,9 @@ class Perturbation(abc.ABC):
         }
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
-        """How many images a cell has: so many that what is drawn for them is kept for the next level."""
+        """How many images a cell has: so many that what is drawn for them is kept for the next
+        level.
+        """
         return BATCHES * batch_size
 
     def prepares(self, model: nn.Module) -> dict[str, Any] | None:
@@ -151,9 +154,11 @@ class Perturbation(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Both(Perturbation):
-    """``a & b``: one of the two varies, the other one is on at its only strength; at level 0 neither is.
+    """``a & b``: one of the two varies, the other one is on at its only strength; at level 0
+    neither is.
 
-    The one on images comes first, then units and layers, then weights. Two with one strength each are both on at level 1.
+    The one on images comes first, then units and layers, then weights. Two with one strength each
+    are both on at level 1.
 
     >>> from probes.perturb import gaussian, weight_noise
     >>> both = weight_noise(0, 0.1, 0.2) & gaussian(0, 0.05)
@@ -165,6 +170,13 @@ class Both(Perturbation):
     inner: Perturbation
     levels: tuple[float, ...]
     inner_varies: bool
+    name: str = ""
+    varied: str = "both"
+    unit: str = ""
+    acts_on: str = "images"
+    column: str | None = None
+    common: bool = False
+    training_images: int = 0
 
     @classmethod
     def of(cls, first: Perturbation, second: Perturbation) -> Both:
@@ -172,61 +184,45 @@ class Both(Perturbation):
         pair = [first, second]
         if ORDER.index(first.acts_on) < ORDER.index(second.acts_on):
             pair.reverse()
+        outer, inner = pair
         many = [len(p.levels) > 2 for p in pair]
         if all(many):
             raise BadInput(
-                f"{first.name} & {second.name}: both have several levels, and a sweep has one axis: give one of them"
-                f" a single strength, e.g. levels (0, {max(first.levels):g})"
+                f"{first.name} & {second.name}: both have several levels, and a sweep has one axis:"
+                f" give one of them a single strength, e.g. levels (0, {max(first.levels):g})"
             )
         if len({(str(p.key(max(p.levels))["kind"]), p.name) for p in pair}) == 1:
-            raise BadInput(f"{first.name} & {second.name}: two of a kind share their draws, and are no two perturbations")
+            raise BadInput(
+                f"{first.name} & {second.name}: two of a kind share their draws, and are no two"
+                " perturbations"
+            )
         if all(p.column for p in pair):
-            raise BadInput(f"{first.name} & {second.name}: both make arms ({pair[0].column}, {pair[1].column}); one may")
-        levels = pair[1].levels if many[1] else pair[0].levels if many[0] else (0.0, 1.0)
-        return cls(pair[0], pair[1], levels, many[1])
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """What both are called."""
-        return f"{self.outer.name} and {self.inner.name}"
-
-    @property
-    def _varies(self) -> Perturbation:
-        return self.inner if self.inner_varies else self.outer
-
-    @property
-    def varied(self) -> str:  # type: ignore[override]
-        """The level of the one that varies; of two switches ``both``."""
-        return self._varies.varied if len(self.levels) > 2 or self.levels == self._varies.levels else "both"
-
-    @property
-    def unit(self) -> str:  # type: ignore[override]
-        """The unit of the one that varies."""
-        return self._varies.unit if self.varied != "both" else ""
-
-    @property
-    def acts_on(self) -> str:  # type: ignore[override]
-        """What the outer one acts on."""
-        return self.outer.acts_on
-
-    @property
-    def column(self) -> str | None:  # type: ignore[override]
-        """The key column of the one that makes arms."""
-        return self.outer.column or self.inner.column
-
-    @property
-    def common(self) -> bool:  # type: ignore[override]
-        """Whether all images share a draw of either."""
-        return self.outer.common or self.inner.common
-
-    @property
-    def training_images(self) -> int:  # type: ignore[override]
-        """Training images that either needs."""
-        return max(self.outer.training_images, self.inner.training_images)
+            raise BadInput(
+                f"{first.name} & {second.name}: both make arms ({outer.column}, {inner.column});"
+                " one may"
+            )
+        told: dict[str, Any] = {"levels": (0.0, 1.0)}
+        if any(many):
+            one = inner if many[1] else outer
+            told = {"levels": one.levels, "varied": one.varied, "unit": one.unit}
+        return cls(
+            outer,
+            inner,
+            inner_varies=many[1],
+            name=f"{outer.name} and {inner.name}",
+            acts_on=outer.acts_on,
+            column=outer.column or inner.column,
+            common=outer.common or inner.common,
+            training_images=max(outer.training_images, inner.training_images),
+            **told,
+        )
 
     def describe(self) -> str:
         """What is done, in words."""
-        return f"{self.outer.describe()}; and {self.inner.describe()[:1].lower()}{self.inner.describe()[1:]}"
+        return (
+            f"{self.outer.describe()}; and"
+            f" {self.inner.describe()[:1].lower()}{self.inner.describe()[1:]}"
+        )
 
     def split(self, level: float) -> tuple[float, float]:
         """The levels of the outer and of the inner one."""
@@ -267,7 +263,9 @@ class Both(Perturbation):
         """What either must know first; BadInput where both do."""
         found = [k for p in (self.outer, self.inner) if (k := p.prepares(model)) is not None]
         if len(found) > 1:
-            raise BadInput(f"{self.name}: both are relative to the clean network; make one of them absolute")
+            raise BadInput(
+                f"{self.name}: both are relative to the clean network; make one of them absolute"
+            )
         return found[0] if found else None
 
     def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:

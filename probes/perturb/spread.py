@@ -1,4 +1,6 @@
-"""The standard deviation of what layers give on clean images: what noise on their outputs is relative to."""
+"""The standard deviation of what layers give on clean images: what noise on their outputs is
+relative to.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ from probes.moments import mean_and_variance, rows
 def layer_spread(
     model: nn.Module, layers: Mapping[str, nn.Module], lost: Collection[str] = ()
 ) -> Iterator[Callable[[], dict[str, float]]]:
-    """Read the spread of layers over all forward passes inside the block: a function that gives a number per layer.
+    """Read the spread of layers over all forward passes inside the block: a function that gives a
+    number per layer.
 
-    The population standard deviation over images, channels and places, in double precision; over all calls of a layer that runs
-    several times. Raises BadInput for an output that is no batch of floats, ProbesError for a layer that did not run and is not
-    among ``lost``, which may be.
+    The population standard deviation over images, channels and places, in double precision; over
+    all calls of a layer that runs several times. Raises BadInput for an output that is no batch of
+    floats, ProbesError for a layer that did not run and is not among ``lost``, which may be.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> with torch.no_grad(), layer_spread(net.eval(), {"1": net[1]}) as spread:
@@ -36,13 +39,19 @@ def layer_spread(
 
     def keep(name: str, out: object) -> None:
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
-            shape = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+            shape = (
+                f"{tuple(out.shape)} of {out.dtype}"
+                if isinstance(out, Tensor)
+                else type(out).__name__
+            )
             raise BadInput(f"layer {name!r} gives {shape}, no batch of floats")
         found[name].append(mean_and_variance(rows(out)))
 
     def read() -> dict[str, float]:
         if still := [name for name, parts in found.items() if not parts and name not in lost]:
-            raise ProbesError(f"layer {still[0]!r} did not run in this forward pass: leave it out of the layers")
+            raise ProbesError(
+                f"layer {still[0]!r} did not run in this forward pass: leave it out of the layers"
+            )
         out = {}
         for name, parts in ((name, parts) for name, parts in found.items() if parts):
             mean, variance = (torch.cat([part[i] for part in parts]) for i in (0, 1))

@@ -12,4 +12,9 @@ def is_strength(value: Any) -> bool:
     >>> [is_strength(v) for v in (0, 0.5, -1, float("nan"), True, "1")]
     [True, True, False, False, False, False]
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )

@@ -1,11 +1,12 @@
-"""Gaussian noise on weights, as a mapping for ``torch.func.functional_call``: the model itself is never written to."""
+"""Gaussian noise on weights, as a mapping for ``torch.func.functional_call``: the model itself is
+never written to.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,30 +14,38 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes import seeds
-from probes.batch import Batch
+from probes.batch import Batch, Draw
 from probes.errors import BadInput
-from probes.hooks import floats, plain
+from probes.hooks import plain
 from probes.origin import outside
+from probes.perturb.effective import re_estimated, reached, refuse_lost
 from probes.perturb.plainweights import targets
-from probes.perturb.protocol import Draw, Forward, Pass, Perturbation
+from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 POLICIES = ("frozen", "re-estimated")
-"""What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from training images."""
+"""What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from
+training images.
+"""
 
 
-def perturbed(weights: Mapping[str, Tensor], alpha: float, draw: Callable[[torch.Size], Tensor]) -> dict[str, Tensor]:
-    """``W + alpha * std(W) * z`` for each weight, with ``z = draw(W.shape)`` standard normal; std over the whole tensor.
+def perturbed(
+    weights: Mapping[str, Tensor], alpha: float, draw: Callable[[torch.Size], Tensor]
+) -> dict[str, Tensor]:
+    """``W + alpha * std(W) * z`` for each weight, with ``z = draw(W.shape)`` standard normal; std
+    over the whole tensor.
 
-    A mapping for ``torch.func.functional_call``. Gradients pass to W as if the noise were a constant. A weight of a single number
-    has no spread, and gets no noise.
+    A mapping for ``torch.func.functional_call``. Gradients pass to W as if the noise were a
+    constant. A weight of a single number has no spread, and gets no noise.
 
     >>> w = {"w": torch.tensor([1.0, 3.0])}
     >>> perturbed(w, 0.5, torch.ones)["w"]
     tensor([1.7071, 3.7071])
     """
-    return {name: torch.add(w, draw(w.shape), alpha=alpha * _spread(w)) for name, w in weights.items()}
+    return {
+        name: torch.add(w, draw(w.shape), alpha=alpha * _spread(w)) for name, w in weights.items()
+    }
 
 
 def _spread(w: Tensor) -> float:
@@ -45,13 +54,15 @@ def _spread(w: Tensor) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class WeightNoise(Perturbation):
-    """Weight noise of strength alpha: per tensor, eps ~ N(0, (alpha * std(W))^2). The model's state is never written to.
+    """Weight noise of strength alpha: per tensor, eps ~ N(0, (alpha * std(W))^2). The model's state
+    is never written to.
 
-    ``levels`` are alphas, ascending from 0. The direction of a draw is common to all alphas and all images, and named by (seed,
-    tensor, draw), where several training runs are compared also by the training seed. ``select`` are glob patterns of parameter
-    names instead of the default (:func:`targets`). ``batch_norm`` says what batch norm does at perturbed weights: ``frozen`` keeps
-    its running statistics, ``re-estimated`` takes them anew from ``images`` training images; both of them make two arms, in the
-    key column ``batch_norm``. At level 0 the model is as it is.
+    ``levels`` are alphas, ascending from 0. The direction of a draw is common to all alphas and all
+    images, and named by (seed, tensor, draw), where several training runs are compared also by the
+    training seed. ``select`` are glob patterns of parameter names instead of the default
+    (:func:`targets`). ``batch_norm`` says what batch norm does at perturbed weights: ``frozen``
+    keeps its running statistics, ``re-estimated`` takes them anew from ``images`` training images;
+    both of them make two arms, in the key column ``batch_norm``. At level 0 the model is as it is.
     """
 
     levels: tuple[float, ...]
@@ -85,9 +96,16 @@ class WeightNoise(Perturbation):
         levels = tuple(self.levels)
         bad = [v for v in levels if not is_strength(v)]
         if bad:
-            raise BadInput(f"weight noise at alpha {bad[0]}: an alpha is a finite number from 0 up, in units of a weight's std")
+            raise BadInput(
+                f"weight noise at alpha {bad[0]}: an alpha is a finite number from 0 up, in units"
+                " of a weight's std"
+            )
         if 0 not in levels or len(set(levels)) != len(levels):
-            problem = "lack 0, the clean weights that every effect is measured from" if 0 not in levels else "hold one twice"
+            problem = (
+                "lack 0, the clean weights that every effect is measured from"
+                if 0 not in levels
+                else "hold one twice"
+            )
             raise BadInput(f"weight noise at alphas {levels}: they {problem}")
         for policy in self.batch_norm:
             if policy not in POLICIES:
@@ -95,7 +113,9 @@ class WeightNoise(Perturbation):
         if not self.batch_norm or len(set(self.batch_norm)) < len(self.batch_norm):
             raise BadInput(f"batch_norm={self.batch_norm}: one policy, or two different ones")
         if self.images < 2:
-            raise BadInput(f"images={self.images}: batch norm is re-estimated on two training images or more")
+            raise BadInput(
+                f"images={self.images}: batch norm is re-estimated on two training images or more"
+            )
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
 
     def key(self, level: float) -> dict:
@@ -103,17 +123,23 @@ class WeightNoise(Perturbation):
         kind = {"kind": "weight noise", "version": self.version, "level": level}
         if not level:
             return kind
-        policy = {"batch_norm": list(self.batch_norm)} | ({"images": self.images} if "re-estimated" in self.batch_norm else {})
+        policy = {"batch_norm": list(self.batch_norm)} | (
+            {"images": self.images} if "re-estimated" in self.batch_norm else {}
+        )
         return kind | {"select": list(self.select)} | policy
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
-        """The direction of a draw belongs to no data set, and to a training run where several are compared."""
+        """The direction of a draw belongs to no data set, and to a training run where several are
+        compared.
+        """
         name: dict[str, Any] = {"draw": draw.number, "seed": draw.seed, "run": draw.run}
         return name | ({"training": draw.training_sha256} if draw.training_sha256 else {})
 
     def arms(self, model: nn.Module) -> Sequence[tuple[str, WeightNoise]]:
         """One arm per policy of batch norm."""
-        return [(policy, dataclasses.replace(self, batch_norm=(policy,))) for policy in self.batch_norm]
+        return [
+            (policy, dataclasses.replace(self, batch_norm=(policy,))) for policy in self.batch_norm
+        ]
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
         """All images: what costs is the direction, which they share."""
@@ -132,13 +158,19 @@ class WeightNoise(Perturbation):
         """How many numbers of which weights the noise is put on, and how many there are."""
         every = {net: reached(self, model, seed) for net, model in models.items()}
         return {
-            "perturbed": {net: {plain(models[net], n): w.numel() for n, w in ws.items()} for net, ws in every.items()},
-            "parameters": {net: sum(p.numel() for p in model.parameters()) for net, model in models.items()},
+            "perturbed": {
+                net: {plain(models[net], n): w.numel() for n, w in ws.items()}
+                for net, ws in every.items()
+            },
+            "parameters": {
+                net: sum(p.numel() for p in model.parameters()) for net, model in models.items()
+            },
         }
 
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
-        """Run the network with other weights, whose direction is kept for the draw's other levels."""
+        """Run the network with other weights, whose direction is kept for the draw's other
+        levels."""
         weights: dict[str, Tensor] = {}
         if at.level:
             draw, model = at.draw, at.model
@@ -149,7 +181,15 @@ class WeightNoise(Perturbation):
                     refuse_lost(self, model, at.send(at.first()))
                 return found
 
-            name = ("directions", type(self), self.select, at.place, draw.seed, draw.number, draw.run)
+            name = (
+                "directions",
+                type(self),
+                self.select,
+                at.place,
+                draw.seed,
+                draw.number,
+                draw.run,
+            )
             weights = self.mapping(model, at.level, at.kept.get(name, make))
             if self.batch_norm == ("re-estimated",):
                 weights |= re_estimated(model, weights, map(at.send, at.training()))
@@ -163,119 +203,55 @@ class WeightNoise(Perturbation):
 
         yield forward
 
-    def directions(self, model: nn.Module, seed: int, draw: int, run: int | None = None) -> dict[str, Tensor]:
-        """``std(W) * z`` of every weight, float32: the noise at alpha 1; ``run`` is the training seed, where runs are compared.
+    def directions(
+        self, model: nn.Module, seed: int, draw: int, run: int | None = None
+    ) -> dict[str, Tensor]:
+        """``std(W) * z`` of every weight, float32: the noise at alpha 1; ``run`` is the training
+        seed, where runs are compared.
 
         >>> model = nn.Linear(2, 1)
         >>> noise = weight_noise(0, 0.1)
-        >>> bool((noise.directions(model, 0, 0)["weight"] == noise.directions(model, 0, 0)["weight"]).all())
+        >>> bool((noise.directions(model, 0, 0)["weight"] == noise.directions(model, 0,
+        ...     0)["weight"]).all())
         True
         """
         found = {}
         for name, w in targets(model, self.select).items():
-            names = ("weights", seed, name, draw) if run is None else ("weights", seed, name, draw, run)
+            names = (
+                ("weights", seed, name, draw) if run is None else ("weights", seed, name, draw, run)
+            )
             z = torch.from_numpy(seeds.normals(w.numel(), [names])[0]).reshape(w.shape)
             found[name] = z.to(w.device).mul_(_spread(w.double()))
         return found
 
-    def mapping(self, model: nn.Module, level: float, directions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The perturbed weights at a level by name, for ``torch.func.functional_call(model, mapping, (images,))``."""
+    def mapping(
+        self, model: nn.Module, level: float, directions: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The perturbed weights at a level by name, for ``torch.func.functional_call(model,
+        mapping, (images,))``.
+        """
         weights = targets(model, self.select)
         return {
-            name: torch.add(weights[name].detach(), eps.to(weights[name].dtype), alpha=level) for name, eps in directions.items()
+            name: torch.add(weights[name].detach(), eps.to(weights[name].dtype), alpha=level)
+            for name, eps in directions.items()
         }
 
 
-def re_estimated(model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """The running statistics of batch norm at these weights, by name: averages over batches, each normalised by its own.
-
-    As ``torch.optim.swa_utils.update_bn`` gives them; the model's own buffers and modes are as before afterwards, also after an
-    exception. BadInput for a model without batch norm that keeps running statistics.
-
-    >>> model = nn.Sequential(nn.BatchNorm1d(1)).eval()
-    >>> re_estimated(model, {}, [torch.tensor([[1.0], [3.0]])])["0.running_mean"]
-    tensor([2.])
-    """
-    norms = {
-        name: m for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    }
-    if not norms:
-        raise BadInput(f"{type(model).__name__} has no batch norm to re-estimate: leave batch_norm at 'frozen'")
-    fresh = {
-        f"{name}.{key}": torch.ones_like(buffer) if key == "running_var" else torch.zeros_like(buffer)
-        for name, m in norms.items()
-        for key, buffer in m.named_buffers(recurse=False)
-    }
-    before = {m: (m.training, m.momentum) for m in norms.values()}
-    try:
-        for m in norms.values():
-            m.training, m.momentum = True, None  # batch statistics, cumulative averages
-        for images in batches:
-            functional_call(model, {**weights, **fresh}, (images,))
-    finally:
-        for m, (training, momentum) in before.items():
-            m.training, m.momentum = training, momentum
-    return fresh
-
-
 def weight_noise(
-    *levels: float, select: str | Sequence[str] = (), batch_norm: str | Sequence[str] = "frozen", images: int = 1000
+    *levels: float,
+    select: str | Sequence[str] = (),
+    batch_norm: str | Sequence[str] = "frozen",
+    images: int = 1000,
 ) -> WeightNoise:
     """Weight noise at these alphas, 0 among them: see :class:`WeightNoise`.
 
-    Raises BadInput for an alpha that is negative, NaN or infinite, for alphas without 0 or with one twice; UnknownName for a
-    policy of batch norm other than ``frozen`` and ``re-estimated``.
+    Raises BadInput for an alpha that is negative, NaN or infinite, for alphas without 0 or with one
+    twice; UnknownName for a policy of batch norm other than ``frozen`` and ``re-estimated``.
 
     >>> weight_noise(0, 0.2, 0.1).levels
     (0.0, 0.1, 0.2)
     """
     policies = (batch_norm,) if isinstance(batch_norm, str) else tuple(batch_norm)
-    return WeightNoise(tuple(levels), (select,) if isinstance(select, str) else tuple(select), policies, images)
-
-
-def reached(under: WeightNoise, model: nn.Module, seed: int) -> dict[str, Tensor]:
-    """The weights that a perturbation changes, by name: for one of somebody's own those that its mapping does change."""
-    if not outside(under):
-        return targets(model, under.select)
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    found = under.mapping(model, max(under.levels), under.directions(model, seed, 0))
-    return {name: own[name] for name, w in found.items() if name in own and not torch.equal(w, own[name])}
-
-
-_lost: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
-
-
-def refuse_lost(under: WeightNoise, model: nn.Module, x: Tensor) -> None:
-    """Raise BadInput for weights on which the output does not depend, such as those that a network copied elsewhere.
-
-    Seen once per network: by the gradient of a pass, and, where there is none, by moving the weight alone.
-    """
-    if outside(under) or under.select in _lost.setdefault(model, set()):
-        return
-    weights = targets(model, under.select)
-    with torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
-        x = x.clone()
-        with torch.no_grad():
-            clean = floats(model(x.clone()))
-        leaves = {name: w.detach().clone().requires_grad_(True) for name, w in weights.items()}
-        with torch.enable_grad():
-            out = floats(functional_call(model, leaves, (x.clone(),)))
-            total = torch.stack([(t.double() ** 2 + t.double()).sum() for t in out]).sum()
-            grads: Sequence[Tensor | None] = [None] * len(leaves)
-            if total.requires_grad:
-                grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        lost = []
-        for (name, w), grad in zip(weights.items(), grads, strict=True):
-            if grad is not None and bool(grad.ne(0).any()):
-                continue
-            with torch.no_grad():
-                moved = floats(
-                    functional_call(model, {name: w.detach() + w.detach().std().nan_to_num(1.0).clamp(min=1e-3)}, (x.clone(),))
-                )
-            if all(torch.equal(a, b) for a, b in zip(clean, moved, strict=True)):
-                lost.append(plain(model, name))
-    if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise BadInput(f"weight noise: the output does not depend on {', '.join(lost[:3])}{more}: the network computes with a copy,"
-                       " or leaves it out; name the weights that count with select=(...)")  # fmt: skip
-    _lost[model].add(under.select)
+    return WeightNoise(
+        tuple(levels), (select,) if isinstance(select, str) else tuple(select), policies, images
+    )

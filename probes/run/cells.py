@@ -15,30 +15,35 @@ import torch
 from torch import Tensor
 
 from probes import table
-from probes.batch import Batch
+from probes.batch import Batch, Draw
 from probes.fingerprint import key_of
 from probes.kept import Kept
 from probes.measure.protocol import Measure
 from probes.moments import mean_and_variance
-from probes.perturb.protocol import Draw, Pass, Perturbation
+from probes.perturb.protocol import Pass, Perturbation
 from probes.run.device import cast, exact
 from probes.run.forward import Where, network, pixels
 from probes.run.work import Place, Work
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 ENGINE = 3
-"""The version of what lies between a cell and its numbers: memory format, casts, what is measured of the images."""
+"""The version of what lies between a cell and its numbers: memory format, casts, what is measured
+of the images.
+"""
 PREPARED = 1000
-"""Images, the first of a sweep, on which a perturbation finds out what it must know of the clean network."""
+"""Images, the first of a sweep, on which a perturbation finds out what it must know of the clean
+network.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``). Frozen and picklable.
+    """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``).
+    Frozen and picklable.
 
-    ``run`` is the training seed where it belongs to the name of the noise; ``training_sha256`` is of the training images where
-    the perturbation needs them; ``arm`` is what a perturbation with several arms calls this one; ``layout`` is the memory layout
-    that the network takes.
+    ``run`` is the training seed where it belongs to the name of the noise; ``training_sha256`` is
+    of the training images where the perturbation needs them; ``arm`` is what a perturbation with
+    several arms calls this one; ``layout`` is the memory layout that the network takes.
     """
 
     subject: str
@@ -94,7 +99,9 @@ class Cell:
         return [] if known is None else [Prepared(self, json.dumps(known, sort_keys=True))]
 
     def make(self, place: Place, path: Path) -> None:
-        """Measure: one forward pass per batch; the noise of an image is drawn once and used at every level."""
+        """Measure: one forward pass per batch; the noise of an image is drawn once and used at
+        every level.
+        """
         subject = place.subject(self.subject, self.under.training_images)
         data, where = subject.data, self.where
         net = network(subject, where, place.store)
@@ -102,9 +109,19 @@ class Cell:
         found: list[dict[str, np.ndarray]] = []
         with exact(where.threads), cast(net.device, where.precision):
             at = Pass(
-                net.model, self.level, self.name, place.kept, net.send, lambda x: net.model(net.send(x)), kept, data.mean, data.std,
-                prepared=self._prepared(place), first=lambda: pixels(data, slice(0, 2)), training=lambda: _training(subject, where),
-            )  # fmt: skip
+                net.model,
+                self.level,
+                self.name,
+                place.kept,
+                net.send,
+                lambda x: net.model(net.send(x)),
+                kept,
+                data.mean,
+                data.std,
+                prepared=self._prepared(place),
+                first=lambda: pixels(data, slice(0, 2)),
+                training=lambda: _training(subject, where),
+            )
             with self.measure.open(net.model) as read, self.under.open(at) as forward:
                 for batch in self._batches(place, subject):
                     seen = batch.images
@@ -139,7 +156,9 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What a perturbation must know of the clean network (the spread of its layers), once per network and images."""
+    """What a perturbation must know of the clean network (the spread of its layers), once per
+    network and images.
+    """
 
     cell: Cell
     asked: str
@@ -174,7 +193,9 @@ def _parts(subject: Subject, many: int, size: int) -> Iterator[Tensor]:
 
 
 def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
-    """The training images of a subject in batches of nearly one size, since each batch counts alike."""
+    """The training images of a subject in batches of nearly one size, since each batch counts
+    alike.
+    """
     data = subject.training
     assert data is not None
     parts = -(-len(data) // where.batch_size)
@@ -184,29 +205,63 @@ def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:
-    """The standard deviation and the mean of what was done to each image: what is left of the nominal level."""
+    """The standard deviation and the mean of what was done to each image: what is left of the
+    nominal level.
+    """
     mean, variance = mean_and_variance(change.flatten(1))
     return {"sigma_realised": variance.sqrt().numpy(), "mean_shift": mean.numpy()}
 
 
 def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell) -> pd.DataFrame:
-    """The table of a cell: site by site the images, the metrics in single precision; names come with the subject."""
+    """The table of a cell: site by site the images, the metrics in single precision; names come
+    with the subject.
+    """
     sites = [str(site) for site in found[0]["site"]]
-    metrics = {name: np.concatenate([f[name] for f in found], axis=-1).astype(np.float32) for name in found[0] if name != "site"}
+    metrics = {
+        name: np.concatenate([f[name] for f in found], axis=-1).astype(np.float32)
+        for name in found[0]
+        if name != "site"
+    }
     each = (len(sites), len(ids))
     columns: dict[str, Any] = {
-        "net": "", "weights": "", "dataset": "", "train_seed": -1, "image": np.tile(ids, len(sites)),
-        "draw": cell.draw, "level": cell.level,
-        "site": pd.Categorical.from_codes(np.repeat(np.arange(len(sites)), len(ids)), pd.Index(sites), ordered=True),
-    }  # fmt: skip
-    return pd.DataFrame(columns | {name: np.broadcast_to(values, each).reshape(-1) for name, values in metrics.items()})
+        "net": "",
+        "weights": "",
+        "dataset": "",
+        "train_seed": -1,
+        "image": np.tile(ids, len(sites)),
+        "draw": cell.draw,
+        "level": cell.level,
+        "site": pd.Categorical.from_codes(
+            np.repeat(np.arange(len(sites)), len(ids)), pd.Index(sites), ordered=True
+        ),
+    }
+    return pd.DataFrame(
+        columns
+        | {name: np.broadcast_to(values, each).reshape(-1) for name, values in metrics.items()}
+    )
 
 
 def images_under(
-    under: Perturbation, images: Tensor, ids: np.ndarray, level: float, draw: Draw, mean: Sequence[float], std: Sequence[float],
+    under: Perturbation,
+    images: Tensor,
+    ids: np.ndarray,
+    level: float,
+    draw: Draw,
+    mean: Sequence[float],
+    std: Sequence[float],
     kept: Kept | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The images that a network would see under a perturbation: no network runs."""
-    at = Pass(torch.nn.Identity(), level, draw, kept or Kept(), lambda x: x.clone(), lambda x: None, ("pictures",), mean, std)
+    at = Pass(
+        torch.nn.Identity(),
+        level,
+        draw,
+        kept or Kept(),
+        lambda x: x.clone(),
+        lambda x: None,
+        ("pictures",),
+        mean,
+        std,
+    )
     with under.open(at) as forward:
         return forward(Batch.of(ids, images=images))

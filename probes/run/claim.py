@@ -1,126 +1,23 @@
-"""What a claim declares, what it may expect, and the evidence that it leaves. No pytest here, and no torch."""
+"""What a claim declares, what it may expect, and the evidence that it leaves. No pytest here, and
+no torch.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.errors import BadInput, ProbesError
 from probes.origin import installed
-from probes.registry import unknown
-from probes.subjects.spec import FORM, Pair, Spec, parse
+from probes.run.declaring import Declared
 
 if TYPE_CHECKING:
     from probes.judge import Verdicts
     from probes.run.bench import Bench
 
-OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
 NEVER = "claim.holds() is called exactly once per claim: it was never called"
-ARGUMENTS = ("sentence", "id", "family", "expect", "looks")
-
-
-@dataclasses.dataclass(frozen=True)
-class Expectation:
-    """What the project currently believes of a claim on one subject: a verdict, since when, and the report it cites."""
-
-    verdict: str
-    date: str
-    cites: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Declared:
-    """A claim marker, checked: the sentence, an id, the family, expectations by subject, and how often the data may be looked at.
-
-    Of ``looks`` declared looks (more images after a verdict on fewer) each is judged at alpha / looks.
-    """
-
-    sentence: str
-    id: str
-    family: str
-    expect: Mapping[str, Expectation]
-    looks: int = 1
-
-
-def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
-    """Read the arguments of ``@pytest.mark.claim``; BadInput says what is wrong and what is allowed.
-
-    >>> declared(["Noise does it."], {"id": "X", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}}).expect["a@d"].verdict
-    'mixed'
-    """
-    if len(args) > 1:
-        raise BadInput("claim(...) takes one sentence; name the rest: claim('...', id='H1', family='dynamics')")
-    given = dict(zip(("sentence",), args, strict=False)) | dict(kwargs)
-    for name in given:
-        if name not in ARGUMENTS:
-            raise unknown("argument of claim(...)", name, ARGUMENTS)
-    for name in ("sentence", "id"):
-        if not isinstance(given.get(name), str) or not given[name].strip():
-            raise BadInput(f"claim(...) needs {'a sentence' if name == 'sentence' else 'an id'}:"
-                           " claim('Noise raises Var h.', id='H1')")  # fmt: skip
-    expect = given.get("expect") or {}
-    if not isinstance(expect, Mapping):
-        raise BadInput("expect={subject: (verdict, date, report)}: a dictionary by subject")
-    looks = given.get("looks", 1)
-    if isinstance(looks, bool) or not isinstance(looks, int) or looks < 1:
-        raise BadInput(
-            f"claim(looks={looks!r}): how often more data may be judged, a whole number from 1 up, each look at alpha / looks"
-        )
-    return Declared(
-        given["sentence"].strip(),
-        given["id"],
-        str(given.get("family", "")),
-        {k: _expectation(k, v) for k, v in expect.items()},
-        looks,
-    )
-
-
-def _expectation(subject: str, value: Any) -> Expectation:
-    try:
-        verdict, date, cites = value
-        datetime.date.fromisoformat(date)
-    except (TypeError, ValueError) as e:
-        raise BadInput(f"expect[{subject!r}] = {value!r}: write (verdict, 'YYYY-MM-DD', 'reports/...')") from e
-    if verdict not in OUTCOMES:
-        raise unknown("verdict", str(verdict), OUTCOMES)
-    return Expectation(verdict, date, str(cites))
-
-
-def subjects(args: Sequence[Any]) -> list[Spec | Pair]:
-    """Read the arguments of ``@pytest.mark.subjects``: strings ``net[:weights]@dataset[#seed]`` and pairs of them."""
-    if not args:
-        raise BadInput(f"subjects(...) needs at least one subject of the form {FORM}")
-    found = [arg if isinstance(arg, Pair) else parse(arg) for arg in args]
-    if len({str(f) for f in found}) < len(found):
-        raise BadInput(f"subjects({', '.join(map(str, found))}): one of them stands twice")
-    return found
-
-
-def chosen(declared: Iterable[Spec | Pair], net: str | None, dataset: str | None) -> list[Spec | Pair]:
-    """The subjects of a test after the options ``--probes-model`` and ``--probes-dataset``.
-
-    An option replaces what a subject says; several that become one are one. A pair keeps its nets.
-    """
-    out: dict[str, Spec | Pair] = {}
-    for one in declared:
-        if isinstance(one, Pair):
-            if dataset is not None:
-                one = Pair(*(dataclasses.replace(s, dataset=dataset) for s in (one.first, one.second)))
-        else:
-            if net is not None:
-                one = dataclasses.replace(parse(net), dataset=one.dataset)
-            if dataset is not None:
-                one = dataclasses.replace(one, dataset=dataset)
-        out.setdefault(str(one), one)
-    return list(out.values())
-
-
-def specs(subject: Spec | Pair) -> list[Spec]:
-    """The one or two subjects of a test."""
-    return [subject.first, subject.second] if isinstance(subject, Pair) else [subject]
 
 
 def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]:
@@ -131,21 +28,34 @@ def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]
     return [r for r in lines if (r["id"], r["subject"]) == (claim.id, subject)]
 
 
-def cited(root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The evidence line that an expectation cites; ProbesError where there is none, or where it says otherwise."""
+def cited(
+    root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """The evidence line that an expectation cites; ProbesError where there is none, or where it
+    says otherwise.
+    """
     from probes.tell import evidence
 
     expect = claim.expect[subject]
     line = evidence.matching(_recorded(root, claim, subject), designs)
     if line is None:
-        raise ProbesError(f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line")
+        raise ProbesError(
+            f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line"
+        )
     if line["overall"] != expect.verdict:
-        raise ProbesError(f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found {line['overall']!r}")
+        raise ProbesError(
+            f"{claim.id} on {subject}: expect says {expect.verdict!r}, but {expect.cites} found"
+            f" {line['overall']!r}"
+        )
     return line
 
 
-def extension(root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]) -> str:
-    """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared; empty where it is not."""
+def extension(
+    root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared;
+    empty where it is not.
+    """
     from probes.tell import evidence
 
     recorded = _recorded(root, claim, subject)
@@ -155,48 +65,70 @@ def extension(root: Path, claim: Declared, subject: str, designs: Sequence[Mappi
     size = ("images", "draws")
     looks = sorted({tuple(int(d[name]) for name in size) for d in mine})
     here = tuple(int(design[name]) for name in size)
-    if len(looks) < claim.looks or not any(a != here and a[0] <= here[0] and a[1] <= here[1] for a in looks):
+    if len(looks) < claim.looks or not any(
+        a != here and a[0] <= here[0] and a[1] <= here[1] for a in looks
+    ):
         return ""
 
     def shown(look: tuple[int, ...]) -> str:
-        return f"{look[0]:,}" + (f" x {look[1]} draws" if max(d for _, d in [*looks, here]) > 1 else "")
+        return f"{look[0]:,}" + (
+            f" x {look[1]} draws" if max(d for _, d in [*looks, here]) > 1 else ""
+        )
 
     return (
-        f"{shown(here)} images after a verdict on {' and on '.join(map(shown, looks))} is an undeclared look: declare"
-        f" claim(..., looks={len(looks) + 1}) before it, or judge new images alone"
+        f"{shown(here)} images after a verdict on {' and on '.join(map(shown, looks))} is an"
+        f" undeclared look: declare claim(..., looks={len(looks) + 1}) before it, or judge new"
+        " images alone"
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A judged claim: its evidence line, whether it came out as it should, and the sentence that says so."""
+    """A judged claim: its evidence line, whether it came out as it should, and the sentence that
+    says so.
+    """
 
     line: dict[str, Any]
     passed: bool
     message: str
 
 
-def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench, root: Path, policy: str) -> Finding:
+def judge(
+    claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench, root: Path, policy: str
+) -> Finding:
     """The evidence line of a claim, and whether its verdict is the expected one.
 
-    With an expectation at the recorded design the verdict must be that one; without one, at an altered design, or with
-    the policy ``"supported"``, only ``supported`` passes; an undeclared extension never does.
+    With an expectation at the recorded design the verdict must be that one; without one, at an
+    altered design, or with the policy ``"supported"``, only ``supported`` passes; an undeclared
+    extension never does.
     """
     from probes.tell import evidence
 
     if not found.asked or any(table is None for table in found.asked):
         raise BadInput(
-            f"{claim.id}: a table was judged that has lost what it was asked under (design, alpha, looks); hand the table of"
-            " lab.sweep() itself to the question, or narrow it with table.where(layers='3')"
+            f"{claim.id}: a table was judged that has lost what it was asked under (design, alpha,"
+            " looks); hand the table of lab.sweep() itself to the question, or narrow it with"
+            " table.where(layers='3')"
         )
     if found.alpha != lab.options.alpha:
-        raise BadInput(f"{claim.id}: judged at alpha {found.alpha:g}, the claim's is {lab.options.alpha:g}")
+        raise BadInput(
+            f"{claim.id}: judged at alpha {found.alpha:g}, the claim's is {lab.options.alpha:g}"
+        )
     designs = [table.design.json() for table in found.asked]
     expect = claim.expect.get(subject)
-    altered, extended = list(dict.fromkeys(text for table in found.asked for text in table.altered)), ""
-    if expect is not None and (policy == "recorded" or (root / expect.cites / "evidence.jsonl").is_file()):
+    altered, extended = (
+        list(dict.fromkeys(text for table in found.asked for text in table.altered)),
+        "",
+    )
+    if expect is not None and (
+        policy == "recorded" or (root / expect.cites / "evidence.jsonl").is_file()
+    ):
         extended = extension(root, claim, subject, designs)
-        altered += [d for d in evidence.all_differences(cited(root, claim, subject, designs), designs) if d not in altered]
+        altered += [
+            d
+            for d in evidence.all_differences(cited(root, claim, subject, designs), designs)
+            if d not in altered
+        ]
         altered += [extended] if extended else []
     line = evidence.line(
         found,
@@ -215,7 +147,9 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench,
         extra=lab.facts(*found.asked),
     )
     wanted = expect.verdict if expect and not altered and policy == "recorded" else "supported"
-    why = f"expected {wanted}" + (f" since {expect.date} ({expect.cites})" if expect and wanted == expect.verdict else "")
+    why = f"expected {wanted}" + (
+        f" since {expect.date} ({expect.cites})" if expect and wanted == expect.verdict else ""
+    )
     if altered:
         why += f"; the design is altered ({'; '.join(altered)}), so no expectation applies"
     message = f"{claim.id} on {subject}: {why}, found {found.overall}\n{claim.sentence}\n{found}"
@@ -223,7 +157,9 @@ def judge(claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench,
 
 
 def labelled(ident: str, item: Any) -> str:
-    """The id of a claim with the parameters of its test beside the subject, as pytest names them: ``P[sigma=0.1]``."""
+    """The id of a claim with the parameters of its test beside the subject, as pytest names them:
+    ``P[sigma=0.1]``.
+    """
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return ident
@@ -237,11 +173,18 @@ def labelled(ident: str, item: Any) -> str:
 
 
 def refuse_repeats(item: Any) -> None:
-    """Raise BadInput for a claim that would be run several times: by reruns, retries or repeats of other plugins."""
-    repeated = "__pytest_repeat_step_number" in getattr(getattr(item, "callspec", None), "params", {})
+    """Raise BadInput for a claim that would be run several times: by reruns, retries or repeats of
+    other plugins.
+    """
+    repeated = "__pytest_repeat_step_number" in getattr(
+        getattr(item, "callspec", None), "params", {}
+    )
     asked = repeated or any(_anybodys(item.config, name) for name in ("reruns", "retries"))
     if asked or item.get_closest_marker("flaky"):
-        raise BadInput("reruns and repeats are extra looks at the data, and a claim has one: run claims without them")
+        raise BadInput(
+            "reruns and repeats are extra looks at the data, and a claim has one: run claims"
+            " without them"
+        )
 
 
 def _anybodys(config: Any, name: str) -> bool:
@@ -255,10 +198,20 @@ def _anybodys(config: Any, name: str) -> bool:
 
 def trouble(item: Any, excinfo: Any) -> str:
     """An exception with the frames of the user's own files: his test, his network, his measure."""
-    own = [entry for entry in excinfo.traceback if not installed(str(entry.frame.f_globals.get("__name__", "__main__")))]
+    own = [
+        entry
+        for entry in excinfo.traceback
+        if not installed(str(entry.frame.f_globals.get("__name__", "__main__")))
+    ]
     text = f"{type(excinfo.value).__name__}: {excinfo.value}"
     for entry in own or excinfo.traceback[-1:]:
         path = Path(str(entry.path))
-        place = path.relative_to(item.config.rootpath) if path.is_relative_to(item.config.rootpath) else path
-        text += f"\n  {place}:{entry.lineno + 1}: in {entry.name}\n      {str(entry.statement).strip()}"
+        place = (
+            path.relative_to(item.config.rootpath)
+            if path.is_relative_to(item.config.rootpath)
+            else path
+        )
+        text += (
+            f"\n  {place}:{entry.lineno + 1}: in {entry.name}\n      {str(entry.statement).strip()}"
+        )
     return text

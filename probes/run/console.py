@@ -1,4 +1,6 @@
-"""What the commands share: what was asked for, the options of every study, words printed at once, names between commas."""
+"""What the commands share: what was asked for, the options of every study, words printed at once,
+names between commas.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a study is asked for: the values of its options (``given``), the command as typed, and where it tells its progress.
+    """What a study is asked for: the values of its options (``given``), the command as typed, and
+    where it tells its progress.
 
     ``store`` and ``options`` are made of those values when they are first looked at.
     """
@@ -35,12 +38,16 @@ class Asked:
 
     @cached_property
     def options(self) -> Options:
-        """What the command says of images, device, threads and precision; an option that a study lacks keeps its default."""
+        """What the command says of images, device, threads and precision; an option that a study
+        lacks keeps its default.
+        """
         from probes.run.settings import Options
 
         names = ("images", "device", "threads", "precision")
         given = {name: getattr(self.given, name) for name in names if hasattr(self.given, name)}
-        return Options(**given, engine="serial" if self.given.jobs == 1 else "processes", jobs=self.given.jobs)
+        return Options(
+            **given, engine="serial" if self.given.jobs == 1 else "processes", jobs=self.given.jobs
+        )
 
     @property
     def common(self) -> dict[str, Any]:
@@ -63,8 +70,17 @@ def say(text: str) -> None:
 def common(study: argparse.ArgumentParser) -> None:
     """Add the options of every study: device, threads, store and the folder with datasets."""
     study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    study.add_argument("--threads", type=int, help="CPU threads (default: torch's; 1 for each of two studies side by side)")
-    study.add_argument("--jobs", type=int, default=1, help="processes that measure at once, which share the threads (default: 1)")
+    study.add_argument(
+        "--threads",
+        type=int,
+        help="CPU threads (default: torch's; 1 for each of two studies side by side)",
+    )
+    study.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="processes that measure at once, which share the threads (default: 1)",
+    )
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
 

@@ -1,4 +1,5 @@
-"""Where a network runs: the device, exact arithmetic with a fixed number of threads, and autocast."""
+"""Where a network runs: the device, exact arithmetic with a fixed number of threads, and
+autocast."""
 
 from __future__ import annotations
 
@@ -22,21 +23,33 @@ def best_device(asked: str | None = None) -> torch.device:
     >>> best_device("cpu")
     device(type='cpu')
     """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if asked is None:
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if here[name]))
     kind = asked.partition(":")[0]
     if kind not in here:
         raise unknown("device", asked, here)
     if not here[kind]:
-        raise Unavailable(f"device {asked!r} is not on this machine; leave the option out for the best one here")
+        raise Unavailable(
+            f"device {asked!r} is not on this machine; leave the option out for the best one here"
+        )
     return torch.device(asked)
 
 
 @contextlib.contextmanager
 def exact(threads: int) -> Iterator[None]:
-    """Inference with a fixed number of threads and without TF32 inside the block; as before after it."""
-    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    """Inference with a fixed number of threads and without TF32 inside the block; as before after
+    it.
+    """
+    before = (
+        torch.get_num_threads(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+    )
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -49,15 +62,20 @@ def exact(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cast(device: torch.device, precision: str) -> Iterator[None]:
-    """Autocast of convolutions and products to bf16 inside the block, where that precision is asked for.
+    """Autocast of convolutions and products to bf16 inside the block, where that precision is asked
+    for.
 
-    On a CPU a convolution whose output is a single position stays in fp32: measured for 128 images, 512 channels and a
-    3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms), while it is faster everywhere else.
+    On a CPU a convolution whose output is a single position stays in fp32: measured for 128 images,
+    512 channels and a 3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms), while
+    it is faster everywhere else.
     """
     if precision != "bf16":
         yield
         return
-    with torch.autocast(device.type, torch.bfloat16), _WideWhereNarrow() if device.type == "cpu" else contextlib.nullcontext():
+    with (
+        torch.autocast(device.type, torch.bfloat16),
+        _WideWhereNarrow() if device.type == "cpu" else contextlib.nullcontext(),
+    ):
         yield
 
 
@@ -72,7 +90,13 @@ class _WideWhereNarrow(TorchFunctionMode):
 
 
 def _one_position(
-    input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> bool:
     if isinstance(padding, str) or weight.dtype != torch.float32 or weight[0, 0].numel() == 1:
         return False
@@ -81,5 +105,7 @@ def _one_position(
         many = (value,) if isinstance(value, int) else tuple(value)
         return many * 2 if len(many) == 1 else many  # type: ignore[return-value]
 
-    geometry = zip(input.shape[-2:], weight.shape[-2:], two(stride), two(padding), two(dilation), strict=True)
+    geometry = zip(
+        input.shape[-2:], weight.shape[-2:], two(stride), two(padding), two(dilation), strict=True
+    )
     return all((n + 2 * p - d * (k - 1) - 1) // s == 0 for n, k, s, p, d in geometry)

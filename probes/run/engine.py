@@ -1,4 +1,6 @@
-"""Runs pieces of work: one after the other here, or several at once in other processes (:mod:`probes.run.pools`)."""
+"""Runs pieces of work: one after the other here, or several at once in other processes
+(:mod:`probes.run.pools`).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes import table
+from probes.batch import Draw
 from probes.perturb import gaussian
-from probes.perturb.protocol import Draw, Perturbation
+from probes.perturb.protocol import Perturbation
 from probes.run.cells import Cell, images_under
 from probes.run.forward import pixels
 from probes.run.work import Place, Work, done
@@ -27,7 +30,9 @@ class Engine(Protocol):
     """Makes pieces of work that are not in the store yet."""
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
-        """Where the results lie, in the order of the works; ``tick(work)`` is called when one is there."""
+        """Where the results lie, in the order of the works; ``tick(work)`` is called when one is
+        there.
+        """
 
 
 class Serial:
@@ -42,13 +47,17 @@ class Serial:
         return paths
 
 
-def fill(works: Sequence[Work], place: Place, engine: Engine | None = None, quiet: bool = False) -> list[Path]:
+def fill(
+    works: Sequence[Work], place: Place, engine: Engine | None = None, quiet: bool = False
+) -> list[Path]:
     """Compute and keep what is not in the store, and say where each result is, in order.
 
-    Memory is that of a few batches, however many pieces there are. A bar with the time to go is on the terminal while it works,
-    where there is one.
+    Memory is that of a few batches, however many pieces there are. A bar with the time to go is on
+    the terminal while it works, where there is one.
     """
-    with tqdm(total=len(works), desc="probes", unit="cell", disable=True if quiet else None, leave=False) as bar:
+    with tqdm(
+        total=len(works), desc="probes", unit="cell", disable=True if quiet else None, leave=False
+    ) as bar:
 
         def tick(work: Work) -> None:
             if isinstance(work, Cell):
@@ -58,32 +67,47 @@ def fill(works: Sequence[Work], place: Place, engine: Engine | None = None, quie
         return (engine or Serial()).fill(works, place, tick)
 
 
-def run(cells: Sequence[Cell], place: Place, engine: Engine | None = None, quiet: bool = False) -> pd.DataFrame:
+def run(
+    cells: Sequence[Cell], place: Place, engine: Engine | None = None, quiet: bool = False
+) -> pd.DataFrame:
     """The table of some cells: :func:`fill`, then what is in the store."""
-    frames = [_labelled(cell, place, path) for cell, path in zip(cells, fill(cells, place, engine, quiet), strict=True)]
+    frames = [
+        _labelled(cell, place, path)
+        for cell, path in zip(cells, fill(cells, place, engine, quiet), strict=True)
+    ]
     under = cells[0].under
-    frames[0].attrs |= ({"keys": [under.column]} if under.column else {}) | ({"draws": "common"} if under.common else {})
+    frames[0].attrs |= ({"keys": [under.column]} if under.column else {}) | (
+        {"draws": "common"} if under.common else {}
+    )
     return table.join(frames)
 
 
 def _labelled(cell: Cell, place: Place, path: Path) -> pd.DataFrame:
     labels = place.subject(cell.subject).labels | {"draw": cell.draw}
-    return table.read(path).assign(**labels, **({cell.under.column: cell.arm} if cell.under.column else {}))
+    return table.read(path).assign(
+        **labels, **({cell.under.column: cell.arm} if cell.under.column else {})
+    )
 
 
 def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.ndarray:
-    """The first images of ``n`` different classes at every level: uint8 (levels, n, C, H, W), for a picture."""
+    """The first images of ``n`` different classes at every level: uint8 (levels, n, C, H, W), for a
+    picture.
+    """
     _, first = np.unique(data.labels, return_index=True)
     few = data.take(first[:n])
     draw = Draw(seed, data.name, 0)
-    found = [images_under(under, pixels(few), few.ids, level, draw, data.mean, data.std) for level in under.levels]
+    found = [
+        images_under(under, pixels(few), few.ids, level, draw, data.mean, data.std)
+        for level in under.levels
+    ]
     return (torch.stack(found).clamp(0, 1) * 255).round().byte().numpy()
 
 
 def loader(
     data: Dataset, sigma: float, batch_size: int, device: torch.device, seed: int = 0, draw: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of noisy images and their labels on a device: the same noise as in a sweep with this seed and draw.
+    """Batches of noisy images and their labels on a device: the same noise as in a sweep with this
+    seed and draw.
 
     Raises BadInput for a sigma that is negative, NaN or infinite.
     """
@@ -91,5 +115,7 @@ def loader(
     for i in range(0, len(data), batch_size):
         part = slice(i, min(i + batch_size, len(data)))
         name = Draw(seed, data.name, draw)
-        images = images_under(under, pixels(data, part), data.ids[part], float(sigma), name, data.mean, data.std)
+        images = images_under(
+            under, pixels(data, part), data.ids[part], float(sigma), name, data.mean, data.std
+        )
         yield images.to(device), torch.from_numpy(data.labels[part]).to(device)

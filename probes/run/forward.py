@@ -1,4 +1,5 @@
-"""A network on its device, checked once, and the one way by which images reach it: always a copy."""
+"""A network on its device, checked once, and the one way by which images reach it: always a
+copy."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from probes.hooks import handles, modules
 from probes.run.device import cast, exact
 from probes.store import Store
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 CHECKED = 64
 """Images of a subject's first batch that run twice before it is measured, at most."""
@@ -40,7 +41,9 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What was found out about a network before it is measured: its memory layout, its outputs, and what a reader should know."""
+    """What was found out about a network before it is measured: its memory layout, its outputs, and
+    what a reader should know.
+    """
 
     layout: str
     outputs: int | None
@@ -62,7 +65,9 @@ class Network:
         return LAYOUTS[self.checked.layout]
 
     def send(self, images: Tensor) -> Tensor:
-        """Images for one pass, on the device: a copy, since a network may work in place on what it is given."""
+        """Images for one pass, on the device: a copy, since a network may work in place on what it
+        is given.
+        """
         return images.to(self.device, memory_format=self.layout, copy=True)
 
 
@@ -70,11 +75,12 @@ _checked: dict[tuple, Checked] = {}
 
 
 def network(subject: Subject, where: Where, store: Store | None = None) -> Network:
-    """The model of a subject on its device; its first images run twice before it is measured for the first time.
+    """The model of a subject on its device; its first images run twice before it is measured for
+    the first time.
 
-    A network that refuses the layout that is faster (channels last, where it has maps) runs in the other one, and says so. Raises
-    ProbesError, naming the first module that differs, for one that draws at random in eval mode. With a store what was found
-    is kept there.
+    A network that refuses the layout that is faster (channels last, where it has maps) runs in the
+    other one, and says so. Raises ProbesError, naming the first module that differs, for one that
+    draws at random in eval mode. With a store what was found is kept there.
     """
     checked = check(subject, where, store)
     device = torch.device(where.device)
@@ -85,8 +91,15 @@ def network(subject: Subject, where: Where, store: Store | None = None) -> Netwo
 def check(subject: Subject, where: Where, store: Store | None = None) -> Checked:
     """What :func:`network` finds out before the first measurement, from the store or now."""
     few = min(CHECKED, where.batch_size, len(subject.data))
-    key = {"kind": "checked", "version": 2, "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
-           "few": few, "where": {name: getattr(where, name) for name in ("device", "precision", "threads")}}  # fmt: skip
+    key = {
+        "kind": "checked",
+        "version": 2,
+        "weights": subject.sha256,
+        "code": subject.code,
+        "images": subject.data.sha256,
+        "few": few,
+        "where": {name: getattr(where, name) for name in ("device", "precision", "threads")},
+    }
     name = tuple(sorted((k, str(v)) for k, v in key.items()))
     if name not in _checked:
         if store is None:
@@ -94,7 +107,9 @@ def check(subject: Subject, where: Where, store: Store | None = None) -> Checked
         else:
 
             def make(path: Path) -> None:
-                path.write_text(json.dumps(dataclasses.asdict(_check(subject, where, few))), encoding="utf-8")
+                path.write_text(
+                    json.dumps(dataclasses.asdict(_check(subject, where, few))), encoding="utf-8"
+                )
 
             made = store.get_or_make("checked", key, ".txt", make)
             _checked[name] = Checked(**json.loads(made.read_text(encoding="utf-8")))
@@ -102,12 +117,16 @@ def check(subject: Subject, where: Where, store: Store | None = None) -> Checked
 
 
 def common_key(subject: Subject, where: Where, store: Store | None = None) -> dict[str, Any]:
-    """What every result of a subject depends on, beside the versions that the store adds: weights, code, images, where it ran."""
+    """What every result of a subject depends on, beside the versions that the store adds: weights,
+    code, images, where it ran.
+    """
     return {
-        "weights": subject.sha256, "code": subject.code, "images": subject.data.sha256,
+        "weights": subject.sha256,
+        "code": subject.code,
+        "images": subject.data.sha256,
         "where": dataclasses.asdict(where),
         "layout": check(subject, where, store).layout,
-    }  # fmt: skip
+    }
 
 
 def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
@@ -136,27 +155,36 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
     if any(isinstance(m, nn.Conv2d) for m in model.modules()):
         try:
             other = _tensors(run("channels last"))
-        except Exception as e:  # noqa: BLE001 - whatever a network raises that takes one layout only
+        except Exception as e:  # noqa: BLE001
             why = (str(e).splitlines() or [type(e).__name__])[0]
             note = f"runs on contiguous images, since its code refuses channels last ({why})"
         else:
             if _apart(out, other) <= 100 * near:
                 layout, out = "channels last", other
             elif _apart(out, _tensors(run("contiguous"))) <= near:
-                note = "runs on contiguous images, since it computes something else on channels last"
+                note = (
+                    "runs on contiguous images, since it computes something else on channels last"
+                )
     seen = _state(model)
-    run(layout, x.flip(0) * 0.5)  # another batch in between: what a pass leaves behind shows in the next one
+    run(
+        layout, x.flip(0) * 0.5
+    )  # another batch in between: what a pass leaves behind shows in the next one
     if (apart := _apart(out, _tensors(run(layout)))) > near:
         raise ProbesError(
-            f"{subject.spec} draws at random in eval mode: two passes over the same images differ by {apart:.2g} of its largest"
-            f" output, {_first(subject, model, where, x, x, layout)}. A verdict would be of one draw; make it draw nothing when"
-            " self.training is False, and keep nothing from one pass to the next"
+            f"{subject.spec} draws at random in eval mode: two passes over the same images differ"
+            f" by {apart:.2g} of its largest output, {_first(subject, model, where, x, x, layout)}."
+            " A verdict would be of one draw; make it draw nothing when self.training is False,"
+            " and keep nothing from one pass to the next"
         )
-    for before, after in ((kept[0], seen[0]), (seen[0] | seen[1], (now := _state(model))[0] | now[1])):
+    for before, after in (
+        (kept[0], seen[0]),
+        (seen[0] | seen[1], (now := _state(model))[0] | now[1]),
+    ):
         if changed := [name for name in after if name not in before or before[name] != after[name]]:
             raise ProbesError(
-                f"{subject.spec} changes itself: a pass in eval mode writes to {changed[0]!r}, so what it gives depends on what ran"
-                " before; initialise it when it is built, or write to it in training mode only"
+                f"{subject.spec} changes itself: a pass in eval mode writes to {changed[0]!r}, so"
+                " what it gives depends on what ran before; initialise it when it is built, or"
+                " write to it in training mode only"
             )
     half = x[: max(1, len(x) // 2)]
     if len(half) < len(x):
@@ -164,13 +192,16 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
         if (apart := _apart(_head(out, len(half), len(x)), part)) > 100 * near:
             who = _first(subject, model, where, x, half, layout)
             raise ProbesError(
-                f"{subject.spec}: what it gives for an image depends on the other images of the batch (by {apart:.2g} of its"
-                f" largest output, {who}), and images are judged as independent; normalise with statistics that it keeps"
+                f"{subject.spec}: what it gives for an image depends on the other images of the"
+                f" batch (by {apart:.2g} of its largest output, {who}), and images are judged as"
+                " independent; normalise with statistics that it keeps"
             )
     if not (isinstance(whole, Tensor) and whole.ndim == 2 and len(whole) == len(x)):
         return Checked(layout, None, note)
     classes = whole.shape[1]
-    shares = classes > 1 and bool((whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3))
+    shares = classes > 1 and bool(
+        (whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3)
+    )
     return Checked(layout, classes, note, shares)
 
 
@@ -184,15 +215,25 @@ def _head(tensors: list[Tensor], many: int, n: int) -> list[Tensor]:
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a pass must leave as it is: weights and buffers by their bytes; and, apart, plain attributes, which may be set once."""
-    tensors = {name: fingerprint(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
-    plain = {f"{name}.{key}".lstrip("."): value for name, m in model.named_modules() for key, value in vars(m).items()
-             if type(value) in (bool, int, float, str)}  # fmt: skip
+    """What a pass must leave as it is: weights and buffers by their bytes; and, apart, plain
+    attributes, which may be set once.
+    """
+    tensors = {
+        name: fingerprint(t) for name, t in (*model.named_parameters(), *model.named_buffers())
+    }
+    plain = {
+        f"{name}.{key}".lstrip("."): value
+        for name, m in model.named_modules()
+        for key, value in vars(m).items()
+        if type(value) in (bool, int, float, str)
+    }
     return tensors, plain
 
 
 def _apart(one: list[Tensor], other: list[Tensor]) -> float:
-    """The largest difference between two passes in units of the largest output; infinite where shapes differ."""
+    """The largest difference between two passes in units of the largest output; infinite where
+    shapes differ.
+    """
     if [t.shape for t in one] != [t.shape for t in other]:
         return float("inf")
     far = 0.0
@@ -205,12 +246,19 @@ def _apart(one: list[Tensor], other: list[Tensor]) -> float:
         if not bool(both.all()):
             scale = float(torch.where(a.isfinite(), a, 0).abs().max()) or 1.0
             difference = torch.where(both, 0, (a - b).abs())
-            far = max(far, float(torch.where(difference.isfinite(), difference, float("inf")).max()) / scale)
+            far = max(
+                far,
+                float(torch.where(difference.isfinite(), difference, float("inf")).max()) / scale,
+            )
     return far
 
 
-def _first(subject: Subject, model: nn.Module, where: Where, x: Tensor, other: Tensor, layout: str) -> str:
-    """Where two passes part: the first module whose output differs, and whether what it was given differs already."""
+def _first(
+    subject: Subject, model: nn.Module, where: Where, x: Tensor, other: Tensor, layout: str
+) -> str:
+    """Where two passes part: the first module whose output differs, and whether what it was given
+    differs already.
+    """
     device, many = torch.device(where.device), len(other)
     net = Network(model, device, Checked(layout, None))
 
@@ -222,9 +270,18 @@ def _first(subject: Subject, model: nn.Module, where: Where, x: Tensor, other: T
         given: dict[str, list[Tensor]] = {}
         with handles() as held, exact(where.threads), cast(device, where.precision):
             for name, module in modules(model).items():
-                held.append(module.register_forward_pre_hook(lambda _, x, name=name: given.update({name: mine(x)})))
-                held.append(module.register_forward_hook(
-                    lambda _, __, out, name=name: found.setdefault(name, (given[name], mine(out))) and None))  # fmt: skip
+                held.append(
+                    module.register_forward_pre_hook(
+                        lambda _, x, name=name: given.update({name: mine(x)})
+                    )
+                )
+                held.append(
+                    module.register_forward_hook(
+                        lambda _, __, out, name=name: (
+                            found.setdefault(name, (given[name], mine(out))) and None
+                        )
+                    )
+                )
             model(net.send(images))
         return found
 
@@ -235,6 +292,9 @@ def _first(subject: Subject, model: nn.Module, where: Where, x: Tensor, other: T
             kind = type(known[name]).__name__
             if _apart(given, two[name][0]) > near:
                 above = known.get(name.rpartition(".")[0], getattr(model, "net", model))
-                return f"first in what module {name!r} ({kind}) is given, by the forward of {type(above).__name__}"
+                return (
+                    f"first in what module {name!r} ({kind}) is given, by the forward of"
+                    f" {type(above).__name__}"
+                )
             return f"first in module {name!r} ({kind})"
     return f"in the forward of {type(getattr(model, 'net', model)).__name__}"

@@ -1,4 +1,6 @@
-"""Claims judged without pytest, for the studies: at the number of images that tests use, and at all of them."""
+"""Claims judged without pytest, for the studies: at the number of images that tests use, and at all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ Claims = Mapping[str, tuple[str, Callable[[Bench], Verdicts]]]
 """Claims by id: a sentence, and what is asked of a lab."""
 
 
-def judge(spec: Spec, store: Store, options: Options, claims: Claims, family: str, say: Say) -> list[dict[str, Any]]:
+def judge(
+    spec: Spec, store: Store, options: Options, claims: Claims, family: str, say: Say
+) -> list[dict[str, Any]]:
     """The evidence lines of claims on one subject.
 
-    Where a dataset gives claims fewer images than it has, both are judged: at the number that the tests use, and at all test
-    images (or ``options.images``).
+    Where a dataset gives claims fewer images than it has, both are judged: at the number that the
+    tests use, and at all test images (or ``options.images``).
     """
     assert spec.dataset is not None
     data = datasets.load(spec.dataset, options.split, store)
@@ -40,14 +44,35 @@ def judge(spec: Spec, store: Store, options: Options, claims: Claims, family: st
 
 def told(lab: Bench, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:
     """The evidence line of a claim that was asked of a lab's tables."""
-    return record(found, claim, subject, [table.design for table in found.asked], lab.facts(*found.asked), lab.store)
+    return record(
+        found,
+        claim,
+        subject,
+        [table.design for table in found.asked],
+        lab.facts(*found.asked),
+        lab.store,
+    )
 
 
 def record(
-    found: Verdicts, claim: tuple[str, str, str], subject: str, designs: Sequence[Design], extra: Mapping[str, Any], store: Store
+    found: Verdicts,
+    claim: tuple[str, str, str],
+    subject: str,
+    designs: Sequence[Design],
+    extra: Mapping[str, Any],
+    store: Store,
 ) -> dict[str, Any]:
-    """The evidence line of a claim (id, sentence, family) that no test declares: nothing is expected, nothing altered."""
+    """The evidence line of a claim (id, sentence, family) that no test declares: nothing is
+    expected, nothing altered.
+    """
     declared: dict[str, Any] = dict(zip(("id", "sentence", "family"), claim, strict=True))
     declared |= {"test": None, "expect": None, "altered": []}
     inputs = [evidence.deposit(frame, store) for frame in found.inputs]
-    return evidence.line(found, claim=declared, subject=subject, designs=[d.json() for d in designs], inputs=inputs, extra=extra)
+    return evidence.line(
+        found,
+        claim=declared,
+        subject=subject,
+        designs=[d.json() for d in designs],
+        inputs=inputs,
+        extra=extra,
+    )

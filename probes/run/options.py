@@ -1,4 +1,6 @@
-"""The options of the plugin: ``--probes-NAME`` on the command line, ``probes_NAME`` in the ini file."""
+"""The options of the plugin: ``--probes-NAME`` on the command line, ``probes_NAME`` in the ini
+file.
+"""
 
 from __future__ import annotations
 
@@ -31,38 +33,55 @@ def levels(text: str) -> tuple[float, ...]:
 
 
 def contradiction(values: Mapping[str, Any]) -> str:
-    """Why options can't be followed together; empty when they can. ``values`` are options by name, None where not given.
+    """Why options can't be followed together; empty when they can. ``values`` are options by name,
+    None where not given.
 
     >>> contradiction({"levels": (0.0,), "draws": 3})
     '--probes-draws 3 with --probes-levels 0: clean images have no draws; give a level above 0'
     """
     levels, draws = values.get("levels"), values.get("draws")
     if draws and draws > 1 and levels is not None and not any(levels):
-        return f"--probes-draws {draws} with --probes-levels 0: clean images have no draws; give a level above 0"
+        return (
+            f"--probes-draws {draws} with --probes-levels 0: clean images have no draws; give a"
+            " level above 0"
+        )
     report, store = values.get("report"), values.get("store")
     if report and store:
         folder, other = Path(report).resolve(), Path(store).resolve()
         if folder == other or other in folder.parents or folder in other.parents:
-            return f"--probes-report {report} with --probes-store {store}: a report replaces its folder; keep the two apart"
+            return (
+                f"--probes-report {report} with --probes-store {store}: a report replaces its"
+                " folder; keep the two apart"
+            )
     device, precision = values.get("device"), values.get("precision")
     if precision == "bf16" and str(device).startswith("mps"):
-        return f"--probes-precision bf16 with --probes-device {device}: bf16 is for cuda and cpu; use fp32 there"
+        return (
+            f"--probes-precision bf16 with --probes-device {device}: bf16 is for cuda and cpu; use"
+            " fp32 there"
+        )
     return ""
 
 
 def ranges(text: str) -> list[tuple[int, int]] | None:
-    """Whole numbers and ranges between commas, as (first, last); None where the text is anything else.
+    """Whole numbers and ranges between commas, as (first, last); None where the text is anything
+    else.
 
     >>> ranges("0-2, 5"), ranges("3-1"), ranges("x")
     ([(0, 2), (5, 5)], None, None)
     """
     found = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
     pairs = [(int(m[1]), int(m[2] or m[1])) for m in found if m]
-    return pairs if len(pairs) == len(found) and all(first <= last for first, last in pairs) else None
+    return (
+        pairs if len(pairs) == len(found) and all(first <= last for first, last in pairs) else None
+    )
 
 
 OPTIONS = (
-    Option("model", "network of subjects that the test leaves open, or instead of its own: net[:weights][#seed]"),
+    Option(
+        "model",
+        "network of subjects that the test leaves open, or instead of its own:"
+        " net[:weights][#seed]",
+    ),
     Option("dataset", "dataset, likewise"),
     Option("data", "folder with datasets (default: the environment's PROBES_DATA)"),
     Option("images", "number of test images (default: all)", int),
@@ -79,10 +98,17 @@ OPTIONS = (
     Option("report", "folder of the report; empty for none", str, "reports/latest"),
     Option(
         "download",
-        "what is not on this machine, and can be fetched, is: datasets into --probes-data, torchvision's weights",
+        "what is not on this machine, and can be fetched, is: datasets into --probes-data,"
+        " torchvision's weights",
         flag=True,
     ),
-    Option("engine", "how work is done: serial, or processes at once", str, "serial", ("serial", "processes")),
+    Option(
+        "engine",
+        "how work is done: serial, or processes at once",
+        str,
+        "serial",
+        ("serial", "processes"),
+    ),
     Option("jobs", "how many processes work at once (default: as many as cores)", int),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

@@ -36,10 +36,12 @@ class _Worker:
 
 
 class Processes:
-    """Makes pieces of work in ``jobs`` processes, each of which loads a subject once and keeps its own things in memory.
+    """Makes pieces of work in ``jobs`` processes, each of which loads a subject once and keeps its
+    own things in memory.
 
-    A process that dies takes one piece with it, which is tried again twice; then it is an error. What raises in a process is
-    raised here, after the other pieces are there. Raises ProbesError for a piece whose process died each time.
+    A process that dies takes one piece with it, which is tried again twice; then it is an error.
+    What raises in a process is raised here, after the other pieces are there. Raises ProbesError
+    for a piece whose process died each time.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -53,13 +55,18 @@ class Processes:
                 tick(work)
         todo = [i for i, path in enumerate(found) if path is None]
         if todo and place.load is None and place.subjects:
-            raise BadInput("these subjects exist in this process only, and other processes can't load them: use the serial engine")
+            raise BadInput(
+                "these subjects exist in this process only, and other processes can't load them:"
+                " use the serial engine"
+            )
         if todo:
             self._spread(works, todo, place, tick)
         return [path or done(work, place) for work, path in zip(works, found, strict=True)]
 
     def _spread(self, works: Sequence[Work], todo: Sequence[int], place: Place, tick: Tick) -> None:
-        """Hand pieces out to processes until each is made or has failed; raise what the first of those that failed raised."""
+        """Hand pieces out to processes until each is made or has failed; raise what the first of
+        those that failed raised.
+        """
         for i in todo:  # what several pieces need is made once, here
             for need in works[i].needs(place):
                 done(need, place)
@@ -108,8 +115,9 @@ class Processes:
             else:
                 code = worker.process.exitcode
                 failed[number] = ProbesError(
-                    f"a process died {TRIES} times at one piece of work ({_told(works[number])}; exit code {code}): it is left out,"
-                    " and the others stand; --probes-engine serial shows what happens"
+                    f"a process died {TRIES} times at one piece of work ({_told(works[number])};"
+                    f" exit code {code}): it is left out, and the others stand; --probes-engine"
+                    " serial shows what happens"
                 )
             return
         if problem is None:
@@ -119,7 +127,9 @@ class Processes:
 
 
 def _told(work: Work) -> str:
-    names = [str(getattr(work, name)) for name in ("subject", "level", "draw") if hasattr(work, name)]
+    names = [
+        str(getattr(work, name)) for name in ("subject", "level", "draw") if hasattr(work, name)
+    ]
     return f"{work.kind}: {', '.join(names)}" if names else work.kind
 
 
@@ -129,7 +139,9 @@ def _starter(place: Place) -> Callable[[], _Worker]:
     try:
         setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
     except (pickle.PicklingError, AttributeError, TypeError) as e:
-        raise BadInput(f"other processes can't be told what to load: {e}; use the serial engine") from e
+        raise BadInput(
+            f"other processes can't be told what to load: {e}; use the serial engine"
+        ) from e
 
     def start() -> _Worker:
         ours, theirs = context.Pipe()
@@ -143,7 +155,9 @@ def _starter(place: Place) -> Callable[[], _Worker]:
 
 @functools.cache
 def _context() -> Any:
-    """Processes are forked from one that has torch loaded and runs nothing, where the system can; else they start anew."""
+    """Processes are forked from one that has torch loaded and runs nothing, where the system can;
+    else they start anew.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -167,21 +181,25 @@ def _work(setup: bytes, pipe: Connection) -> None:
         try:
             done(work, place)
             pipe.send(None)
-        except Exception as e:  # noqa: BLE001 - whatever a piece of work raises is raised where it was asked for
+        except Exception as e:  # noqa: BLE001
             pipe.send(_portable(e))
 
 
 def _portable(problem: Exception) -> Exception:
-    """An exception that another process can read: its own class where it is one of ours, else its traceback as a ProbesError."""
+    """An exception that another process can read: its own class where it is one of ours, else its
+    traceback as a ProbesError.
+    """
     text = "".join(traceback.format_exception(problem))
     if isinstance(problem, ProbesError):
         try:
             again = pickle.loads(pickle.dumps(problem))
-        except Exception:  # noqa: BLE001 - an exception with arguments of its own
+        except Exception:  # noqa: BLE001
             again = ProbesError(str(problem))
         again.add_note(text)
         return again
-    return ProbesError(f"a piece of work failed in another process: {type(problem).__name__}: {problem}\n{text}")
+    return ProbesError(
+        f"a piece of work failed in another process: {type(problem).__name__}: {problem}\n{text}"
+    )
 
 
 def engine_of(workers: int) -> Engine:

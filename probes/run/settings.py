@@ -6,12 +6,8 @@ import dataclasses
 import os
 from functools import cached_property
 
-import numpy as np
-import pandas as pd
 import torch
-from scipy import stats
 
-from probes import table
 from probes.errors import BadInput
 from probes.registry import unknown
 from probes.run import device
@@ -27,9 +23,9 @@ ENGINES = ("serial", "processes")
 class Options:
     """What a test leaves open: None means "as the test says, else the default".
 
-    ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is ``fp32`` or
-    ``bf16`` (autocast of convolutions and products, metrics still in double precision); ``download`` fetches what is
-    not on this machine and can be fetched.
+    ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
+    ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
+    ``download`` fetches what is not on this machine and can be fetched.
     """
 
     images: int | None = None
@@ -47,10 +43,19 @@ class Options:
     jobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("images", 1), ("draws", 1), ("batch_size", 1), ("threads", 1), ("seed", 0), ("jobs", 1)):
+        for name, low in (
+            ("images", 1),
+            ("draws", 1),
+            ("batch_size", 1),
+            ("threads", 1),
+            ("seed", 0),
+            ("jobs", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
-                raise BadInput(f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up")
+                raise BadInput(
+                    f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up"
+                )
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
         if self.precision not in PRECISIONS:
@@ -64,12 +69,17 @@ class Options:
     def where(self) -> Where:
         """Device, precision, threads and batch size, decided."""
         return Where(
-            str(device.best_device(self.device)), self.precision, self.threads or default_threads(self.workers), self.batch_size
+            str(device.best_device(self.device)),
+            self.precision,
+            self.threads or default_threads(self.workers),
+            self.batch_size,
         )
 
     @property
     def workers(self) -> int:
-        """How many processes work at once: 1 under the serial engine, else ``jobs`` or as many as there are cores."""
+        """How many processes work at once: 1 under the serial engine, else ``jobs`` or as many as
+        there are cores.
+        """
         return 1 if self.engine == "serial" or in_worker() else self.jobs or os.cpu_count() or 1
 
 
@@ -79,23 +89,7 @@ def in_worker() -> bool:
 
 
 def default_threads(jobs: int = 1) -> int:
-    """Torch's own number of threads, shared out among the workers of pytest-xdist or of an engine."""
+    """Torch's own number of threads, shared out among the workers of pytest-xdist or of an
+    engine."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, torch.get_num_threads() // (workers * jobs))
-
-
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean over images (draws averaged first), its 90 % interval by Student's t, and the number of images.
-
-    One row per net, training seed, level, site and metric: columns ``n, mean, low, high``.
-    """
-    by = ["net", "weights", "dataset", "train_seed", "level", "site"]
-    metrics = table.metrics_of(frame)
-    images = frame.groupby([*by, "image"], observed=True)[metrics].mean()
-    groups = images.groupby(by, observed=True)
-    n, mean, sd = groups.size(), groups.mean(), groups.std(ddof=1)
-    half = sd.mul(stats.t.isf(0.05, n - 1) / np.sqrt(n), axis=0)
-    parts = [
-        pd.DataFrame({"metric": m, "n": n, "mean": mean[m], "low": mean[m] - half[m], "high": mean[m] + half[m]}) for m in metrics
-    ]
-    return pd.concat(parts).reset_index()

@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from probes.errors import BadInput
 from probes.kept import Kept
 from probes.store import Store
 from probes.subjects import data as datasets
-from probes.subjects.pretrained import Subject
+from probes.subjects import training
+from probes.subjects.recipes import Recipe, by_recipe
+from probes.subjects.spec import Spec
+from probes.subjects.subject import Subject
 
 
 class Work(Protocol):
     """A piece of work, frozen and picklable: names, numbers and plans, never a network.
 
-    ``kind`` is its folder in the store, ``suffix`` ends its file. Its result depends on its key and on nothing else, so
-    it is the same from any process, and it is made once.
+    ``kind`` is its folder in the store, ``suffix`` ends its file. Its result depends on its key and
+    on nothing else, so it is the same from any process, and it is made once.
     """
 
     kind: str
@@ -34,10 +38,12 @@ class Work(Protocol):
 
 
 class Place:
-    """Where work is done: a store, subjects that are loaded once, and what is kept in memory. One for each process.
+    """Where work is done: a store, subjects that are loaded once, and what is kept in memory. One
+    for each process.
 
-    ``load(name)`` gives a subject by its name; it is picklable where other processes are to work, and None where the
-    subjects exist in this process only. ``imports`` are modules that another process imports first.
+    ``load(name)`` gives a subject by its name; it is picklable where other processes are to work,
+    and None where the subjects exist in this process only. ``imports`` are modules that another
+    process imports first.
     """
 
     def __init__(
@@ -67,12 +73,69 @@ class Place:
 
 
 def done(work: Work, place: Place) -> Path:
-    """Where the result of a piece of work lies in the store: made now, after what it needs, where it was not there."""
+    """Where the result of a piece of work lies in the store: made now, after what it needs, where
+    it was not there.
+    """
     for first in work.needs(place):
         done(first, place)
-    return place.store.get_or_make(work.kind, work.key(place), work.suffix, lambda path: work.make(place, path))
+    return place.store.get_or_make(
+        work.kind, work.key(place), work.suffix, lambda path: work.make(place, path)
+    )
 
 
 def made(work: Work, place: Place) -> Path | None:
     """Where the result of a piece of work lies, None where it was not made yet."""
     return place.store.find(work.kind, work.key(place), work.suffix)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """A network trained on a dataset with a seed; its result lies where
+    :func:`probes.subjects.training.train` finds it.
+    """
+
+    net: str
+    dataset: str
+    seed: int
+    recipe: Recipe | None = None
+
+    kind = "weights"
+    suffix = ".safetensors"
+
+    def key(self, place: Place) -> dict[str, Any]:
+        """The network's code, the images, the seed and the recipe."""
+        return self._run(place).key
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """Nothing."""
+        return []
+
+    def make(self, place: Place, path: Path) -> dict[str, Any]:
+        """Train, going on from the last finished epoch; the card is the note of the result."""
+        return self._run(place).make(path, lambda _: None)
+
+    def _run(self, place: Place) -> training.Run:
+        return training.run_of(self.net, self.dataset, self.seed, place.store, self.recipe)
+
+
+def runs_asked(specs: Sequence[Spec], seeds: int | Sequence[int]) -> list[Spec]:
+    """The training runs of subjects that a recipe names, with these seeds (``8``: 0 to 7).
+
+    Raises BadInput where there are none.
+    """
+    wanted = range(seeds) if isinstance(seeds, int) else list(seeds)
+    if not any(by_recipe(spec) for spec in specs):
+        names = ", ".join(map(str, specs))
+        raise BadInput(
+            f"lab.train({seeds}): no recipe is named in {names}; write e.g."
+            " mlp_small:clean@mnist5k#*"
+        )
+    runs = [
+        dataclasses.replace(spec, seed=seed)
+        for spec in specs
+        if by_recipe(spec)
+        for seed in (wanted if spec.seed == "*" else [int(spec.seed or 0)])
+    ]
+    if not runs:
+        raise BadInput(f"lab.train({seeds}): no training seeds; a number from 1 up, or seeds")
+    return runs

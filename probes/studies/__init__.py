@@ -1,4 +1,6 @@
-"""The studies: a folder each, found by their records; those of others come by the entry point ``probes.studies``."""
+"""The studies: a folder each, found by their records; those of others come by the entry point
+``probes.studies``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ GROUP = "probes.studies"
 def studies() -> dict[str, Study]:
     """Every study by its name: the package's own, then those of installed packages, by name.
 
-    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or takes the name of another one.
+    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or takes the
+    name of another one.
     """
     found = {one.name: one for one in OWN}
     for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
@@ -38,9 +41,13 @@ def studies() -> dict[str, Study]:
         except Exception as e:
             raise BadInput(f"{whose} can't be imported: {type(e).__name__}: {e}") from e
         if not isinstance(one, Study):
-            raise BadInput(f"{whose} is a {type(one).__name__}: {point.value} names no probes.studies.Study")
+            raise BadInput(
+                f"{whose} is a {type(one).__name__}: {point.value} names no probes.studies.Study"
+            )
         if one.name in found:
-            raise BadInput(f"{whose} is called {one.name!r}, as another study is: give it a name of its own")
+            raise BadInput(
+                f"{whose} is called {one.name!r}, as another study is: give it a name of its own"
+            )
         found[one.name] = one
     return found
 
@@ -59,7 +66,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def sections() -> Sections:
-    """What all studies add to a report; a function is imported when there is something for it to tell."""
+    """What all studies add to a report; a function is imported when there is something for it to
+    tell.
+    """
     every = studies().values()
 
     def later(name: str) -> Any:

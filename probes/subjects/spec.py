@@ -1,4 +1,5 @@
-"""How a subject is written: ``net[:weights]@dataset[#seed]``, and two of them as a pair. No torch."""
+"""How a subject is written: ``net[:weights]@dataset[#seed]``, and two of them as a pair. No
+torch."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ FORM = "net[:weights]@dataset[#seed]"
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """One subject: a network by name, its weights, a dataset, and which training run (``"*"``: all of them)."""
+    """One subject: a network by name, its weights, a dataset, and which training run (``"*"``: all
+    of them).
+    """
 
     net: str
     weights: str | None = None
@@ -30,8 +33,8 @@ class Spec:
 def parse(text: str) -> Spec:
     """Read a subject; BadInput when it has another form.
 
-    The text is split at the first ``@``; a trailing ``#digits`` or ``#*`` is the seed. Left of ``@`` a dotted name
-    keeps its first colon, since ``package.module:thing`` is a name.
+    The text is split at the first ``@``; a trailing ``#digits`` or ``#*`` is the seed. Left of
+    ``@`` a dotted name keeps its first colon, since ``package.module:thing`` is a name.
 
     >>> parse("resnet20@mnist5k#3")
     Spec(net='resnet20', weights=None, dataset='mnist5k', seed=3)
@@ -51,8 +54,17 @@ def parse(text: str) -> Spec:
     if colon and "." in head:
         attribute, colon, weights = weights.partition(":")
         head = f"{head}:{attribute}"
-    if not head or head.endswith(":") or (at and not dataset) or (colon and not weights) or "#" in head:
-        raise BadInput(f"subject {text!r} is not of the form {FORM}, e.g. 'resnet20@mnist5k' or 'resnet20@mnist5k#*'")
+    if (
+        not head
+        or head.endswith(":")
+        or (at and not dataset)
+        or (colon and not weights)
+        or "#" in head
+    ):
+        raise BadInput(
+            f"subject {text!r} is not of the form {FORM}, e.g. 'resnet20@mnist5k' or"
+            " 'resnet20@mnist5k#*'"
+        )
     return Spec(head, weights if colon else None, dataset if at else None, seed)
 
 
@@ -68,13 +80,16 @@ class Pair:
 
 
 def on(net: str, dataset: str) -> Spec:
-    """The subject of a network, ``net[:weights][#seed]``, on a dataset that is named apart; BadInput where it names one itself.
+    """The subject of a network, ``net[:weights][#seed]``, on a dataset that is named apart;
+    BadInput where it names one itself.
 
     >>> str(on("resnet20#3", "mnist5k"))
     'resnet20@mnist5k#3'
     """
     if "@" in net:
-        raise BadInput(f"net {net!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]")
+        raise BadInput(
+            f"net {net!r}: the dataset is --dataset {dataset}; write net[:weights][#seed]"
+        )
     return dataclasses.replace(parse(net), dataset=dataset)
 
 
@@ -90,5 +105,8 @@ def pair(first: str, second: str) -> Pair:
     if a == b:
         raise BadInput(f"pair({first!r}, {second!r}) compares a subject with itself")
     if a.dataset != b.dataset:
-        raise BadInput(f"pair({first!r}, {second!r}): the two must see the same images, so name the same dataset")
+        raise BadInput(
+            f"pair({first!r}, {second!r}): the two must see the same images, so name the same"
+            " dataset"
+        )
     return Pair(a, b)

@@ -1,4 +1,6 @@
-"""Weights in files: read without running code, hashed, and held against the network that they are for."""
+"""Weights in files: read without running code, hashed, and held against the network that they are
+for.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,27 @@ from probes.subjects.stored import unpack
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or from a PyTorch file read with ``weights_only=True``; fp32 out.
+    """A state dict from a safetensors file, or from a PyTorch file read with ``weights_only=True``;
+    fp32 out.
 
-    Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does not run).
+    Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does
+    not run).
     """
     if not path.is_file():
-        raise BadInput(f"weights {str(path)!r}: no such file; give a .safetensors or .pt file, or leave weights out")
+        raise BadInput(
+            f"weights {str(path)!r}: no such file; give a .safetensors or .pt file, or leave"
+            " weights out"
+        )
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True)
+        )
     except Exception as e:
-        raise BadInput(f"weights {str(path)!r} can't be read: {(str(e).splitlines() or [type(e).__name__])[0]}") from e
+        raise BadInput(
+            f"weights {str(path)!r} can't be read: {(str(e).splitlines() or [type(e).__name__])[0]}"
+        ) from e
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
     return unpack(state)
@@ -40,7 +53,9 @@ def state_sha256(model: nn.Module) -> str:
             h.update(f"{name}{_unpacked(tensor)!r}".encode())
             continue
         h.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        h.update(np.ascontiguousarray(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()).data)
+        h.update(
+            np.ascontiguousarray(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()).data
+        )
     return h.hexdigest()
 
 
@@ -51,13 +66,20 @@ def _unpacked(value: Any) -> Any:
 
 
 def misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """How a state dict does not fit a network, after ``they``; empty where it does. Counters of batches may be missing."""
+    """How a state dict does not fit a network, after ``they``; empty where it does. Counters of
+    batches may be missing.
+    """
     wanted = net.state_dict()
-    if lost := [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]:
+    if lost := [
+        name for name in wanted if name not in state and not name.endswith("num_batches_tracked")
+    ]:
         return f"lack {lost[0]!r}"
     if extra := [name for name in state if name not in wanted]:
         return f"hold {extra[0]!r}, which the network does not know"
     for name, tensor in state.items():
         if isinstance(wanted[name], Tensor) and tensor.shape != wanted[name].shape:
-            return f"hold {name!r} of shape {tuple(tensor.shape)}, the network {tuple(wanted[name].shape)}"
+            return (
+                f"hold {name!r} of shape {tuple(tensor.shape)}, the network"
+                f" {tuple(wanted[name].shape)}"
+            )
     return ""

@@ -16,8 +16,9 @@ SCALE = ".scale"
 def pack(state: Mapping[str, Tensor], stored: str) -> dict[str, Tensor]:
     """The floating-point tensors of a state dict in a stored precision; counters are left out.
 
-    ``int8`` keeps tensors of two or more dimensions as bytes with a scale per output channel (symmetric, the largest
-    weight of a channel is 127), and the others as they are. Raises UnknownName for another precision.
+    ``int8`` keeps tensors of two or more dimensions as bytes with a scale per output channel
+    (symmetric, the largest weight of a channel is 127), and the others as they are. Raises
+    UnknownName for another precision.
 
     >>> w = torch.tensor([[1.0, -0.5], [0.1, 0.0]])
     >>> sorted(pack({"w": w}, "int8"))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from probes.tell import plots
-from probes.tell.pages import Line, grid, slug
+from probes.tell import plots, runplots
+from probes.tell.markdown import Line, grid, slug
 
 
 def words() -> str:
@@ -25,7 +25,7 @@ def words() -> str:
   a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of
   Page's trend test; neither decides anything.
 - A block's verdict is that of all parts of the question together; each part has an outcome of its own beside its numbers.
-- n counts images or training runs, never pixels, channels, batches or noise draws."""
+- n counts images or training runs, never pixels, channels, batches or noise draws."""  # noqa: E501
 
 
 def made_by(run: Mapping[str, Any], *how: str) -> str:
@@ -38,15 +38,26 @@ def made_by(run: Mapping[str, Any], *how: str) -> str:
     ]
     facts += [[name, version] for name, version in run["packages"].items() if version]
     facts += [["machine", f"{run['processor']} ({run['machine']}), {run['cores']} cores"]]
-    facts += [["options", "; ".join(f"{k} = {v}" for k, v in sorted(run["options"].items())) or "none"]]
-    parts = ["## How to reproduce", f"```\n{run['command']}\n```", *how, "## Provenance", grid(["what", "value"], facts)]
+    facts += [
+        ["options", "; ".join(f"{k} = {v}" for k, v in sorted(run["options"].items())) or "none"]
+    ]
+    parts = [
+        "## How to reproduce",
+        f"```\n{run['command']}\n```",
+        *how,
+        "## Provenance",
+        grid(["what", "value"], facts),
+    ]
     return "\n\n".join(parts)
 
 
 def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """How to reproduce, and provenance."""
-    how = ("`probes report DIR` draws this page again from its files; `probes verify DIR` checks the manifest, judges every"
-           " verdict again from the tables, and compares each recorded expectation with the evidence that it cites.")  # fmt: skip
+    how = (
+        "`probes report DIR` draws this page again from its files; `probes verify DIR` checks the"
+        " manifest, judges every verdict again from the tables, and compares each recorded"
+        " expectation with the evidence that it cites."
+    )
     text = [made_by(run, how)]
     rows = {}
     for line in lines:
@@ -59,10 +70,17 @@ def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
                 weights.get("accuracy") or "",
                 where,
             ]
-    text.append(grid(["subject", "weights", "SHA-256 of the weights", "clean test accuracy", "where it ran"], rows.values()))
-    for name, history in {n: w["history"] for r in lines for n, w in r["weights"].items() if w.get("history")}.items():
+    text.append(
+        grid(
+            ["subject", "weights", "SHA-256 of the weights", "clean test accuracy", "where it ran"],
+            rows.values(),
+        )
+    )
+    for name, history in {
+        n: w["history"] for r in lines for n, w in r["weights"].items() if w.get("history")
+    }.items():
         path = f"figures/training-{slug(name)}.png"
-        plots.save(plots.training(pd.DataFrame(history), name), folder / path)
+        plots.save(runplots.training(pd.DataFrame(history), name), folder / path)
         text.append(f"![how {name} was trained]({path})")
     images = {}
     for r in lines:
@@ -74,5 +92,10 @@ def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
             d["seed"],
             d["draws"],
         ]
-    text.append(grid(["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"], images.values()))
+    text.append(
+        grid(
+            ["images", "number", "SHA-256 (images, labels, ids)", "noise seed", "draws"],
+            images.values(),
+        )
+    )
     return "\n\n".join(text)

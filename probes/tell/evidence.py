@@ -1,32 +1,30 @@
-"""Evidence: one JSON line per judged claim, with the SHA-256 of the tables that it was judged on."""
+"""Evidence: one JSON line per judged claim, with the SHA-256 of the tables that it was judged
+on."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probes import __version__, table
+from probes import table
 from probes.errors import ProbesError
 from probes.judge import verdict as verdicts
 from probes.judge.verdict import Verdict, Verdicts
 from probes.store import Store, scratch, sha256
 
 SCHEMA = 1
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "pytest", "mlxtend")
 
 
 def deposit(thing: pd.DataFrame | np.ndarray, store: Store) -> dict[str, str]:
-    """Keep a table (Parquet) or an array (npy) in the store by its own bytes; its SHA-256 and its place."""
+    """Keep a table (Parquet) or an array (npy) in the store by its own bytes; its SHA-256 and its
+    place.
+    """
     suffix = ".npy" if isinstance(thing, np.ndarray) else ".parquet"
     thing = thing if isinstance(thing, np.ndarray) else table.written(thing)
     folder = store.folder / "evidence"
@@ -52,8 +50,8 @@ def line(
 ) -> dict[str, Any]:
     """The evidence of one claim on one subject, as JSON values.
 
-    ``claim`` holds id, sentence, family, test and expectation; ``inputs`` are deposits, one per part of the question, and
-    ``designs`` what each of these tables was made for, in the same order.
+    ``claim`` holds id, sentence, family, test and expectation; ``inputs`` are deposits, one per
+    part of the question, and ``designs`` what each of these tables was made for, in the same order.
     """
     record = {
         "schema": SCHEMA,
@@ -68,7 +66,9 @@ def line(
         "verdicts": [v.json() for v in found],
         "inputs": [dict(i) for i in inputs],
         "design": dict(designs[0]),
-        **({"designs": [dict(d) for d in designs]} if any(d != designs[0] for d in designs) else {}),
+        **(
+            {"designs": [dict(d) for d in designs]} if any(d != designs[0] for d in designs) else {}
+        ),
         **extra,
     }
     return json.loads(json.dumps(record, allow_nan=False))
@@ -87,7 +87,8 @@ SHAPE = {
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of an ``evidence.jsonl``; ProbesError, with the line's number, where one is none."""
+    """The lines of an ``evidence.jsonl``; ProbesError, with the line's number, where one is
+    none."""
     lines = []
     if not path.is_file():
         raise ProbesError(f"{path}: no such file; is it the folder of a report?")
@@ -96,7 +97,9 @@ def read(path: Path) -> list[dict[str, Any]]:
             text = raw.decode("utf-8")
             record = json.loads(text)
             if record["schema"] != SCHEMA:
-                raise ProbesError(f"{path}, line {i}: schema {record['schema']}, this version reads {SCHEMA}")
+                raise ProbesError(
+                    f"{path}, line {i}: schema {record['schema']}, this version reads {SCHEMA}"
+                )
             for name, kind in SHAPE.items():
                 if not isinstance(record[name], kind):
                     raise TypeError(f"{name} is {type(record[name]).__name__}")
@@ -108,7 +111,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def varied(record: Mapping[str, Any]) -> str:
-    """What the levels of a line are called: ``noise σ``, ``alpha``, ``strength``; of an older line read from its words."""
+    """What the levels of a line are called: ``noise σ``, ``alpha``, ``strength``; of an older line
+    read from its words.
+    """
     design = record.get("design", {})
     if "varied" in design:
         return str(design["varied"])
@@ -126,18 +131,26 @@ def varied(record: Mapping[str, Any]) -> str:
 
 def untrained(record: Mapping[str, Any]) -> list[str]:
     """The subjects of a line whose weights are random."""
-    return [name for name, weights in record.get("weights", {}).items() if weights.get("origin") == "untrained"]
+    return [
+        name
+        for name, weights in record.get("weights", {}).items()
+        if weights.get("origin") == "untrained"
+    ]
 
 
 def perturbed(record: Mapping[str, Any]) -> list[str]:
-    """What got weight noise, a sentence per network: how many layers, and what share of all its weights."""
+    """What got weight noise, a sentence per network: how many layers, and what share of all its
+    weights.
+    """
     found = []
     for net, tensors in (record.get("perturbed") or {}).items():
         numbers, every = sum(tensors.values()), record.get("parameters", {}).get(net)
         share = f", {numbers / every:.1%} of its parameters" if every else ""
         names = list(tensors)
         some = ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
-        found.append(f"noise on {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}")
+        found.append(
+            f"noise on {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}"
+        )
     return found
 
 
@@ -152,65 +165,32 @@ def members(record: Mapping[str, Any]) -> list[Verdict]:
 
 
 def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
-    """The table that part ``i`` of a line was judged on; ProbesError when it is missing or its SHA-256 differs."""
+    """The table that part ``i`` of a line was judged on; ProbesError when it is missing or its
+    SHA-256 differs.
+    """
     entry = record["inputs"][i]
     path = folder / entry["file"]
     if not path.is_file():
-        raise ProbesError(f"{record['id']} on {record['subject']}: its input {entry['file']} is missing")
+        raise ProbesError(
+            f"{record['id']} on {record['subject']}: its input {entry['file']} is missing"
+        )
     if sha256(path) != entry["sha256"]:
-        raise ProbesError(f"{record['id']} on {record['subject']}: its input {entry['file']} was changed (SHA-256 differs)")
+        raise ProbesError(
+            f"{record['id']} on {record['subject']}: its input {entry['file']} was changed (SHA-256"
+            " differs)"
+        )
     return table.read(path)
 
 
-def provenance(root: Path, command: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Where and with what a run was made: commit and dirty flag, versions, machine, command, options."""
-
-    def git(*words: str) -> str:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    return {
-        "schema": SCHEMA,
-        "command": " ".join(command),
-        "commit": git("rev-parse", "HEAD") or None,
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "probes": __version__,
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "options": dict(options),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        for row in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if row.startswith("model name"):
-                return row.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or sys.platform
-
-
 def designs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The designs of the tables that an evidence line was asked of; one, where all are of the same."""
+    """The designs of the tables that an evidence line was asked of; one, where all are of the
+    same."""
     return record.get("designs") or [record["design"]]
 
 
 def all_differences(recorded: Mapping[str, Any], here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the designs of a question's tables differ from those of a recorded line, in words, each once.
+    """How the designs of a question's tables differ from those of a recorded line, in words, each
+    once.
 
     A line of an earlier version holds the design of one table: it is compared with each.
     """
@@ -220,7 +200,9 @@ def all_differences(recorded: Mapping[str, Any], here: Sequence[Mapping[str, Any
     before, now = ([d for i, d in enumerate(ds) if d not in ds[:i]] for ds in (before, now))
     if len(before) != len(now) and len(before) > 1:
         return [f"{len(now)} tables instead of {len(before)}"]
-    pairs = zip(before, now, strict=True) if len(before) == len(now) else ((before[0], d) for d in now)
+    pairs = (
+        zip(before, now, strict=True) if len(before) == len(now) else ((before[0], d) for d in now)
+    )
     return list(dict.fromkeys(text for was, is_ in pairs for text in differences(was, is_)))
 
 
@@ -242,7 +224,9 @@ DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test", "part": {}}
 
 
 def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """How a design differs from the recorded one, in words; an expectation holds only where it does not."""
+    """How a design differs from the recorded one, in words; an expectation holds only where it does
+    not.
+    """
     recorded, here = DEFAULTS | dict(recorded), DEFAULTS | dict(here)
     changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
     if "images" in changed and "images_sha256" in changed:
@@ -250,10 +234,14 @@ def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
     return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
 
 
-def matching(lines: Iterable[Mapping[str, Any]], designs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Of several evidence lines of one claim on one subject, the one of these designs; else the first; else None.
+def matching(
+    lines: Iterable[Mapping[str, Any]], designs: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """Of several evidence lines of one claim on one subject, the one of these designs; else the
+    first; else None.
 
-    A report may judge a claim at the design of the test and at more images: the test cites the former.
+    A report may judge a claim at the design of the test and at more images: the test cites the
+    former.
     """
     lines = list(lines)
     return next((r for r in lines if not all_differences(r, designs)), lines[0] if lines else None)

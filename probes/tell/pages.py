@@ -3,140 +3,80 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probes.judge import family
 from probes.judge.verdict import Verdict, counted, disclosures, p_shown, shown
-from probes.tell import evidence, plots, terminal
+from probes.tell import evidence, plots, runplots
+from probes.tell.frontpage import anchor, expected
+from probes.tell.markdown import Line, grid, slug
 
-Line = Mapping[str, Any]
 
-
-def slug(text: str) -> str:
-    """A text as part of a file name.
-
-    >>> slug("resnet20@mnist5k#* + plainnet20@mnist5k#*")
-    'resnet20-mnist5k-all-plainnet20-mnist5k-all'
+def section(
+    folder: Path, line: Line, below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()
+) -> str:
+    """One claim: the question, the answer, the map by depth, the table per block, and what studies
+    add ``below``.
     """
-    return re.sub(r"[^\w.]+", "-", text.replace("#*", "-all")).strip("-")
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    body = [" | ".join(str(c).replace("|", "\\|") for c in row) for row in [header, ["---"] * len(header), *rows]]
-    return "\n".join(f"| {row} |" for row in body)
-
-
-def expected(line: Line) -> str:
-    """The recorded expectation of a line, in words."""
-    if line.get("altered"):
-        return "none: altered design"
-    if line.get("expect"):
-        return line["expect"][0]
-    return "supported (no expectation recorded)" if line.get("test") else "none recorded"
-
-
-def _anchor(line: Line) -> str:
-    return slug(f"{line['id']} on {line['subject']} {line['design']['images']}").lower()
-
-
-def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
-    # Holm over the claims that share a family, by the p-value of the whole claim (the largest over its blocks); of one
-    # claim on one subject at several designs, the one with most images is the member.
-    members: dict[str, dict[tuple, int]] = {}
-    for i, line in enumerate(lines):
-        if line["family"]:
-            members.setdefault(line["family"], {}).setdefault((line["id"], line["subject"]), i)
-    found = {}
-    for name, mine in members.items():
-        p = [[max(v[side] for v in lines[i]["verdicts"]) for i in mine.values()] for side in ("p_supported", "p_refuted")]
-        collected = run.get("families", {}).get(name)
-        ran = f"{len(mine)} of {collected} ran" if collected else f"{len(mine)} ran"
-        alpha = lines[next(iter(mine.values()))]["alpha"]
-        for i, outcome in zip(mine.values(), family.outcomes(p[0], p[1], alpha), strict=True):
-            found[i] = f"{outcome} ({name}, {ran})"
-    return found
-
-
-def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
-    """The first screen: every claim with its verdict and what was expected."""
-    over = _families(lines, run)
-    rows = [
-        [
-            f"[{r['id']}](#{_anchor(r)})",
-            f"`{r['subject']}`",
-            f"**{r['overall']}**" + (" (untrained)" if evidence.untrained(r) else ""),
-            r["counts"] if len(r["verdicts"]) > 1 else "",
-            f"{r['design']['images']:,}",
-            expected(r),
-            over.get(i, ""),
-        ]
-        for i, r in enumerate(lines)
-    ]
-    text = grid(["claim", "subject", "verdict", "blocks", "images", "expected", "every block, Holm over the family's claims"], rows)
-    partial = "" if run.get("complete", True) else "**Partial: the run was interrupted before its last claim.**\n\n"
-    lost = run.get("not_judged", [])
-    random = sorted({name for r in lines for name in evidence.untrained(r)})
-    warning = f"**Untrained: {', '.join(f'`{name}`' for name in random)} have random weights, as asked for.**\n\n" if random else ""
-    total = len(lines) + len(lost)
-    words = f"{counted(total, 'claim')} collected. {terminal.count(lines, lost)}."
-    return f"# What was claimed, and what was found\n\n{partial}{warning}{words}\n\n{text}{_not_judged(lines, lost)}"
-
-
-def _not_judged(lines: Sequence[Line], lost: Sequence[Mapping[str, str]]) -> str:
-    """The claims that came to no verdict, with the reason: those that can't by design, and those that were not run to one."""
-    rows = [[r["id"], f"`{r['subject']}`", "open by design", _obstacles(r)] for r in lines if not r["judged"]]
-    rows += [[one["id"], f"`{one['subject']}`", one["outcome"], one["why"]] for one in lost]
-    return f"\n\n## Not judged\n\n{grid(['claim', 'subject', 'outcome', 'why'], rows)}" if rows else ""
-
-
-def _obstacles(line: Line) -> str:
-    return "; ".join(dict.fromkeys(leaf.obstacle for m in evidence.members(line) for leaf in m.leaves if leaf.obstacle))
-
-
-def section(folder: Path, line: Line, below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()) -> str:
-    """One claim: the question, the answer, the map by depth, the table per block, and what studies add ``below``."""
     members = evidence.members(line)
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
     if (folder / place).exists():  # the same claim on the same subject, at another design
         place = Path("figures") / slug(f"{line['id']}-{line['subject']}-{line['design']['images']}")
-    title = f"{line['id']} on {line['subject']}: {line['overall']}, {line['design']['images']:,} images"
-    text = [f'<a id="{_anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
+    title = (
+        f"{line['id']} on {line['subject']}: {line['overall']}, {line['design']['images']:,} images"
+    )
+    text = [f'<a id="{anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
     many = f" ({line['counts']})" if len(members) > 1 else ""
     random = " of an **untrained** network" if evidence.untrained(line) else ""
-    text.append(f"**Answer: {line['overall']}**{many}{random}, {line['scope']}. Expected: {expected(line)}.")
+    text.append(
+        f"**Answer: {line['overall']}**{many}{random}, {line['scope']}. Expected: {expected(line)}."
+    )
     varied = evidence.varied(line)
     asked = list(dict.fromkeys(leaf.asked(varied) for m in members for leaf in m.leaves))
     text.append(f"**Asked:** {'; '.join(asked)}.")
     if done := line["design"].get("description"):
-        unit, levels = line["design"].get("unit"), " ".join(f"{v:g}" for v in line["design"]["levels"])
+        unit, levels = (
+            line["design"].get("unit"),
+            " ".join(f"{v:g}" for v in line["design"]["levels"]),
+        )
         text.append(f"**Done to it:** {done}{f', {varied} {levels} ({unit})' if unit else ''}.")
     if line.get("altered"):
-        text.append(f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it.")
+        text.append(
+            f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it."
+        )
     text += [f"{told[0].upper()}{told[1:]}." for told in evidence.perturbed(line)]
     if classes := line.get("classes"):
         some = ", ".join(f"{name} ({n})" for name, n in list(classes.items())[:12])
-        text.append(f"{len(classes)} classes, with their images: {some}"
-                    f"{', ...' if len(classes) > 12 else ''}.")  # fmt: skip
-    text += [f"Note: `{name}` {note}." for name, w in line["weights"].items() for note in w.get("notes", ())]
+        text.append(
+            f"{len(classes)} classes, with their images: {some}"
+            f"{', ...' if len(classes) > 12 else ''}."
+        )
+    text += [
+        f"Note: `{name}` {note}."
+        for name, w in line["weights"].items()
+        for note in w.get("notes", ())
+    ]
     if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
         for i, leaf in enumerate(members[0].leaves):
             which = f"_{i + 1}" if i else ""
-            plots.save(plots.runs(leaf, varied=varied).figure, folder / place / f"runs{which}.png")
+            plots.save(
+                runplots.runs(leaf, varied=varied).figure, folder / place / f"runs{which}.png"
+            )
             text.append(f"![the effect of each training run]({place.as_posix()}/runs{which}.png)")
             frame = evidence.load_table(folder, line, i)
             if frame["site"].nunique() > 1 and frame["level"].nunique() > 1:
                 plots.save(
-                    plots.by_depth(frame, leaf.metric, leaf.kind, varied=varied).figure, folder / place / f"by_depth{which}.png"
+                    runplots.by_depth(frame, leaf.metric, leaf.kind, varied=varied).figure,
+                    folder / place / f"by_depth{which}.png",
                 )
-                text.append(f"![response by depth, a line per training run]({place.as_posix()}/by_depth{which}.png)")
+                text.append(
+                    "![response by depth, a line per training"
+                    f" run]({place.as_posix()}/by_depth{which}.png)"
+                )
     else:
         plots.save(plots.verdict_map(members, title, varied), folder / place / "verdicts.png")
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
@@ -146,7 +86,10 @@ def section(folder: Path, line: Line, below: Sequence[Callable[[Path, Line], Seq
         if len(part[0].curve) > 1:
             name = f"heat_{part[0].metric}.png"
             plots.save(plots.heat(part, varied=varied).figure, folder / place / name)
-            text.append(f"![{part[0].metric}: effect of each level in each block]({place.as_posix()}/{name})")
+            text.append(
+                f"![{part[0].metric}: effect of each level in each"
+                f" block]({place.as_posix()}/{name})"
+            )
     for told in below:
         text.extend(told(folder, line))
     return "\n\n".join(text)
@@ -160,7 +103,11 @@ def _blocks(members: Sequence[Verdict]) -> str:
         for leaf in member.leaves:
             wide = f"[{', '.join(shown(v, leaf.kind).split(' ')[0] for v in leaf.wide)}]"
             notes = leaf.notes
-            trend = f"{notes['rho']:+.2f} (p {p_shown(min(notes['page_up'], notes['page_down']))})" if "rho" in notes else ""
+            trend = (
+                f"{notes['rho']:+.2f} (p {p_shown(min(notes['page_up'], notes['page_down']))})"
+                if "rho" in notes
+                else ""
+            )
             means = ""
             if "ratio_of_means" in notes:
                 means = f"{shown(notes['ratio_of_means'], leaf.kind)}; {notes['share_beyond']:.0%}"
@@ -179,7 +126,16 @@ def _blocks(members: Sequence[Verdict]) -> str:
                     leaf.obstacle or (leaf.advice() if leaf.outcome == "inconclusive" else ""),
                 ]
             )
-    header = ["block", "verdict", "question", "effect [90 %]", "simultaneous", "n", "p supported", "p refuted"]
+    header = [
+        "block",
+        "verdict",
+        "question",
+        "effect [90 %]",
+        "simultaneous",
+        "n",
+        "p supported",
+        "p refuted",
+    ]
     header += ["rho (Page)", "ratio of means; images beyond the SESOI", "to decide"]
     empty = [i for i, _ in enumerate(header) if all(row[i] == "" for row in rows)]
     return grid(
@@ -193,14 +149,23 @@ def _remarks(members: Sequence[Verdict], varied: str) -> list[str]:
     leaves = [(m.label, leaf) for m in members for leaf in m.leaves]
     turned = [f"{label} ({leaf.metric})" for label, leaf in leaves if _turns(leaf)]
     if turned:
-        text.append(f"Not monotone in {varied}: the effect both rises and falls by more than the SESOI in {', '.join(turned)}.")
+        text.append(
+            f"Not monotone in {varied}: the effect both rises and falls by more than the SESOI in"
+            f" {', '.join(turned)}."
+        )
     signs = [f"{label} ({leaf.metric})" for label, leaf in leaves if leaf.notes.get("signs_differ")]
     if signs:
-        text.append(f"**The typical image and the ratio of the means have different signs** in {', '.join(signs)}.")
+        text.append(
+            "**The typical image and the ratio of the means have different signs** in"
+            f" {', '.join(signs)}."
+        )
     if excluded := sum(leaf.notes.get("excluded", 0) for _, leaf in leaves):
         text.append(f"{excluded} effects of 0/0 were left out.")
     if rules := sorted({leaf.rule for _, leaf in leaves}):
-        text.append(f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)}, once towards each side.")
+        text.append(
+            f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)},"
+            " once towards each side."
+        )
     text += [f"Error rate: {told}." for told in disclosures(members)]
     return text
 
@@ -220,17 +185,30 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
     for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
         summary = pd.read_csv(folder / line["summary"]["file"])
         space = line["design"].get("space", "pixels")
-        key = (line["design"]["dataset"], line["design"]["clamp"], space, line["design"]["perturbation"])
+        key = (
+            line["design"]["dataset"],
+            line["design"]["clamp"],
+            space,
+            line["design"]["perturbation"],
+        )
         if key in done or not (summary["metric"] == "sigma_realised").any():
             continue
         done.add(key)
-        one = summary[(summary["site"] == summary["site"].iloc[0]) & (summary["net"] == summary["net"].iloc[0])]
+        one = summary[
+            (summary["site"] == summary["site"].iloc[0])
+            & (summary["net"] == summary["net"].iloc[0])
+        ]
         one = one[one["train_seed"] == one["train_seed"].iloc[0]]
         wide = one.pivot_table(index="level", columns="metric", values="mean")
-        rows = [[f"{lv:g}", f"{r['sigma_realised']:.4f}", f"{r['mean_shift']:+.4f}"] for lv, r in wide.iterrows()]
+        rows = [
+            [f"{lv:g}", f"{r['sigma_realised']:.4f}", f"{r['mean_shift']:+.4f}"]
+            for lv, r in wide.iterrows()
+        ]
         clamp = line["design"]["clamp"]
         where = (
-            "in pixel space (range 0 to 1)" if space == "pixels" else "**on the normalised image**, as in scripts that add it late"
+            "in pixel space (range 0 to 1)"
+            if space == "pixels"
+            else "**on the normalised image**, as in scripts that add it late"
         )
         how = "clamped to [0, 1]" if clamp else "not clamped"
         what = line["design"].get("description") or f"Gaussian noise {where}, {how}"
@@ -240,9 +218,11 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
         shift = abs(wide["mean_shift"]).max()
         if clamp and space == "pixels" and shift > 0.01 and what.startswith("Gaussian noise"):
             text.append(
-                f"**Clamping is not neutral here.** It cuts the noise on pixels at 0 and 1 and moves the mean of an image by up"
-                f" to {shift:.3f} of the pixel range (on black backgrounds upwards): part of every effect above is a change of"
-                " mean brightness and of the background, not of noise alone. `gaussian(..., clamp=False)` leaves it out."
+                "**Clamping is not neutral here.** It cuts the noise on pixels at 0 and 1 and"
+                f" moves the mean of an image by up to {shift:.3f} of the pixel range (on black"
+                " backgrounds upwards): part of every effect above is a change of mean brightness"
+                " and of the background, not of noise alone. `gaussian(..., clamp=False)` leaves"
+                " it out."
             )
         if line.get("examples"):
             array = np.load(folder / line["examples"]["file"])

@@ -1,7 +1,8 @@
-"""Plots of tables and verdicts: ``plot(thing, ax=None) -> ax``. The only room that imports matplotlib.
+"""Plots of tables and verdicts: ``plot(thing, ax=None) -> ax``. The only room that imports
+matplotlib.
 
-Colours are those of Okabe and Ito (2008), told apart by the colour-blind; every colour comes with a marker or a line
-style of its own, so that prints in grey can be read.
+Colours are those of Okabe and Ito (2008), told apart by the colour-blind; every colour comes with a
+marker or a line style of its own, so that prints in grey can be read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -21,7 +21,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from probes import table as tables
-from probes.judge import effects
 from probes.judge.verdict import Verdict
 from probes.table import Kind
 
@@ -33,7 +32,12 @@ OUTCOME = {
     "refuted": ("#D55E00", "v", "refuted"),
     "inconclusive": ("#777777", "o", "open (inconclusive)"),
 }
-AXIS = {"ratio": "change (%)", "share": "change (points)", "hit": "change (points)", "plain": "change"}
+AXIS = {
+    "ratio": "change (%)",
+    "share": "change (points)",
+    "hit": "change (points)",
+    "plain": "change",
+}
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
@@ -41,7 +45,9 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
     return ax if ax is not None else Figure(size, layout="constrained").subplots()
 
 
-def panels(n: int, size: tuple[float, float], across: int | None = None) -> tuple[Figure, list[Axes]]:
+def panels(
+    n: int, size: tuple[float, float], across: int | None = None
+) -> tuple[Figure, list[Axes]]:
     """A figure of ``n`` axes, ``across`` to a row; places that are left over stay empty."""
     figure = Figure(size, layout="constrained")
     across = min(across or n, n)
@@ -52,7 +58,9 @@ def panels(n: int, size: tuple[float, float], across: int | None = None) -> tupl
 
 
 def below(figure: Figure, ax: Axes, title: str, across: int = 4, small: int = 8) -> Figure:
-    """The figure with its title and, below all panels, the legend of one of them, ``across`` to a row."""
+    """The figure with its title and, below all panels, the legend of one of them, ``across`` to a
+    row.
+    """
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=small, loc="outside lower center", ncols=across)
     figure.suptitle(title, fontsize=10)
@@ -65,7 +73,8 @@ def frame(ax: Axes, x: int, y: int) -> None:
 
 
 def wrapped(text: str, inches: float, size: float = 9) -> str:
-    """A text in lines that fit a width at a font size, so that titles of neighbouring panels don't meet.
+    """A text in lines that fit a width at a font size, so that titles of neighbouring panels don't
+    meet.
 
     >>> wrapped("correct exceeds minus 1 point (layers = 2)", 2, 9)
     'correct exceeds minus 1\\npoint (layers = 2)'
@@ -82,31 +91,48 @@ def save(figure: Any, path: Path) -> None:
 def display(values: Any, kind: Kind) -> Any:
     """Effects in the unit of an axis: percent for log-ratios, points for shares."""
     values = np.asarray(values, float)
-    return np.expm1(values) * 100 if kind == "ratio" else values * 100 if kind in ("share", "hit") else values
+    return (
+        np.expm1(values) * 100
+        if kind == "ratio"
+        else values * 100
+        if kind in ("share", "hit")
+        else values
+    )
 
 
-def forest(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level", inches: float = 5.5) -> Axes:
-    """Effects by depth, one row per block: estimate, own interval (thick), simultaneous interval (thin), the SESOI.
+def forest(
+    verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level", inches: float = 5.5
+) -> Axes:
+    """Effects by depth, one row per block: estimate, own interval (thick), simultaneous interval
+    (thin), the SESOI.
 
-    Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one. ``varied`` is what levels are
-    called, ``inches`` the width for the title.
+    Colour and marker tell the verdict of each block after Holm; the shaded side is the claimed one.
+    ``varied`` is what levels are called, ``inches`` the width for the title.
     """
     ax = new_axes(ax)
     kind, sesoi = verdicts[0].kind, verdicts[0].sesoi
     unbounded = [np.isfinite([v.low, v.high]).all() for v in verdicts]
     edges = [sesoi, -sesoi] if verdicts[0].direction == 0 else [sesoi]
     spots = np.concatenate([display([v.estimate, *edges, 0], kind) for v in verdicts])
-    ends = [display([v.low, v.high, *v.wide], kind) for v, ok in zip(verdicts, unbounded, strict=True) if ok]
+    ends = [
+        display([v.low, v.high, *v.wide], kind)
+        for v, ok in zip(verdicts, unbounded, strict=True)
+        if ok
+    ]
     finite = np.concatenate([spots, *ends]) if ends else spots
     finite = finite[np.isfinite(finite)]
     margin = 0.06 * (np.ptp(finite) or 1)
     left, right = finite.min() - margin, finite.max() + margin
     for y, v in enumerate(verdicts):
         colour, marker, _ = OUTCOME[v.outcome]
-        low, high, low_wide, high_wide = np.clip(display([v.low, v.high, *v.wide], kind), left, right)
+        low, high, low_wide, high_wide = np.clip(
+            display([v.low, v.high, *v.wide], kind), left, right
+        )
         ax.plot([low_wide, high_wide], [y, y], color=colour, lw=1)
         ax.plot([low, high], [y, y], color=colour, lw=3.5, solid_capstyle="butt")
-        look: dict[str, Any] = {"mfc": "white", "mec": colour} if v.obstacle else {"mec": "white", "mew": 0.7}
+        look: dict[str, Any] = (
+            {"mfc": "white", "mec": colour} if v.obstacle else {"mec": "white", "mew": 0.7}
+        )
         ax.plot(display(v.estimate, kind), y, marker, color=colour, ms=7, **look)
     at = sorted(float(v) for v in display(edges, kind))
     begin, end = {1: (at[0], right), -1: (left, at[0]), 0: (at[0], at[-1])}[verdicts[0].direction]
@@ -124,7 +150,9 @@ def forest(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "l
 
 
 def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") -> Figure:
-    """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the right."""
+    """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the
+    right.
+    """
     parts = list(zip(*(v.leaves for v in verdicts), strict=True))
     figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.4), layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
@@ -132,14 +160,20 @@ def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") 
         forest(part, ax, varied, 4.2)
     panels[0].set_ylabel("block, from input to output" if len(verdicts) > 1 else "")
     last = panels[-1].secondary_yaxis("right")
-    last.set_yticks(range(len(verdicts)), [v.outcome.replace("inconclusive", "open") for v in verdicts])
+    last.set_yticks(
+        range(len(verdicts)), [v.outcome.replace("inconclusive", "open") for v in verdicts]
+    )
     last.tick_params(length=0)
     for tick, v in zip(last.get_yticklabels(), verdicts, strict=True):
         tick.set_color(OUTCOME[v.outcome][0])
         tick.set_fontweight("bold")
     figure.suptitle(wrapped(title, figure.get_figwidth() - 0.4, 11), fontsize=11)
     between = "\n" if len(parts) == 1 else "   "
-    hollow = f"{between}○ can't decide, whatever the interval" if any(leaf.obstacle for part in parts for leaf in part) else ""
+    hollow = (
+        f"{between}○ can't decide, whatever the interval"
+        if any(leaf.obstacle for part in parts for leaf in part)
+        else ""
+    )
     figure.supxlabel(
         f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
         f"dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open{hollow}",
@@ -149,15 +183,24 @@ def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") 
 
 
 def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level") -> Axes:
-    """The effect of every level in every block, as a map with its numbers: a rise that turns over shows."""
+    """The effect of every level in every block, as a map with its numbers: a rise that turns over
+    shows.
+    """
     kind = verdicts[0].kind
     values = np.array([display([row[1] for row in v.curve], kind) for v in verdicts])
     ax = new_axes(ax, (1.1 * values.shape[1] + 2.4, 0.36 * len(verdicts) + 1.6))
     reach = np.nanmax(np.abs(values)) or 1.0
     image = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
     for (y, x), value in np.ndenumerate(values):
-        ax.text(x, y, f"{value:+.1f}", ha="center", va="center", fontsize=8,
-                color="white" if abs(value) > 0.65 * reach else "black")  # fmt: skip
+        ax.text(
+            x,
+            y,
+            f"{value:+.1f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if abs(value) > 0.65 * reach else "black",
+        )
     ax.set_xticks(range(values.shape[1]), [f"{row[0]:g}" for row in verdicts[0].curve])
     ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
     ax.set_xlabel(varied)
@@ -167,61 +210,18 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "lev
     return ax
 
 
-def by_depth(frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None, varied: str = "level") -> Axes:
-    """The response of each block to the highest level, by depth: thin lines are training runs, thick their median."""
-    ax = new_axes(ax, (7, 4))
-    wide = effects.averaged(frame, metric, "train_seed", "site", "net")
-    found = effects.response(wide, kind, float(wide.columns[-1]))
-    for i, net in enumerate(found.index.unique("net")):
-        runs = effects.per_unit(found.xs(net, level="net", drop_level=False), kind, "train_seed", "site", None)
-        values = pd.DataFrame({site: effect.droplevel("net") for site, effect in runs.items()})
-        y = display(values.to_numpy(), kind)
-        ax.plot(range(y.shape[1]), y.T, STYLES[i % 4], color=COLOURS[i], lw=0.8, alpha=0.45)
-        ax.plot(range(y.shape[1]), np.median(y, axis=0), STYLES[i % 4], marker=MARKERS[i], color=COLOURS[i], lw=2.5,
-                label=f"{net} ({len(y)} runs)")  # fmt: skip
-        ax.set_xticks(range(y.shape[1]), list(values.columns), rotation=45, fontsize=8)
-    ax.axhline(0, color="black", lw=0.8)
-    ax.set_xlabel("block, from input to output")
-    ax.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}")
-    ax.set_title(f"response to {varied} = {wide.columns[-1]:g}; thin: a training run, thick: their median", fontsize=9)
-    ax.legend()
-    ax.grid(alpha=0.3)
-    return ax
-
-
-def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axes:
-    """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against the SESOI."""
-    ax = new_axes(ax, (7, 1.9))
-    values = display(verdict.notes["runs"], verdict.kind)
-    colour, marker, word = OUTCOME[verdict.outcome]
-    low, high = np.asarray(display([verdict.low, verdict.high], verdict.kind), dtype=float)
-    ax.plot(values, np.zeros(len(values)), "|", color="black", ms=16, label=f"a run or pair of runs ({len(values)})")
-    if np.isfinite([low, high]).all():  # too few runs have no interval, and are shown all the same
-        ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
-    ax.plot(display(verdict.estimate, verdict.kind), -0.35, marker, color=colour, ms=8, label=f"estimate: {word}")
-    ax.axvline(0, color="black", lw=0.8)
-    at = float(display(verdict.sesoi, verdict.kind))
-    ax.axvline(at, color="#0072B2", ls="--", lw=1, label="SESOI")
-    ax.set_ylim(-0.8, 0.5)
-    ax.set_yticks([])
-    unit = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}[verdict.kind]
-    left, right = ax.get_xlim()
-    span = {1: (at, right), -1: (left, at), 0: (-abs(at), abs(at))}[verdict.direction]
-    ax.axvspan(*span, color="#0072B2", alpha=0.07, lw=0, label="claimed side", gid="claimed")
-    ax.set_xlim(left, right)
-    ax.set_xlabel(wrapped(f"{verdict.asked(varied)}{f' ({unit})' if unit else ''}", 4.5), fontsize=9)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return ax
-
-
 def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) -> Figure:
-    """Example images, uint8 (levels, images, C, H, W), a row per noise level: what the network sees."""
+    """Example images, uint8 (levels, images, C, H, W), a row per noise level: what the network
+    sees.
+    """
     rows, columns = examples.shape[:2]
     figure = Figure((1.0 * columns + 0.7, 1.02 * rows + 0.5), layout="constrained")
     grid: Any = figure.subplots(rows, columns, squeeze=False)
     for y, x in np.ndindex(rows, columns):
         image = np.moveaxis(examples[y, x], 0, -1)
-        grid[y, x].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        grid[y, x].imshow(
+            image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
+        )
         grid[y, x].set_xticks([])
         grid[y, x].set_yticks([])
         if x == 0:
@@ -230,27 +230,11 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
     return figure
 
 
-def training(history: pd.DataFrame, title: str) -> Figure:
-    """Loss and accuracy per epoch, from the card of trained weights."""
-    figure = Figure((8, 2.8), layout="constrained")
-    loss, hits = figure.subplots(1, 2)
-    loss.plot(history["epoch"], history["train_loss"], "-", marker="o", ms=3, color=COLOURS[0])
-    loss.set_ylabel("training loss")
-    for i, (name, word) in enumerate((("train_accuracy", "training images"), ("test_accuracy", "test images"))):
-        hits.plot(history["epoch"], history[name] * 100, STYLES[i], marker=MARKERS[i], ms=3, color=COLOURS[i], label=word)
-    hits.set_ylabel("accuracy (%)")
-    hits.legend(fontsize=8)
-    for ax in (loss, hits):
-        ax.set_xlabel("epoch")
-        ax.grid(alpha=0.3)
-    figure.suptitle(f"training of {title}", fontsize=10)
-    return figure
-
-
 def save_small(figure: Any, path: Path, colours: int = 200, rare: bool = False) -> None:
     """Write a figure as PNG with few colours: a third of the bytes, and the same bytes each time.
 
-    ``rare`` keeps colours of which there is little, such as one side of a scale with two, at the cost of steps in the others.
+    ``rare`` keeps colours of which there is little, such as one side of a scale with two, at the
+    cost of steps in the others.
     """
     save(figure, path)
     method = Image.Quantize.FASTOCTREE if rare else Image.Quantize.MEDIANCUT

@@ -1,4 +1,6 @@
-"""What the plugin tells at the end of a run: the report, the claims table, notes. It is loaded in every project: no pandas here."""
+"""What the plugin tells at the end of a run: the report, the claims table, notes. It is loaded in
+every project: no pandas here.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,19 @@ from typing import Any
 import pluggy
 
 from probes.errors import ProbesError
+from probes.tell import origins
 
 hookimpl = pluggy.HookimplMarker("pytest")
 FAILED = 1  # pytest.ExitCode.TESTS_FAILED
 
 
 class Teller:
-    """On the controller only: gathers the evidence of all workers, writes the report, prints the claims table.
+    """On the controller only: gathers the evidence of all workers, writes the report, prints the
+    claims table.
 
-    ``folder`` is where the report goes, None for none; ``collected`` are the claims that were collected, by test: filled by the
-    plugin, or by what the workers send; ``sections()`` gives what studies add to the report.
+    ``folder`` is where the report goes, None for none; ``collected`` are the claims that were
+    collected, by test: filled by the plugin, or by what the workers send; ``sections()`` gives what
+    studies add to the report.
     """
 
     def __init__(
@@ -41,13 +46,19 @@ class Teller:
 
     @hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        for test, claim in json.loads(getattr(node, "workeroutput", {}).get("probes", "{}")).items():
+        for test, claim in json.loads(
+            getattr(node, "workeroutput", {}).get("probes", "{}")
+        ).items():
             self.collected.setdefault(test, claim)
 
     @hookimpl(tryfirst=True)  # JUnit and others are told the verdict, not the whole evidence
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self.notes |= {str(value): None for name, value in report.user_properties if name == "probes-note"}
-        found = [json.loads(str(value)) for name, value in report.user_properties if name == "probes"]
+        self.notes |= {
+            str(value): None for name, value in report.user_properties if name == "probes-note"
+        }
+        found = [
+            json.loads(str(value)) for name, value in report.user_properties if name == "probes"
+        ]
         if report.when == "call" and found:
             self.lines[report.nodeid] = found[-1] | {"passed": report.passed}
         elif report.skipped and not hasattr(report, "wasxfail"):
@@ -55,14 +66,22 @@ class Teller:
             self.reasons.setdefault(report.nodeid, ("skipped", why.removeprefix("Skipped: ")))
         elif report.failed or report.skipped:
             text = str(report.longrepr).strip().splitlines() or ["failed"]
-            self.reasons.setdefault(report.nodeid, ("failed" if report.when == "call" else "error", text[0]))
+            self.reasons.setdefault(
+                report.nodeid, ("failed" if report.when == "call" else "error", text[0])
+            )
         if found:
-            told = [("claim", found[-1]["id"]), ("subject", found[-1]["subject"]), ("verdict", found[-1]["overall"])]
+            told = [
+                ("claim", found[-1]["id"]),
+                ("subject", found[-1]["subject"]),
+                ("verdict", found[-1]["overall"]),
+            ]
             kept = [(name, value) for name, value in report.user_properties if name != "probes"]
             report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
 
     def not_judged(self) -> list[dict[str, str]]:
-        """The claims that came to no verdict, with the reason; of those deselected, members of a family that was judged."""
+        """The claims that came to no verdict, with the reason; of those deselected, members of a
+        family that was judged.
+        """
         families = {line["family"] for line in self.lines.values() if line["family"]}
         found = []
         for test, claim in self.collected.items():
@@ -74,18 +93,24 @@ class Teller:
                     continue
             else:
                 outcome, why = self.reasons.get(test, ("not run", "the run ended before it"))
-            found.append({"id": claim["id"], "subject": claim["subject"], "outcome": outcome, "why": why})
+            found.append(
+                {"id": claim["id"], "subject": claim["subject"], "outcome": outcome, "why": why}
+            )
         return found
 
     @hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
         if not self.lines or self.folder is None:
             return
-        from probes.tell import evidence, report
+        from probes.tell import report
 
-        options = {name: value for name, value in self.given.items() if name not in ("data", "store", "report")}
+        options = {
+            name: value
+            for name, value in self.given.items()
+            if name not in ("data", "store", "report")
+        }
         command = ["pytest", *self.config.invocation_params.args]
-        run = evidence.provenance(self.config.rootpath, [str(c) for c in command], options)
+        run = origins.provenance(self.config.rootpath, [str(c) for c in command], options)
         run["complete"] = int(exitstatus) not in (2, 3)
         families: dict[str, int] = {}
         for claim in self.collected.values():
@@ -96,7 +121,9 @@ class Teller:
         try:
             # Of the folder that nobody named nothing is to be committed.
             files = {} if self.named else {".gitignore": b"*\n"}
-            self.written = report.assemble(self.lines.values(), run, self.folder, files=files, sections=self.sections())
+            self.written = report.assemble(
+                self.lines.values(), run, self.folder, files=files, sections=self.sections()
+            )
         except ProbesError as e:
             self.trouble = str(e)
             session.exitstatus = exitstatus or FAILED  # verdicts without evidence are none
@@ -114,7 +141,11 @@ class Teller:
             terminalreporter.write_line(f"note: {note}", yellow=True)
         if self.written:
             root = self.config.rootpath
-            shown = self.written.relative_to(root) if self.written.is_relative_to(root) else self.written
+            shown = (
+                self.written.relative_to(root)
+                if self.written.is_relative_to(root)
+                else self.written
+            )
             terminalreporter.write_line(f"report: {shown / 'report.md'}")
         elif not self.lines:
             terminalreporter.write_line("nothing was judged: no report was written", yellow=True)

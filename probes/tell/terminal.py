@@ -1,4 +1,6 @@
-"""The claims table of the terminal: verdict, expectation, what was asked; per block effect with interval, n with its unit and p."""
+"""The claims table of the terminal: verdict, expectation, what was asked; per block effect with
+interval, n with its unit and p.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from typing import Any
 from probes.judge import verdict as verdicts
 from probes.tell.evidence import perturbed, untrained, varied
 
-COLOUR = {"supported": {"green": True}, "refuted": {"red": True}, "mixed": {"yellow": True}, "inconclusive": {}}
+COLOUR = {
+    "supported": {"green": True},
+    "refuted": {"red": True},
+    "mixed": {"yellow": True},
+    "inconclusive": {},
+}
 SHOWN = 5
 """Claims that were skipped for one reason, named one by one; of more there is a number."""
 WORDS = {
@@ -21,16 +28,31 @@ WORDS = {
 }
 
 
-def table(lines: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, str]] = ()) -> Iterator[tuple[str, dict[str, bool]]]:
-    """Lines of text with their colours, for every judged claim, for those that were not, with the reason, and their counts."""
+def table(
+    lines: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, str]] = ()
+) -> Iterator[tuple[str, dict[str, bool]]]:
+    """Lines of text with their colours, for every judged claim, for those that were not, with the
+    reason, and their counts.
+    """
     for line in sorted(lines, key=lambda r: (r["id"], r["subject"])):
-        expect = "none (altered design)" if line["altered"] else line["expect"][0] if line["expect"] else "supported"
+        expect = (
+            "none (altered design)"
+            if line["altered"]
+            else line["expect"][0]
+            if line["expect"]
+            else "supported"
+        )
         many = f" ({line['counts']})" if len(line["verdicts"]) > 1 else ""
         mark = "" if line.get("passed", True) else "  <- not as expected"
-        random = f" of an untrained network ({', '.join(names)})" if (names := untrained(line)) else ""
+        random = (
+            f" of an untrained network ({', '.join(names)})" if (names := untrained(line)) else ""
+        )
         yield f"{line['id']}  {line['subject']}", {"bold": True}
         yield f"  {line['sentence']}", {}
-        yield f"  {line['overall']}{many}{random}, expected {expect}; {line['scope']}{mark}", COLOUR[line["overall"]]
+        yield (
+            f"  {line['overall']}{many}{random}, expected {expect}; {line['scope']}{mark}",
+            COLOUR[line["overall"]],
+        )
         members = [verdicts.from_json(v) for v in line["verdicts"]]
         yield from _asked(members, line)
         yield from _blocks(members)
@@ -51,16 +73,25 @@ def table(lines: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, str]] 
         for one in lost:
             seen[one["why"]] += 1
             if seen[one["why"]] <= SHOWN:
-                yield f"  {one['id']}  {one['subject']}: {one['outcome']}: {one['why']}", {"yellow": True}
+                yield (
+                    f"  {one['id']}  {one['subject']}: {one['outcome']}: {one['why']}",
+                    {"yellow": True},
+                )
         for why, many_ in seen.items():
             if many_ > SHOWN:
                 yield f"  and {many_ - SHOWN} more: {why}", {"yellow": True}
     yield count(lines, lost), {"bold": True}
 
 
-def _asked(members: Sequence[verdicts.Verdict], line: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, bool]]]:
-    """What is compared with what: each part of the question with its SESOI, and from which level to which."""
-    for i, question in enumerate(dict.fromkeys(leaf.asked(varied(line)) for m in members for leaf in m.leaves)):
+def _asked(
+    members: Sequence[verdicts.Verdict], line: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, bool]]]:
+    """What is compared with what: each part of the question with its SESOI, and from which level to
+    which.
+    """
+    for i, question in enumerate(
+        dict.fromkeys(leaf.asked(varied(line)) for m in members for leaf in m.leaves)
+    ):
         yield f"    {'asked:' if i == 0 else '':6} {question}", {}
 
 
@@ -76,23 +107,38 @@ def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str
             text = f"{leaf.measured} {leaf.effect()}"
             tail = leaf.obstacle or (leaf.advice() if leaf.outcome == "inconclusive" else "")
             n = verdicts.counted(leaf.n, leaf.unit)
-            yield f"    {head}  {leaf.outcome:12} {text:42} n = {n}, p {verdicts.p_shown(p, '= ')}  {tail}".rstrip(), {}
+            yield (
+                f"    {head}  {leaf.outcome:12} {text:42} n = {n}, p {verdicts.p_shown(p, '= ')} "
+                f" {tail}".rstrip(),
+                {},
+            )
 
 
 def count(lines: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, str]] = ()) -> str:
-    """How many claims were judged (to a verdict, with the fewest units met), how many decided, by outcome, and how many neither.
+    """How many claims were judged (to a verdict, with the fewest units met), how many decided, by
+    outcome, and how many neither.
 
-    ``lost`` are claims that came to no verdict, with their ``outcome``: skipped, error, failed, deselected, not run.
+    ``lost`` are claims that came to no verdict, with their ``outcome``: skipped, error, failed,
+    deselected, not run.
 
-    >>> count([{"judged": True, "overall": "mixed"}, {"judged": False, "overall": "inconclusive"}], [{"outcome": "skipped"}])
+    >>> count([{"judged": True, "overall": "mixed"}, {"judged": False, "overall": "inconclusive"}],
+    ...     [{"outcome": "skipped"}])
     '1 claim judged, 1 decided (1 mixed); 2 not judged (1 open by design, 1 skipped)'
     """
     judged = [line for line in lines if line["judged"]]
     decided = sum(line["overall"] != "inconclusive" for line in judged)
     found = Counter(line["overall"] for line in judged)
-    words = ", ".join(f"{found[o]} {o}" for o in ("supported", "refuted", "mixed", "inconclusive") if found[o])
-    text = f"{verdicts.counted(len(judged), 'claim')} judged, {decided} decided" + (f" ({words})" if words else "")
+    words = ", ".join(
+        f"{found[o]} {o}" for o in ("supported", "refuted", "mixed", "inconclusive") if found[o]
+    )
+    text = f"{verdicts.counted(len(judged), 'claim')} judged, {decided} decided" + (
+        f" ({words})" if words else ""
+    )
     others = Counter(one["outcome"] for one in lost)
     reasons = [f"{len(lines) - len(judged)} open by design"] * (len(lines) > len(judged))
     reasons += [f"{others[outcome]} {word}" for outcome, word in WORDS.items() if others[outcome]]
-    return text + (f"; {len(lines) - len(judged) + len(lost)} not judged ({', '.join(reasons)})" if reasons else "")
+    return text + (
+        f"; {len(lines) - len(judged) + len(lost)} not judged ({', '.join(reasons)})"
+        if reasons
+        else ""
+    )

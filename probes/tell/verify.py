@@ -1,4 +1,6 @@
-"""Verifies a report from its files alone: the manifest, every verdict, every cited expectation. No model, no torch."""
+"""Verifies a report from its files alone: the manifest, every verdict, every cited expectation. No
+model, no torch.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,24 @@ from probes.judge import questions
 from probes.judge.verdict import Verdicts
 from probes.store import sha256
 from probes.tell import evidence
-from probes.tell.report import FILES, MANIFEST
+from probes.tell.report import FILES
+from probes.tell.reportfolder import MANIFEST
 
 TOLERANCE = 1e-6
 OURS = set(FILES)
-"""What a report consists of: a file of one of these names that the manifest does not list is one too many."""
+"""What a report consists of: a file of one of these names that the manifest does not list is one
+too many.
+"""
 
 
 def verify(folder: Path, root: Path | None = None) -> list[str]:
     """What is wrong with a report, a sentence each; an empty list when all is well.
 
-    The manifest lists every file with its SHA-256; each verdict is judged again from its tables, whose SHA-256 the
-    evidence line carries; each expectation must be what the report that it cites has found (``root`` is the folder
-    that citations start from: by default the nearest one above that holds the cited report). A folder of results without
-    claims, which has a manifest only, is checked against that.
+    The manifest lists every file with its SHA-256; each verdict is judged again from its tables,
+    whose SHA-256 the evidence line carries; each expectation must be what the report that it cites
+    has found (``root`` is the folder that citations start from: by default the nearest one above
+    that holds the cited report). A folder of results without claims, which has a manifest only, is
+    checked against that.
     """
     if _without_claims(folder):
         return list(_manifest(folder))
@@ -62,8 +68,14 @@ def _manifest(folder: Path) -> Iterator[str]:
         yield f"{folder / MANIFEST} can't be read: {e}"
         return
     here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
-    inner = tuple(p.parent.relative_to(folder).as_posix() + "/" for p in folder.rglob(MANIFEST) if p.parent != folder)
-    here = {name for name in here if name in listed or not name.startswith(inner)}  # a report inside has a manifest of its own
+    inner = tuple(
+        p.parent.relative_to(folder).as_posix() + "/"
+        for p in folder.rglob(MANIFEST)
+        if p.parent != folder
+    )
+    here = {
+        name for name in here if name in listed or not name.startswith(inner)
+    }  # a report inside has a manifest of its own
     for name in sorted(here | set(listed)):
         if name not in here:
             yield f"{name} is in the manifest and not in the folder"
@@ -91,7 +103,9 @@ def _verdicts(folder: Path, line: Mapping[str, Any]) -> Iterator[str]:
 
 
 def compare(line: Mapping[str, Any], found: Verdicts) -> Iterator[str]:
-    """Where an evidence line and verdicts judged again differ: outcomes and n exactly, numbers beyond 1e-6."""
+    """Where an evidence line and verdicts judged again differ: outcomes and n exactly, numbers
+    beyond 1e-6.
+    """
     if line["overall"] != found.overall:
         yield f"the evidence says {line['overall']}, its tables say {found.overall}"
     recorded = evidence.members(line)
@@ -107,7 +121,10 @@ def compare(line: Mapping[str, Any], found: Verdicts) -> Iterator[str]:
             for name in ("estimate", "low", "high", "p_supported", "p_refuted"):
                 x, y = getattr(a, name), getattr(b, name)
                 if not (x == y or math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE)):
-                    yield f"{was.label} {a.metric}: the evidence says {name} = {x:.9g}, its tables say {y:.9g}"
+                    yield (
+                        f"{was.label} {a.metric}: the evidence says {name} = {x:.9g}, its tables"
+                        f" say {y:.9g}"
+                    )
 
 
 def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> Iterator[str]:

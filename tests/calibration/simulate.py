@@ -1,11 +1,13 @@
-"""Judges the judge: error rates of every rule with the effect exactly at the SESOI, and its power, by simulation.
+"""Judges the judge: error rates of every rule with the effect exactly at the SESOI, and its power,
+by simulation.
 
     python tests/calibration/simulate.py --out reports/calibration
 
-writes ``calibration.csv``, ``calibration.md`` and ``calibration.png``. A *false supported* is ``p_up <= alpha`` where the
-effect equals the SESOI, a *false refuted* is ``p_down <= alpha`` there; the cover of the shown interval is one less both,
-since test and interval are one procedure. Power is the chance to decide an effect of twice the SESOI (supported) or of 0
-(refuted), where the SESOI is the distance that a z test with the law's own spread decides with power .8.
+writes ``calibration.csv``, ``calibration.md`` and ``calibration.png``. A *false supported* is
+``p_up <= alpha`` where the effect equals the SESOI, a *false refuted* is ``p_down <= alpha`` there;
+the cover of the shown interval is one less both, since test and interval are one procedure. Power
+is the chance to decide an effect of twice the SESOI (supported) or of 0 (refuted), where the SESOI
+is the distance that a z test with the law's own spread decides with power .8.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def continuous() -> dict[str, Draw]:
         "lognormal .5": lambda g, n: g.lognormal(0, 0.5, n),
         "lognormal 1": lambda g, n: g.lognormal(0, 1, n),
         "lognormal 1, mirrored": lambda g, n: -g.lognormal(0, 1, n),
-        "10 % at N(3, 1)": lambda g, n: np.where(g.uniform(size=n) < 0.1, 3 + g.standard_normal(n), 0.1 * g.standard_normal(n)),
+        "10 % at N(3, 1)": lambda g, n: np.where(
+            g.uniform(size=n) < 0.1, 3 + g.standard_normal(n), 0.1 * g.standard_normal(n)
+        ),
     }
 
 
@@ -56,13 +60,19 @@ def measured(kind: str) -> dict[str, Draw]:
             continue
         for site, part in table.groupby("site", observed=True):
             wide = part.pivot(index="image", columns="level", values=metric).astype(float)
-            x = (np.log(wide.iloc[:, -1] / wide.iloc[:, 0]) if kind == "ratio" else wide.iloc[:, -1] - wide.iloc[:, 0]).to_numpy()
+            x = (
+                np.log(wide.iloc[:, -1] / wide.iloc[:, 0])
+                if kind == "ratio"
+                else wide.iloc[:, -1] - wide.iloc[:, 0]
+            ).to_numpy()
             found[f"{metric} {site}"] = lambda g, n, x=x: g.choice(x, n)
     return found
 
 
 def truth(rule: str, draw: Draw, n: int) -> tuple[float, float]:
-    """The estimand of a law (trimmed mean, mean or pseudo-median) and the spread of its units, from many draws."""
+    """The estimand of a law (trimmed mean, mean or pseudo-median) and the spread of its units, from
+    many draws.
+    """
     if isinstance(draw, Crossed):
         return 0.0, draw.spread(n)
     x = draw(np.random.Generator(np.random.Philox(1)), 2_000_000)
@@ -94,9 +104,11 @@ RULES: dict[str, Callable] = {
 
 @dataclasses.dataclass(frozen=True)
 class Crossed:
-    """Effects of images x draws, the draws common to all images: a sum of Gaussian parts with these standard deviations.
+    """Effects of images x draws, the draws common to all images: a sum of Gaussian parts with these
+    standard deviations.
 
-    A share ``bad`` of the draws is catastrophic: ten of their standard deviations down. The mean is 0.
+    A share ``bad`` of the draws is catastrophic: ten of their standard deviations down. The mean is
+    0.
     """
 
     draws: int
@@ -106,8 +118,16 @@ class Crossed:
     bad: float = 0.0
 
     def __call__(self, g: np.random.Generator, n: int) -> np.ndarray:
-        draw = self.draw * (g.standard_normal(self.draws) - 10 * (g.uniform(size=self.draws) < self.bad) + 10 * self.bad)
-        return self.image * g.standard_normal((n, 1)) + draw + self.left * g.standard_normal((n, self.draws))
+        draw = self.draw * (
+            g.standard_normal(self.draws)
+            - 10 * (g.uniform(size=self.draws) < self.bad)
+            + 10 * self.bad
+        )
+        return (
+            self.image * g.standard_normal((n, 1))
+            + draw
+            + self.left * g.standard_normal((n, self.draws))
+        )
 
     def spread(self, n: int) -> float:
         draw = self.draw * math.sqrt(1 + 100 * self.bad * (1 - self.bad))
@@ -115,7 +135,9 @@ class Crossed:
 
 
 def rates(rule: str, draw: Draw, n: int, delta: float, repetitions: int, seed: int) -> np.ndarray:
-    """(p_up, p_down) of each repetition; a sample whose conditions are not met gives (1, 1), as the judge does."""
+    """(p_up, p_down) of each repetition; a sample whose conditions are not met gives (1, 1), as the
+    judge does.
+    """
     generator = np.random.Generator(np.random.Philox(seed))
     out = np.ones((repetitions, 2))
     for i in range(repetitions):
@@ -129,8 +151,18 @@ def rates(rule: str, draw: Draw, n: int, delta: float, repetitions: int, seed: i
     return out
 
 
-def cell(rule: str, law: str, draw: Draw, n: int, repetitions: int, status: str, sesoi: float | None = None) -> dict:
-    """One row of the table: level at alpha and alpha/8 in both directions, cover, power, Monte Carlo error."""
+def cell(
+    rule: str,
+    law: str,
+    draw: Draw,
+    n: int,
+    repetitions: int,
+    status: str,
+    sesoi: float | None = None,
+) -> dict:
+    """One row of the table: level at alpha and alpha/8 in both directions, cover, power, Monte
+    Carlo error.
+    """
     seed = int(seeds.words(1, "calibration", rule, law, n)[0] >> np.uint64(33))
     centre, spread = truth(rule, draw, n)
     at = rates(rule, draw, n, centre if sesoi is None else sesoi, repetitions, seed)
@@ -138,18 +170,30 @@ def cell(rule: str, law: str, draw: Draw, n: int, repetitions: int, status: str,
     for name, level in (("", ALPHA), (" / 8", ALPHA / TAIL)):
         row[f"false supported at alpha{name}"] = float((at[:, 0] <= level).mean())
         row[f"false refuted at alpha{name}"] = float((at[:, 1] <= level).mean())
-    row["cover of the 90 % interval"] = 1 - row["false supported at alpha"] - row["false refuted at alpha"]
+    row["cover of the 90 % interval"] = (
+        1 - row["false supported at alpha"] - row["false refuted at alpha"]
+    )
     row["undecidable"] = float((at == 1).all(axis=1).mean())
     if sesoi is None:
         reach = 2.486 * spread / math.sqrt(n)
         few = max(200, repetitions // 4)
-        for name, shift, side in (("power at twice the SESOI", -reach, 0), ("power at 0", reach, 1)):
-            row[name] = float((rates(rule, draw, n, centre + shift, few, seed + 1)[:, side] <= ALPHA).mean())
+        for name, shift, side in (
+            ("power at twice the SESOI", -reach, 0),
+            ("power at 0", reach, 1),
+        ):
+            row[name] = float(
+                (rates(rule, draw, n, centre + shift, few, seed + 1)[:, side] <= ALPHA).mean()
+            )
     elif isinstance(draw, Ternary) and draw.q >= 2 * sesoi:
         few = max(200, repetitions // 4)
-        for name, mean, side in (("power at twice the SESOI", 2 * sesoi, 0), ("power at 0", 0.0, 1)):
+        for name, mean, side in (
+            ("power at twice the SESOI", 2 * sesoi, 0),
+            ("power at 0", 0.0, 1),
+        ):
             other = dataclasses.replace(draw, mean=mean)
-            row[name] = float((rates(rule, other, n, sesoi, few, seed + 1)[:, side] <= ALPHA).mean())
+            row[name] = float(
+                (rates(rule, other, n, sesoi, few, seed + 1)[:, side] <= ALPHA).mean()
+            )
     row["standard error at alpha"] = math.sqrt(ALPHA * (1 - ALPHA) / repetitions)
     return row
 
@@ -178,11 +222,21 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
             if q < sesoi:
                 continue
             for n in (100, 1000) if quick else (20, 100, 300, 1000):
-                yield cell("score", f"ternary, q {q:g}, SESOI {sesoi:g}", Ternary(q, sesoi), n, repetitions, "held", sesoi)
+                yield cell(
+                    "score",
+                    f"ternary, q {q:g}, SESOI {sesoi:g}",
+                    Ternary(q, sesoi),
+                    n,
+                    repetitions,
+                    "held",
+                    sesoi,
+                )
     dominant = {"images dominate": (0.2, 0.005, 0.28), "draws dominate": (0.05, 0.04, 0.1)}
     for law, parts in dominant.items():
         for draws in (20,) if quick else (20, 60):
-            yield cell("two-way", f"{law}, {draws} draws", Crossed(draws, *parts), 300, repetitions, "held")
+            yield cell(
+                "two-way", f"{law}, {draws} draws", Crossed(draws, *parts), 300, repetitions, "held"
+            )
     symmetric = {k: v for k, v in continuous().items() if k in ("normal", "t3")}
     for law, draw in symmetric.items():
         for n in (5, 8) if quick else (5, 6, 8, 10, 15):
@@ -198,7 +252,9 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
             yield cell("mean", law, draw, n, repetitions, "disclosed")
     for draws in (20, 60):
         law = f"a draw in ten catastrophic, {draws} draws"
-        yield cell("two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed")
+        yield cell(
+            "two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed"
+        )
     for law in [law for law in continuous() if law not in symmetric]:
         yield cell("group mean", law, continuous()[law], 20, repetitions, "disclosed")
     for law in ("lognormal .5", "lognormal 1"):
@@ -207,16 +263,23 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
 
 
 def within(row: pd.Series | dict) -> bool:
-    """Whether a *held* row holds: 1.2 alpha at alpha and 1.7 at alpha / 8, each plus two standard errors, cover .88."""
+    """Whether a *held* row holds: 1.2 alpha at alpha and 1.7 at alpha / 8, each plus two standard
+    errors, cover .88.
+    """
     for name, level, factor in (("", ALPHA, 1.2), (" / 8", ALPHA / TAIL, 1.7)):
         limit = factor * level + 2 * math.sqrt(level * (1 - level) / row["repetitions"])
-        if max(row[f"false supported at alpha{name}"], row[f"false refuted at alpha{name}"]) > limit:
+        if (
+            max(row[f"false supported at alpha{name}"], row[f"false refuted at alpha{name}"])
+            > limit
+        ):
             return False
     return row["cover of the 90 % interval"] >= 0.88 - 2 * math.sqrt(0.1 * 0.9 / row["repetitions"])
 
 
 def families(repetitions: int, k: int = 8) -> pd.DataFrame:
-    """P(any false supported), P(any false refuted) and P(mixed) of both Holms, from z statistics of k blocks."""
+    """P(any false supported), P(any false refuted) and P(mixed) of both Holms, from z statistics of
+    k blocks.
+    """
     from probes.judge import family
 
     generator = np.random.Generator(np.random.Philox(99))
@@ -230,19 +293,27 @@ def families(repetitions: int, k: int = 8) -> pd.DataFrame:
     for rho in (0.0, 0.7):
         for world, shift in worlds.items():
             common = generator.standard_normal((repetitions, 1))
-            z = shift + math.sqrt(rho) * common + math.sqrt(1 - rho) * generator.standard_normal((repetitions, k))
+            z = (
+                shift
+                + math.sqrt(rho) * common
+                + math.sqrt(1 - rho) * generator.standard_normal((repetitions, k))
+            )
             up, down = stats.norm.sf(z), stats.norm.cdf(z)
             found = [family.outcomes(a, b, ALPHA) for a, b in zip(up, down, strict=True)]
             whole = [family.overall(a, b, ALPHA) for a, b in zip(up, down, strict=True)]
             null_up, null_down = shift <= 0, shift >= 0
-            rows.append({
-                "blocks": world, "correlation": rho, "repetitions": repetitions,
-                "any false supported": np.mean([_any(f, "supported", null_up) for f in found]),
-                "any false refuted": np.mean([_any(f, "refuted", null_down) for f in found]),
-                "overall supported": np.mean([w == "supported" for w in whole]),
-                "overall refuted": np.mean([w == "refuted" for w in whole]),
-                "overall mixed": np.mean([w == "mixed" for w in whole]),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "blocks": world,
+                    "correlation": rho,
+                    "repetitions": repetitions,
+                    "any false supported": np.mean([_any(f, "supported", null_up) for f in found]),
+                    "any false refuted": np.mean([_any(f, "refuted", null_down) for f in found]),
+                    "overall supported": np.mean([w == "supported" for w in whole]),
+                    "overall refuted": np.mean([w == "refuted" for w in whole]),
+                    "overall mixed": np.mean([w == "mixed" for w in whole]),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -251,60 +322,98 @@ def _any(found: list, outcome: str, null: np.ndarray) -> bool:
 
 
 def joint(repetitions: int, k: int = 8) -> pd.DataFrame:
-    """Claims of two parts ("A and B"), alone and over k blocks, and the intersection-union verdict over blocks."""
+    """Claims of two parts ("A and B"), alone and over k blocks, and the intersection-union verdict
+    over blocks.
+    """
     from probes.judge import family
 
     generator = np.random.Generator(np.random.Philox(98))
     rows = []
-    worlds = {"both parts at the SESOI": (0.0, 0.0), "one part at the SESOI, the other far above": (0.0, 4.0),
-              "both parts far above": (4.0, 4.0), "one part far below, the other far above": (-4.0, 4.0)}  # fmt: skip
+    worlds = {
+        "both parts at the SESOI": (0.0, 0.0),
+        "one part at the SESOI, the other far above": (0.0, 4.0),
+        "both parts far above": (4.0, 4.0),
+        "one part far below, the other far above": (-4.0, 4.0),
+    }
     for blocks in (1, k):
         for world, shift in worlds.items():
             z = np.array(shift) + generator.standard_normal((repetitions, blocks, 2))
             up, down = stats.norm.sf(z), stats.norm.cdf(z)
-            p = [[family.conjunction(u, d) for u, d in zip(us, ds, strict=True)] for us, ds in zip(up, down, strict=True)]
+            p = [
+                [family.conjunction(u, d) for u, d in zip(us, ds, strict=True)]
+                for us, ds in zip(up, down, strict=True)
+            ]
             each = [family.outcomes(*zip(*one, strict=True), ALPHA) for one in p]
             whole = [family.overall(*zip(*one, strict=True), ALPHA) for one in p]
-            rows.append({
-                "parts": world, "blocks": blocks, "repetitions": repetitions,
-                "any block supported": np.mean(["supported" in e for e in each]),
-                "any block refuted": np.mean(["refuted" in e for e in each]),
-                "overall supported": np.mean([w == "supported" for w in whole]),
-                "overall refuted": np.mean([w == "refuted" for w in whole]),
-            })  # fmt: skip
-    # Over blocks: one at the SESOI, the others far above. Overall supported is then the false verdict.
+            rows.append(
+                {
+                    "parts": world,
+                    "blocks": blocks,
+                    "repetitions": repetitions,
+                    "any block supported": np.mean(["supported" in e for e in each]),
+                    "any block refuted": np.mean(["refuted" in e for e in each]),
+                    "overall supported": np.mean([w == "supported" for w in whole]),
+                    "overall refuted": np.mean([w == "refuted" for w in whole]),
+                }
+            )
+    # Over blocks: one at the SESOI, the others far above. Overall supported is then the false
+    # verdict.
     z = np.array([0.0] + [4.0] * (k - 1)) + generator.standard_normal((repetitions, k))
-    whole = [family.overall(a, b, ALPHA) for a, b in zip(stats.norm.sf(z), stats.norm.cdf(z), strict=True)]
-    rows.append({
-        "parts": "one question; one block at the SESOI, the others far above", "blocks": k, "repetitions": repetitions,
-        "any block supported": math.nan, "any block refuted": math.nan,
-        "overall supported": np.mean([w == "supported" for w in whole]),
-        "overall refuted": np.mean([w == "refuted" for w in whole]),
-    })  # fmt: skip
+    whole = [
+        family.overall(a, b, ALPHA)
+        for a, b in zip(stats.norm.sf(z), stats.norm.cdf(z), strict=True)
+    ]
+    rows.append(
+        {
+            "parts": "one question; one block at the SESOI, the others far above",
+            "blocks": k,
+            "repetitions": repetitions,
+            "any block supported": math.nan,
+            "any block refuted": math.nan,
+            "overall supported": np.mean([w == "supported" for w in whole]),
+            "overall refuted": np.mean([w == "refuted" for w in whole]),
+        }
+    )
     return pd.DataFrame(rows)
 
 
 def looks(repetitions: int, n: int = 1000) -> pd.DataFrame:
-    """L declared looks at growing data, each at alpha / L, and undeclared ones at alpha each: error rates and images used."""
+    """L declared looks at growing data, each at alpha / L, and undeclared ones at alpha each: error
+    rates and images used.
+    """
     generator = np.random.Generator(np.random.Philox(97))
     delta = 2.486 / math.sqrt(n)
     rows = []
     for declared, count in ((True, 1), (True, 2), (True, 3), (False, 2), (False, 3), (False, 10)):
         level = ALPHA / count if declared else ALPHA
         sizes = [n * (i + 1) // count for i in range(count)]
-        row = {"looks": count, "each at": "alpha / L" if declared else "alpha (undeclared)", "repetitions": repetitions}
-        for name, centre in (("at the SESOI", delta), ("at twice the SESOI", 2 * delta), ("at 0", 0.0)):
+        row = {
+            "looks": count,
+            "each at": "alpha / L" if declared else "alpha (undeclared)",
+            "repetitions": repetitions,
+        }
+        for name, centre in (
+            ("at the SESOI", delta),
+            ("at twice the SESOI", 2 * delta),
+            ("at 0", 0.0),
+        ):
             supported = refuted = used = 0
             for _ in range(repetitions):
                 x = centre + generator.standard_normal(n)
                 for size in sizes:
                     found = rules.mean(x[:size], delta, level) if size >= 200 else None
                     if found is not None and min(found.p_up, found.p_down) <= level:
-                        supported, refuted = supported + (found.p_up <= level), refuted + (found.p_down <= level)
+                        supported, refuted = (
+                            supported + (found.p_up <= level),
+                            refuted + (found.p_down <= level),
+                        )
                         break
                 used += size
             if name == "at the SESOI":
-                row |= {"false supported": supported / repetitions, "false refuted": refuted / repetitions}
+                row |= {
+                    "false supported": supported / repetitions,
+                    "false refuted": refuted / repetitions,
+                }
             else:
                 power = (supported if centre else refuted) / repetitions
                 row |= {f"power {name}": power, f"images used {name}": used / repetitions}
@@ -313,7 +422,9 @@ def looks(repetitions: int, n: int = 1000) -> pd.DataFrame:
 
 
 def promised(repetitions: int) -> pd.DataFrame:
-    """How often the number of units that an open verdict asks for decides, at effects of 0 and of twice the SESOI."""
+    """How often the number of units that an open verdict asks for decides, at effects of 0 and of
+    twice the SESOI.
+    """
     from probes.judge import power
 
     generator = np.random.Generator(np.random.Philox(7))
@@ -322,17 +433,39 @@ def promised(repetitions: int) -> pd.DataFrame:
         for truth_ in (0.0, 2 * sesoi):
             n = power.needed(1.0, sesoi, 1000, ALPHA)
             assert n is not None
-            found = [rules.trimmed_mean(truth_ + generator.standard_normal(n), sesoi) for _ in range(repetitions)]
+            found = [
+                rules.trimmed_mean(truth_ + generator.standard_normal(n), sesoi)
+                for _ in range(repetitions)
+            ]
             decided = np.mean([(r.p_up if truth_ else r.p_down) <= ALPHA for r in found])
-            rows.append({"SESOI / sd": sesoi, "effect / sd": truth_, "units promised": n, "decided": decided})
+            rows.append(
+                {
+                    "SESOI / sd": sesoi,
+                    "effect / sd": truth_,
+                    "units promised": n,
+                    "decided": decided,
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def page(
-    table: pd.DataFrame, families: pd.DataFrame, joint: pd.DataFrame, looks: pd.DataFrame, units: pd.DataFrame, command: str
+    table: pd.DataFrame,
+    families: pd.DataFrame,
+    joint: pd.DataFrame,
+    looks: pd.DataFrame,
+    units: pd.DataFrame,
+    command: str,
 ) -> str:
-    """The calibration page: the held rows with what broke them, the disclosed rows by their worst, families, numbers."""
-    level = ["false supported at alpha", "false refuted at alpha", "false supported at alpha / 8", "false refuted at alpha / 8"]
+    """The calibration page: the held rows with what broke them, the disclosed rows by their worst,
+    families, numbers.
+    """
+    level = [
+        "false supported at alpha",
+        "false refuted at alpha",
+        "false supported at alpha / 8",
+        "false refuted at alpha / 8",
+    ]
     worst = table.assign(
         **{
             "worst at alpha": table[level[:2]].max(axis=1) / ALPHA,
@@ -352,36 +485,60 @@ def page(
     ).reset_index()
     held = table[table["status"] == "held"]
     broken = held[~held.apply(within, axis=1)]
-    names = ["status", "rule", "n", "laws", "worst level / alpha", "worst at alpha/8", "least cover of .90", "power at 2 SESOI",
-             "power at 0", "undecidable, at most", "repetitions"]  # fmt: skip
+    names = [
+        "status",
+        "rule",
+        "n",
+        "laws",
+        "worst level / alpha",
+        "worst at alpha/8",
+        "least cover of .90",
+        "power at 2 SESOI",
+        "power at 0",
+        "undecidable, at most",
+        "repetitions",
+    ]
     text = [
         "# The judge judged",
         f"`{command}`",
-        "Error rates with the effect exactly at the SESOI, in units of alpha (.05) and of alpha / 8, the worse direction and the"
-        " worst law of each row; the least cover of the shown 90 % interval; the median power over laws. *Held* means at most"
-        " 1.2 alpha, 1.7 at alpha / 8 and a cover of .88, within two Monte Carlo standard errors; *disclosed* is measured and"
-        " known to be worse. Laws named after a metric and a block are effects per image of `reports/dynamics`, resampled as a"
-        " population. A sample whose conditions are not met (skewness, nonzero effects) is inconclusive and counts as"
-        " undecidable.",
+        (
+            "Error rates with the effect exactly at the SESOI, in units of alpha (.05) and of alpha"
+            " / 8, the worse direction and the worst law of each row; the least cover of the shown"
+            " 90 % interval; the median power over laws. *Held* means at most 1.2 alpha, 1.7 at"
+            " alpha / 8 and a cover of .88, within two Monte Carlo standard errors; *disclosed* is"
+            " measured and known to be worse. Laws named after a metric and a block are effects per"
+            " image of `reports/dynamics`, resampled as a population. A sample whose conditions are"
+            " not met (skewness, nonzero effects) is inconclusive and counts as undecidable."
+        ),
         _markdown(summary.round(3), names),
         f"**{len(held) - len(broken)} of {len(held)} held rows hold.**"
         + (
             ""
             if broken.empty
-            else " Beyond their limits: " + "; ".join(f"{r.rule}, {r.law}, n = {r.n}" for r in broken.itertuples())
+            else " Beyond their limits: "
+            + "; ".join(f"{r.rule}, {r.law}, n = {r.n}" for r in broken.itertuples())
         ),
         "![level by rule](calibration.png)",
         "## Families of eight blocks",
-        "Two Holms, one towards each side, on z statistics; a false verdict of a family is one of any of its blocks.",
+        (
+            "Two Holms, one towards each side, on z statistics; a false verdict of a family is one"
+            " of any of its blocks."
+        ),
         _markdown(families.round(3), list(families.columns)),
         "## Claims of two parts, and intersection-union",
-        "Two independent parts on z statistics. Supported needs every part (the largest p), refuted one of them (Holm over"
-        " parts), then Holm over blocks; the claim as a whole needs every block, each at alpha. At the SESOI in both parts a"
-        " verdict of either kind is false; with one part at the SESOI, supported is.",
+        (
+            "Two independent parts on z statistics. Supported needs every part (the largest p),"
+            " refuted one of them (Holm over parts), then Holm over blocks; the claim as a whole"
+            " needs every block, each at alpha. At the SESOI in both parts a verdict of either kind"
+            " is false; with one part at the SESOI, supported is."
+        ),
         _markdown(joint.round(3), list(joint.columns)),
         "## Looking more than once",
-        "The same images and more of them, in equal steps up to 1,000, stopping at the first verdict. Declared looks are judged at"
-        " alpha / L each; undeclared ones show why a second look has to be declared.",
+        (
+            "The same images and more of them, in equal steps up to 1,000, stopping at the first"
+            " verdict. Declared looks are judged at alpha / L each; undeclared ones show why a"
+            " second look has to be declared."
+        ),
         _markdown(looks.round(3), list(looks.columns)),
         "## The number of units that an open verdict asks for",
         "Power .8 was promised, at an effect of 0 and of twice the SESOI.",
@@ -391,9 +548,11 @@ def page(
 
 
 def _markdown(table: pd.DataFrame, names: list[str]) -> str:
-    from probes.tell.pages import grid
+    from probes.tell.markdown import grid
 
-    return grid(names, [["" if pd.isna(v) else v for v in row] for row in table.itertuples(index=False)])
+    return grid(
+        names, [["" if pd.isna(v) else v for v in row] for row in table.itertuples(index=False)]
+    )
 
 
 def picture(table: pd.DataFrame, path: Path) -> None:
@@ -401,7 +560,9 @@ def picture(table: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure((10, 4), layout="constrained")
-    for ax, (name, level, factor) in zip(figure.subplots(1, 2), (("", ALPHA, 1.2), (" / 8", ALPHA / TAIL, 1.7)), strict=True):
+    for ax, (name, level, factor) in zip(
+        figure.subplots(1, 2), (("", ALPHA, 1.2), (" / 8", ALPHA / TAIL, 1.7)), strict=True
+    ):
         groups = list(table.groupby(["rule", "status"], sort=False))
         for i, ((_, status), part) in enumerate(groups):
             for side, marker, shift in (("supported", "^", -0.15), ("refuted", "v", 0.15)):
@@ -411,11 +572,17 @@ def picture(table: pd.DataFrame, path: Path) -> None:
                 ax.plot(x, y, marker, ms=4, color=colour, alpha=0.7)
         ax.axhline(1, color="black", lw=0.8)
         ax.axhline(factor, color="#0072B2", lw=1, ls="--")
-        ax.set_xticks(range(len(groups)), [f"{rule}\n{status}" for (rule, status), _ in groups], fontsize=7, rotation=30)
+        ax.set_xticks(
+            range(len(groups)),
+            [f"{rule}\n{status}" for (rule, status), _ in groups],
+            fontsize=7,
+            rotation=30,
+        )
         ax.set_ylabel(f"level, in units of alpha{name}")
         ax.grid(alpha=0.3, axis="y")
     figure.suptitle(
-        "false supported (up) and false refuted (down) at the SESOI, a mark per law and size; dashed: limit of what is held"
+        "false supported (up) and false refuted (down) at the SESOI, a mark per law and size;"
+        " dashed: limit of what is held"
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
@@ -433,8 +600,12 @@ def main() -> None:
         levels = f"{row['false supported at alpha']:.3f} {row['false refuted at alpha']:.3f}"
         print(f"{row['rule']}, {row['law']}, n = {row['n']}: {levels}", flush=True)
     table = pd.DataFrame(rows)
-    table.to_csv(given.out / "calibration.csv", index=False, float_format="%.5g", lineterminator="\n")
-    command = f"python tests/calibration/simulate.py --out {given.out} --repetitions {given.repetitions}"
+    table.to_csv(
+        given.out / "calibration.csv", index=False, float_format="%.5g", lineterminator="\n"
+    )
+    command = (
+        f"python tests/calibration/simulate.py --out {given.out} --repetitions {given.repetitions}"
+    )
     few = given.repetitions
     text = page(table, families(few), joint(few), looks(few), promised(few), command)
     write_text(given.out / "calibration.md", text)

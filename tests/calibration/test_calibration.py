@@ -1,6 +1,8 @@
-"""A minute of the calibration: what is held is held, both Holms keep their rates, the promised number decides.
+"""A minute of the calibration: what is held is held, both Holms keep their rates, the promised
+number decides.
 
-The whole table is ``reports/calibration``, made by ``python tests/calibration/simulate.py --out reports/calibration``.
+The whole table is ``reports/calibration``, made by ``python tests/calibration/simulate.py --out
+reports/calibration``.
 """
 
 import importlib.util
@@ -10,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-spec = importlib.util.spec_from_file_location("probes_simulate", Path(__file__).with_name("simulate.py"))
+spec = importlib.util.spec_from_file_location(
+    "probes_simulate", Path(__file__).with_name("simulate.py")
+)
 simulate = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = simulate  # dataclasses look their module up
 spec.loader.exec_module(simulate)
@@ -37,7 +41,9 @@ def test_a_rule_that_is_known_to_fail_is_found_to_fail():
 
     simulate.RULES["t"] = t
     try:
-        row = simulate.cell("t", "lognormal 1", simulate.continuous()["lognormal 1"], 50, 1000, "held")
+        row = simulate.cell(
+            "t", "lognormal 1", simulate.continuous()["lognormal 1"], 50, 1000, "held"
+        )
     finally:
         del simulate.RULES["t"]
 
@@ -61,8 +67,13 @@ def test_claims_of_two_parts_and_the_verdict_over_blocks_keep_their_rates():
 
     assert at["overall supported"].max() <= limit
     assert at["any block supported"].max() <= limit
-    assert table.loc[table["parts"] == "both parts at the SESOI", "any block refuted"].max() <= limit
-    assert table.loc[table["parts"].str.startswith("one part far below"), "overall refuted"].min() > 0.8
+    assert (
+        table.loc[table["parts"] == "both parts at the SESOI", "any block refuted"].max() <= limit
+    )
+    assert (
+        table.loc[table["parts"].str.startswith("one part far below"), "overall refuted"].min()
+        > 0.8
+    )
     assert table.loc[table["parts"] == "both parts far above", "overall supported"].min() > 0.8
 
 
@@ -80,21 +91,29 @@ def test_the_promised_number_of_units_decides_with_power_near_80_percent():
     assert (table["decided"].between(0.7, 0.88)).all()
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py")
+@pytest.mark.skipif(
+    not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py"
+)
 def test_the_committed_table_holds_what_is_held():
     table = pd.read_csv(COMMITTED)
     held = table[table["status"] == "held"]
 
     assert len(held) > 60
-    assert held[~held.apply(simulate.within, axis=1)][["rule", "law", "n"]].to_numpy().tolist() == []
+    assert (
+        held[~held.apply(simulate.within, axis=1)][["rule", "law", "n"]].to_numpy().tolist() == []
+    )
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py")
+@pytest.mark.skipif(
+    not COMMITTED.exists(), reason="the committed table is made by tests/calibration/simulate.py"
+)
 def test_what_is_disclosed_beside_a_verdict_is_what_was_measured():
     table = pd.read_csv(COMMITTED)
     for rule, (_, level, tail, _) in simulate.rules.DISCLOSED.items():
         part = table[(table["rule"] == rule) & (table["status"] == "disclosed")]
         at = part[["false supported at alpha", "false refuted at alpha"]].max(axis=None) / 0.05
-        at_tail = part[["false supported at alpha / 8", "false refuted at alpha / 8"]].max(axis=None) / (0.05 / 8)
+        at_tail = part[["false supported at alpha / 8", "false refuted at alpha / 8"]].max(
+            axis=None
+        ) / (0.05 / 8)
 
         assert (level, tail) == (pytest.approx(at, rel=0.01), pytest.approx(at_tail, rel=0.01))

@@ -1,4 +1,6 @@
-"""Controls of the claims: null data are not supported, a planted effect is found, and gone when taken out."""
+"""Controls of the claims: null data are not supported, a planted effect is found, and gone when
+taken out.
+"""
 
 import copy
 import dataclasses
@@ -24,7 +26,9 @@ def independent_draws(lab):
     return lab.sweep(block_metrics, under=gaussian(0, SIGMA), draws=2).frame
 
 
-@pytest.mark.parametrize(("metric", "sesoi"), [("l2_h", np.log(1.01)), ("var_h", np.log(1.01)), ("sparsity", 0.005)])
+@pytest.mark.parametrize(
+    ("metric", "sesoi"), [("l2_h", np.log(1.01)), ("var_h", np.log(1.01)), ("sparsity", 0.005)]
+)
 def test_control_two_arms_at_equal_sigma_are_not_supported(lab, metric, sesoi):
     """Trap S7: labels of the arms are swapped at random, image by image, 200 times."""
     frame = independent_draws(lab)
@@ -38,7 +42,9 @@ def test_control_two_arms_at_equal_sigma_are_not_supported(lab, metric, sesoi):
         swap = np.where(seeds.uniform(len(effect), "control", metric, repetition) < 0.5, -1.0, 1.0)
         for delta in (0.0, sesoi):
             found = [rule(swap * x, delta, ALPHA) for x in effect.T]
-            supported = "supported" in family.outcomes([r.p_up for r in found], [r.p_down for r in found], ALPHA)
+            supported = "supported" in family.outcomes(
+                [r.p_up for r in found], [r.p_down for r in found], ALPHA
+            )
             at_zero += supported and delta == 0
             at_sesoi += supported and delta > 0
 
@@ -47,7 +53,9 @@ def test_control_two_arms_at_equal_sigma_are_not_supported(lab, metric, sesoi):
 
 
 def planted(lab, site, gain):
-    """The same network with h of one block multiplied by ``gain``, and the two as arms at equal sigma."""
+    """The same network with h of one block multiplied by ``gain``, and the two as arms at equal
+    sigma.
+    """
     other = Bench(lab.specs, lab.store, lab.options)
     (name, subject), *_ = other.subjects.items()
     model = copy.deepcopy(subject.model)
@@ -55,7 +63,9 @@ def planted(lab, site, gain):
     with torch.no_grad():
         block.bn2.weight.mul_(gain)
         block.bn2.bias.mul_(gain)
-    other.subjects[name] = dataclasses.replace(subject, model=model, sha256=f"{subject.sha256} planted {site} {gain}")
+    other.subjects[name] = dataclasses.replace(
+        subject, model=model, sha256=f"{subject.sha256} planted {site} {gain}"
+    )
     arms = []
     for net, source, draw in (("original", lab, 0), ("planted", other, 1)):
         frame = independent_draws(source)
@@ -65,7 +75,13 @@ def planted(lab, site, gain):
 
 
 def test_control_a_planted_change_of_h_is_found_where_it_was_planted(lab):
-    found = exceeds(planted(lab, "layer2.1", 1.05), "l2_h", between=("planted", "original"), by="site", sesoi="1 %")
+    found = exceeds(
+        planted(lab, "layer2.1", 1.05),
+        "l2_h",
+        between=("planted", "original"),
+        by="site",
+        sesoi="1 %",
+    )
 
     assert found["layer2.1"].outcome == "supported"
     assert found["layer2.1"].low < np.log(1.05) < found["layer2.1"].high
@@ -74,7 +90,13 @@ def test_control_a_planted_change_of_h_is_found_where_it_was_planted(lab):
 
 
 def test_control_a_planted_change_is_not_found_when_it_is_taken_out(lab):
-    found = exceeds(planted(lab, "layer2.1", 1.0), "l2_h", between=("planted", "original"), by="site", sesoi="1 %")
+    found = exceeds(
+        planted(lab, "layer2.1", 1.0),
+        "l2_h",
+        between=("planted", "original"),
+        by="site",
+        sesoi="1 %",
+    )
 
     assert "supported" not in [v.outcome for v in found]
 
@@ -84,7 +106,9 @@ def test_control_a_planted_difference_between_runs_is_found_and_gone_when_taken_
     runs = Bench([parse("resnet20@mnist5k#*")], lab.store, lab.options)
     frame = runs.sweep(block_metrics, under=gaussian(0, SIGMA)).frame[[*table.KEYS, "l2_h"]]
     for gain, expected in ((1.05, "supported"), (1.0, "inconclusive")):
-        twin = frame.assign(net="twin", l2_h=np.where(frame["level"] == SIGMA, gain, 1.0) * frame["l2_h"])
+        twin = frame.assign(
+            net="twin", l2_h=np.where(frame["level"] == SIGMA, gain, 1.0) * frame["l2_h"]
+        )
         both = table.join([frame, twin])
         found = exceeds(both, "l2_h", between=("twin", "resnet20"), unit="train_seed", sesoi="1 %")
 
@@ -98,13 +122,19 @@ def stages_of(lab):
 
 def depth_of(frame):
     pairs = itertools.pairwise(("layer1", "layer2", "layer3"))
-    return both(*(exceeds(frame, "map_distance", between=(b, a), arm="site", sesoi=0.05) for a, b in pairs))
+    return both(
+        *(exceeds(frame, "map_distance", between=(b, a), arm="site", sesoi=0.05) for a, b in pairs)
+    )
 
 
 def test_control_stages_that_change_places_at_random_differ_in_no_direction(lab):
-    """Trap S7: the stages of each image are shuffled, 50 times; a claim that depth matters is then never supported."""
+    """Trap S7: the stages of each image are shuffled, 50 times; a claim that depth matters is then
+    never supported.
+    """
     frame = stages_of(lab)
-    wide = frame.pivot_table(index=["image", "level"], columns="site", values="map_distance", observed=True)
+    wide = frame.pivot_table(
+        index=["image", "level"], columns="site", values="map_distance", observed=True
+    )
     images = wide.index.get_level_values("image")
     for repetition in range(50):
         keys = seeds.uniform(3 * images.nunique(), "control", "stages", repetition).reshape(-1, 3)
@@ -112,7 +142,9 @@ def test_control_stages_that_change_places_at_random_differ_in_no_direction(lab)
         shuffled = wide.copy()
         shuffled[:] = np.take_along_axis(wide.to_numpy(), order, 1)
         rows = shuffled.stack().rename("map_distance").reset_index()
-        found = frame.drop(columns="map_distance").merge(rows.astype({"site": frame["site"].dtype}), on=["image", "level", "site"])
+        found = frame.drop(columns="map_distance").merge(
+            rows.astype({"site": frame["site"].dtype}), on=["image", "level", "site"]
+        )
 
         assert depth_of(found).overall != "supported"
 

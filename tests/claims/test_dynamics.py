@@ -1,7 +1,8 @@
-"""How do residual blocks respond to noise on the input?  H0, H1, and what the shortcut has to do with it.
+"""How do residual blocks respond to noise on the input?  H0, H1, and what the shortcut has to do
+with it.
 
-After "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input Uncertainty": H1 and H0 compete, and a
-block may support one, both or neither.
+After "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input Uncertainty": H1 and
+H0 compete, and a block may support one, both or neither.
 """
 
 import pytest
@@ -52,8 +53,12 @@ def test_hypothesis_h0(lab, claim):
     "Without shortcuts the L2 norm of h(x) responds more to noise (mean over the blocks).",
     id="SHORTCUT",
     family="dynamics",
-    expect={"resnet20@mnist5k#* + plainnet20@mnist5k#*": ("refuted", "2026-11-22", "reports/dynamics")},
+    expect={
+        "resnet20@mnist5k#* + plainnet20@mnist5k#*": ("refuted", "2026-11-22", "reports/dynamics")
+    },
 )
 def test_shortcut_changes_response(lab, claim):
     table = lab.sweep(block_metrics, under=gaussian(0, 0.25))
-    claim.holds(exceeds(table, "l2_h", between=("plainnet20", "resnet20"), unit="train_seed", sesoi="1 %"))
+    claim.holds(
+        exceeds(table, "l2_h", between=("plainnet20", "resnet20"), unit="train_seed", sesoi="1 %")
+    )

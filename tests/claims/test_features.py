@@ -1,4 +1,6 @@
-"""Feature maps under noise: do they move further from the clean ones with depth, and are fewer of them zero?"""
+"""Feature maps under noise: do they move further from the clean ones with depth, and are fewer of
+them zero?
+"""
 
 import itertools
 
@@ -9,9 +11,12 @@ from probes.measure import FeatureMetrics, feature_metrics
 from probes.perturb import gaussian
 
 
-@pytest.mark.subjects("resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@imagefolder:imagenet-sample")
+@pytest.mark.subjects(
+    "resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@imagefolder:imagenet-sample"
+)
 @pytest.mark.claim(
-    "The deeper the stage, the further noise moves its feature maps from the clean ones, relative to their norm.",
+    "The deeper the stage, the further noise moves its feature maps from the clean ones, relative"
+    " to their norm.",
     id="DEPTH",
     family="feature maps",
     expect={
@@ -32,7 +37,9 @@ def test_feature_distance_rises_with_depth(lab, claim):
     )
 
 
-@pytest.mark.subjects("resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@imagefolder:imagenet-sample")
+@pytest.mark.subjects(
+    "resnet20@mnist5k", "resnet18@cifar10", "resnet18:imagenet1k_v1@imagefolder:imagenet-sample"
+)
 @pytest.mark.claim(
     "Noise lowers the share of zeros in the feature maps of every stage.",
     id="ZEROS",

@@ -1,12 +1,16 @@
-"""Do sensitivity indices predict what matters, and do their maps say which augmentation they are of?
+"""Do sensitivity indices predict what matters, and do their maps say which augmentation they are
+of?
 
-The total index of every unit of every stage is measured on training images, under the augmentations of the first set. The fifth of
-the units of each stage with the largest index for an augmentation is removed, and accuracy under that augmentation is compared with
-that without as many units at random, and at random with the same magnitudes: 20 draws, common to all images. A point of accuracy is
-the smallest effect of interest. What a mask costs under its augmentation is compared with what it costs on clean images.
+The total index of every unit of every stage is measured on training images, under the augmentations
+of the first set. The fifth of the units of each stage with the largest index for an augmentation is
+removed, and accuracy under that augmentation is compared with that without as many units at random,
+and at random with the same magnitudes: 20 draws, common to all images. A point of accuracy is the
+smallest effect of interest. What a mask costs under its augmentation is compared with what it costs
+on clean images.
 
-The maps of total indices are named by a linear discriminant analysis whose folds never split a channel, for 20 disjoint random
-groups of images: 10 points beyond permuted labels are the smallest effect of interest, as they are and without their level.
+The maps of total indices are named by a linear discriminant analysis whose folds never split a
+channel, for 20 disjoint random groups of images: 10 points beyond permuted labels are the smallest
+effect of interest, as they are and without their level.
 """
 
 import pytest
@@ -19,8 +23,8 @@ BESIDE = {"by": "site", "unit": "image and draw", "sesoi": "1 point"}
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Without the units most sensitive to an augmentation, accuracy under it is more than a point lower than without as many random"
-    " units, for every augmentation.",
+    "Without the units most sensitive to an augmentation, accuracy under it is more than a point"
+    " lower than without as many random units, for every augmentation.",
     id="MASK-RANDOM",
     family="masking",
     expect={
@@ -34,8 +38,8 @@ def test_masking_sensitive_units_costs_more_than_random_ones(lab, claim):
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Without the units most sensitive to an augmentation, accuracy under it is more than a point lower than without as many random"
-    " units of the same magnitudes, for every augmentation.",
+    "Without the units most sensitive to an augmentation, accuracy under it is more than a point"
+    " lower than without as many random units of the same magnitudes, for every augmentation.",
     id="MASK-MATCHED",
     family="masking",
     expect={
@@ -49,8 +53,8 @@ def test_masking_sensitive_units_costs_more_than_units_of_their_magnitude(lab, c
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Without the units most sensitive to an augmentation, accuracy under it falls by more than a point more than on clean images,"
-    " for every augmentation.",
+    "Without the units most sensitive to an augmentation, accuracy under it falls by more than a"
+    " point more than on clean images, for every augmentation.",
     id="MASK-OWN",
     family="masking",
     expect={
@@ -64,8 +68,8 @@ def test_masking_sensitive_units_costs_more_under_their_augmentation(lab, claim)
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "In every stage the maps of total indices tell which augmentation they are of: more than 10 points of them beyond permuted"
-    " labels, as they are and without their level.",
+    "In every stage the maps of total indices tell which augmentation they are of: more than 10"
+    " points of them beyond permuted labels, as they are and without their level.",
     id="MAP-NAMED",
     family="masking",
     expect={
@@ -75,4 +79,11 @@ def test_masking_sensitive_units_costs_more_under_their_augmentation(lab, claim)
 )
 def test_masking_maps_tell_their_augmentation(lab, claim):
     table = lab.sensitivity(maps=True)
-    claim.holds(both(*(exceeds(table, m, by="site", unit="image group", sesoi=0.1) for m in ("index_named", "index_pattern"))))
+    claim.holds(
+        both(
+            *(
+                exceeds(table, m, by="site", unit="image group", sesoi=0.1)
+                for m in ("index_named", "index_pattern")
+            )
+        )
+    )

@@ -1,9 +1,10 @@
 """Are residual networks more robust than serial ones to noise on the outputs of their layers?
 
-The control that isolates the shortcut: ResNet-20 and its plain twin, with the same parameters, batch norm, first weights and
-batches for each of eight training seeds. As it was published: ResNet-34 beside VGG-19 (here with batch norm), one network each. The
-noise has half of a layer's clean standard deviation, after batch norm, on 1, 2 or 3 layers that each image draws for itself, the
-same draw in both networks.
+The control that isolates the shortcut: ResNet-20 and its plain twin, with the same parameters,
+batch norm, first weights and batches for each of eight training seeds. As it was published:
+ResNet-34 beside VGG-19 (here with batch norm), one network each. The noise has half of a layer's
+clean standard deviation, after batch norm, on 1, 2 or 3 layers that each image draws for itself,
+the same draw in both networks.
 """
 
 import pytest
@@ -20,7 +21,8 @@ IMAGES = {"between": ("resnet34", "vgg19_bn_small"), "unit": "image"}
 
 
 def three_layers(sweep, arms):
-    """More than a point less is lost at three perturbed layers, and not a point more at two or one."""
+    """More than a point less is lost at three perturbed layers, and not a point more at two or
+    one."""
     one, two, three = (sweep.where(layers=n) for n in ("1", "2", "3"))
     return both(
         exceeds(three, "correct", **arms, sesoi="1 point"),
@@ -31,14 +33,16 @@ def three_layers(sweep, arms):
 
 @pytest.mark.subjects(TWINS)
 @pytest.mark.claim(
-    "resnet20 loses less accuracy than plainnet20 when the outputs of random layers are perturbed: more than a point less at three"
-    " layers, and not a point more at one or two.",
+    "resnet20 loses less accuracy than plainnet20 when the outputs of random layers are perturbed:"
+    " more than a point less at three layers, and not a point more at one or two.",
     id="RES",
     family="residual",
     expect={str(TWINS): ("refuted", "2026-11-22", "reports/residual/claims")},
 )
 def test_residual_networks_lose_less_under_layer_noise(lab, claim):
-    claim.holds(three_layers(lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=(1, 2, 3))), SEEDS))
+    claim.holds(
+        three_layers(lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=(1, 2, 3))), SEEDS)
+    )
 
 
 @pytest.mark.subjects("resnet20@mnist5k#*")
@@ -61,19 +65,23 @@ def test_residual_depth_of_the_perturbed_block_matters(lab, claim):
     expect={str(TWINS): ("refuted", "2026-11-22", "reports/residual/claims")},
 )
 def test_residual_networks_lose_less_under_pixel_noise(lab, claim):
-    claim.holds(exceeds(lab.sweep(accuracy, under=gaussian(0, 0.1)), "correct", **SEEDS, sesoi="1 point"))
+    claim.holds(
+        exceeds(lab.sweep(accuracy, under=gaussian(0, 0.1)), "correct", **SEEDS, sesoi="1 point")
+    )
 
 
 @pytest.mark.subjects(DEEP)
 @pytest.mark.claim(
-    "resnet34 loses less accuracy than vgg19_bn_small when the outputs of random layers are perturbed: more than a point less at"
-    " three layers, and not a point more at one or two.",
+    "resnet34 loses less accuracy than vgg19_bn_small when the outputs of random layers are"
+    " perturbed: more than a point less at three layers, and not a point more at one or two.",
     id="RES-PUBLISHED",
     family="residual",
     expect={str(DEEP): ("inconclusive", "2026-11-22", "reports/residual/claims")},
 )
 def test_residual_as_published_under_layer_noise(lab, claim):
-    claim.holds(three_layers(lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=(1, 2, 3))), IMAGES))
+    claim.holds(
+        three_layers(lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=(1, 2, 3))), IMAGES)
+    )
 
 
 @pytest.mark.subjects(DEEP)
@@ -84,4 +92,6 @@ def test_residual_as_published_under_layer_noise(lab, claim):
     expect={str(DEEP): ("inconclusive", "2026-11-22", "reports/residual/claims")},
 )
 def test_residual_as_published_under_pixel_noise(lab, claim):
-    claim.holds(exceeds(lab.sweep(accuracy, under=gaussian(0, 0.1)), "correct", **IMAGES, sesoi="1 point"))
+    claim.holds(
+        exceeds(lab.sweep(accuracy, under=gaussian(0, 0.1)), "correct", **IMAGES, sesoi="1 point")
+    )

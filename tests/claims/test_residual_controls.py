@@ -1,4 +1,6 @@
-"""Controls of the claims on residual networks: a network beside itself is not supported, a planted difference is, and no more."""
+"""Controls of the claims on residual networks: a network beside itself is not supported, a planted
+difference is, and no more.
+"""
 
 import numpy as np
 import pytest
@@ -19,7 +21,10 @@ def runs_of(lab):
 
 def ask(frame):
     one, two, three = (frame[frame["layers"] == n] for n in ("1", "2", "3"))
-    parts = [exceeds(part, "correct", **ARMS, sesoi=f"{sesoi} point") for part, sesoi in ((three, 1), (two, -1), (one, -1))]
+    parts = [
+        exceeds(part, "correct", **ARMS, sesoi=f"{sesoi} point")
+        for part, sesoi in ((three, 1), (two, -1), (one, -1))
+    ]
     return both(*parts)
 
 
@@ -29,13 +34,17 @@ def test_control_residual_runs_against_one_another_are_not_supported(lab):
     runs = sorted(frame["train_seed"].unique())
     for repetition in range(20):
         order = [runs[i] for i in seeds.permutation(len(runs), "control", "residual", repetition)]
-        twin = frame.assign(net="twin", train_seed=frame["train_seed"].map(dict(zip(runs, order, strict=True))))
+        twin = frame.assign(
+            net="twin", train_seed=frame["train_seed"].map(dict(zip(runs, order, strict=True)))
+        )
 
         assert ask(table.join([twin, frame])).overall != "supported"
 
 
 def test_control_residual_a_planted_robustness_is_found_and_gone_when_taken_out(lab):
-    """The same runs as both arms; one of them names 4 % more images right where layers are perturbed."""
+    """The same runs as both arms; one of them names 4 % more images right where layers are
+    perturbed.
+    """
     frame = runs_of(lab)
     for gain, expected in ((0.04, "supported"), (0.0, "inconclusive")):
         twin = frame.assign(net="twin", correct=frame["correct"] + gain * (frame["level"] > 0))

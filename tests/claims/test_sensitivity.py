@@ -1,9 +1,11 @@
-"""Are units specialised in what moves them, does it change with depth, and do two kinds of index agree about it?
+"""Are units specialised in what moves them, does it change with depth, and do two kinds of index
+agree about it?
 
-Sobol indices and Shapley effects of every unit by the augmentations of the first set, their order and the image, for 20 disjoint
-random groups of test images; the unit of replication is the group. The image is a factor of its own, so that no augmentation is
-charged with the change from one image to another. Of each group there are 128 base points, whose errors
-of integration lower the agreement of ranks: SA-ALIKE judges a lower bound.
+Sobol indices and Shapley effects of every unit by the augmentations of the first set, their order
+and the image, for 20 disjoint random groups of test images; the unit of replication is the group.
+The image is a factor of its own, so that no augmentation is charged with the change from one image
+to another. Of each group there are 128 base points, whose errors of integration lower the agreement
+of ranks: SA-ALIKE judges a lower bound.
 """
 
 import pytest
@@ -16,8 +18,8 @@ SUBJECTS = ("resnet20@mnist5k", "resnet18@cifar10")
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Which augmentations move the units changes with depth: the mean shares of the last module lie more than .1 from those of the"
-    " first, beyond chance.",
+    "Which augmentations move the units changes with depth: the mean shares of the last module lie"
+    " more than .1 from those of the first, beyond chance.",
     id="SA-DEPTH",
     family="sensitivity",
     expect={
@@ -32,8 +34,8 @@ def test_sensitivity_changes_with_depth(lab, claim):
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Units are specialised: in every module the largest share of a unit exceeds that of units whose shares have no tie by more than"
-    " .02.",
+    "Units are specialised: in every module the largest share of a unit exceeds that of units whose"
+    " shares have no tie by more than .02.",
     id="SA-PEAK",
     family="sensitivity",
     expect={
@@ -47,7 +49,8 @@ def test_sensitivity_of_units_is_specialised(lab, claim):
 
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
-    "Total Sobol indices and Shapley effects rank the augmentations alike: in every module rho exceeds .8, as a mean over units.",
+    "Total Sobol indices and Shapley effects rank the augmentations alike: in every module rho"
+    " exceeds .8, as a mean over units.",
     id="SA-ALIKE",
     family="sensitivity",
     expect={

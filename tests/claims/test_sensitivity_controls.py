@@ -1,4 +1,6 @@
-"""Controls of the claims on sensitivity: units with and without specialisation, agreement and change with depth, planted."""
+"""Controls of the claims on sensitivity: units with and without specialisation, agreement and
+change with depth, planted.
+"""
 
 import numpy as np
 import pandas as pd
@@ -23,14 +25,30 @@ def indices(shapley, total):
     rest = np.full((2, UNITS), 0.3)
     found = [torch.from_numpy(np.concatenate([values, rest])) for values in (total, shapley)]
     return Indices(
-        NAMES, 8, torch.zeros(UNITS), torch.ones(UNITS), torch.zeros(UNITS, dtype=torch.bool), found[0], found[0], found[1]
+        NAMES,
+        8,
+        torch.zeros(UNITS),
+        torch.ones(UNITS),
+        torch.zeros(UNITS, dtype=torch.bool),
+        found[0],
+        found[0],
+        found[1],
     )
 
 
 def table_of(make):
     """The table of a claim, of 20 groups of images, from ``make(group, module)``."""
-    rows = sensing.rows_of([{module: make(group, module) for module in ("first", "last")} for group in range(GROUPS)])
-    labels = {"net": "made", "weights": "w", "dataset": "d", "train_seed": 0, "draw": 0, "level": 0.0}
+    rows = sensing.rows_of(
+        [{module: make(group, module) for module in ("first", "last")} for group in range(GROUPS)]
+    )
+    labels = {
+        "net": "made",
+        "weights": "w",
+        "dataset": "d",
+        "train_seed": 0,
+        "draw": 0,
+        "level": 0.0,
+    }
     out = rows.assign(**labels, site=pd.Categorical(rows["site"], ["first", "last"], ordered=True))
     out.attrs["groups"] = True
     return out
@@ -41,7 +59,9 @@ def verdict(frame, metric, sesoi):
 
 
 @pytest.mark.parametrize(("tie", "expected"), [(0.9, "supported"), (0.0, "refuted")])
-def test_control_sensitivity_of_planted_units_is_specialised_and_of_untied_ones_is_not(tie, expected):
+def test_control_sensitivity_of_planted_units_is_specialised_and_of_untied_ones_is_not(
+    tie, expected
+):
     """Trap S7: every unit prefers one augmentation, or its shares are drawn one by one."""
 
     def make(group, module):
@@ -57,17 +77,27 @@ def test_control_sensitivity_ranks_that_agree_are_found_and_others_are_not(alike
     def make(group, module):
         rng = drawn("rho", group, module)
         shares = rng.gamma(2.0, size=(3, UNITS))
-        return indices(shares, shares + rng.normal(0, 0.01, shares.shape) if alike else rng.gamma(2.0, size=shares.shape))
+        return indices(
+            shares,
+            (
+                shares + rng.normal(0, 0.01, shares.shape)
+                if alike
+                else rng.gamma(2.0, size=shares.shape)
+            ),
+        )
 
     assert verdict(table_of(make), "index_rho", 0.8) == expected
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.6, "supported"), (0.0, "refuted")])
 def test_control_sensitivity_that_changes_with_depth_is_found_and_chance_is_not(shift, expected):
-    """The last module's mean shares lie .3 from the first's, or nowhere but where chance puts them."""
+    """The last module's mean shares lie .3 from the first's, or nowhere but where chance puts
+    them."""
 
     def make(group, module):
-        weights = np.array([1.0, 1.0, 1.0]) / 3 + (module == "last") * shift * np.array([0.5, -0.25, -0.25])
+        weights = np.array([1.0, 1.0, 1.0]) / 3 + (module == "last") * shift * np.array(
+            [0.5, -0.25, -0.25]
+        )
         shares = weights[:, None] * drawn("shift", group, module).gamma(2.0, size=(3, UNITS))
         return indices(shares, shares)
 

@@ -1,4 +1,6 @@
-"""Controls of the claims on weight noise: no effect is not supported, a planted one is found, and gone when taken out."""
+"""Controls of the claims on weight noise: no effect is not supported, a planted one is found, and
+gone when taken out.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ pytestmark = pytest.mark.subjects("resnet20@mnist5k#*")
 
 
 def two_draws(lab):
-    """Eight runs at equal strength, a draw of directions for either arm: no effect, by construction."""
+    """Eight runs at equal strength, a draw of directions for either arm: no effect, by
+    construction.
+    """
     frame = lab.sweep(accuracy, under=weight_noise(0, STRENGTH), draws=2).frame
     arms = []
     for draw, arm in enumerate(("noisy", "clean")):
@@ -23,13 +27,19 @@ def two_draws(lab):
 
 
 def ask(frame, sesoi):
-    return exceeds(frame, "correct", between=("noisy", "clean"), arm="weights", unit="train_seed", sesoi=sesoi)
+    return exceeds(
+        frame, "correct", between=("noisy", "clean"), arm="weights", unit="train_seed", sesoi=sesoi
+    )
 
 
 def test_control_two_draws_at_equal_strength_are_not_supported(lab):
     """Trap S7: the arms of each run change places at random, 100 times."""
     frame = two_draws(lab)
-    effect = frame.groupby(["train_seed", "weights", "level"], observed=True)["correct"].mean().unstack("level")
+    effect = (
+        frame.groupby(["train_seed", "weights", "level"], observed=True)["correct"]
+        .mean()
+        .unstack("level")
+    )
     drops = (effect[STRENGTH] - effect[0.0]).unstack("weights")
     supported = {"0 points": 0, "2.8 points": 0}
     for repetition in range(REPETITIONS):
@@ -46,7 +56,9 @@ def test_control_two_draws_at_equal_strength_are_not_supported(lab):
         for sesoi in supported:
             supported[sesoi] += ask(one, sesoi).overall == "supported"
 
-    assert supported["0 points"] / REPETITIONS <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / REPETITIONS)
+    assert supported["0 points"] / REPETITIONS <= ALPHA + 2 * np.sqrt(
+        ALPHA * (1 - ALPHA) / REPETITIONS
+    )
     assert supported["2.8 points"] == 0
 
 
@@ -54,7 +66,9 @@ def test_control_a_planted_gain_is_found_and_gone_when_taken_out(lab):
     frame = two_draws(lab)
     clean = frame[frame["weights"] == "clean"]
     for gain, expected in ((0.04, "supported"), (0.0, "inconclusive")):
-        planted = clean.assign(weights="noisy", correct=clean["correct"] + gain * (clean["level"] == STRENGTH))
+        planted = clean.assign(
+            weights="noisy", correct=clean["correct"] + gain * (clean["level"] == STRENGTH)
+        )
         found = ask(table.join([planted, clean]), "2.8 points")
 
         assert found.overall == expected

@@ -1,4 +1,6 @@
-"""Image folders as people have them: the labels are the right ones in every split, and what is left out is named."""
+"""Image folders as people have them: the labels are the right ones in every split, and what is left
+out is named.
+"""
 
 import logging
 import os
@@ -16,8 +18,8 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import folders, pretrained
 from probes.subjects.data import load
-from probes.subjects.nets import nets, takes
 from probes.subjects.spec import parse
+from probes.subjects.wrapped import nets, takes
 
 
 def put(path, shade, size=(30, 30), **how):
@@ -34,10 +36,13 @@ def read(folder, store, split="test"):
     return load(f"imagefolder:{folder}", split, store)
 
 
-# --- F2: the key of decoded images is their bytes -------------------------------------------------------------------------
+# --- F2: the key of decoded images is their bytes
+# -------------------------------------------------------------------------
 
 
-def test_trap_f02_a_picture_that_was_replaced_by_one_of_the_same_size_and_time_is_decoded_again(tmp_path, store):
+def test_trap_f02_a_picture_that_was_replaced_by_one_of_the_same_size_and_time_is_decoded_again(
+    tmp_path, store
+):
     place = tmp_path / "photos" / "cat" / "a.bmp"
     put(place, 10)
     put(tmp_path / "photos" / "cat" / "b.bmp", 90)
@@ -63,7 +68,8 @@ def test_trap_f02_the_tree_of_cifar_is_keyed_by_its_bytes_too(tmp_path, store, m
     assert found == [10, 200]
 
 
-# --- F3: labels -----------------------------------------------------------------------------------------------------------
+# --- F3: labels
+# --------------------------------------------------------------------------------------------------
 
 
 def test_trap_f03_a_class_without_test_images_keeps_its_place(tmp_path, store):
@@ -76,7 +82,9 @@ def test_trap_f03_a_class_without_test_images_keeps_its_place(tmp_path, store):
 
     assert train.classes == test.classes == tuple(shades)
     for data in (train, test):
-        assert [shades[data.classes[label]] for label in data.labels] == [int(image.max()) for image in data.images]
+        assert [shades[data.classes[label]] for label in data.labels] == [
+            int(image.max()) for image in data.images
+        ]
 
 
 def test_trap_f03_hidden_and_empty_folders_are_no_classes(tmp_path, store):
@@ -95,23 +103,33 @@ def test_trap_f03_hidden_and_empty_folders_are_no_classes(tmp_path, store):
 
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.integers(0, 30), min_size=1, max_size=5))
-def test_trap_f03_folders_that_are_named_by_numbers_are_the_labels_themselves(tmp_path_factory, numbers):
-    """Sorted as text "10" comes before "2", and a class that is not there would move all that follow."""
+def test_trap_f03_folders_that_are_named_by_numbers_are_the_labels_themselves(
+    tmp_path_factory, numbers
+):
+    """Sorted as text "10" comes before "2", and a class that is not there would move all that
+    follow.
+    """
     folder = tmp_path_factory.mktemp("numbers")
     for number in numbers:
         put(folder / str(number) / "1.png", 8 * number)
     data = read(folder, Store(folder.with_name(f"{folder.name}-store")))
 
-    assert [8 * label for label in data.labels.tolist()] == [int(image.max()) for image in data.images]
+    assert [8 * label for label in data.labels.tolist()] == [
+        int(image.max()) for image in data.images
+    ]
     assert data.classes == tuple(str(i) for i in range(max(numbers) + 1))
 
 
 @takes(raw=True)
 def thousand(channels, classes):
-    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(channels, classes))
+    return torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(channels, classes)
+    )
 
 
-def test_trap_f03_some_wordnet_folders_are_imagenets_labels_for_a_head_of_a_thousand_and_classes_of_their_own_else(tmp_path, store):
+def test_trap_f03_some_wordnet_folders_are_imagenets_labels_for_a_head_of_a_thousand_and_classes_of_their_own_else(  # noqa: E501
+    tmp_path, store
+):
     if "thousand_of_a_stranger" not in nets:
         nets.register("thousand_of_a_stranger")(thousand)
     names = ("n02099601", "n15075141", "n01440764")
@@ -120,13 +138,23 @@ def test_trap_f03_some_wordnet_folders_are_imagenets_labels_for_a_head_of_a_thou
     for outputs in (3, 1000):
         torch.save(thousand(3, outputs).state_dict(), tmp_path / f"{outputs}.pt")
     data = read(tmp_path / "f", store)
-    own, whole = (pretrained.load(parse(f"thousand_of_a_stranger:{tmp_path / f'{n}.pt'}@imagefolder:{tmp_path / 'f'}"), data, store)
-                  for n in (3, 1000))  # fmt: skip
+    own, whole = (
+        pretrained.load(
+            parse(f"thousand_of_a_stranger:{tmp_path / f'{n}.pt'}@imagefolder:{tmp_path / 'f'}"),
+            data,
+            store,
+        )
+        for n in (3, 1000)
+    )
 
     assert own.data.classes == tuple(sorted(names))
     assert own.data.labels.tolist() == [0, 1, 2]
     assert whole.data.labels.tolist() == [0, 207, 999]
-    assert [whole.data.classes[i] for i in whole.data.labels] == ["tench", "golden retriever", "toilet tissue"]
+    assert [whole.data.classes[i] for i in whole.data.labels] == [
+        "tench",
+        "golden retriever",
+        "toilet tissue",
+    ]
 
 
 def test_a_folder_with_a_training_split_only_has_no_test_images(tmp_path, store):
@@ -154,9 +182,18 @@ def test_images_below_a_class_in_folders_of_their_own_are_read(tmp_path, store):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (["train/ant/1", "train/bee/1", "train/sample", "val/ant/2"], r"train/ holds images \(sample\.png\) beside folders"),
-        (["seg_train/ant/1", "seg_train/bee/1", "seg_test/ant/2"], "seg_test/ and seg_train/ hold folders of the same name"),
-        (["data/train/ant/1", "data/val/ant/2"], r"it holds one folder, data/, of folders: is imagefolder:.*data meant"),
+        (
+            ["train/ant/1", "train/bee/1", "train/sample", "val/ant/2"],
+            r"train/ holds images \(sample\.png\) beside folders",
+        ),
+        (
+            ["seg_train/ant/1", "seg_train/bee/1", "seg_test/ant/2"],
+            "seg_test/ and seg_train/ hold folders of the same name",
+        ),
+        (
+            ["data/train/ant/1", "data/val/ant/2"],
+            r"it holds one folder, data/, of folders: is imagefolder:.*data meant",
+        ),
         (["0/1", "1/1", "2/1", "10/1", "background/1"], "sorted as text 10 comes before 2"),
     ],
 )
@@ -167,7 +204,10 @@ def test_folders_whose_labels_would_be_a_guess_are_refused(tmp_path, store, file
         read(tmp_path / "f", store)
 
 
-@pytest.mark.parametrize(("train", "test"), [("Train", "Val"), ("TRAINING", "Testing"), ("train", "Test"), ("train", "validation")])
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Val"), ("TRAINING", "Testing"), ("train", "Test"), ("train", "validation")],
+)
 def test_splits_are_found_whatever_their_case(tmp_path, store, train, test):
     for i, name in enumerate(("ant", "bee")):
         put(tmp_path / "f" / train / name / "1.png", 10 + 50 * i)
@@ -190,10 +230,20 @@ def test_what_systems_leave_is_no_class_and_a_link_to_nothing_is_named(tmp_path,
     assert "1 file left out: ant/2.png (is a link to nothing)" in caplog.text
 
 
-# --- what is read and what is not -----------------------------------------------------------------------------------------
+# --- what is read and what is not
+# -----------------------------------------------------------------------------------------
 
 
-FORMATS = {"bmp": "BMP", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP", "jfif": "JPEG", "JPG": "JPEG", "png": "PNG", "gif": "GIF"}
+FORMATS = {
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+    "webp": "WEBP",
+    "jfif": "JPEG",
+    "JPG": "JPEG",
+    "png": "PNG",
+    "gif": "GIF",
+}
 if features.check("avif"):
     FORMATS["avif"] = "AVIF"
 
@@ -215,19 +265,25 @@ def test_what_is_left_out_is_named_with_the_reason_and_the_number(tmp_path, stor
         read(tmp_path / "f", store)
     told = "\n".join(caplog.messages)
 
-    assert "5 files left out: ant/0.heic, ant/1.heic, ant/2.heic, ... (is read with `pip install pillow-heif`)" in told
+    assert (
+        "5 files left out: ant/0.heic, ant/1.heic, ant/2.heic, ... (is read with `pip install"
+        " pillow-heif`)" in told
+    )
     assert "1 file left out: ant/labels.csv (is no image)" in told
     assert "1 file left out: lost.png (lies in no folder of a class)" in told
 
 
-# --- duplicates -----------------------------------------------------------------------------------------------------------
+# --- duplicates
+# --------------------------------------------------------------------------------------------------
 
 
 def test_exact_duplicates_among_a_users_images_are_refused_by_name_in_a_lab(tmp_path, store):
     for i, name in enumerate(("ant/1", "ant/2", "bee/3")):
         put(tmp_path / "f" / f"{name}.png", 10 + 50 * i)
     put(tmp_path / "f" / "bee" / "copy.bmp", 60)
-    lab = Bench([parse(f"resnet18:untrained@imagefolder:{tmp_path / 'f'}")], store, Options(threads=1))
+    lab = Bench(
+        [parse(f"resnet18:untrained@imagefolder:{tmp_path / 'f'}")], store, Options(threads=1)
+    )
     with pytest.raises(BadInput, match=r"ant/2\.png and bee/copy\.bmp are the same picture"):
         lab.data(f"imagefolder:{tmp_path / 'f'}")
 
@@ -237,10 +293,13 @@ def test_the_files_of_a_sample_are_those_of_its_images(tmp_path, store):
         put(tmp_path / "f" / "ant" / f"{i:02}.png", 20 * i)
     data = read(tmp_path / "f", store).sample(5)
 
-    assert [20 * int(name[4:6]) for name in data.files] == [int(image.max()) for image in data.images]
+    assert [20 * int(name[4:6]) for name in data.files] == [
+        int(image.max()) for image in data.images
+    ]
 
 
-# --- weights that do not fit the classes of a folder ----------------------------------------------------------------------
+# --- weights that do not fit the classes of a folder
+# ----------------------------------------------------------------------
 
 
 def test_weights_that_do_not_fit_the_classes_name_the_classes_with_their_images(tmp_path, store):

@@ -1,4 +1,6 @@
-"""Networks as strangers write them are measured right or refused with a sentence: in every path that sends images to a network."""
+"""Networks as strangers write them are measured right or refused with a sentence: in every path
+that sends images to a network.
+"""
 
 import dataclasses
 
@@ -27,31 +29,54 @@ from probes.studies.sensitivity import contrasts
 from probes.studies.sensitivity.reader import Reader, whole
 from probes.subjects.data import load
 from probes.subjects.dataset import Dataset
-from probes.subjects.nets import Normalised
 from probes.subjects.opened import opened
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
+from probes.subjects.wrapped import Normalised
 
 WHERE = Options(threads=1, batch_size=20).where
 
 
 def images(n=40, classes=10, channels=1, side=28):
-    made = np.random.Generator(np.random.Philox(1)).integers(0, 256, (n, channels, side, side), dtype=np.uint8)
-    return Dataset("digits_of_a_stranger", "d", "test", made, np.arange(n) % classes, np.arange(n), tuple(map(str, range(classes))),
-                   (0.5,) * channels, (0.25,) * channels)  # fmt: skip
+    made = np.random.Generator(np.random.Philox(1)).integers(
+        0, 256, (n, channels, side, side), dtype=np.uint8
+    )
+    return Dataset(
+        "digits_of_a_stranger",
+        "d",
+        "test",
+        made,
+        np.arange(n) % classes,
+        np.arange(n),
+        tuple(map(str, range(classes))),
+        (0.5,) * channels,
+        (0.25,) * channels,
+    )
 
 
 def subject(net, data=None, name="strange", raw=True):
     data = data or images()
-    model = Normalised(net, (0.0,) if raw else data.mean, (1.0,) if raw else data.std).eval().requires_grad_(False)
-    return Subject(parse(f"{name}@d#0"), model, data, f"sha of {name}", "a file", code=f"code of {name}")
+    model = (
+        Normalised(net, (0.0,) if raw else data.mean, (1.0,) if raw else data.std)
+        .eval()
+        .requires_grad_(False)
+    )
+    return Subject(
+        parse(f"{name}@d#0"), model, data, f"sha of {name}", "a file", code=f"code of {name}"
+    )
 
 
 def lab(one, tmp_path, **options):
-    return Bench([one.spec], Store(tmp_path), Options(threads=1, batch_size=20, **options), subjects={str(one.spec): one})
+    return Bench(
+        [one.spec],
+        Store(tmp_path),
+        Options(threads=1, batch_size=20, **options),
+        subjects={str(one.spec): one},
+    )
 
 
-# --- F1: a network that works in place on what it is given ----------------------------------------------------------------
+# --- F1: a network that works in place on what it is given
+# ----------------------------------------------------------------
 
 
 class InPlace(nn.Module):
@@ -74,10 +99,15 @@ def both_twins():
 
 @pytest.mark.parametrize(
     "under",
-    [gaussian(0, 0.1, 0.2), weight_noise(0, 1e-6, 0.1), layer_noise(0, 0.5, 1), layer_noise(0, 0.5, 1, choice="each"),
-     layer_noise(0, 0.5, scale="absolute")],
+    [
+        gaussian(0, 0.1, 0.2),
+        weight_noise(0, 1e-6, 0.1),
+        layer_noise(0, 0.5, 1),
+        layer_noise(0, 0.5, 1, choice="each"),
+        layer_noise(0, 0.5, scale="absolute"),
+    ],
     ids=["images", "weights", "layers", "each layer", "absolute"],
-)  # fmt: skip
+)
 def test_trap_f01_sweeps_are_those_of_the_twin_that_copies(tmp_path, under):
     found = [lab(one, tmp_path).sweep(accuracy, under=under).frame for one in both_twins()]
 
@@ -87,9 +117,14 @@ def test_trap_f01_sweeps_are_those_of_the_twin_that_copies(tmp_path, under):
 
 
 def test_trap_f01_answers_under_masks_are_those_of_the_twin_that_copies():
-    guide = Guide(("a",), {"total": {"conv": np.ones((1, 4, 26, 26))}}, {"conv": np.ones((4, 26, 26))})
+    guide = Guide(
+        ("a",), {"total": {"conv": np.ones((1, 4, 26, 26))}}, {"conv": np.ones((4, 26, 26))}
+    )
     masks = [Mask(), *(Mask("random", "", 0.5, 0.0, draw) for draw in range(3)), Mask()]
-    found = [answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20)) for one in both_twins()]
+    found = [
+        answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20))
+        for one in both_twins()
+    ]
 
     np.testing.assert_array_equal(*found)
     np.testing.assert_array_equal(found[0][0], found[0][-1])
@@ -107,8 +142,15 @@ def test_trap_f01_maps_that_are_read_twice_are_the_same():
 def test_trap_f01_contrasts_are_those_of_the_twin_that_copies(tmp_path):
     found = []
     for one in both_twins():
-        made = contrasts.contrasts(one, ["brightness"], whole({"conv": [4, 26, 26]}), contrasts.Contrasts(images=20, draws=2),
-                                   Store(tmp_path), Options(threads=1), lambda _: None)  # fmt: skip
+        made = contrasts.contrasts(
+            one,
+            ["brightness"],
+            whole({"conv": [4, 26, 26]}),
+            contrasts.Contrasts(images=20, draws=2),
+            Store(tmp_path),
+            Options(threads=1),
+            lambda _: None,
+        )
         found.append(next(iter(made))[1]["conv"].share)
 
     np.testing.assert_array_equal(*found)
@@ -123,7 +165,8 @@ def test_trap_f01_feature_maps_are_those_of_the_twin_that_copies():
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-# --- F4: an adapter is checked -------------------------------------------------------------------------------------------
+# --- F4: an adapter is checked
+# -------------------------------------------------------------------------------------------
 
 
 class Gated(nn.Module):
@@ -131,7 +174,12 @@ class Gated(nn.Module):
 
     def __init__(self, scale=0.5):
         super().__init__()
-        self.f, self.gate, self.act, self.scale = nn.Conv2d(2, 2, 3, padding=1), nn.Identity(), nn.ReLU(), scale
+        self.f, self.gate, self.act, self.scale = (
+            nn.Conv2d(2, 2, 3, padding=1),
+            nn.Identity(),
+            nn.ReLU(),
+            scale,
+        )
 
     def forward(self, x):
         return self.act(x + self.gate(self.f(x) * self.scale))
@@ -163,7 +211,9 @@ def test_trap_f04_the_last_module_of_the_branch_is_taken():
 def test_trap_f04_block_metrics_under_layer_noise_read_h_with_its_noise(tmp_path):
     """What reads a layer reads it with the noise that it was given: x + h is the sum there, too."""
     data = load("mnist5k").sample(40)
-    one = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1)).subjects["resnet20@mnist5k"]
+    one = Bench(
+        [parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1)
+    ).subjects["resnet20@mnist5k"]
     table = lab(dataclasses.replace(one, data=data), tmp_path, images=40).sweep(
         block_metrics, under=layer_noise(0, 1.0, on="*.bn2", layers=9)
     )
@@ -172,13 +222,18 @@ def test_trap_f04_block_metrics_under_layer_noise_read_h_with_its_noise(tmp_path
     assert (wide[1.0] > 1.2 * wide[0.0]).all()
 
 
-# --- F5: weights that are made anew at each pass --------------------------------------------------------------------------
+# --- F5: weights that are made anew at each pass
+# --------------------------------------------------------------------------
 
 
 class Lora(nn.Module):
     def __init__(self):
         super().__init__()
-        self.base, self.lora_A, self.lora_B = nn.Linear(784, 10), nn.Linear(784, 2, bias=False), nn.Linear(2, 10, bias=False)
+        self.base, self.lora_A, self.lora_B = (
+            nn.Linear(784, 10),
+            nn.Linear(784, 2, bias=False),
+            nn.Linear(2, 10, bias=False),
+        )
 
     def forward(self, x):
         return self.base(x) + self.lora_B(self.lora_A(x))
@@ -231,7 +286,9 @@ CLOSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
 @pytest.mark.parametrize("name", [*REMADE, *CLOSED])
 def test_trap_f05_weights_that_are_no_plain_parameters_are_refused_by_name_with_the_way_out(name):
     net = {**REMADE, **CLOSED}[name]()
@@ -253,13 +310,19 @@ def test_trap_f05_a_subject_gets_noise_on_its_effective_weights(name):
     torch.testing.assert_close(targets(net)["1.weight"].detach(), effective)
 
 
-# --- F6: a network that draws at random in eval mode ----------------------------------------------------------------------
+# --- F6: a network that draws at random in eval mode
+# ----------------------------------------------------------------------
 
 
 class Drawing(nn.Module):
     def __init__(self, how):
         super().__init__()
-        self.how, self.conv, self.drop, self.fc = how, nn.Conv2d(1, 4, 3), nn.Dropout(0.3), nn.Linear(4 * 26 * 26, 10)
+        self.how, self.conv, self.drop, self.fc = (
+            how,
+            nn.Conv2d(1, 4, 3),
+            nn.Dropout(0.3),
+            nn.Linear(4 * 26 * 26, 10),
+        )
 
     def forward(self, x):
         x = self.conv(x)
@@ -271,9 +334,12 @@ class Drawing(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("how", "where"), [("functional", "what module 'fc'"), ("numpy", "what module 'fc'"), ("module", "'drop'")]
+    ("how", "where"),
+    [("functional", "what module 'fc'"), ("numpy", "what module 'fc'"), ("module", "'drop'")],
 )
-def test_trap_f06_a_network_that_draws_at_random_is_told_with_the_first_module_that_differs(tmp_path, how, where):
+def test_trap_f06_a_network_that_draws_at_random_is_told_with_the_first_module_that_differs(
+    tmp_path, how, where
+):
     one = subject(Drawing(how), name=f"drawing {how}")
     if how == "module":  # dropout that stays on, as Monte Carlo dropout has it
         one.model.net.drop.forward = lambda x: F.dropout(x, 0.3, True)
@@ -289,7 +355,9 @@ def test_trap_f06_looking_leaves_the_global_generator_as_it_was():
 
 
 class Counting(nn.Module):
-    """Keeps something from one pass to the next: a buffer, a number, or statistics that its first pass sets."""
+    """Keeps something from one pass to the next: a buffer, a number, or statistics that its first
+    pass sets.
+    """
 
     def __init__(self, how):
         super().__init__()
@@ -309,11 +377,23 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("how", "what"), [("buffer", "net.seen"), ("hidden buffer", "net.seen"), ("number", "net.calls"), ("first pass", "net.scale")]
+    ("how", "what"),
+    [
+        ("buffer", "net.seen"),
+        ("hidden buffer", "net.seen"),
+        ("number", "net.calls"),
+        ("first pass", "net.scale"),
+    ],
 )
-def test_trap_f06_a_network_that_changes_itself_in_a_pass_is_told_with_what_it_writes_to(tmp_path, how, what):
-    with pytest.raises(ProbesError, match=f"changes itself: a pass in eval mode writes to '{what}'"):
-        lab(subject(Counting(how), name=f"counting {how}"), tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+def test_trap_f06_a_network_that_changes_itself_in_a_pass_is_told_with_what_it_writes_to(
+    tmp_path, how, what
+):
+    with pytest.raises(
+        ProbesError, match=f"changes itself: a pass in eval mode writes to '{what}'"
+    ):
+        lab(subject(Counting(how), name=f"counting {how}"), tmp_path).sweep(
+            accuracy, under=gaussian(0, 0.1)
+        ).compute()
 
 
 class OfTheBatch(nn.Module):
@@ -327,10 +407,16 @@ class OfTheBatch(nn.Module):
         return self.fc((x - x.mean(0) if self.how == "mean" else x).flatten(1))
 
 
-@pytest.mark.parametrize(("how", "where"), [("norm", "module 'norm'"), ("mean", "what module 'fc'")])
-def test_a_network_whose_output_depends_on_the_other_images_of_the_batch_is_told(tmp_path, how, where):
+@pytest.mark.parametrize(
+    ("how", "where"), [("norm", "module 'norm'"), ("mean", "what module 'fc'")]
+)
+def test_a_network_whose_output_depends_on_the_other_images_of_the_batch_is_told(
+    tmp_path, how, where
+):
     with pytest.raises(ProbesError, match=f"depends on the other images of the batch.*{where}"):
-        lab(subject(OfTheBatch(how), name=f"batch {how}"), tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+        lab(subject(OfTheBatch(how), name=f"batch {how}"), tmp_path).sweep(  # noqa: B018
+            accuracy, under=gaussian(0, 0.1)
+        ).frame
 
 
 def test_probabilities_are_no_logits(tmp_path):
@@ -339,7 +425,9 @@ def test_probabilities_are_no_logits(tmp_path):
         lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
 
 
-@pytest.mark.parametrize("wrap", [lambda out, x: (out, x), lambda out, x: {"logits": out}], ids=["tuple", "dict"])
+@pytest.mark.parametrize(
+    "wrap", [lambda out, x: (out, x), lambda out, x: {"logits": out}], ids=["tuple", "dict"]
+)
 def test_an_output_that_is_no_tensor_has_no_accuracy_and_no_crash(tmp_path, wrap):
     class Wrapped(nn.Module):
         def __init__(self):
@@ -354,7 +442,8 @@ def test_an_output_that_is_no_tensor_has_no_accuracy_and_no_crash(tmp_path, wrap
         lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
 
 
-# --- replay: what is handed on beside outputs -----------------------------------------------------------------------------
+# --- replay: what is handed on beside outputs
+# -----------------------------------------------------------------------------
 
 
 class Stash(nn.Module):
@@ -378,18 +467,28 @@ class Stash(nn.Module):
 
 
 @pytest.mark.parametrize("sound", [True, False])
-def test_passes_that_begin_at_a_layer_are_whole_ones_where_something_is_handed_on_beside_outputs(tmp_path, sound):
+def test_passes_that_begin_at_a_layer_are_whole_ones_where_something_is_handed_on_beside_outputs(
+    tmp_path, sound
+):
     one = subject(Stash(sound), name=f"stash {sound}")
     under = layer_noise(0, 2.0, on=("a", "b", "c"), choice="each", scale="absolute")
-    each = lab(one, tmp_path / "each").sweep(accuracy, under=under).frame.groupby(["layer", "level"], observed=True)["loss"].mean()
+    each = (
+        lab(one, tmp_path / "each")
+        .sweep(accuracy, under=under)
+        .frame.groupby(["layer", "level"], observed=True)["loss"]
+        .mean()
+    )
     for layer in "abc":
         alone = layer_noise(0, 2.0, on=(layer,), choice="each", scale="absolute")
         frame = lab(one, tmp_path / layer).sweep(accuracy, under=alone).frame
 
-        assert each[layer, 2.0] == pytest.approx(frame[frame["level"] == 2.0]["loss"].mean(), rel=1e-6)
+        assert each[layer, 2.0] == pytest.approx(
+            frame[frame["level"] == 2.0]["loss"].mean(), rel=1e-6
+        )
 
 
-# --- weights that do not count, or count otherwise ------------------------------------------------------------------------
+# --- weights that do not count, or count otherwise
+# ------------------------------------------------------------------------
 
 
 class Copied(nn.Module):
@@ -407,13 +506,17 @@ class Copied(nn.Module):
 
 def test_trap_f05_weights_on_which_the_output_does_not_depend_are_refused_by_name(tmp_path):
     one = subject(Copied(), name="copied")
-    with pytest.raises(BadInput, match=r"the output does not depend on a\.weight: the network computes with a copy"):
+    with pytest.raises(
+        BadInput, match=r"the output does not depend on a\.weight: the network computes with a copy"
+    ):
         lab(one, tmp_path).sweep(accuracy, under=weight_noise(0, 0.1)).frame  # noqa: B018
 
 
 class Standardised(nn.Conv2d):
     def forward(self, x):
-        w = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / self.weight.std((1, 2, 3), keepdim=True)
+        w = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / self.weight.std(
+            (1, 2, 3), keepdim=True
+        )
         return F.conv2d(x, w, self.bias)
 
 
@@ -425,7 +528,10 @@ class Rounded(nn.Linear):
 class Adapted(nn.Linear):
     def __init__(self, *size):
         super().__init__(*size)
-        self.down, self.up = nn.Parameter(torch.randn(2, self.in_features)), nn.Parameter(torch.randn(self.out_features, 2))
+        self.down, self.up = (
+            nn.Parameter(torch.randn(2, self.in_features)),
+            nn.Parameter(torch.randn(self.out_features, 2)),
+        )
 
     def forward(self, x):
         return super().forward(x) + x @ self.down.T @ self.up.T
@@ -438,19 +544,30 @@ class Padded(nn.Conv2d):
         return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
 
 
-@pytest.mark.parametrize(("layer", "why"), [(lambda: Standardised(1, 4, 3), "changed by its own forward"),
-                                            (lambda: Rounded(784, 4), "changed by its own forward"),
-                                            (lambda: Adapted(784, 4), "beside down")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (lambda: Standardised(1, 4, 3), "changed by its own forward"),
+        (lambda: Rounded(784, 4), "changed by its own forward"),
+        (lambda: Adapted(784, 4), "beside down"),
+    ],
+)
 def test_trap_f05_a_layer_of_ones_own_that_makes_another_weight_is_refused(layer, why):
     with pytest.raises(BadInput, match=rf"the weights of 0 \({why}\)"):
         targets(nn.Sequential(layer()).eval())
 
 
 def test_trap_f05_a_layer_of_ones_own_that_keeps_its_weight_is_taken():
-    assert list(targets(nn.Sequential(Padded(1, 4, 3), nn.Flatten(), nn.Linear(4, 2)).eval())) == ["0.weight", "2.weight"]
+    assert list(targets(nn.Sequential(Padded(1, 4, 3), nn.Flatten(), nn.Linear(4, 2)).eval())) == [
+        "0.weight",
+        "2.weight",
+    ]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "tf_efficientnet_b0", "vit_tiny_patch16_224", "nf_resnet26"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "convnext_atto", "tf_efficientnet_b0", "vit_tiny_patch16_224", "nf_resnet26"],
+)
 def test_trap_f05_networks_of_timm_are_taken_or_refused_by_name(name):
     timm = pytest.importorskip("timm")
     net = timm.create_model(name, pretrained=False).eval()
@@ -461,18 +578,24 @@ def test_trap_f05_networks_of_timm_are_taken_or_refused_by_name(name):
         assert targets(net)
 
 
-# --- F7: any module in training mode --------------------------------------------------------------------------------------
+# --- F7: any module in training mode
+# --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [nn.Dropout2d, nn.Dropout1d, nn.AlphaDropout, nn.RReLU, nn.BatchNorm2d, nn.ReLU])
+@pytest.mark.parametrize(
+    "module", [nn.Dropout2d, nn.Dropout1d, nn.AlphaDropout, nn.RReLU, nn.BatchNorm2d, nn.ReLU]
+)
 def test_trap_f07_a_module_in_training_mode_is_refused_by_name(module):
-    net = nn.Sequential(nn.Flatten(), nn.Sequential(module(4) if module is nn.BatchNorm2d else module())).eval()
+    net = nn.Sequential(
+        nn.Flatten(), nn.Sequential(module(4) if module is nn.BatchNorm2d else module())
+    ).eval()
     net[1][0].train()
     with pytest.raises(BadInput, match=r"training mode \(module '1\.0'"), accuracy.open(net):
         pass
 
 
-# --- F8: a network that takes one memory layout ---------------------------------------------------------------------------
+# --- F8: a network that takes one memory layout
+# ---------------------------------------------------------------------------
 
 
 class Viewing(nn.Module):
@@ -486,33 +609,49 @@ class Viewing(nn.Module):
 
 
 class Striding(Viewing):
-    """Reads memory in its order: on channels last it would compute something else, without an error."""
+    """Reads memory in its order: on channels last it would compute something else, without an
+    error.
+    """
 
     def forward(self, x):
         x = self.conv(x)
         return self.fc(torch.as_strided(x, (x.shape[0], x[0].numel()), (x[0].numel(), 1)))
 
 
-@pytest.mark.parametrize(("net", "why"), [(Viewing, "refuses channels last"), (Striding, "computes something else")])
-def test_trap_f08_a_network_that_takes_contiguous_images_gets_them_and_it_is_said(tmp_path, net, why):
+@pytest.mark.parametrize(
+    ("net", "why"), [(Viewing, "refuses channels last"), (Striding, "computes something else")]
+)
+def test_trap_f08_a_network_that_takes_contiguous_images_gets_them_and_it_is_said(
+    tmp_path, net, why
+):
     one = subject(net(), name=net.__name__)
     sweep = lab(one, tmp_path).sweep(Predictions(floor=None), under=gaussian(0, 0.1))
     with torch.no_grad():
-        expected = F.cross_entropy(one.model(forward.pixels(one.data)), torch.from_numpy(one.data.labels), reduction="none")
+        expected = F.cross_entropy(
+            one.model(forward.pixels(one.data)), torch.from_numpy(one.data.labels), reduction="none"
+        )
     clean = sweep.frame[sweep.frame["level"] == 0].sort_values("image")["loss"]
 
     np.testing.assert_allclose(clean, expected, rtol=1e-4)
     assert {cell.layout for cell in sweep.cells} == {"contiguous"}
-    assert why in lab(one, tmp_path).facts()["weights"]["strange@d#0".replace("strange", net.__name__)]["notes"][0]
+    assert (
+        why
+        in lab(one, tmp_path).facts()["weights"]["strange@d#0".replace("strange", net.__name__)][
+            "notes"
+        ][0]
+    )
 
 
 def test_trap_f08_other_networks_run_on_channels_last(tmp_path):
     one = subject(InPlace(False), name="any")
 
-    assert {cell.layout for cell in lab(one, tmp_path).sweep(accuracy, under=gaussian(0)).cells} == {"channels last"}
+    assert {
+        cell.layout for cell in lab(one, tmp_path).sweep(accuracy, under=gaussian(0)).cells
+    } == {"channels last"}
 
 
-# --- outputs, and accuracy that is not there ------------------------------------------------------------------------------
+# --- outputs, and accuracy that is not there
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outputs", [7, 12])
@@ -522,14 +661,17 @@ def test_a_network_with_other_outputs_than_classes_has_no_accuracy(tmp_path, out
         lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
 
     assert (
-        lab(one, tmp_path).facts()["weights"][f"of {outputs}@d#0"]["accuracy"] == f"not measured: {outputs} outputs for 10 classes"
+        lab(one, tmp_path).facts()["weights"][f"of {outputs}@d#0"]["accuracy"]
+        == f"not measured: {outputs} outputs for 10 classes"
     )
 
 
 def test_a_claim_about_the_accuracy_of_a_network_at_chance_is_open_and_says_so(tmp_path):
     torch.manual_seed(0)
     one = subject(layers(), images(300), name="chance")
-    found = falls(lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.2)), "correct", sesoi="1 point")
+    found = falls(
+        lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.2)), "correct", sesoi="1 point"
+    )
 
     assert found.overall == "inconclusive"
     assert not found.judged
@@ -540,6 +682,10 @@ def test_a_claim_about_the_accuracy_of_a_network_at_chance_is_open_and_says_so(t
 def test_a_claim_that_means_it_is_judged_at_chance(tmp_path):
     torch.manual_seed(0)
     one = subject(layers(), images(300), name="chance")
-    found = falls(lab(one, tmp_path).sweep(Predictions(floor=None), under=gaussian(0, 0.2)), "correct", sesoi="20 points")
+    found = falls(
+        lab(one, tmp_path).sweep(Predictions(floor=None), under=gaussian(0, 0.2)),
+        "correct",
+        sesoi="20 points",
+    )
 
     assert found.judged

@@ -1,4 +1,6 @@
-"""A perturbation and a measure of somebody else's: in a sweep, in a claim, in two processes, in a study, in evidence and verify."""
+"""A perturbation and a measure of somebody else's: in a sweep, in a claim, in two processes, in a
+study, in evidence and verify.
+"""
 
 import importlib.util
 import json
@@ -10,11 +12,20 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import Measure, Perturbation, accuracy, augmented, falls, gaussian, layer_noise, masked, weight_noise
-from probes.batch import Batch
+from probes import (
+    Measure,
+    Perturbation,
+    accuracy,
+    augmented,
+    falls,
+    gaussian,
+    layer_noise,
+    masked,
+    weight_noise,
+)
+from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.lab import Lab
-from probes.perturb.protocol import Draw
 from probes.run.forward import pixels
 from probes.store import Store
 from probes.tell.verify import verify
@@ -39,7 +50,9 @@ def store(tmp_path_factory):
 
 
 def lab_of(store, name="resnet20@mnist5k", **options):
-    return Lab(name, store=store, quiet=True, **({"images": 40, "threads": 1, "batch_size": 20} | options))
+    return Lab(
+        name, store=store, quiet=True, **({"images": 40, "threads": 1, "batch_size": 20} | options)
+    )
 
 
 def test_occlusion_is_swept_and_says_itself(store, strange):
@@ -48,8 +61,15 @@ def test_occlusion_is_swept_and_says_itself(store, strange):
 
     assert right.index.tolist() == [0, 0.25, 0.5]
     assert right.to_dict() == pytest.approx({0.0: 0.975, 0.25: 0.625, 0.5: 0.225}, abs=0.15)
-    assert sweep.design.perturbation == "occlusion: A grey square in the middle whose side is level of the image's"
-    assert (sweep.design.varied, sweep.design.unit, sweep.design.space) == ("side", "of the image's side", "pixels")
+    assert (
+        sweep.design.perturbation
+        == "occlusion: A grey square in the middle whose side is level of the image's"
+    )
+    assert (sweep.design.varied, sweep.design.unit, sweep.design.space) == (
+        "side",
+        "of the image's side",
+        "pixels",
+    )
     assert sweep.frame.loc[sweep.frame["level"] == 0, "sigma_realised"].eq(0).all()
     assert sweep.frame.loc[sweep.frame["level"] == 0.5, "sigma_realised"].gt(0.1).all()
 
@@ -57,12 +77,16 @@ def test_occlusion_is_swept_and_says_itself(store, strange):
 def test_a_report_of_occlusion_shows_its_level_and_verifies(store, strange, tmp_path):
     lab = lab_of(store, images=200)
     lab.claim(
-        "Occlusion costs accuracy.", falls(lab.sweep(accuracy, under=strange.occlusion), "correct", sesoi="5 points"), id="OCC"
+        "Occlusion costs accuracy.",
+        falls(lab.sweep(accuracy, under=strange.occlusion), "correct", sesoi="5 points"),
+        id="OCC",
     )
     page = lab.report(tmp_path / "out").read_text()
 
-    assert "OCC on `resnet20@mnist5k`" in page and "supported" in page
-    assert "side 0 0.25 0.5 (of the image's side)" in page and "noise σ" not in page
+    assert "OCC on `resnet20@mnist5k`" in page
+    assert "supported" in page
+    assert "side 0 0.25 0.5 (of the image's side)" in page
+    assert "noise σ" not in page
     assert verify(tmp_path / "out") == []
     line = json.loads((tmp_path / "out" / "evidence.jsonl").read_text())
     assert line["design"]["varied"] == "side"
@@ -84,7 +108,7 @@ def test_what_is_no_perturbation_or_no_measure_is_one_sentence(store, strange):
     ):
         with pytest.raises(BadInput, match=sentence):
             lab_of(store).sweep(accuracy, under=under)
-    with pytest.raises(BadInput, match="object is no measure: derive it from probes.Measure"):
+    with pytest.raises(BadInput, match=r"object is no measure: derive it from probes\.Measure"):
         lab_of(store).sweep(object(), under=gaussian(0, 0.1))
     for base in (Perturbation, Measure):
         with pytest.raises(TypeError):
@@ -120,11 +144,22 @@ def test_a_study_runs_under_a_perturbation_of_ones_own(strange, tmp_path, monkey
 
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "store"))
     out = tmp_path / "out"
-    command = ["run", "dynamics", "resnet20", "--under", "strange_perturbations:occlusion", "--images", "100", "--out", str(out)]
+    command = [
+        "run",
+        "dynamics",
+        "resnet20",
+        "--under",
+        "strange_perturbations:occlusion",
+        "--images",
+        "100",
+        "--out",
+        str(out),
+    ]
 
     assert cli.main(command) == 0
     page = (out / "report.md").read_text()
-    assert "Occlusion raises Var h(x)" in page and "side 0 0.25 0.5 (of the image's side)" in page
+    assert "Occlusion raises Var h(x)" in page
+    assert "side 0 0.25 0.5 (of the image's side)" in page
     assert verify(out) == []
     for under, sentence in (
         ("strange_perturbations:no", "module strange_perturbations has no 'no'"),
@@ -145,10 +180,18 @@ def test_an_augmentation_is_a_perturbation_with_the_images_of_the_augmentation_i
     images = pixels(data, slice(0, 4))
     draw = Draw(0, data.name, 2)
     found = images_under(augmented("rolling"), images, data.ids[:4], 1.0, draw, data.mean, data.std)
-    wanted = augmentations["rolling"].apply(images, drawn_factors("rolling", data.name, data.ids[:4], 0, 2))
+    wanted = augmentations["rolling"].apply(
+        images, drawn_factors("rolling", data.name, data.ids[:4], 0, 2)
+    )
 
-    assert torch.equal(found, wanted) and not torch.equal(found, images)
-    right = lab_of(store).sweep(accuracy, under=augmented("rolling", "hflip"), draws=2).frame.groupby("level")["correct"].mean()
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, images)
+    right = (
+        lab_of(store)
+        .sweep(accuracy, under=augmented("rolling", "hflip"), draws=2)
+        .frame.groupby("level")["correct"]
+        .mean()
+    )
     assert right[1.0] < right[0.0]
 
 
@@ -158,7 +201,8 @@ def test_masks_have_arms_that_differ_and_the_guided_one_has_no_draws(store):
     sweep = lab.sweep(accuracy, under=masked(index, 0, 0.5), draws=2)
     loss = sweep.frame[sweep.frame["level"] == 0.5].groupby(["mask", "draw"])["loss"].mean()
 
-    assert sweep.frame.attrs["keys"] == ["mask"] and sweep.frame.attrs["draws"] == "common"
+    assert sweep.frame.attrs["keys"] == ["mask"]
+    assert sweep.frame.attrs["draws"] == "common"
     assert loss["guided", 0] == loss["guided", 1]
     assert loss["random", 0] != loss["random", 1]
 
@@ -168,14 +212,21 @@ def test_a_composition_is_both_and_its_images_are_those_of_the_first(store):
     both = masked(index, 0, 0.5) & augmented("gaussian_blur")
     frame = lab.sweep(accuracy, under=both).frame
 
-    assert both.name == "gaussian_blur and masked units" and both.levels == (0.0, 1.0)
+    assert both.name == "gaussian_blur and masked units"
+    assert both.levels == (0.0, 1.0)
     assert set(frame["mask"]) == {"guided", "random"}
     alone = lab.sweep(accuracy, under=augmented("gaussian_blur")).frame
     top = frame[(frame["level"] == 1) & (frame["mask"] == "guided")]
-    assert (top["sigma_realised"].to_numpy() == alone.loc[alone["level"] == 1, "sigma_realised"].to_numpy()).all()
+    assert (
+        top["sigma_realised"].to_numpy()
+        == alone.loc[alone["level"] == 1, "sigma_realised"].to_numpy()
+    ).all()
     assert (top["loss"].to_numpy() != alone.loc[alone["level"] == 1, "loss"].to_numpy()).any()
     clean = lab.sweep(accuracy, under=gaussian(0)).frame
-    assert (frame.loc[(frame["level"] == 0) & (frame["mask"] == "guided"), "loss"].to_numpy() == clean["loss"].to_numpy()).all()
+    assert (
+        frame.loc[(frame["level"] == 0) & (frame["mask"] == "guided"), "loss"].to_numpy()
+        == clean["loss"].to_numpy()
+    ).all()
 
 
 @pytest.mark.parametrize("one", [weight_noise(0, 0.1, 0.2), layer_noise(0, 0.5, 1)])
@@ -199,4 +250,6 @@ def test_compositions_that_can_not_be_one_sweep_are_refused():
 def test_a_batch_by_hand_has_labels_and_images():
     batch = Batch.of([3, 4])
 
-    assert len(batch) == 2 and batch.labels.tolist() == [0, 0] and batch.images.numel() == 0
+    assert len(batch) == 2
+    assert batch.labels.tolist() == [0, 0]
+    assert batch.images.numel() == 0

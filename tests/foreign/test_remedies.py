@@ -1,4 +1,6 @@
-"""Every command that an error suggests is run here, as it stands in the error, and what was missing is there afterwards."""
+"""Every command that an error suggests is run here, as it stands in the error, and what was missing
+is there afterwards.
+"""
 
 import contextlib
 import dataclasses
@@ -19,9 +21,9 @@ from probes.errors import ProbesError, Unavailable
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store, sha256
-from probes.subjects import data, pretrained, training
-from probes.subjects.nets import nets
+from probes.subjects import data, hub, training
 from probes.subjects.spec import parse
+from probes.subjects.wrapped import nets
 
 MODULE = """
 import numpy as np
@@ -40,12 +42,14 @@ def stripes(split, store):
 if "filed_stripes" not in datasets:
     datasets.register("filed_stripes")(stripes)
     nets.register("filed_tiny")(tiny)
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A project with a module in its folder of tests, short recipes, and nothing that reaches a network."""
+    """A project with a module in its folder of tests, short recipes, and nothing that reaches a
+    network.
+    """
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "strange_things.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
@@ -53,7 +57,9 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("PROBES_DATA", raising=False)
     for name in ("mnist5k", "clean", "general"):
-        monkeypatch.setitem(training.recipes._things, name, dataclasses.replace(training.recipes[name], epochs=1))
+        monkeypatch.setitem(
+            training.recipes._things, name, dataclasses.replace(training.recipes[name], epochs=1)
+        )
     sys.modules.pop("strange_things", None)
     for names in (data.datasets, nets):
         for name in ("filed_stripes", "filed_tiny"):
@@ -85,7 +91,8 @@ def environment(words):
 
 
 def run(command, keep=()):
-    """Run a command as it was told, in another process's state: what a test imported is not there."""
+    """Run a command as it was told, in another process's state: what a test imported is not
+    there."""
     words = shlex.split(command)
     first = next(i for i, word in enumerate(words) if "=" not in word)
     sys.modules.pop("strange_things", None)
@@ -93,7 +100,9 @@ def run(command, keep=()):
         for name in ("filed_stripes", "filed_tiny"):
             names._things.pop(name, None)
     path = list(sys.path)
-    sys.path[:] = [p for p in sys.path if not p.endswith("tests")]  # a shell knows no folder of tests
+    sys.path[:] = [
+        p for p in sys.path if not p.endswith("tests")
+    ]  # a shell knows no folder of tests
     try:
         with environment(words[:first]):
             assert words[first] == "probes"
@@ -128,7 +137,9 @@ SUBJECTS = {
 
 
 @pytest.mark.parametrize("what", SUBJECTS)
-def test_the_command_that_trains_what_is_missing_works_from_where_the_tests_are_run(place, what, capsys):
+def test_the_command_that_trains_what_is_missing_works_from_where_the_tests_are_run(
+    place, what, capsys
+):
     imagefolder(place / "my photos")
     __import__("strange_things")
     with pytest.raises(Unavailable) as missing:
@@ -141,7 +152,9 @@ def test_the_command_that_trains_what_is_missing_works_from_where_the_tests_are_
 
 
 class Downloaded:
-    """Torchvision's dataset class, whose host is this machine: it writes the files that the real one brings."""
+    """Torchvision's dataset class, whose host is this machine: it writes the files that the real
+    one brings.
+    """
 
     def __init__(self, root, train=True, download=False):
         made = np.random.Generator(np.random.Philox(1))
@@ -173,7 +186,9 @@ class Digits(Downloaded):
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist", "cifar10-jpeg"])
 @pytest.mark.parametrize("set_to", [None, "nowhere", "empty"])
-def test_the_command_that_fetches_a_dataset_works_with_and_without_a_folder_for_it(place, monkeypatch, name, set_to):
+def test_the_command_that_fetches_a_dataset_works_with_and_without_a_folder_for_it(
+    place, monkeypatch, name, set_to
+):
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", Cifar)
     monkeypatch.setattr(torchvision.datasets, "MNIST", Digits)
     if set_to:
@@ -187,7 +202,12 @@ def test_the_command_that_fetches_a_dataset_works_with_and_without_a_folder_for_
     where = place / (set_to or "data")
     monkeypatch.setenv("PROBES_DATA", str(where))
 
-    assert len(data.load("cifar10" if name == "cifar10-jpeg" else name, "test", Store(place / "store"))) == 200
+    assert (
+        len(
+            data.load("cifar10" if name == "cifar10-jpeg" else name, "test", Store(place / "store"))
+        )
+        == 200
+    )
 
 
 def test_the_command_that_fetches_weights_works(place, monkeypatch):
@@ -204,11 +224,11 @@ def test_the_command_that_fetches_weights_works(place, monkeypatch):
         )
 
         def get_state_dict(self, progress, check_hash):
-            path = pretrained.checkpoint(self)
+            path = hub.checkpoint(self)
             path.parent.mkdir(parents=True)
             path.write_bytes(source.read_bytes())
 
-    monkeypatch.setattr(pretrained, "torchvisions", lambda spec: Entry())
+    monkeypatch.setattr(hub, "torchvisions", lambda spec: Entry())
     imagefolder(place / "photos")
     with pytest.raises(Unavailable) as missing:
         load("resnet18:imagenet1k_v1@imagefolder:photos", place / "store")
@@ -232,7 +252,8 @@ def test_weights_that_no_longer_fit_come_with_the_command_that_trains_new_ones(p
     assert load("strange_things:tiny@mnist5k", place / "store")
 
 
-# --- A2: weights are theirs by fitting, whatever happens around them ------------------------------------------------------
+# --- A2: weights are theirs by fitting, whatever happens around them
+# ------------------------------------------------------
 
 
 CLAIM = """
@@ -259,20 +280,31 @@ def mine(channels, classes):
 @pytest.mark.claim("{sentence}", id="MINE", {more})
 def test_mine(lab, claim):
     claim.holds(rises(lab.sweep(block_metrics, under=gaussian(0, 0.2)), "sigma_realised", sesoi=0.03))
-"""
-PLAIN = {"before": "", "code": "", "adapter": 'register_block(Block, BlockAdapter(branch="f", relu="act"))', "sentence": "Noise.",
-         "more": ""}  # fmt: skip
+"""  # noqa: E501
+PLAIN = {
+    "before": "",
+    "code": "",
+    "adapter": 'register_block(Block, BlockAdapter(branch="f", relu="act"))',
+    "sentence": "Noise.",
+    "more": "",
+}
 CHANGES = {
     "nothing": {},
     "a comment": {"before": "# a comment"},
     "the sentence": {"sentence": "Something else."},
-    "an adapter": {"adapter": PLAIN["adapter"] + "\nclass Other(Block):\n    forward = Block.forward\n"
-                              'register_block(Other, BlockAdapter(branch="f", relu="act"))'},
+    "an adapter": {
+        "adapter": (
+            PLAIN["adapter"] + "\nclass Other(Block):\n    forward = Block.forward\n"
+            'register_block(Other, BlockAdapter(branch="f", relu="act"))'
+        )
+    },
     "its code": {"code": " * 1.0"},
-}  # fmt: skip
+}
 
 
-def test_weights_that_were_trained_are_found_after_what_has_nothing_to_do_with_them_was_changed(place, monkeypatch):
+def test_weights_that_were_trained_are_found_after_what_has_nothing_to_do_with_them_was_changed(
+    place, monkeypatch
+):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     told = {}
     for what, change in CHANGES.items():
@@ -285,7 +317,9 @@ def test_weights_that_were_trained_are_found_after_what_has_nothing_to_do_with_t
         told[what] = subject.notes
     sys.modules.pop("test_own", None)
 
-    assert told.pop("its code") == ("the code of test_own:mine changed after these weights were trained",)
+    assert told.pop("its code") == (
+        "the code of test_own:mine changed after these weights were trained",
+    )
     assert set(told.values()) == {()}
 
 

@@ -1,4 +1,6 @@
-"""A study of somebody else's: a package with an entry point is installed, and its study runs, reports and verifies like ours."""
+"""A study of somebody else's: a package with an entry point is installed, and its study runs,
+reports and verifies like ours.
+"""
 
 import os
 import subprocess
@@ -12,13 +14,16 @@ from probes.errors import BadInput
 from probes.studies.study import Study
 
 FILES = {
-    "noisiest/__init__.py": """
+    "noisiest/__init__.py": (
+        """
 from probes.studies.study import Study
 
 STUDY = Study("noisiest", "which block's output varies most", command="noisiest.command",
               sections={"tables/noisiest.csv": "noisiest.pages:section"})
-""",
-    "noisiest/command.py": """
+"""
+    ),
+    "noisiest/command.py": (
+        """
 from pathlib import Path
 
 from probes.run.console import common, print_verdicts
@@ -50,17 +55,22 @@ def run(asked):
     run = evidence.provenance(Path.cwd(), asked.command, {})
     report.assemble([line], run, asked.given.out, {"noisiest": spread}, sections=studies.sections())
     print_verdicts(asked.given.out)
-""",
-    "noisiest/pages.py": """
+"""
+    ),
+    "noisiest/pages.py": (
+        """
 import pandas as pd
 
 
 def section(folder):
     table = pd.read_csv(folder / "tables" / "noisiest.csv")
     return f"## Which block varies most\\n\\nIt is {table.loc[table['var_h'].idxmax(), 'site']}."
-""",
+"""
+    ),
     "noisiest-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: noisiest\nVersion: 1.0\n",
-    "noisiest-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "noisiest-1.0.dist-info/WHEEL": (
+        "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    ),
     "noisiest-1.0.dist-info/entry_points.txt": "[probes.studies]\nnoisiest = noisiest:STUDY\n",
 }
 
@@ -73,21 +83,41 @@ def shell(tmp_path):
         for name, text in FILES.items():
             file.writestr(name, text)
         file.writestr("noisiest-1.0.dist-info/RECORD", "".join(f"{name},,\n" for name in FILES))
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(place), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(place),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
 
     def run(*argv):
         env = os.environ | {"PYTHONPATH": str(place), "PROBES_STORE": str(tmp_path / "store")}
-        return subprocess.run([sys.executable, "-m", "probes.cli", *argv], capture_output=True, text=True, cwd=tmp_path, env=env)
+        return subprocess.run(
+            [sys.executable, "-m", "probes.cli", *argv],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=env,
+        )
 
     return run
 
 
 def test_a_study_of_an_installed_package_is_run_reported_and_verified(shell, tmp_path):
-    done = shell("run", "noisiest", "resnet20@mnist5k", "--images", "100", "--threads", "1", "--out", "out")
+    done = shell(
+        "run", "noisiest", "resnet20@mnist5k", "--images", "100", "--threads", "1", "--out", "out"
+    )
 
     assert done.returncode == 0, done.stderr
-    assert "900 rows" not in done.stderr and "NOISIEST on resnet20@mnist5k" in done.stdout
+    assert "900 rows" not in done.stderr
+    assert "NOISIEST on resnet20@mnist5k" in done.stdout
     assert "## Which block varies most" in (tmp_path / "out" / "report.md").read_text()
     page = (tmp_path / "out" / "report.md").read_bytes()
     assert shell("report", "out").returncode == 0  # its section is drawn again, too
@@ -109,13 +139,24 @@ class Point:
 @pytest.mark.parametrize(
     ("loaded", "sentence"),
     [
-        (ImportError("no module flips"), "the study 'flips' of flips:STUDY can't be imported: ImportError: no module flips"),
-        (42, "the study 'flips' of flips:STUDY is a int: flips:STUDY names no probes.studies.Study"),
-        (Study("masking", "mine", "flips.command"), "called 'masking', as another study is: give it a name of its own"),
+        (
+            ImportError("no module flips"),
+            "the study 'flips' of flips:STUDY can't be imported: ImportError: no module flips",
+        ),
+        (
+            42,
+            "the study 'flips' of flips:STUDY is a int: flips:STUDY names no probes.studies.Study",
+        ),
+        (
+            Study("masking", "mine", "flips.command"),
+            "called 'masking', as another study is: give it a name of its own",
+        ),
     ],
 )
 def test_an_entry_point_that_is_no_study_is_one_sentence(monkeypatch, loaded, sentence):
-    monkeypatch.setattr(studies.metadata, "entry_points", lambda group: [Point("flips", "flips:STUDY", loaded)])
+    monkeypatch.setattr(
+        studies.metadata, "entry_points", lambda group: [Point("flips", "flips:STUDY", loaded)]
+    )
     studies.studies.cache_clear()
     try:
         with pytest.raises(BadInput, match=sentence):

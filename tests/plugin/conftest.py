@@ -1,4 +1,6 @@
-"""One store for all runs of pytest in pytest, what they import loaded beforehand, and figures that cost nothing."""
+"""One store for all runs of pytest in pytest, what they import loaded beforehand, and figures that
+cost nothing.
+"""
 
 import pytest
 
@@ -14,10 +16,14 @@ from probes.tell import plots, terminal
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory):
-    """One store for all runs. What is loaded here stays loaded: pytester unloads what a run in this process imports."""
+    """One store for all runs. What is loaded here stays loaded: pytester unloads what a run in this
+    process imports.
+    """
     folder = tmp_path_factory.mktemp("store")
     lab = Bench([parse("resnet20@mnist5k")], Store(folder), Options(images=20))
-    lab.facts(*rises(lab.sweep(block_metrics, under=gaussian(0, 0.1)), "sigma_realised", sesoi=0.03).asked)
+    lab.facts(
+        *rises(lab.sweep(block_metrics, under=gaussian(0, 0.1)), "sigma_realised", sesoi=0.03).asked
+    )
     plots.save(plots.new_axes(None).figure, folder / "empty.png")
     terminal.count([])
     return folder
@@ -32,7 +38,9 @@ def elsewhere(monkeypatch, shared_store):
 
 @pytest.fixture(autouse=True)
 def blank_figures(monkeypatch, shared_store):
-    """Figures of runs in this process are blank files: none of these tests looks at one, and each costs a quarter of a second."""
+    """Figures of runs in this process are blank files: none of these tests looks at one, and each
+    costs a quarter of a second.
+    """
 
     def save(figure, path):
         path.parent.mkdir(parents=True, exist_ok=True)

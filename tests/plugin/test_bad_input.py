@@ -1,4 +1,5 @@
-"""What is typed wrong: one line that repeats it, says what is allowed and names the way out, and nothing half-written.
+"""What is typed wrong: one line that repeats it, says what is allowed and names the way out, and
+nothing half-written.
 
 Each case goes through the door that a user would take: the library, the command line, or pytest.
 """
@@ -25,9 +26,9 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import training
 from probes.subjects.dataset import Dataset, datasets
-from probes.subjects.nets import nets
 from probes.subjects.recipes import recipes
 from probes.subjects.spec import parse
+from probes.subjects.wrapped import nets
 
 
 @pytest.fixture
@@ -52,10 +53,22 @@ def wholly(text):
     [
         ("resnet200@mnist5k", UnknownName, "unknown network 'resnet200': did you mean resnet20"),
         ("resnet20@mnist5", UnknownName, "unknown dataset 'mnist5': did you mean mnist5k"),
-        ("resnet20:nowhere.safetensors@mnist5k", BadInput, "weights 'nowhere.safetensors': no such file"),
-        ("resnet18:imagenet1k_v9@mnist5k", UnknownName, "unknown weights 'imagenet1k_v9': did you mean imagenet1k_v1"),
+        (
+            "resnet20:nowhere.safetensors@mnist5k",
+            BadInput,
+            "weights 'nowhere.safetensors': no such file",
+        ),
+        (
+            "resnet18:imagenet1k_v9@mnist5k",
+            UnknownName,
+            "unknown weights 'imagenet1k_v9': did you mean imagenet1k_v1",
+        ),
         ("resnet20@mnist5k#77", Unavailable, "probes train resnet20 mnist5k --seeds 77"),
-        ("resnet20@mnist5k#one", UnknownName, "unknown dataset 'mnist5k#one': did you mean mnist5k"),
+        (
+            "resnet20@mnist5k#one",
+            UnknownName,
+            "unknown dataset 'mnist5k#one': did you mean mnist5k",
+        ),
     ],
 )
 def test_subjects(store, subject, kind, sentence):
@@ -69,10 +82,22 @@ def test_subjects(store, subject, kind, sentence):
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        ((0, -0.1), "noise levels (0, -0.1): each is a standard deviation, a finite number from 0 up"),
-        ((0, float("nan")), "noise levels (0, nan): each is a standard deviation, a finite number from 0 up"),
-        ((0, float("inf")), "noise levels (0, inf): each is a standard deviation, a finite number from 0 up"),
-        ((0.1, 0.2), "noise levels (0.1, 0.2) lack 0, the clean images that every effect is measured from"),
+        (
+            (0, -0.1),
+            "noise levels (0, -0.1): each is a standard deviation, a finite number from 0 up",
+        ),
+        (
+            (0, float("nan")),
+            "noise levels (0, nan): each is a standard deviation, a finite number from 0 up",
+        ),
+        (
+            (0, float("inf")),
+            "noise levels (0, inf): each is a standard deviation, a finite number from 0 up",
+        ),
+        (
+            (0.1, 0.2),
+            "noise levels (0.1, 0.2) lack 0, the clean images that every effect is measured from",
+        ),
         ((0, 0.1, 0.1), "noise levels (0, 0.1, 0.1): one of them stands twice"),
     ],
 )
@@ -94,7 +119,10 @@ def test_metrics_and_blocks(store):
 def test_a_layer_that_is_no_block():
     net = nets["resnet20"](1, 10).eval()
     with (
-        pytest.raises(BadInput, match=r"'conv1' is a Conv2d, no block that taps know \(.*torchvision's BasicBlock"),
+        pytest.raises(
+            BadInput,
+            match=r"'conv1' is a Conv2d, no block that taps know \(.*torchvision's BasicBlock",
+        ),
         tap(net, ["conv1"]),
     ):
         pass
@@ -106,14 +134,32 @@ IMAGES = torch.full((3, 1, 4, 4), 0.5)
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (255.0, "image 2 of the batch has values from 0.5 to 255: noise is added to images in [0, 1] (divide bytes by 255;"
-         " leave normalising to the model, see probes.subjects.nets.Normalised)"),
-        (-1.5, "image 2 of the batch has values from -1.5 to 0.5: noise is added to images in [0, 1] (divide bytes by 255;"
-         " leave normalising to the model, see probes.subjects.nets.Normalised)"),
-        (float("nan"), "image 2 of the batch holds nan: every value of an image is a number in [0, 1]"),
-        (float("inf"), "image 2 of the batch holds inf: every value of an image is a number in [0, 1]"),
+        (
+            255.0,
+            (
+                "image 2 of the batch has values from 0.5 to 255: noise is added to images in [0,"
+                " 1] (divide bytes by 255; leave normalising to the model, see"
+                " probes.subjects.wrapped.Normalised)"
+            ),
+        ),
+        (
+            -1.5,
+            (
+                "image 2 of the batch has values from -1.5 to 0.5: noise is added to images in [0,"
+                " 1] (divide bytes by 255; leave normalising to the model, see"
+                " probes.subjects.wrapped.Normalised)"
+            ),
+        ),
+        (
+            float("nan"),
+            "image 2 of the batch holds nan: every value of an image is a number in [0, 1]",
+        ),
+        (
+            float("inf"),
+            "image 2 of the batch holds inf: every value of an image is a number in [0, 1]",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("level", [0, 0.1])
 def test_images(value, sentence, level):
     images = IMAGES.clone()
@@ -152,21 +198,30 @@ def test_activations_that_are_not_finite(store):
     hot = Hot().eval()
     with torch.no_grad(), block_metrics.open(hot) as read:
         hot(torch.rand(2, 1, 8, 8))
-        with pytest.raises(ProbesError, match=wholly("l2_h is nan in block 'net.layer2.1' for image 8")):
+        with pytest.raises(
+            ProbesError, match=wholly("l2_h is nan in block 'net.layer2.1' for image 8")
+        ):
             read(Batch.of([8, 9]))
 
 
 def test_a_label_outside_the_classes():
-    with pytest.raises(BadInput, match=wholly("dataset made: labels run from 0 to 4, but there are 4 classes")):
+    with pytest.raises(
+        BadInput, match=wholly("dataset made: labels run from 0 to 4, but there are 4 classes")
+    ):
         made(labels=np.arange(40) % 5)
 
 
 def test_a_label_outside_the_head(store):
     if "made" not in datasets:
         datasets.register("made")(lambda split, store: made())
-        nets.register("two_outputs")(lambda channels, classes: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
+        nets.register("two_outputs")(
+            lambda channels, classes: nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        )
     recipe = dataclasses.replace(recipes["mnist5k"], epochs=1, batch_size=8)
-    sentence = "two_outputs@made#0: there are 4 classes, but its output is (2,) per image; a network gets (channels, classes)"
+    sentence = (
+        "two_outputs@made#0: there are 4 classes, but its output is (2,) per image; a network gets"
+        " (channels, classes)"
+    )
     with pytest.raises(BadInput, match=re.escape(sentence)):
         training.train("two_outputs", "made", 0, store, recipe)
 
@@ -176,10 +231,19 @@ def test_a_label_outside_the_head(store):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"levels": (0.0,), "draws": 3}, "--probes-draws 3 with --probes-levels 0: clean images have no draws"),
-        ({"report": "out", "store": "out"}, "--probes-report out with --probes-store out: a report replaces its folder"),
+        (
+            {"levels": (0.0,), "draws": 3},
+            "--probes-draws 3 with --probes-levels 0: clean images have no draws",
+        ),
+        (
+            {"report": "out", "store": "out"},
+            "--probes-report out with --probes-store out: a report replaces its folder",
+        ),
         ({"report": "s/reports", "store": "s"}, "keep the two apart"),
-        ({"precision": "bf16", "device": "mps"}, "--probes-precision bf16 with --probes-device mps: bf16 is for cuda and cpu"),
+        (
+            {"precision": "bf16", "device": "mps"},
+            "--probes-precision bf16 with --probes-device mps: bf16 is for cuda and cpu",
+        ),
     ],
 )
 def test_options_that_contradict(options, sentence):
@@ -187,14 +251,23 @@ def test_options_that_contradict(options, sentence):
 
 
 def test_options_that_agree():
-    assert contradiction({"levels": (0.0, 0.1), "draws": 3, "report": "reports/latest", "store": ".probes"}) == ""
+    assert (
+        contradiction(
+            {"levels": (0.0, 0.1), "draws": 3, "report": "reports/latest", "store": ".probes"}
+        )
+        == ""
+    )
 
 
 def test_options_that_contradict_are_a_usage_error(pytester):
-    result = pytester.runpytest_subprocess("--probes-report=out", "--probes-store=out", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(
+        "--probes-report=out", "--probes-store=out", "-p", "no:cacheprovider"
+    )
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--probes-report out with --probes-store out: a report replaces its folder*"])
+    result.stderr.fnmatch_lines(
+        ["*--probes-report out with --probes-store out: a report replaces its folder*"]
+    )
     assert not (pytester.path / "out").exists()
 
 
@@ -205,9 +278,18 @@ def test_options_that_contradict_are_a_usage_error(pytester):
         (["run", "dynamics", "--dataset", "mnist"], "PROBES_DATA"),
         (["run", "dynamics", "--levels", "0,-.1"], "each is a standard deviation"),
         (["run", "dynamics", "--images", "0"], "images 0: allowed are whole numbers from 1 up"),
-        (["run", "dynamics", "--images", "2000"], "2000 images of mnist5k (test): there are 1000; ask for 1 to 1000"),
-        (["train", "resnet20", "mnist5k", "--seeds", "3-1"], "seeds '3-1': numbers and ranges from small to large"),
-        (["train", "resnet20", "mnist5k", "--recipe", "mnist5"], "unknown recipe 'mnist5': did you mean mnist5k"),
+        (
+            ["run", "dynamics", "--images", "2000"],
+            "2000 images of mnist5k (test): there are 1000; ask for 1 to 1000",
+        ),
+        (
+            ["train", "resnet20", "mnist5k", "--seeds", "3-1"],
+            "seeds '3-1': numbers and ranges from small to large",
+        ),
+        (
+            ["train", "resnet20", "mnist5k", "--recipe", "mnist5"],
+            "unknown recipe 'mnist5': did you mean mnist5k",
+        ),
         (["fetch", "cifar100"], "unknown dataset to fetch 'cifar100'"),
         (["verify", "nowhere"], "no such file"),
         (["report", "nowhere"], "nowhere"),
@@ -250,7 +332,11 @@ def test_any_text_is_seeds_or_an_error_of_ours(text):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats() | st.integers() | st.text(max_size=3) | st.none() | st.booleans(), max_size=4))
+@given(
+    st.lists(
+        st.floats() | st.integers() | st.text(max_size=3) | st.none() | st.booleans(), max_size=4
+    )
+)
 def test_anything_is_levels_of_noise_or_an_error_of_ours(values):
     try:
         found = gaussian(*values)

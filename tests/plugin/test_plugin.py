@@ -45,7 +45,9 @@ def write(pytester, *parts, expect=""):
 
 
 def lines(pytester, folder="reports/latest"):
-    return [json.loads(t) for t in (pytester.path / folder / "evidence.jsonl").read_text().splitlines()]
+    return [
+        json.loads(t) for t in (pytester.path / folder / "evidence.jsonl").read_text().splitlines()
+    ]
 
 
 def story(pytester, folder="reports/latest"):
@@ -55,7 +57,12 @@ def story(pytester, folder="reports/latest"):
         for v in line["verdicts"]:
             for leaf in v["parts"] or [v]:
                 key = (line["id"], line["subject"], v["label"], leaf["metric"])
-                found[key] = (line["overall"], v["outcome"], leaf["n"], pytest.approx(leaf["estimate"], rel=1e-6, abs=1e-6))
+                found[key] = (
+                    line["overall"],
+                    v["outcome"],
+                    leaf["n"],
+                    pytest.approx(leaf["estimate"], rel=1e-6, abs=1e-6),
+                )
     return found
 
 
@@ -89,7 +96,11 @@ def expecting(pytester, verdict, extra=""):
     """Record evidence for NORM, then expect a verdict that cites it."""
     write(pytester, NORM)
     pytester.runpytest(IMAGES, "--probes-report=reports/x")
-    write(pytester, NORM + extra, expect=f', expect={{"resnet20@mnist5k": ("{verdict}", "2026-12-01", "reports/x")}}')
+    write(
+        pytester,
+        NORM + extra,
+        expect=f', expect={{"resnet20@mnist5k": ("{verdict}", "2026-12-01", "reports/x")}}',
+    )
     return lines(pytester, "reports/x")[0]["overall"]
 
 
@@ -119,12 +130,19 @@ def test_an_expectation_that_the_cited_evidence_contradicts_is_an_error(pytester
 
 
 def test_an_expectation_that_cites_nothing_is_an_error(pytester):
-    write(pytester, NORM, expect=', expect={"resnet20@mnist5k": ("mixed", "2026-12-01", "reports/none")}')
+    write(
+        pytester,
+        NORM,
+        expect=', expect={"resnet20@mnist5k": ("mixed", "2026-12-01", "reports/none")}',
+    )
 
     pytester.runpytest(IMAGES).assert_outcomes(errors=1)
 
 
-@pytest.mark.parametrize("option", ["--probes-images=150", "--probes-levels=0,.25", "--probes-seed=3", "--probes-draws=2"])
+@pytest.mark.parametrize(
+    "option",
+    ["--probes-images=150", "--probes-levels=0,.25", "--probes-seed=3", "--probes-draws=2"],
+)
 def test_an_altered_design_has_no_expectation_and_is_reported(pytester, option):
     expecting(pytester, expecting(pytester, "supported"))
     result = pytester.runpytest(IMAGES, option)
@@ -138,7 +156,14 @@ def noise_expecting(pytester, looks, images=IMAGES):
     """Record evidence for NOISE, then expect its verdict, with so many declared looks."""
     write(pytester, NOISE)
     pytester.runpytest(images, "--probes-report=reports/x")
-    write(pytester, NOISE, expect=f', looks={looks}, expect={{"resnet20@mnist5k": ("supported", "2026-12-01", "reports/x")}}')
+    write(
+        pytester,
+        NOISE,
+        expect=(
+            f', looks={looks}, expect={{"resnet20@mnist5k": ("supported", "2026-12-01",'
+            ' "reports/x")}'
+        ),
+    )
 
 
 def test_an_undeclared_second_look_does_not_pass_whatever_it_finds(pytester):
@@ -146,7 +171,9 @@ def test_an_undeclared_second_look_does_not_pass_whatever_it_finds(pytester):
     result = pytester.runpytest("--probes-images=400")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*400 images after a verdict on 200 is an undeclared look: declare claim(..., looks=2)*"])
+    result.stdout.fnmatch_lines(
+        ["*400 images after a verdict on 200 is an undeclared look: declare claim(..., looks=2)*"]
+    )
 
 
 def test_a_declared_second_look_is_judged_at_half_alpha(pytester):
@@ -178,7 +205,9 @@ def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester):
     pytester.runpytest(IMAGES)
     serial = story(pytester)
     junit = pytester.runpytest(IMAGES, "--junitxml=out.xml", "--probes-report=reports/junit")
-    parallel = pytester.runpytest_subprocess(IMAGES, "-n", "2", "--junitxml=two.xml", "--probes-report=reports/two")
+    parallel = pytester.runpytest_subprocess(
+        IMAGES, "-n", "2", "--junitxml=two.xml", "--probes-report=reports/two"
+    )
 
     parallel.assert_outcomes(passed=1, failed=1)
     parallel.stdout.fnmatch_lines(["FAILED *test_norm* - NotHeld: NORM*"])
@@ -189,7 +218,10 @@ def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester):
     for name in ("out.xml", "two.xml"):
         suite = ET.parse(pytester.path / name).getroot().find("testsuite")
         assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("1", "0", "2")
-        told = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in suite.iter("testcase")]
+        told = [
+            {p.get("name"): p.get("value") for p in case.iter("property")}
+            for case in suite.iter("testcase")
+        ]
         assert {(t["probes-claim"], t["probes-subject"], t["probes-verdict"]) for t in told} == {
             (*of[:2], v[0]) for of, v in serial.items()
         }
@@ -242,12 +274,18 @@ def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester)
     write(pytester, GONE, NOISE)
     result = pytester.runpytest(IMAGES, QUIET)
 
-    result.stdout.fnmatch_lines(["1 claim judged, 1 decided (1 supported); 1 not judged (1 skipped)"])
+    result.stdout.fnmatch_lines(
+        ["1 claim judged, 1 decided (1 supported); 1 not judged (1 skipped)"]
+    )
 
 
 @pytest.mark.parametrize(("calls", "sentence"), [(0, "never called"), (2, "second call")])
 def test_holds_is_called_exactly_once(pytester, calls, sentence):
-    body = NOISE.replace("    claim.holds(", "    v = (").rstrip() + "\n" + "    claim.holds(v)\n" * calls
+    body = (
+        NOISE.replace("    claim.holds(", "    v = (").rstrip()
+        + "\n"
+        + "    claim.holds(v)\n" * calls
+    )
     write(pytester, body or "    pass")
     result = pytester.runpytest(IMAGES, QUIET)
 
@@ -264,19 +302,30 @@ def test_holds_is_called_exactly_once(pytester, calls, sentence):
         ),
         ('@pytest.mark.claim("S.")\ndef test_x(claim): pass', "needs an id"),
         ('@pytest.mark.claim(id="A")\ndef test_x(claim): pass', "needs a sentence"),
-        ('@pytest.mark.claim("S.", id="A")\n@pytest.mark.claim("T.", id="B")\ndef test_x(claim): pass', "two claim markers"),
+        (
+            (
+                '@pytest.mark.claim("S.", id="A")\n@pytest.mark.claim("T.", id="B")\ndef'
+                " test_x(claim): pass"
+            ),
+            "two claim markers",
+        ),
         ('@pytest.mark.claim("S.", id="A")\ndef test_x(lab): pass', "takes the fixture `claim`"),
         ("def test_x(claim): pass", "needs @pytest.mark.claim"),
         (
-            '@pytest.mark.subjects("resnet20@mnist5k")\n@pytest.mark.claim("S.", id="A", expect={"resnet20@mnist":'
-            ' ("mixed", "2026-12-01", "r")})\ndef test_x(claim): pass',
+            (
+                '@pytest.mark.subjects("resnet20@mnist5k")\n@pytest.mark.claim("S.", id="A",'
+                ' expect={"resnet20@mnist": ("mixed", "2026-12-01", "r")})\ndef test_x(claim): pass'
+            ),
             "unknown subject in expect 'resnet20@mnist': did you mean resnet20@mnist5k",
         ),
         ('@pytest.mark.subjects("resnet20@")\ndef test_x(lab): pass', "not of the form"),
         ("@pytest.mark.subjects()\ndef test_x(lab): pass", "at least one subject"),
         ('@pytest.mark.subjects("a@d", "a@d")\ndef test_x(lab): pass', "stands twice"),
         (
-            '@pytest.mark.claim("S.", id="A")\ndef test_x(claim): pass\n@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass',
+            (
+                '@pytest.mark.claim("S.", id="A")\ndef test_x(claim):'
+                ' pass\n@pytest.mark.claim("S.", id="A")\ndef test_y(claim): pass'
+            ),
             "claim id 'A' is taken by",
         ),
     ],
@@ -349,7 +398,9 @@ def test_an_option_replaces_the_subject(pytester):
 
 
 def test_options_have_ini_twins(pytester):
-    pytester.makeini("[pytest]\nprobes_images = 210\nprobes_report = reports/ini\nprobes_alpha = .025")
+    pytester.makeini(
+        "[pytest]\nprobes_images = 210\nprobes_report = reports/ini\nprobes_alpha = .025"
+    )
     write(pytester, NOISE)
     pytester.runpytest().assert_outcomes(passed=1)
 
@@ -357,7 +408,9 @@ def test_options_have_ini_twins(pytester):
     assert lines(pytester, "reports/ini")[0]["alpha"] == 0.025
 
 
-@pytest.mark.parametrize(("name", "value"), [("images", "many"), ("expect", "green"), ("levels", "a,b")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("images", "many"), ("expect", "green"), ("levels", "a,b")]
+)
 def test_an_ini_value_that_is_none_is_a_usage_error(pytester, name, value):
     pytester.makeini(f"[pytest]\nprobes_{name} = {value}")
     write(pytester, NOISE)
@@ -368,10 +421,11 @@ def test_an_ini_value_that_is_none_is_a_usage_error(pytester, name, value):
 def test_a_users_own_model_and_device_do_not_reach_into_the_lab(pytester):
     write(
         pytester,
-        "@pytest.fixture\ndef model(): return 'mine'\n@pytest.fixture\ndef device(): return 'mine'\n"
-        "@pytest.fixture\ndef images(): return 'mine'\n"
+        "@pytest.fixture\ndef model(): return 'mine'\n@pytest.fixture\ndef device(): return"
+        " 'mine'\n@pytest.fixture\ndef images(): return 'mine'\n"
         + NOISE.replace(
-            "def test_noise(lab, claim):", "def test_noise(lab, claim, model, device):\n    assert model == device == 'mine'"
+            "def test_noise(lab, claim):",
+            "def test_noise(lab, claim, model, device):\n    assert model == device == 'mine'",
         ),
     )
 
@@ -382,15 +436,12 @@ def test_the_plain_fixtures_serve_a_loop_of_ones_own(pytester):
     pytester.makeconftest('pytest_plugins = ["probes.fixtures"]')
     write(
         pytester,
-        "import torch\n"
-        "def test_x(model, images, noisy_loader, device):\n"
-        "    assert not model.training\n"
-        "    assert images.shape == (200, 1, 28, 28) and images.device.type == device.type\n"
-        "    with torch.no_grad():\n"
-        "        right = sum((model(x).argmax(1) == y).sum().item() for x, y in noisy_loader(0.0))\n"
-        "    assert right > 190\n"
-        "    noisy = torch.cat([x for x, _ in noisy_loader(.1)])\n"
-        "    assert not torch.equal(noisy, images) and 0 <= noisy.min() and noisy.max() <= 1\n",
+        "import torch\ndef test_x(model, images, noisy_loader, device):\n    assert not"
+        " model.training\n    assert images.shape == (200, 1, 28, 28) and images.device.type =="
+        " device.type\n    with torch.no_grad():\n        right = sum((model(x).argmax(1) =="
+        " y).sum().item() for x, y in noisy_loader(0.0))\n    assert right > 190\n    noisy ="
+        " torch.cat([x for x, _ in noisy_loader(.1)])\n    assert not torch.equal(noisy, images)"
+        " and 0 <= noisy.min() and noisy.max() <= 1\n",
     )
 
     pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
@@ -401,7 +452,10 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_not_judged(pytester)
     result = pytester.runpytest("--probes-images=40")
 
     result.stdout.fnmatch_lines(
-        ["*can not decide: the mean rule needs 200 images, the design has 40*", "0 claims judged, 0 decided*"]
+        [
+            "*can not decide: the mean rule needs 200 images, the design has 40*",
+            "0 claims judged, 0 decided*",
+        ]
     )
 
 
@@ -414,7 +468,10 @@ def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester):
 
 
 def test_a_project_without_claims_leaves_no_report_and_loads_no_torch(pytester):
-    pytester.makepyfile("import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n")
+    pytester.makepyfile(
+        "import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} &"
+        " set(sys.modules)\n"
+    )
     done = subprocess.run(
         [
             sys.executable,

@@ -12,7 +12,11 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path))
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "# test_mine.py" in block)
+    code = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.S)
+        if "# test_mine.py" in block
+    )
     (pytester.path / "test_mine.py").write_text(code)
     result = pytester.runpytest_subprocess("--probes-images=200", "-p", "no:cacheprovider")
 
@@ -20,19 +24,27 @@ def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path):
 
 
 def test_the_claim_that_is_explained_is_the_one_that_runs():
-    shown = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "def test_hypothesis_h1" in block)
+    shown = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.S)
+        if "def test_hypothesis_h1" in block
+    )
     real = (Path(__file__).parents[1] / "claims" / "test_dynamics.py").read_text(encoding="utf-8")
     start = real.index('@pytest.mark.subjects("resnet20@mnist5k"')
 
     def bare(text):
-        return re.sub(r",(?=[)\]}])", "", re.sub(r"\s+", "", re.sub(r"# \d+$", "", text, flags=re.M)))
+        return re.sub(
+            r",(?=[)\]}])", "", re.sub(r"\s+", "", re.sub(r"# \d+$", "", text, flags=re.M))
+        )
 
     assert bare(shown) in bare(real[start:])
 
 
 def test_the_dataset_of_ones_own_is_one(monkeypatch, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "your-images.md").read_text(encoding="utf-8")
-    (tmp_path / "mydata_of_the_page.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[0])
+    (tmp_path / "mydata_of_the_page.py").write_text(
+        re.findall(r"```python\n(.*?)```", page, re.S)[0]
+    )
     monkeypatch.syspath_prepend(tmp_path)
     data = load("mydata_of_the_page:stripes", "test", Store(tmp_path / "store"))
 

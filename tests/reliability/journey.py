@@ -1,4 +1,5 @@
-"""The journey that the kill harness kills: train, sweep, judge, evidence, report; says what it does, line by line.
+"""The journey that the kill harness kills: train, sweep, judge, evidence, report; says what it
+does, line by line.
 
 python tests/reliability/journey.py FOLDER
 """
@@ -13,11 +14,12 @@ from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects.nets import CifarNet, nets
+from probes.subjects.nets import CifarNet
 from probes.subjects.recipes import Recipe, recipes
 from probes.subjects.spec import parse
 from probes.subjects.training import train
-from probes.tell import evidence, report
+from probes.subjects.wrapped import nets
+from probes.tell import evidence, origins, report
 
 
 def say(*words):
@@ -51,9 +53,11 @@ def main(folder):
     inputs = [evidence.deposit(frame, store) for frame in found.inputs]
     designs = [table.design.json() for table in found.asked]
     facts = lab.facts(*found.asked)
-    line = evidence.line(found, claim=claim, subject="tiny@mnist5k#0", designs=designs, inputs=inputs, extra=facts)
+    line = evidence.line(
+        found, claim=claim, subject="tiny@mnist5k#0", designs=designs, inputs=inputs, extra=facts
+    )
     say("phase", "report")
-    run = evidence.provenance(folder, ["journey"], {})
+    run = origins.provenance(folder, ["journey"], {})
     report.assemble([line], run, folder / "report")
     say("phase", "done")
 

@@ -1,9 +1,11 @@
-"""Kills the journey with SIGKILL at moments uniform over it, runs it again, and compares with an undisturbed one.
+"""Kills the journey with SIGKILL at moments uniform over it, runs it again, and compares with an
+undisturbed one.
 
     python tests/reliability/kill.py --kills 50 --out reports/reliability
 
-After each kill the same command must finish, compute again at most the cell in flight (and at most the epoch in flight),
-and end with the bytes of an undisturbed run in an empty store: weights, cells, evidence and report, nothing else left.
+After each kill the same command must finish, compute again at most the cell in flight (and at most
+the epoch in flight), and end with the bytes of an undisturbed run in an empty store: weights,
+cells, evidence and report, nothing else left.
 """
 
 import argparse
@@ -37,7 +39,10 @@ def contents(folder):
 
 def start(folder):
     return subprocess.Popen(
-        [sys.executable, str(JOURNEY), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, str(JOURNEY), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -52,7 +57,9 @@ def undisturbed(folder):
 
 
 def killed(folder, after):
-    """Run, kill ``after`` seconds into the first phase; the lines said by then, None when it had finished before."""
+    """Run, kill ``after`` seconds into the first phase; the lines said by then, None when it had
+    finished before.
+    """
     process = start(folder)
     first = process.stdout.readline()
     assert first.startswith("phase"), first
@@ -92,13 +99,21 @@ def one(number, seconds, expected, work):
 def campaign(kills, work):
     """The rows of as many kills, each at a moment uniform over the journey."""
     said, seconds = undisturbed(work / "undisturbed")
-    expected = {"cells": said.count("cell"), "epochs": said.count("epoch"), "contents": contents(work / "undisturbed")}
+    expected = {
+        "cells": said.count("cell"),
+        "epochs": said.count("epoch"),
+        "contents": contents(work / "undisturbed"),
+    }
     rows, first = [], 0
     with ThreadPoolExecutor(2) as pool:
         while len(rows) < kills:
             batch = range(first, first + min(10, kills - len(rows)))
             first = batch.stop
-            rows += [r for r in pool.map(lambda n: one(n, seconds, expected, work), batch) if r is not None]
+            rows += [
+                r
+                for r in pool.map(lambda n: one(n, seconds, expected, work), batch)
+                if r is not None
+            ]
             print(f"{len(rows)} of {kills}", flush=True)
     return pd.DataFrame(rows), expected
 
@@ -110,7 +125,7 @@ def main():
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         table, expected = campaign(given.kills, Path(work))
-    from probes.tell.pages import grid
+    from probes.tell.markdown import grid
 
     hit = Counter(table["phase"])
     rows = [
@@ -126,12 +141,25 @@ def main():
     text = [
         "# Killed at any moment",
         f"`python tests/reliability/kill.py --kills {given.kills} --out {given.out}`",
-        f"SIGKILL at moments uniform over a journey of training ({expected['epochs']} epochs), a sweep of"
-        f" {expected['cells']} cells, evidence and report; then the same command again.",
-        "*Same bytes*: weights, cells, evidence and report equal those of an undisturbed run in an empty store, and nothing else is"
-        " left. A cell or an epoch made again is one that was in flight.",
+        (
+            f"SIGKILL at moments uniform over a journey of training ({expected['epochs']} epochs),"
+            f" a sweep of {expected['cells']} cells, evidence and report; then the same command"
+            " again."
+        ),
+        (
+            "*Same bytes*: weights, cells, evidence and report equal those of an undisturbed run in"
+            " an empty store, and nothing else is left. A cell or an epoch made again is one that"
+            " was in flight."
+        ),
         grid(
-            ["phase", "kills that hit it", "same bytes afterwards", "cells made again, at most", "epochs made again, at most"], rows
+            [
+                "phase",
+                "kills that hit it",
+                "same bytes afterwards",
+                "cells made again, at most",
+                "epochs made again, at most",
+            ],
+            rows,
         ),
         f"**{int(table['same bytes'].sum())} of {len(table)} ended with the same bytes.**",
     ]

@@ -1,4 +1,6 @@
-"""Accidents of every day: a full disk, folders that can't be written, damaged cells, other versions, two runs at once."""
+"""Accidents of every day: a full disk, folders that can't be written, damaged cells, other
+versions, two runs at once.
+"""
 
 import errno
 import os
@@ -19,9 +21,10 @@ from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects import data, pretrained, training
-from probes.subjects.nets import CifarNet, nets
+from probes.subjects import data, hub, pretrained, training
+from probes.subjects.nets import CifarNet
 from probes.subjects.spec import parse
+from probes.subjects.wrapped import nets
 from probes.versions import versions
 
 CLAIM = """
@@ -34,20 +37,36 @@ from probes.perturb import gaussian
 @pytest.mark.claim("Noise lowers the norm of h.", id="NORM", family="f")
 def test_norm(lab, claim):
     claim.holds(falls(lab.sweep(block_metrics, under=gaussian(0, .1)), "l2_h", by="site", sesoi="1 %"))
-"""
-OPTIONS = ("--probes-images=120", "--probes-batch-size=20", "--probes-threads=1", "-p", "no:cacheprovider", "-p", "no:benchmark")
+"""  # noqa: E501
+OPTIONS = (
+    "--probes-images=120",
+    "--probes-batch-size=20",
+    "--probes-threads=1",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:benchmark",
+)
 
 
 def sweep(store, **options):
-    lab = Bench([parse("resnet20@mnist5k")], store, Options(images=60, threads=1, batch_size=10, **options))
+    lab = Bench(
+        [parse("resnet20@mnist5k")], store, Options(images=60, threads=1, batch_size=10, **options)
+    )
     return lab.sweep(block_metrics, under=gaussian(0, 0.1)).frame
 
 
 def files(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return sorted(
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".lock"
+    )
 
 
-def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes_on(tmp_path, monkeypatch):
+def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes_on(
+    tmp_path, monkeypatch
+):
     store = Store(tmp_path / "s")
     write, written = table.write, []
 
@@ -59,7 +78,9 @@ def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes
         write(frame, path)
 
     monkeypatch.setattr(table, "write", full)
-    with pytest.raises(ProbesError, match="No space left on device; make room or choose another folder"):
+    with pytest.raises(
+        ProbesError, match="No space left on device; make room or choose another folder"
+    ):
         sweep(store)
     monkeypatch.undo()
 
@@ -72,15 +93,19 @@ def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes
 def test_a_disk_that_takes_no_more_bytes_ends_a_study_in_one_line(tmp_path):
     """The operating system itself refuses: no file may grow beyond 20 kB, as with a quota."""
     code = (
-        "import resource, sys; from probes import cli; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        " sys.exit(cli.main(['run', 'dynamics', '--images', '100', '--levels', '0,.1', '--out', sys.argv[1]]))"
+        "import resource, sys; from probes import cli; resource.setrlimit(resource.RLIMIT_FSIZE,"
+        " (20_000, 20_000)); sys.exit(cli.main(['run', 'dynamics', '--images', '100', '--levels',"
+        " '0,.1', '--out', sys.argv[1]]))"
     )
     env = os.environ | {"PROBES_STORE": str(tmp_path / "s")}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, env=env
+    )
 
     assert done.returncode == 2
     assert re.search(
-        r"^probes: could not write .*(File too large|requested and \d+ written); make room or choose another folder$",
+        r"^probes: could not write .*(File too large|requested and \d+ written); make room or"
+        r" choose another folder$",
         done.stderr,
         re.M,
     )
@@ -90,14 +115,27 @@ def test_a_disk_that_takes_no_more_bytes_ends_a_study_in_one_line(tmp_path):
 
 def test_a_store_that_is_read_only_is_an_error_with_the_way_out(tmp_path, capsys):
     (tmp_path / "s").write_text("a file where a folder should be")
-    code = cli.main(["run", "dynamics", "--images", "100", "--store", str(tmp_path / "s"), "--out", str(tmp_path / "out")])
+    code = cli.main(
+        [
+            "run",
+            "dynamics",
+            "--images",
+            "100",
+            "--store",
+            str(tmp_path / "s"),
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
 
     assert code == 2
     assert "set PROBES_STORE to a folder that can" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_told(pytester, tmp_path, monkeypatch):
+def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_told(
+    pytester, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "s"))
     pytester.makepyfile(test_it=CLAIM.replace('sesoi="1 %"', 'sesoi="-90 %"'))
     (pytester.path / "reports").write_text("a file where a folder should be")
@@ -106,7 +144,13 @@ def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["NORM  resnet20@mnist5k", "*no report: the report latest could not be written: *; make room or choose another folder"]
+        [
+            "NORM  resnet20@mnist5k",
+            (
+                "*no report: the report latest could not be written: *; make room or choose another"
+                " folder"
+            ),
+        ]
     )
 
 
@@ -126,18 +170,27 @@ def test_a_damaged_cell_is_made_again_and_said(pytester, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "value"), [(stores, "versions", lambda: {**versions(), "package": "0.0.9"}), (cells, "ENGINE", 1)]
+    ("where", "name", "value"),
+    [(stores, "versions", lambda: {**versions(), "package": "0.0.9"}), (cells, "ENGINE", 1)],
 )
-def test_cells_of_an_older_version_are_left_alone_and_not_used(tmp_path, monkeypatch, where, name, value):
+def test_cells_of_an_older_version_are_left_alone_and_not_used(
+    tmp_path, monkeypatch, where, name, value
+):
     store = Store(tmp_path / "s")
     with monkeypatch.context() as older:
         older.setattr(where, name, value)
         sweep(store)
-    before = {name: (store.folder / name).read_bytes() for name in files(store.folder) if name.startswith("cells/")}
+    before = {
+        name: (store.folder / name).read_bytes()
+        for name in files(store.folder)
+        if name.startswith("cells/")
+    }
     sweep(store)
 
     assert all((store.folder / name).read_bytes() == content for name, content in before.items())
-    assert len([name for name in files(store.folder) if name.startswith("cells/")]) == 2 * len(before)
+    assert len([name for name in files(store.folder) if name.startswith("cells/")]) == 2 * len(
+        before
+    )
 
 
 def test_a_sidecar_that_nobody_can_read_is_an_entry_that_does_not_exist(tmp_path, caplog):
@@ -156,8 +209,13 @@ def test_two_runs_on_one_store_lose_and_double_nothing(pytester, tmp_path):
 
     def run(store, report):
         env = os.environ | {"PROBES_STORE": str(tmp_path / store)}
-        return subprocess.Popen([*command, f"--probes-report=reports/{report}"], cwd=pytester.path, env=env,
-                                stdout=subprocess.PIPE, text=True)  # fmt: skip
+        return subprocess.Popen(
+            [*command, f"--probes-report=reports/{report}"],
+            cwd=pytester.path,
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     both = [run("one", "a"), run("one", "b")]
     told = [p.communicate()[0] for p in both]
@@ -168,16 +226,24 @@ def test_two_runs_on_one_store_lose_and_double_nothing(pytester, tmp_path):
     assert len({(pytester.path / "reports" / r / "verdicts.csv").read_text() for r in "abc"}) == 1
     assert files(tmp_path / "one" / "cells") == files(tmp_path / "other" / "cells")
     for name in files(tmp_path / "one" / "cells"):
-        assert (tmp_path / "one" / "cells" / name).read_bytes() == (tmp_path / "other" / "cells" / name).read_bytes()
+        assert (tmp_path / "one" / "cells" / name).read_bytes() == (
+            tmp_path / "other" / "cells" / name
+        ).read_bytes()
 
 
 def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, monkeypatch):
     store, said = Store(tmp_path / "s"), []
-    monkeypatch.setattr(training, "_checkpoint", lambda store, key: store.folder / "checkpoints" / "c.pt")
+    monkeypatch.setattr(
+        training, "_checkpoint", lambda store, key: store.folder / "checkpoints" / "c.pt"
+    )
     if "tiny_accident" not in nets:
-        nets.register("tiny_accident")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
+        nets.register("tiny_accident")(
+            lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4)
+        )
     recipe = training.dataclasses.replace(training.recipes["mnist5k"], epochs=1, batch_size=500)
-    clean = training.train("tiny_accident", "mnist5k", 3, Store(tmp_path / "clean"), recipe)[1]["sha256"]
+    clean = training.train("tiny_accident", "mnist5k", 3, Store(tmp_path / "clean"), recipe)[1][
+        "sha256"
+    ]
     (store.folder / "checkpoints").mkdir(parents=True)
     (store.folder / "checkpoints" / "c.pt").write_bytes(b"half a checkpoint")
     card = training.train("tiny_accident", "mnist5k", 3, store, recipe, said.append)[1]
@@ -216,8 +282,8 @@ def test_what_is_not_here_is_fetched_only_when_asked(tmp_path, monkeypatch):
 
 def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    entry = pretrained.torchvisions(parse("alexnet:imagenet1k_v1@mnist5k"))
-    wanted = pretrained.checkpoint(entry)
+    entry = hub.torchvisions(parse("alexnet:imagenet1k_v1@mnist5k"))
+    wanted = hub.checkpoint(entry)
 
     def bring():
         import hashlib
@@ -231,12 +297,20 @@ def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
         short = hashlib.sha256(wanted.read_bytes()).hexdigest()[:8]
         named = wanted.with_name(f"alexnet-{short}.pth")
         wanted.rename(named)
-        monkeypatch.setattr(pretrained, "checkpoint", lambda _: named)
+        monkeypatch.setattr(hub, "checkpoint", lambda _: named)
 
     colour = data.datasets["mnist5k"]("test", Store(tmp_path))
-    colour = training.dataclasses.replace(colour, images=colour.images[:8].repeat(3, axis=1), labels=colour.labels[:8],
-                                          ids=colour.ids[:8], mean=(0.5,) * 3, std=(0.25,) * 3)  # fmt: skip
-    lab = Bench([parse("alexnet:imagenet1k_v1@mnist5k")], Store(tmp_path), Options(images=8, download=True))
+    colour = training.dataclasses.replace(
+        colour,
+        images=colour.images[:8].repeat(3, axis=1),
+        labels=colour.labels[:8],
+        ids=colour.ids[:8],
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
+    lab = Bench(
+        [parse("alexnet:imagenet1k_v1@mnist5k")], Store(tmp_path), Options(images=8, download=True)
+    )
     lab._data["mnist5k"] = colour
     brought = Brought(monkeypatch, pretrained, bring)
 
@@ -246,6 +320,8 @@ def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
 
 def test_a_dataset_that_nobody_brings_stays_unavailable(tmp_path, monkeypatch):
     monkeypatch.delenv("PROBES_DATA", raising=False)
-    lab = Bench([parse("resnet18@cifar10-jpeg")], Store(tmp_path), Options(images=10, download=True))
+    lab = Bench(
+        [parse("resnet18@cifar10-jpeg")], Store(tmp_path), Options(images=10, download=True)
+    )
     with pytest.raises(Unavailable, match="set PROBES_DATA"):
         lab.data("cifar10-jpeg")

@@ -1,4 +1,6 @@
-"""Three kills of the journey, one in each third; the whole table is ``reports/reliability``, made by ``kill.py``."""
+"""Three kills of the journey, one in each third; the whole table is ``reports/reliability``, made
+by ``kill.py``.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -7,17 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-spec = importlib.util.spec_from_file_location("probes_ratios", Path(__file__).parents[2] / "benchmarks" / "ratios.py")
+spec = importlib.util.spec_from_file_location(
+    "probes_ratios", Path(__file__).parents[2] / "benchmarks" / "ratios.py"
+)
 ratios = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = ratios
 spec.loader.exec_module(ratios)
 
 
 def machine(rounds, truth, drift, seed=0):
-    """Times of A and B in turn on a machine that slows down, with noise of 2 % and a hiccup now and then."""
+    """Times of A and B in turn on a machine that slows down, with noise of 2 % and a hiccup now and
+    then.
+    """
     g = np.random.Generator(np.random.Philox(seed))
     speed = 1 + drift * np.arange(2 * rounds + 1) / (2 * rounds)
-    times = speed * g.normal(1, 0.02, 2 * rounds + 1) * np.where(g.uniform(size=2 * rounds + 1) < 0.05, 2, 1)
+    times = (
+        speed
+        * g.normal(1, 0.02, 2 * rounds + 1)
+        * np.where(g.uniform(size=2 * rounds + 1) < 0.05, 2, 1)
+    )
     return truth * times[1::2], times[::2]
 
 
@@ -37,6 +45,8 @@ def test_the_interval_covers_the_ratio_in_nine_of_ten_runs():
     assert np.mean([r.low <= 1.2 <= r.high for r in found]) > 0.85
 
 
-@pytest.mark.parametrize(("low", "limit", "holds"), [(1.09, 1.0, True), (1.11, 1.0, False), (9.0, None, True)])
+@pytest.mark.parametrize(
+    ("low", "limit", "holds"), [(1.09, 1.0, True), (1.11, 1.0, False), (9.0, None, True)]
+)
 def test_a_limit_fails_only_where_the_interval_lies_beyond_it_by_ten_percent(low, limit, holds):
     assert ratios.Ratio("x", low + 0.1, low, low + 0.2, limit, 1.0).holds is holds

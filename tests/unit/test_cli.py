@@ -4,10 +4,12 @@ import pytest
 
 from probes import cli
 from probes.errors import BadInput
-from probes.subjects.nets import nets
+from probes.subjects.wrapped import nets
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,2,5-6", [0, 2, 5, 6]), ("1,1", [1])])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,2,5-6", [0, 2, 5, 6]), ("1,1", [1])]
+)
 def test_seeds_as_typed(text, seeds):
     assert cli.seed_range(text) == seeds
 

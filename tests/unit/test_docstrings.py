@@ -28,7 +28,12 @@ def test_every_public_thing_has_a_docstring(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     things = [
         tree,
-        *(n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith(("_", "pytest_"))),
+        *(
+            n
+            for n in tree.body
+            if isinstance(n, ast.FunctionDef | ast.ClassDef)
+            and not n.name.startswith(("_", "pytest_"))
+        ),
     ]
 
     assert [getattr(n, "name", "module") for n in things if ast.get_docstring(n) is None] == []

@@ -1,4 +1,6 @@
-"""Every expectation that a claim records is what the evidence that it cites has found, at the design that the test uses."""
+"""Every expectation that a claim records is what the evidence that it cites has found, at the
+design that the test uses.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -6,13 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from probes.run import claim as claims
+from probes.run import declaring
 from probes.subjects.dataset import datasets
 from probes.subjects.spec import Pair
 from probes.tell import evidence
 
 ROOT = Path(__file__).parents[2]
-FEW = {"cifar10": 300, "cifar10-jpeg": 300, "mnist": 300}  # images of a claim, where nothing else is asked for
+FEW = {
+    "cifar10": 300,
+    "cifar10-jpeg": 300,
+    "mnist": 300,
+}  # images of a claim, where nothing else is asked for
 
 
 def expectations():
@@ -23,8 +29,8 @@ def expectations():
         for thing in vars(module).values():
             marks = {m.name: m for m in getattr(thing, "pytestmark", [])} if callable(thing) else {}
             if "claim" in marks:
-                declared = claims.declared(marks["claim"].args, marks["claim"].kwargs)
-                by_name = {str(s): s for s in claims.subjects(marks["subjects"].args)}
+                declared = declaring.declared(marks["claim"].args, marks["claim"].kwargs)
+                by_name = {str(s): s for s in declaring.subjects(marks["subjects"].args)}
                 for subject in declared.expect:
                     yield pytest.param(declared, by_name[subject], id=f"{declared.id} on {subject}")
 

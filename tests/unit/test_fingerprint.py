@@ -69,8 +69,17 @@ def test_helpers_constants_and_closures_count():
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4) | st.binary(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4)
+    | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -85,12 +94,20 @@ def in_order(value):
     """A value in words, with the items of dictionaries in order."""
     if isinstance(value, dict):
         return str(sorted((key, in_order(one)) for key, one in value.items()))
-    return f"{type(value).__name__}{[in_order(one) for one in value]}" if isinstance(value, list | tuple) else repr(value)
+    return (
+        f"{type(value).__name__}{[in_order(one) for one in value]}"
+        if isinstance(value, list | tuple)
+        else repr(value)
+    )
 
 
 def test_arrays_and_tensors_count_by_their_bytes():
     for make in (np.array, torch.tensor):
-        assert fingerprint(make([1.0, 2.0])) == fingerprint(make([1.0, 2.0])) != fingerprint(make([1.0, 3.0]))
+        assert (
+            fingerprint(make([1.0, 2.0]))
+            == fingerprint(make([1.0, 2.0]))
+            != fingerprint(make([1.0, 3.0]))
+        )
 
 
 def test_a_thing_whose_content_can_not_be_told_is_refused():
@@ -104,7 +121,12 @@ def test_a_thing_whose_content_can_not_be_told_is_refused():
 
 def test_a_hash_is_the_same_in_another_process():
     code = "from probes.fingerprint import fingerprint; import json\nclass A:\n    x = {'a', 'b', 'c'}\n    def f(self): return json.dumps(1)\nprint(fingerprint(A, A()))"  # noqa: E501
-    found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
 
     assert len(found) == 1
 
@@ -125,11 +147,26 @@ def test_what_is_installed_is_its_version():
 
 HELPER = "def scale(x):\n    return {k} * x\n"
 USERS = {
-    "a package": ("import own_pkg.helpers\ndef f(x): return own_pkg.helpers.scale(x)\n", "own_pkg/helpers.py"),
-    "a from": ("from own_pkg.helpers import scale\ndef f(x): return scale(x)\n", "own_pkg/helpers.py"),
-    "an import inside": ("def f(x):\n    from own_mod import scale\n    return scale(x)\n", "own_mod.py"),
-    "an import inside, dotted": ("def f(x):\n    import own_pkg.helpers as h\n    return h.scale(x)\n", "own_pkg/helpers.py"),
-    "a vectorised one": ("import numpy as np\nfrom own_mod import scale\nf = np.vectorize(scale)\n", "own_mod.py"),
+    "a package": (
+        "import own_pkg.helpers\ndef f(x): return own_pkg.helpers.scale(x)\n",
+        "own_pkg/helpers.py",
+    ),
+    "a from": (
+        "from own_pkg.helpers import scale\ndef f(x): return scale(x)\n",
+        "own_pkg/helpers.py",
+    ),
+    "an import inside": (
+        "def f(x):\n    from own_mod import scale\n    return scale(x)\n",
+        "own_mod.py",
+    ),
+    "an import inside, dotted": (
+        "def f(x):\n    import own_pkg.helpers as h\n    return h.scale(x)\n",
+        "own_pkg/helpers.py",
+    ),
+    "a vectorised one": (
+        "import numpy as np\nfrom own_mod import scale\nf = np.vectorize(scale)\n",
+        "own_mod.py",
+    ),
 }
 
 
@@ -142,8 +179,13 @@ def test_a_helper_counts_however_it_is_reached(tmp_path, how):
     found = []
     for k in (1, 1, 100):
         (tmp_path / place).write_text(HELPER.format(k=k))
-        code = "from probes.fingerprint import fingerprint; import own_user; print(fingerprint(own_user.f))"
-        done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+        code = (
+            "from probes.fingerprint import fingerprint; import own_user;"
+            " print(fingerprint(own_user.f))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stderr
         found.append(done.stdout)
 
@@ -185,5 +227,8 @@ def test_what_can_not_be_told_is_named_with_its_place():
         def __init__(self):
             self.settings = {"guard": threading.Lock()}
 
-    with pytest.raises(BadInput, match=r"a _thread\.lock \(in settings > item 'guard'\): what it holds can't be told"):
+    with pytest.raises(
+        BadInput,
+        match=r"a _thread\.lock \(in settings > item 'guard'\): what it holds can't be told",
+    ):
         fingerprint(Holds())

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput
-from probes.hooks import Prefix, handles, modules, plain, refuse_wrapped, twins
-from probes.measure.sensitivity import outputs
+from probes.hooks import handles, modules, plain, refuse_wrapped, twins
+from probes.measure.modules import outputs
 from probes.perturb.layers import layers_of
+from probes.replay import Prefix
 from probes.subjects.dataset import Dataset
-from probes.subjects.nets import Normalised
-from probes.subjects.training import initial
+from probes.subjects.epochs import initial
+from probes.subjects.wrapped import Normalised
 
 
 def test_trap_r05_our_hooks_go_and_the_users_stay():
@@ -49,7 +50,9 @@ def test_trap_r07_data_parallel_is_refused_with_the_way_out():
 
 
 def test_torchscript_is_refused_with_the_way_out():
-    with pytest.raises(BadInput, match=r"module '0' is TorchScript.* pass the module that was scripted"):
+    with pytest.raises(
+        BadInput, match=r"module '0' is TorchScript.* pass the module that was scripted"
+    ):
         refuse_wrapped(nn.Sequential(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))))
 
 
@@ -57,11 +60,25 @@ def test_a_plain_model_is_not_refused():
     refuse_wrapped(nn.Sequential(nn.Linear(2, 2)))
 
 
-@pytest.mark.parametrize("net", ["resnet20", "plainnet20", "cnn", "vit_lite", "row_lstm", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "net", ["resnet20", "plainnet20", "cnn", "vit_lite", "row_lstm", "mobilenet_v2"]
+)
 def test_a_pass_from_the_middle_is_bit_for_bit_the_whole_one(net):
-    """For every layer in turn, with a change of its output: what runs before it is not computed again."""
+    """For every layer in turn, with a change of its output: what runs before it is not computed
+    again.
+    """
     images = np.zeros((4, 3, 16, 16), np.uint8)
-    data = Dataset("made", "made", "test", images, np.arange(4), np.arange(4), tuple("0123456789"), (0.4,) * 3, (0.2,) * 3)
+    data = Dataset(
+        "made",
+        "made",
+        "test",
+        images,
+        np.arange(4),
+        np.arange(4),
+        tuple("0123456789"),
+        (0.4,) * 3,
+        (0.2,) * 3,
+    )
     model = initial(net, data, 0).eval()
     x = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     prefix = Prefix(model)
@@ -73,7 +90,9 @@ def test_a_pass_from_the_middle_is_bit_for_bit_the_whole_one(net):
         for name, module in model.named_modules():
             if name in ("", "net") or name not in prefix._began or isinstance(module, nn.RNNBase):
                 continue
-            handle = module.register_forward_hook(lambda _, __, out: out * 1.5 if isinstance(out, torch.Tensor) else None)
+            handle = module.register_forward_hook(
+                lambda _, __, out: out * 1.5 if isinstance(out, torch.Tensor) else None
+            )
             whole = model(x)
             for through in (False, True):
                 with prefix.replay(name.removeprefix("net."), through=through):
@@ -103,7 +122,9 @@ def test_a_replayed_pass_does_not_compute_what_comes_before():
 
 
 def test_a_pass_that_begins_where_a_layer_ends_does_not_compute_it():
-    """A module that runs twice is where its first run begins: what lies between its runs depends on it."""
+    """A module that runs twice is where its first run begins: what lies between its runs depends on
+    it.
+    """
 
     class Twice(nn.Module):
         def __init__(self):
@@ -128,7 +149,9 @@ def test_a_pass_that_begins_where_a_layer_ends_does_not_compute_it():
 
 
 def test_a_hook_of_the_users_own_runs_once_in_a_replayed_pass():
-    """What is kept is what the layer gave, before the hook changed it; the hook then runs on what is given again."""
+    """What is kept is what the layer gave, before the hook changed it; the hook then runs on what
+    is given again.
+    """
     model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).eval(), torch.ones(3, 2)
     model[0].register_forward_hook(lambda _, __, out: out + 1)
     prefix = Prefix(model)
@@ -155,7 +178,9 @@ def test_replay_is_over_after_an_exception_and_refuses_what_did_not_run():
 
 
 def test_what_a_stage_and_its_last_member_give_is_kept_once():
-    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True)), nn.Sequential(nn.Linear(2, 2))).eval()
+    model = nn.Sequential(
+        nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True)), nn.Sequential(nn.Linear(2, 2))
+    ).eval()
     prefix, x = Prefix(model), torch.ones(3, 2)
     with torch.inference_mode():
         with prefix.record():
@@ -184,10 +209,14 @@ def test_trap_f15_a_users_own_net_keeps_its_name_and_no_two_modules_become_one()
     assert list(modules(own)) == ["net", "net.0", "net.1", "head"]
     assert list(modules(wrapped)) == ["net", "net.0", "net.1", "head"]
     assert modules(wrapped)["net.0"] is wrapped.net.net[0]
-    assert {plain(wrapped, name) for name, _ in wrapped.named_parameters()} == {n for n, _ in own.named_parameters()}
+    assert {plain(wrapped, name) for name, _ in wrapped.named_parameters()} == {
+        n for n, _ in own.named_parameters()
+    }
 
 
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: Normalised(net, (0.0,), (1.0,))], ids=["bare", "wrapped"])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: Normalised(net, (0.0,), (1.0,))], ids=["bare", "wrapped"]
+)
 def test_trap_f15_passes_that_begin_in_a_users_own_net_are_the_whole_ones(wrap):
     model, x = wrap(Own()).eval(), torch.rand(3, 1, 1, 4)
     with torch.no_grad():
@@ -214,7 +243,11 @@ def test_trap_f16_a_module_that_stands_twice_has_both_names():
 @pytest.mark.parametrize("layer", ["1", "3"])
 def test_trap_f16_reading_one_of_two_names_of_a_module_says_that_they_are_one(layer):
     net = shared()
-    with torch.no_grad(), pytest.raises(BadInput, match=rf"'{layer}' and '{4 - int(layer)}' are one module"), outputs(net, [layer]):
+    with (
+        torch.no_grad(),
+        pytest.raises(BadInput, match=rf"'{layer}' and '{4 - int(layer)}' are one module"),
+        outputs(net, [layer]),
+    ):
         net(torch.rand(2, 4))
 
 
@@ -224,7 +257,7 @@ def test_trap_f16_noise_on_the_second_name_of_a_module_says_that_they_are_one():
         layers_of(shared(), "3")
 
 
-def test_trap_f13_a_forward_that_somebody_put_on_a_module_is_there_after_a_replay_and_after_one_that_fails():
+def test_trap_f13_a_forward_that_somebody_put_on_a_module_is_there_after_a_replay_and_after_one_that_fails():  # noqa: E501
     model, x = Own().eval(), torch.rand(3, 4)
     real = model.net.forward
     model.net.forward = patched = lambda x: real(x) + 1.0

@@ -1,4 +1,6 @@
-"""The house: imports point down, the judge needs no torch, and a project without claims pays for neither torch nor pandas."""
+"""The house: imports point down, the judge needs no torch, and a project without claims pays for
+neither torch nor pandas.
+"""
 
 import ast
 import subprocess
@@ -29,7 +31,7 @@ FLOORS = [
     {"run"},
     {"studies"},
     {"lab"},
-    {"plugin", "cli", "fixtures"},
+    {"claimplugin", "cli", "fixtures", "plugin"},
 ]
 # Light rooms on a high floor that lower doors may enter: the spelling of a subject needs no torch.
 GROUND = {"probes.subjects.spec", "probes"}
@@ -43,7 +45,11 @@ def floor(module):
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("probes"):
-            yield from ([f"{node.module}.{a.name}" for a in node.names] if node.module == "probes" else [node.module])
+            yield from (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "probes"
+                else [node.module]
+            )
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.startswith("probes"))
 
@@ -70,19 +76,28 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_only_the_plugin_imports_pytest_and_only_plots_imports_matplotlib(path):
     roots = {
-        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else a.name.split(".")[0]
+        (
+            (node.module or "").split(".")[0]
+            if isinstance(node, ast.ImportFrom)
+            else a.name.split(".")[0]
+        )
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for a in node.names
     }
 
-    assert "pytest" not in roots or path.name in ("plugin.py", "fixtures.py")
+    assert "pytest" not in roots or path.name in ("plugin.py", "claimplugin.py", "fixtures.py")
     assert "matplotlib" not in roots or path.name == "plots.py"
 
 
 def edges():
-    """Which file imports which, by all their imports, those inside functions and for type checkers too."""
-    known = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
+    """Which file imports which, by all their imports, those inside functions and for type checkers
+    too.
+    """
+    known = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in MODULES
+    }
     found = {}
     for name, path in known.items():
         targets = set()
@@ -92,7 +107,9 @@ def edges():
             elif isinstance(node, ast.ImportFrom) and node.module:
                 inner = {f"{node.module}.{a.name}" for a in node.names}
                 targets |= {t if t in known else node.module for t in inner}
-        found[name] = {t for t in targets if t in known and t not in (name, "probes")}  # the package's face knows all of it
+        found[name] = {
+            t for t in targets if t in known and t not in (name, "probes")
+        }  # the package's face knows all of it
     return found
 
 
@@ -115,7 +132,9 @@ def test_no_file_is_in_a_circle():
 
 def study_of(name):
     parts = name.split(".")
-    return parts[2] if parts[1:2] == ["studies"] and len(parts) > 2 and parts[2] != "study" else None
+    return (
+        parts[2] if parts[1:2] == ["studies"] and len(parts) > 2 and parts[2] != "study" else None
+    )
 
 
 def test_studies_import_the_core_and_never_each_other():
@@ -123,7 +142,8 @@ def test_studies_import_the_core_and_never_each_other():
         own = study_of(name)
         for other in (study_of(t) for t in targets):
             if own and other and other != own:
-                assert other == "sensitivity" and own in ("masking", "segments"), f"{name} imports {other}"
+                allowed = other == "sensitivity" and own in ("masking", "segments")
+                assert allowed, f"{name} imports {other}"
 
 
 def test_nothing_outside_the_studies_names_one_but_the_laboratory():
@@ -137,7 +157,17 @@ def test_run_has_few_rooms():
 
 
 def test_nobody_asks_a_perturbation_or_a_measure_for_its_class():
-    kinds = {"Perturbation", "Gaussian", "WeightNoise", "LayerNoise", "Augmenting", "Masks", "Both", "Measure", "Predictions"}
+    kinds = {
+        "Perturbation",
+        "Gaussian",
+        "WeightNoise",
+        "LayerNoise",
+        "Augmenting",
+        "Masks",
+        "Both",
+        "Measure",
+        "Predictions",
+    }
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
@@ -147,7 +177,9 @@ def test_nobody_asks_a_perturbation_or_a_measure_for_its_class():
 
 def loaded(code, *names):
     probe = f"import sys; {code}; print(*(m for m in {names!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     return done.stdout.split()
 
 
@@ -181,9 +213,9 @@ def test_no_public_object_has_the_name_of_a_module():
         assert not rooms & set(getattr(package, "__all__", ()))
 
 
-def test_rooms_stay_under_about_300_lines():
+def test_rooms_stay_under_300_lines():
     for path in MODULES:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
 
 
 def test_only_one_claim_answers_to_its_name():

@@ -15,7 +15,10 @@ shapes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.i
 @settings(max_examples=60, deadline=None)
 @given(shapes, st.booleans(), st.floats(-50, 50), st.floats(0.01, 20))
 def test_sums_are_those_of_numpy(shape, channels_last, offset, scale):
-    x = torch.from_numpy(seeds.normals(int(np.prod(shape)), [("moments",)])[0] * np.float32(scale) + np.float32(offset))
+    x = torch.from_numpy(
+        seeds.normals(int(np.prod(shape)), [("moments",)])[0] * np.float32(scale)
+        + np.float32(offset)
+    )
     x = x.reshape(shape)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     row = rows(x.contiguous(memory_format=memory))
@@ -25,7 +28,9 @@ def test_sums_are_those_of_numpy(shape, channels_last, offset, scale):
 
     np.testing.assert_allclose(mean, double.mean(1), rtol=1e-5, atol=1e-5 * (abs(offset) + scale))
     np.testing.assert_allclose(variance, double.var(1), rtol=2e-4, atol=1e-6 * scale**2)
-    np.testing.assert_allclose(total, double.sum(1), rtol=1e-5, atol=1e-5 * (abs(offset) + scale) * row.shape[1])
+    np.testing.assert_allclose(
+        total, double.sum(1), rtol=1e-5, atol=1e-5 * (abs(offset) + scale) * row.shape[1]
+    )
     np.testing.assert_allclose(size, abs(double).sum(1), rtol=1e-5)
     assert zeros.tolist() == (double <= 0).sum(1).tolist()
 
@@ -49,7 +54,9 @@ def test_more_elements_than_float32_counts_are_counted_exactly():
 def test_a_large_mean_costs_no_digits():
     x = torch.from_numpy(seeds.normals(4096, [("moments", 1)])[0]).reshape(1, -1) * 1e-2 + 100
 
-    assert mean_and_variance(x)[1].item() == pytest.approx(x.double().var(correction=0).item(), rel=1e-6)
+    assert mean_and_variance(x)[1].item() == pytest.approx(
+        x.double().var(correction=0).item(), rel=1e-6
+    )
 
 
 def test_trap_r08_half_precision_does_not_overflow():

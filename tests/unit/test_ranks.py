@@ -8,7 +8,13 @@ from probes.ranks import ranked
 NUMBERS = st.lists(st.integers(-3, 3), min_size=3, max_size=12)
 
 
-@given(NUMBERS.flatmap(lambda a: st.tuples(st.just(a), st.lists(st.integers(-3, 3), min_size=len(a), max_size=len(a)))))
+@given(
+    NUMBERS.flatmap(
+        lambda a: st.tuples(
+            st.just(a), st.lists(st.integers(-3, 3), min_size=len(a), max_size=len(a))
+        )
+    )
+)
 def test_a_dot_product_of_ranks_is_scipys_spearman(pair):
     a, b = (np.array(one, float) for one in pair)
     found = float(ranked(a) @ ranked(b))

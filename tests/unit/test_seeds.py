@@ -11,7 +11,9 @@ from scipy import stats
 
 from probes import seeds
 
-names = st.lists(st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=12)), min_size=1, max_size=4).map(tuple)
+names = st.lists(
+    st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=12)), min_size=1, max_size=4
+).map(tuple)
 
 
 def test_trap_n03_the_raw_words_are_golden():
@@ -47,7 +49,10 @@ def test_trap_n03_torch_generators_confuse_seeds_that_differ_by_two_to_the_32_an
 
 
 def test_names_are_told_apart_by_type_and_by_their_parts():
-    drawn = {seeds.words(1, *name)[0] for name in [(1,), ("1",), (1, 1), (11,), ("1", "1"), ("11",), ("1,1",)]}
+    drawn = {
+        seeds.words(1, *name)[0]
+        for name in [(1,), ("1",), (1, 1), (11,), ("1", "1"), ("11",), ("1,1",)]
+    }
 
     assert len(drawn) == 7
 

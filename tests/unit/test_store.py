@@ -22,7 +22,9 @@ def test_an_entry_is_made_once_and_found_again(tmp_path):
     store, made = Store(tmp_path), []
 
     for _ in range(3):
-        path = store.get_or_make("k", {"x": 1}, ".txt", lambda p: (made.append(1), p.write_text("one"))[1])
+        path = store.get_or_make(
+            "k", {"x": 1}, ".txt", lambda p: (made.append(1), p.write_text("one"))[1]
+        )
 
     assert path.read_text() == "one"
     assert len(made) == 1
@@ -31,7 +33,9 @@ def test_an_entry_is_made_once_and_found_again(tmp_path):
 def test_another_key_is_another_entry(tmp_path):
     store = Store(tmp_path)
 
-    assert store.get_or_make("k", {"x": 1}, ".txt", put("a")) != store.get_or_make("k", {"x": 2}, ".txt", put("b"))
+    assert store.get_or_make("k", {"x": 1}, ".txt", put("a")) != store.get_or_make(
+        "k", {"x": 2}, ".txt", put("b")
+    )
 
 
 def test_the_sidecar_holds_key_and_hash(tmp_path):
@@ -48,8 +52,12 @@ def test_a_damaged_entry_is_made_again(tmp_path, damage, caplog):
     store = Store(tmp_path)
     path = store.get_or_make("k", {"x": 1}, ".txt", put("one"))
     sidecar = path.with_suffix(".json")
-    {"payload": lambda: path.write_text("two"), "sidecar": lambda: sidecar.write_text("{"), "no sidecar": sidecar.unlink,
-     "no payload": path.unlink}[damage]()  # fmt: skip
+    {
+        "payload": lambda: path.write_text("two"),
+        "sidecar": lambda: sidecar.write_text("{"),
+        "no sidecar": sidecar.unlink,
+        "no payload": path.unlink,
+    }[damage]()
 
     assert store.find("k", {"x": 1}, ".txt") is None
     assert store.get_or_make("k", {"x": 1}, ".txt", put("one")).read_text() == "one"
@@ -82,7 +90,10 @@ def _slow(folder: str, log: str) -> None:
 
 def test_two_processes_make_an_entry_once(tmp_path):
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_slow, args=(str(tmp_path / "s"), str(tmp_path / "log"))) for _ in range(3)]
+    workers = [
+        context.Process(target=_slow, args=(str(tmp_path / "s"), str(tmp_path / "log")))
+        for _ in range(3)
+    ]
     for w in workers:
         w.start()
     for w in workers:
@@ -116,16 +127,27 @@ DEAD = 4_000_000  # above the largest process number
 @pytest.mark.parametrize(
     ("name", "gone"),
     [
-        (f".aggregated_0.35.csv.{DEAD}-{stores._here()}.tmp.csv", "at once"),  # what a killed process of this machine left
-        (f".aggregated_0.35.csv.{DEAD}-00000000.tmp.csv", "after a day"),  # of another machine, that may still write it
-        (f".aggregated_0.35.csv.{os.getppid()}-{stores._here()}.tmp.csv", "never"),  # of a process that lives
+        (
+            f".aggregated_0.35.csv.{DEAD}-{stores._here()}.tmp.csv",
+            "at once",
+        ),  # what a killed process of this machine left
+        (
+            f".aggregated_0.35.csv.{DEAD}-00000000.tmp.csv",
+            "after a day",
+        ),  # of another machine, that may still write it
+        (
+            f".aggregated_0.35.csv.{os.getppid()}-{stores._here()}.tmp.csv",
+            "never",
+        ),  # of a process that lives
         (f".aggregated_0.35.csv.{DEAD}.tmp.csv", "never"),  # no name of ours
         (".aggregated_0.35.csv.tmp.csv", "never"),  # digits in the name are no process: 35 once was
         (f".aggregated_0.35.csv.x.{DEAD}-{stores._here()}.tmp.csv", "never"),
         (f".other_0.35.csv.{DEAD}-{stores._here()}.tmp.csv", "never"),
     ],
 )
-def test_trap_f14_a_temporary_is_told_by_its_end_and_taken_away_when_nobody_can_be_writing_it(tmp_path, name, gone):
+def test_trap_f14_a_temporary_is_told_by_its_end_and_taken_away_when_nobody_can_be_writing_it(
+    tmp_path, name, gone
+):
     left = tmp_path / name
     left.write_text("half")
     with stores.replacing(tmp_path / "aggregated_0.35.csv") as temporary:

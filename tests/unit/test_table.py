@@ -11,8 +11,20 @@ from probes.errors import BadInput, ProbesError, UnknownName
 
 
 def made(n=3, site="a", **more):
-    return pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": -1, "image": range(n), "draw": 0,
-                         "level": 0.0, "site": site, "m": np.arange(n, dtype=np.float32), **more})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "net": "n",
+            "weights": "w",
+            "dataset": "d",
+            "train_seed": -1,
+            "image": range(n),
+            "draw": 0,
+            "level": 0.0,
+            "site": site,
+            "m": np.arange(n, dtype=np.float32),
+            **more,
+        }
+    )
 
 
 def test_a_table_is_checked():

@@ -12,7 +12,9 @@ from probes.run.judging import Claims
 
 
 def h1(sweep: Sweep) -> Verdicts:
-    """H1: the variance of h rises by more than 1 %, and the sparsity falls by more than half a point."""
+    """H1: the variance of h rises by more than 1 %, and the sparsity falls by more than half a
+    point.
+    """
     return both(
         rises(sweep, "var_h", by="site", sesoi="1 %"),
         falls(sweep, "sparsity", by="site", sesoi="0.5 points"),
@@ -27,17 +29,25 @@ def h0(sweep: Sweep) -> Verdicts:
 NOISE = "noise σ"
 """What the level of noise on images is called."""
 CLAIMS = {
-    "H1": ("Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.", h1),
+    "H1": (
+        "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.",
+        h1,
+    ),
     "H0": ("Noise lowers the L2 norm of h(x), in every block.", h0),
 }
 """The sentences and the questions of the two claims, the same as those of the tests."""
 
 
 def claims_at(under: Perturbation) -> Claims:
-    """The two claims under a perturbation, asked of a bench; what is not noise is called by its name in the sentence."""
+    """The two claims under a perturbation, asked of a bench; what is not noise is called by its
+    name in the sentence.
+    """
 
     def asked(ask: Callable[[Sweep], Verdicts]) -> Callable[[Bench], Verdicts]:
         return lambda lab: ask(lab.sweep(block_metrics, under=under))
 
     what = "Noise" if under.varied == NOISE else f"{under.name[0].upper()}{under.name[1:]}"
-    return {ident: (sentence.replace("Noise", what, 1), asked(ask)) for ident, (sentence, ask) in CLAIMS.items()}
+    return {
+        ident: (sentence.replace("Noise", what, 1), asked(ask))
+        for ident, (sentence, ask) in CLAIMS.items()
+    }

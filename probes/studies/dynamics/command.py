@@ -16,14 +16,41 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("nets", nargs="*", default=["resnet20"], metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
-    parser.add_argument("--levels", type=levels, default=None, help="noise levels, e.g. 0,.1,.2 (default: the study's six)")
-    parser.add_argument("--under", metavar="MODULE:THING", help="a perturbation of your own instead of noise on images")
+    parser.add_argument(
+        "nets",
+        nargs="*",
+        default=["resnet20"],
+        metavar="NET",
+        help="net[:weights][#seed] (default: resnet20)",
+    )
+    parser.add_argument(
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+    )
+    parser.add_argument(
+        "--levels",
+        type=levels,
+        default=None,
+        help="noise levels, e.g. 0,.1,.2 (default: the study's six)",
+    )
+    parser.add_argument(
+        "--under",
+        metavar="MODULE:THING",
+        help="a perturbation of your own instead of noise on images",
+    )
     parser.add_argument("--images", type=int, help="test images at most (default: all)")
-    parser.add_argument("--out", type=Path, default=Path("results/dynamics"), help="folder of the report")
-    parser.add_argument("--as-published", action="store_true", help="also the study's own way, put right step by step")
-    parser.add_argument("--variants", action="store_true", help="also the verdict maps under other noise, images, precision")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/dynamics"), help="folder of the report"
+    )
+    parser.add_argument(
+        "--as-published",
+        action="store_true",
+        help="also the study's own way, put right step by step",
+    )
+    parser.add_argument(
+        "--variants",
+        action="store_true",
+        help="also the verdict maps under other noise, images, precision",
+    )
     common(parser)
 
 
@@ -45,12 +72,17 @@ def run(asked: Asked) -> None:
         **asked.common,
     )
     for line in evidence_lines(folder):
-        print(f"{line['id']} on {line['subject']}, {line['design']['images']:,} images: {line['overall']} ({line['counts']})")
+        print(
+            f"{line['id']} on {line['subject']}, {line['design']['images']:,} images:"
+            f" {line['overall']} ({line['counts']})"
+        )
     print(f"report: {folder / 'report.md'}")
 
 
 def _under(given: argparse.Namespace) -> Perturbation:
-    """The perturbation that is asked for: noise on images, or somebody's own, at the levels that are asked for."""
+    """The perturbation that is asked for: noise on images, or somebody's own, at the levels that
+    are asked for.
+    """
     from probes.perturb import gaussian
     from probes.perturb.own import perturbations, says_itself
     from probes.studies.dynamics.run import LEVELS

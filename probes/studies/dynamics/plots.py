@@ -15,23 +15,43 @@ from probes.tell.plots import AXIS, COLOURS, MARKERS, STYLES, display, new_axes
 
 
 def levels(
-    summary: pd.DataFrame, metric: str, sites: Sequence[str], ax: Axes | None = None, across: str = "noise σ (pixel range 0 to 1)"
+    summary: pd.DataFrame,
+    metric: str,
+    sites: Sequence[str],
+    ax: Axes | None = None,
+    across: str = "noise σ (pixel range 0 to 1)",
 ) -> Axes:
-    """A metric against the level, which ``across`` names, a line per block: mean over images, band: its 90 % interval."""
+    """A metric against the level, which ``across`` names, a line per block: mean over images, band:
+    its 90 % interval.
+    """
     ax = new_axes(ax)
     for i, site in enumerate(sites):
-        rows = summary[(summary["metric"] == metric) & (summary["site"] == site)].sort_values("level")
+        rows = summary[(summary["metric"] == metric) & (summary["site"] == site)].sort_values(
+            "level"
+        )
         colour = COLOURS[i % len(COLOURS)]
         ax.fill_between(rows["level"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
-        ax.plot(rows["level"], rows["mean"], STYLES[i % 4], marker=MARKERS[i % 8], color=colour, ms=5, label=site)
+        ax.plot(
+            rows["level"],
+            rows["mean"],
+            STYLES[i % 4],
+            marker=MARKERS[i % 8],
+            color=colour,
+            ms=5,
+            label=site,
+        )
     ax.set_xlabel(across)
     ax.legend(title="block", fontsize=8)
     ax.grid(alpha=0.3)
     return ax
 
 
-def stages(summary: pd.DataFrame, metric: str, title: str, across: str = "noise σ (pixel range 0 to 1)") -> Figure:
-    """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line per block."""
+def stages(
+    summary: pd.DataFrame, metric: str, title: str, across: str = "noise σ (pixel range 0 to 1)"
+) -> Figure:
+    """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line
+    per block.
+    """
     sites = list(dict.fromkeys(summary["site"]))
     by_stage: dict[str, list[str]] = {}
     for site in sites:
@@ -51,14 +71,22 @@ def stages(summary: pd.DataFrame, metric: str, title: str, across: str = "noise 
 
 
 def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
-    """One metric by block at the highest level, and by level in the first and last block: a line per step."""
+    """One metric by block at the highest level, and by level in the first and last block: a line
+    per step.
+    """
     kind = tables.kind_of(metric)
     sites = list(dict.fromkeys(chosen["site"]))
     top = chosen["level"].max()
     figure = Figure((11.5, 3.6), layout="constrained")
     depth, first, last = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
     for i, (step, part) in enumerate(chosen.groupby("step", sort=False)):
-        look: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "ls": STYLES[i % 4], "label": step, "ms": 5}
+        look: dict[str, Any] = {
+            "color": COLOURS[i],
+            "marker": MARKERS[i],
+            "ls": STYLES[i % 4],
+            "label": step,
+            "ms": 5,
+        }
         at = part[part["level"] == top].set_index("site")["change"].reindex(sites)
         depth.plot(range(len(sites)), display(at, kind), **look)
         for ax, site in ((first, sites[0]), (last, sites[-1])):

@@ -1,8 +1,9 @@
 """The block metrics as the study's script took them: kept to compare with, not to be used.
 
-The script's hooks keep tensors by reference and its metrics are of a whole batch, so the branch that it reads has been
-overwritten by ``out += identity`` and the in-place ReLU, its "ReLU input" is the ReLU's output, and its norm grows with
-the batch size. Each of these can be put right alone, to see what it does to the answer.
+The script's hooks keep tensors by reference and its metrics are of a whole batch, so the branch
+that it reads has been overwritten by ``out += identity`` and the in-place ReLU, its "ReLU input" is
+the ReLU's output, and its norm grows with the batch size. Each of these can be put right alone, to
+see what it does to the answer.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from probes.measure.taps import block_sites, tap
 
 @dataclasses.dataclass(frozen=True)
 class PublishedMetrics(Measure):
-    """``l2_h``, ``var_h``, ``mean_sum`` and ``sparsity`` of whole batches; every image of a batch gets its value.
+    """``l2_h``, ``var_h``, ``mean_sum`` and ``sparsity`` of whole batches; every image of a batch
+    gets its value.
 
-    ``kept`` reads h and the ReLU input after the pass, from tensors kept by reference (as published); without it they
-    are copied when they are made. Norm, variance (ddof 1), mean and share of zeros are over all elements of a batch.
+    ``kept`` reads h and the ReLU input after the pass, from tensors kept by reference (as
+    published); without it they are copied when they are made. Norm, variance (ddof 1), mean and
+    share of zeros are over all elements of a batch.
     """
 
     kept: bool = True
@@ -43,7 +46,9 @@ class PublishedMetrics(Measure):
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
-        """Measure every forward pass inside the block, as :meth:`probes.measure.BlockMetrics.open` does."""
+        """Measure every forward pass inside the block, as :meth:`probes.measure.BlockMetrics.open`
+        does.
+        """
 
         def keep(_: str, tensor: Tensor) -> Tensor:
             return tensor if self.kept else tensor.clone()
@@ -52,7 +57,10 @@ class PublishedMetrics(Measure):
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
                 found = [_batch(streams) for streams in seen.values()]
-                out = {name: np.repeat([[f[name]] for f in found], len(batch), axis=1) for name in found[0]}
+                out = {
+                    name: np.repeat([[f[name]] for f in found], len(batch), axis=1)
+                    for name in found[0]
+                }
                 return {"site": np.array(list(seen))} | out
 
             yield read

@@ -1,4 +1,6 @@
-"""The study of H1 and H0 without pytest: for anybody's network, and beside the way it was published."""
+"""The study of H1 and H0 without pytest: for anybody's network, and beside the way it was
+published.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from probes.studies.dynamics.pages import FIGURES
 from probes.studies.dynamics.published import PublishedMetrics
 from probes.subjects import data as datasets
 from probes.subjects.spec import Spec, on
-from probes.tell import evidence, report
+from probes.tell import origins, report
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 NOISE = gaussian(*LEVELS)
@@ -46,10 +48,10 @@ def study(
 ) -> Path:
     """Judge H1 and H0 on each net under a perturbation, and write a report into ``out``.
 
-    Where a dataset gives claims fewer images than it has, both are judged: at the number that the tests use, and at all
-    test images (or ``options.images``). ``as_published`` adds the study's own way, put right one step at a time;
-    ``variants`` adds the verdict maps under other noise, images and precision. Raises what a sweep raises, and BadInput
-    for a net with a dataset of its own.
+    Where a dataset gives claims fewer images than it has, both are judged: at the number that the
+    tests use, and at all test images (or ``options.images``). ``as_published`` adds the study's own
+    way, put right one step at a time; ``variants`` adds the verdict maps under other noise, images
+    and precision. Raises what a sweep raises, and BadInput for a net with a dataset of its own.
     """
     options = options or Options()
     lines, published, robust = [], [], []
@@ -59,11 +61,23 @@ def study(
         most = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:
             say(f"{spec}: the study's own way, put right one step at a time")
-            published.append(steps(spec, store, dataclasses.replace(options, images=most), under.levels).assign(subject=str(spec)))
+            published.append(
+                steps(spec, store, dataclasses.replace(options, images=most), under.levels).assign(
+                    subject=str(spec)
+                )
+            )
         if variants:
-            robust.append(maps(spec, store, dataclasses.replace(options, images=most), under.levels, say).assign(subject=str(spec)))
-    extra = {name: pd.concat(parts) for name, parts in (("published", published), ("robustness", robust)) if parts}
-    run = evidence.provenance(Path.cwd(), command, {})
+            robust.append(
+                maps(
+                    spec, store, dataclasses.replace(options, images=most), under.levels, say
+                ).assign(subject=str(spec))
+            )
+    extra = {
+        name: pd.concat(parts)
+        for name, parts in (("published", published), ("robustness", robust))
+        if parts
+    }
+    run = origins.provenance(Path.cwd(), command, {})
     return report.assemble(lines, run, out, extra, sections=sections())
 
 
@@ -74,23 +88,32 @@ STEPS = (
     ("without the clamp", PublishedMetrics(kept=False), "normalised", False),
     ("noise in pixel space", PublishedMetrics(kept=False), "pixels", True),
 )
-"""The study's own way; the hooks put right; the clamp taken out; the noise where images live. Then per image: the mean, ours."""
+"""The study's own way; the hooks put right; the clamp taken out; the noise where images live. Then
+per image: the mean, ours.
+"""
 
 
 def steps(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> pd.DataFrame:
     """Every metric at every level, as published and after each correction, relative to clean.
 
-    Columns ``step, site, metric, level, change``: a log-ratio, or a difference for the share of zeros and for the mean.
-    The first four steps are means over batches of 128; then the mean over images, and the typical image (the trimmed mean
-    of the log-ratio, as judged). Metric ``sigma_realised`` is the noise's standard deviation in pixels, at every step.
+    Columns ``step, site, metric, level, change``: a log-ratio, or a difference for the share of
+    zeros and for the mean. The first four steps are means over batches of 128; then the mean over
+    images, and the typical image (the trimmed mean of the log-ratio, as judged). Metric
+    ``sigma_realised`` is the noise's standard deviation in pixels, at every step.
     """
     rows = []
     batched = dataclasses.replace(options, batch_size=BATCH)
     for name, measure, space, clamp in STEPS:
         under = gaussian(*levels, space=space, clamp=clamp)
         frame = Bench([spec], store, batched, quiet=False).sweep(measure, under=under).frame
-        order = frame["image"].map({image: i for i, image in enumerate(dict.fromkeys(frame["image"]))})
-        means = frame[order % BATCH == 0].groupby(["site", "level"], observed=True)[list(FIGURES)].mean()
+        order = frame["image"].map(
+            {image: i for i, image in enumerate(dict.fromkeys(frame["image"]))}
+        )
+        means = (
+            frame[order % BATCH == 0]
+            .groupby(["site", "level"], observed=True)[list(FIGURES)]
+            .mean()
+        )
         rows += [_change(name, means[m].unstack("level"), m) for m in FIGURES]
         rows.append(_realised(name, frame))
     sweep = Bench([spec], store, options, quiet=False).sweep(block_metrics, under=gaussian(*levels))
@@ -101,7 +124,11 @@ def steps(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -
         curves = {v.label: v.curve for v in _ask(sweep, metric)}
         rows.append(
             pd.DataFrame(
-                [("per image (ours)", site, metric, row[0], row[1]) for site, curve in curves.items() for row in curve],
+                [
+                    ("per image (ours)", site, metric, row[0], row[1])
+                    for site, curve in curves.items()
+                    for row in curve
+                ],
                 columns=["step", "site", "metric", "level", "change"],
             )
         )
@@ -124,14 +151,21 @@ def _change(step: str, wide: pd.DataFrame, metric: str) -> pd.DataFrame:
     clean = wide.iloc[:, 0]
     ratio = table.kind_of(metric) == "ratio"
     changed = wide.div(clean, axis=0).map(np.log) if ratio else wide.sub(clean, axis=0)
-    rows = [(step, str(site), metric, level, value) for site, row in changed.iloc[:, 1:].iterrows() for level, value in row.items()]
+    rows = [
+        (step, str(site), metric, level, value)
+        for site, row in changed.iloc[:, 1:].iterrows()
+        for level, value in row.items()
+    ]
     return pd.DataFrame(rows, columns=["step", "site", "metric", "level", "change"])
 
 
-def maps(spec: Spec, store: Store, options: Options, levels: Sequence[float], say: Say) -> pd.DataFrame:
+def maps(
+    spec: Spec, store: Store, options: Options, levels: Sequence[float], say: Say
+) -> pd.DataFrame:
     """The verdicts of H1 and H0, block by block, under other noise, images and precision.
 
-    Columns ``condition, claim, overall, site, verdict``; one condition differs from the first in one thing only.
+    Columns ``condition, claim, overall, site, verdict``; one condition differs from the first in
+    one thing only.
     """
     conditions: list[tuple[str, Options, bool, int]] = [
         ("as judged", options, True, 1),
@@ -145,7 +179,9 @@ def maps(spec: Spec, store: Store, options: Options, levels: Sequence[float], sa
     rows = []
     for name, changed, clamp, draws in conditions:
         say(f"{spec}: verdict map, {name}")
-        sweep = Bench([spec], store, changed, quiet=False).sweep(block_metrics, under=gaussian(*levels, clamp=clamp), draws=draws)
+        sweep = Bench([spec], store, changed, quiet=False).sweep(
+            block_metrics, under=gaussian(*levels, clamp=clamp), draws=draws
+        )
         for ident, (_, ask) in CLAIMS.items():
             found = ask(sweep)
             rows += [(name, ident, found.overall, v.label, v.outcome) for v in found]

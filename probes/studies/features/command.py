@@ -12,22 +12,61 @@ from probes.run.options import levels
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
     parser.add_argument(
-        "net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][@trained on][#seed] (default: resnet20)"
+        "net",
+        nargs="?",
+        default="resnet20",
+        metavar="NET",
+        help="net[:weights][@trained on][#seed] (default: resnet20)",
     )
-    parser.add_argument("--images", default="mnist5k", help="a file, a folder, a dataset, or DATASET:IDS (default: mnist5k)")
-    parser.add_argument("--layers", help="names between commas (default: the stages layer1, layer2, ...)")
-    parser.add_argument("--levels", type=levels, default=None, help="noise levels (default: the study's .2,.4,.6,.8,1)")
-    parser.add_argument("--space", default="normalised", choices=("normalised", "pixels"), help="where noise is added")
-    parser.add_argument("--clamp", action="store_true", help="cut noisy images back to [0, 1]")
-    parser.add_argument("--scale", default="shared", choices=("shared", "per map"), help="grey scale of the maps in a picture")
-    parser.add_argument("--each", type=int, default=3, help="how many images get a folder of values and pictures (default: 3)")
     parser.add_argument(
-        "--values", default="both", choices=("both", "csv", "parquet", "none"), help="files with all values of an image"
+        "--images",
+        default="mnist5k",
+        help="a file, a folder, a dataset, or DATASET:IDS (default: mnist5k)",
+    )
+    parser.add_argument(
+        "--layers", help="names between commas (default: the stages layer1, layer2, ...)"
+    )
+    parser.add_argument(
+        "--levels",
+        type=levels,
+        default=None,
+        help="noise levels (default: the study's .2,.4,.6,.8,1)",
+    )
+    parser.add_argument(
+        "--space",
+        default="normalised",
+        choices=("normalised", "pixels"),
+        help="where noise is added",
+    )
+    parser.add_argument("--clamp", action="store_true", help="cut noisy images back to [0, 1]")
+    parser.add_argument(
+        "--scale",
+        default="shared",
+        choices=("shared", "per map"),
+        help="grey scale of the maps in a picture",
+    )
+    parser.add_argument(
+        "--each",
+        type=int,
+        default=3,
+        help="how many images get a folder of values and pictures (default: 3)",
+    )
+    parser.add_argument(
+        "--values",
+        default="both",
+        choices=("both", "csv", "parquet", "none"),
+        help="files with all values of an image",
     )
     parser.add_argument("--count", type=int, help="images of a dataset at most (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
-    parser.add_argument("--out", type=Path, default=Path("results/features"), help="folder of the results")
-    parser.add_argument("--claims", action="store_true", help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/features"), help="folder of the results"
+    )
+    parser.add_argument(
+        "--claims",
+        action="store_true",
+        help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims",
+    )
     parser.add_argument("--force", action="store_true", help="replace the folder if it exists")
     common(parser)
 
@@ -52,7 +91,9 @@ def run(asked: Asked) -> None:
         values=given.values,
         force=given.force,
         claims=given.claims,
-        options=Options(images=given.count, device=given.device, threads=given.threads, seed=given.seed),
+        options=Options(
+            images=given.count, device=given.device, threads=given.threads, seed=given.seed
+        ),
         command=asked.command,
         say=asked.say,
     )

@@ -1,4 +1,6 @@
-"""The files that a run over feature maps leaves: values, aggregates, statistics and pictures of an image, and the page."""
+"""The files that a run over feature maps leaves: values, aggregates, statistics and pictures of an
+image, and the page.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from probes.measure.mapstats import STATISTICS, MapStatistics
 from probes.studies.features import plots as pictures
-from probes.tell.pages import grid
+from probes.tell.markdown import grid
 from probes.tell.plots import save_small
 
 
@@ -32,11 +34,16 @@ def tables(statistics: Mapping[tuple[str, float], MapStatistics]) -> dict[str, p
     """The statistics by layer and level as tables, by depth and by layer, in the order given."""
     return {
         "statistics_by_depth": pd.concat([described(*key, s) for key, s in statistics.items()]),
-        "statistics_by_layer": pd.concat([described(*key, s.layer()) for key, s in statistics.items()]).drop(columns="depth"),
+        "statistics_by_layer": (
+            pd.concat([described(*key, s.layer()) for key, s in statistics.items()]).drop(
+                columns="depth"
+            )
+        ),
     }
 
 
-# --- files of one image --------------------------------------------------------------------------------------------------
+# --- files of one image
+# --------------------------------------------------------------------------------------------------
 
 
 def one_image(
@@ -51,21 +58,35 @@ def one_image(
     """The folder of one image: values, aggregates, statistics, noisy images, pictures."""
     folder.mkdir(parents=True)
     names = pictures.named(list(maps))
-    arrays = {level: {layer: m.float().cpu().numpy() for layer, m in by.items()} for level, by in maps.items()}
+    arrays = {
+        level: {layer: m.float().cpu().numpy() for layer, m in by.items()}
+        for level, by in maps.items()
+    }
     for level, name in names.items():
         pictures.save_image(images[level], folder / f"image_{name}.png")
         if values in ("both", "csv"):
             write_wide(arrays[level], folder / f"features_{name}.csv")
     if values in ("both", "parquet"):
         write_long(arrays, folder / "features.parquet")
-    statistics = {(layer, level): MapStatistics.of(m[None]) for level, by in maps.items() for layer, m in by.items()}
+    statistics = {
+        (layer, level): MapStatistics.of(m[None])
+        for level, by in maps.items()
+        for layer, m in by.items()
+    }
     for name, table in tables(statistics).items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     (folder / "aggregated").mkdir()
     layers = list(arrays[0.0])
     for layer in layers:
-        summed = pd.DataFrame({name: arrays[level][layer].sum(0).ravel() for level, name in names.items()})
-        summed.to_csv(folder / "aggregated" / f"{layer}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        summed = pd.DataFrame(
+            {name: arrays[level][layer].sum(0).ravel() for level, name in names.items()}
+        )
+        summed.to_csv(
+            folder / "aggregated" / f"{layer}.csv",
+            index=False,
+            float_format="%.6g",
+            lineterminator="\n",
+        )
     for layer in layers:
         for depths in pictures.groups(len(arrays[0.0][layer])):
             part = slice(depths.start, depths.stop)
@@ -73,20 +94,32 @@ def one_image(
             for level, name in names.items():
                 clean, here = arrays[0.0][layer][part], arrays[level][layer][part]
                 what = f"{title}, {layer}, {'clean' if not level else f'noise {level:g}'}"
-                save_small(pictures.grid(here, what, depths.start, scale), folder / "maps" / f"{place}_{name}.png")
+                save_small(
+                    pictures.grid(here, what, depths.start, scale),
+                    folder / "maps" / f"{place}_{name}.png",
+                )
                 if level:
-                    figure = pictures.grid(here - clean, f"{what}: difference to clean", depths.start, signed=True)
+                    figure = pictures.grid(
+                        here - clean, f"{what}: difference to clean", depths.start, signed=True
+                    )
                     save_small(figure, folder / "difference" / f"{place}_{name}.png")
     histograms(folder / "histograms", statistics, list(maps), title)
-    means = {names[level]: {layer: m.mean(0) for layer, m in by.items()} for level, by in arrays.items()}
+    means = {
+        names[level]: {layer: m.mean(0) for layer, m in by.items()} for level, by in arrays.items()
+    }
     sheet = pictures.contact(
-        {names[level]: image for level, image in images.items()}, means, {names[lv]: text for lv, text in captions.items()}, title
+        {names[level]: image for level, image in images.items()},
+        means,
+        {names[lv]: text for lv, text in captions.items()},
+        title,
     )
     save_small(sheet, folder / "contact_sheet.png")
 
 
 def write_wide(maps: Mapping[str, np.ndarray], path: Path) -> None:
-    """A CSV as the study has it: a column per layer and depth, a row per position; shorter columns end in empty cells."""
+    """A CSV as the study has it: a column per layer and depth, a row per position; shorter columns
+    end in empty cells.
+    """
     longest = max(m[0].size for m in maps.values())
     columns, names = [], []
     for layer, m in maps.items():
@@ -99,36 +132,58 @@ def write_wide(maps: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def write_long(maps: Mapping[float, Mapping[str, np.ndarray]], path: Path) -> None:
-    """A Parquet file that doesn't pad: a row per level, layer and depth, with the values of its map as a list."""
-    found: dict[str, list[Any]] = {name: [] for name in ("level", "layer", "depth", "height", "width", "values")}
+    """A Parquet file that doesn't pad: a row per level, layer and depth, with the values of its map
+    as a list.
+    """
+    found: dict[str, list[Any]] = {
+        name: [] for name in ("level", "layer", "depth", "height", "width", "values")
+    }
     for level, by in maps.items():
         for layer, m in by.items():
             for depth, one in enumerate(m):
-                for name, value in zip(found, (level, layer, depth, *one.shape, one.ravel()), strict=True):
+                for name, value in zip(
+                    found, (level, layer, depth, *one.shape, one.ravel()), strict=True
+                ):
                     found[name].append(value)
     pyarrow.parquet.write_table(pa.table(found), path, compression="zstd")
 
 
 def histograms(
-    folder: Path, statistics: Mapping[tuple[str, float], MapStatistics], levels: Sequence[float], title: str, by_depth: bool = True
+    folder: Path,
+    statistics: Mapping[tuple[str, float], MapStatistics],
+    levels: Sequence[float],
+    title: str,
+    by_depth: bool = True,
 ) -> None:
-    """Histograms by layer and, unless they are left out, by depth: 64 depths to a picture, the levels overlaid."""
+    """Histograms by layer and, unless they are left out, by depth: 64 depths to a picture, the
+    levels overlaid.
+    """
     names = pictures.named(levels)
     layers = list(dict.fromkeys(layer for layer, _ in statistics))
     edges, whole = {}, {}
     for layer in layers:
         by = {level: statistics[layer, level] for level in levels}
         every = [s.layer() for s in by.values()]
-        low, high = min(s.quantile(0.001)[0] for s in every), max(s.quantile(0.999)[0] for s in every)
+        low, high = (
+            min(s.quantile(0.001)[0] for s in every),
+            max(s.quantile(0.999)[0] for s in every),
+        )
         edges[layer] = np.linspace(low, high if high > low else low + 1, 41)
-        whole[layer] = {names[lv]: (s.histogram(edges[layer]) / s.n[:, None])[0] for lv, s in zip(by, every, strict=True)}
+        whole[layer] = {
+            names[lv]: (s.histogram(edges[layer]) / s.n[:, None])[0]
+            for lv, s in zip(by, every, strict=True)
+        }
         for depths in pictures.groups(len(by[levels[0]].n)) if by_depth else ():
             part = slice(depths.start, depths.stop)
             coarse = edges[layer][::2]
             shares = {names[lv]: (s.histogram(coarse) / s.n[:, None])[part] for lv, s in by.items()}
             figure = pictures.by_depth(shares, coarse, f"{title}, {layer}", depths.start)
-            save_small(figure, folder / f"{layer}_by_depth_{depths.start:03}-{depths.stop - 1:03}.png", 110)
-    save_small(pictures.by_layer(whole, edges, f"{title}: activations by layer"), folder / "by_layer.png")
+            save_small(
+                figure, folder / f"{layer}_by_depth_{depths.start:03}-{depths.stop - 1:03}.png", 110
+            )
+    save_small(
+        pictures.by_layer(whole, edges, f"{title}: activations by layer"), folder / "by_layer.png"
+    )
 
 
 def page(
@@ -140,21 +195,29 @@ def page(
     each: int,
     judged: Sequence[str] = (),
 ) -> str:
-    """The page of a run: what it was, how far the maps move, statistics by layer, a contact sheet per image."""
+    """The page of a run: what it was, how far the maps move, statistics by layer, a contact sheet
+    per image.
+    """
     how = "normalised image" if run["space"] == "normalised" else "pixel range"
     text = [
         f"# Feature maps of `{run['net']}` under noise",
         f"`{run['command']}`",
-        f"{len(names):,} image{'s' * (len(names) > 1)} of {title}; weights {run['weights']}, SHA-256 {run['sha256'][:12]};"
-        f" noise of standard deviation {', '.join(f'{v:g}' for v in run['levels'][1:]) or 0} in units of the {how},"
-        f" {'clamped' if run['clamp'] else 'not clamped'}, seed {run['seed']}.",
+        (
+            f"{len(names):,} image{'s' * (len(names) > 1)} of {title}; weights {run['weights']},"
+            f" SHA-256 {run['sha256'][:12]}; noise of standard deviation"
+            f" {', '.join(f'{v:g}' for v in run['levels'][1:]) or 0} in units of the {how},"
+            f" {'clamped' if run['clamp'] else 'not clamped'}, seed {run['seed']}."
+        ),
         "![activations by layer](histograms/by_layer.png)",
     ]
     if len(moved):
         shown = moved[["layer", "level", "images", "distance", "cosine", "cka"]]
         text += [
             "## How far the maps move",
-            "Means over images of ||f - f0|| / ||f0|| and of the cosine; f0: clean maps. Unbiased linear CKA from 4 images.",
+            (
+                "Means over images of ||f - f0|| / ||f0|| and of the cosine; f0: clean maps."
+                " Unbiased linear CKA from 4 images."
+            ),
             "![distance, cosine and CKA against noise](moved.png)",
             grid(
                 list(shown.columns),
@@ -163,17 +226,24 @@ def page(
         ]
     if judged:
         text.append(
-            f"Claims, judged on the dataset with noise in pixel space ([claims/report.md](claims/report.md)): {'; '.join(judged)}."
+            "Claims, judged on the dataset with noise in pixel space"
+            f" ([claims/report.md](claims/report.md)): {'; '.join(judged)}."
         )
     columns = [c for c in layer.columns if c != "n"]
     text += [
         "## Statistics by layer",
-        "Over all images, depths and positions; quantiles from counts on edges 3 % apart. By depth: `statistics_by_depth`.",
-        grid(columns, [[_number(v) for v in row] for row in layer[columns].itertuples(index=False)]),
+        (
+            "Over all images, depths and positions; quantiles from counts on edges 3 % apart. By"
+            " depth: `statistics_by_depth`."
+        ),
+        grid(
+            columns, [[_number(v) for v in row] for row in layer[columns].itertuples(index=False)]
+        ),
     ]
     if each:
         text.append(
-            "## Images\n\nEach has a folder: values, sums over depths (`aggregated/`), statistics, maps, differences, histograms."
+            "## Images\n\nEach has a folder: values, sums over depths (`aggregated/`), statistics,"
+            " maps, differences, histograms."
         )
         text += [f"![{name} at every level]({name}/contact_sheet.png)" for name in names[:each]]
     return "\n\n".join(text) + "\n"

@@ -1,4 +1,6 @@
-"""Pictures of feature maps: grids of grey maps, histograms by depth and by layer, a contact sheet; each says its own scale."""
+"""Pictures of feature maps: grids of grey maps, histograms by depth and by layer, a contact sheet;
+each says its own scale.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def groups(depths: int) -> list[range]:
 
 
 def tiled(maps: np.ndarray, gap: float = np.nan) -> np.ndarray:
-    """Maps (depths, H, W) side by side in a square, at their own resolution, a pixel of ``gap`` between them."""
+    """Maps (depths, H, W) side by side in a square, at their own resolution, a pixel of ``gap``
+    between them.
+    """
     depths, high, wide = maps.shape
     across = math.ceil(math.sqrt(depths))
     down = math.ceil(depths / across)
@@ -36,11 +40,13 @@ def tiled(maps: np.ndarray, gap: float = np.nan) -> np.ndarray:
     return out
 
 
-def grid(maps: np.ndarray, title: str, first: int = 0, scale: str = "shared", signed: bool = False) -> Any:
+def grid(
+    maps: np.ndarray, title: str, first: int = 0, scale: str = "shared", signed: bool = False
+) -> Any:
     """A figure of maps (depths, H, W), black to white; ``signed`` ones blue to red around 0.
 
-    ``scale="shared"``: one scale for all maps, with its bar; ``"per map"``: each from its own smallest to its largest
-    value. The picture says which.
+    ``scale="shared"``: one scale for all maps, with its bar; ``"per map"``: each from its own
+    smallest to its largest value. The picture says which.
     """
     figure, (ax,) = panels(1, (5.6, 5.8))
     if scale == "per map":
@@ -48,28 +54,44 @@ def grid(maps: np.ndarray, title: str, first: int = 0, scale: str = "shared", si
         maps = (maps - low) / np.where(high > low, high - low, 1)
     if signed:
         reach = float(np.abs(maps).max()) or 1.0
-        shown = ax.imshow(tiled(maps), cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
+        shown = ax.imshow(
+            tiled(maps), cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest"
+        )
     else:
         shown = ax.imshow(tiled(maps), cmap="gray", interpolation="nearest")
     ax.set_facecolor("#f3d9b1")  # no grey of a map, so that gaps and empty places are seen
     ax.set_xticks([])
     ax.set_yticks([])
     depths, high, wide = maps.shape
-    ax.set_title(f"{title}\ndepths {first} to {first + depths - 1}, row by row; {high} x {wide} each", fontsize=9)
+    ax.set_title(
+        f"{title}\ndepths {first} to {first + depths - 1}, row by row; {high} x {wide} each",
+        fontsize=9,
+    )
     if scale == "shared":
-        figure.colorbar(shown, ax=ax, shrink=0.7, label="difference to clean" if signed else "activation (one scale for all maps)")
+        figure.colorbar(
+            shown,
+            ax=ax,
+            shrink=0.7,
+            label="difference to clean" if signed else "activation (one scale for all maps)",
+        )
     else:
-        ax.set_xlabel("each map from its own smallest (black) to its largest value (white)", fontsize=8)
+        ax.set_xlabel(
+            "each map from its own smallest (black) to its largest value (white)", fontsize=8
+        )
     return figure
 
 
 FLOOR = 1e-4  # the smallest share that a histogram shows
 
 
-def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str, first: int = 0) -> Any:
-    """A small histogram per depth, the levels overlaid: ``histograms`` maps a level's name to (depths, bins) shares.
+def by_depth(
+    histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str, first: int = 0
+) -> Any:
+    """A small histogram per depth, the levels overlaid: ``histograms`` maps a level's name to
+    (depths, bins) shares.
 
-    The panels are cells of one axis (64 axes would take seconds): across a cell the activation, up it the share, on a log scale.
+    The panels are cells of one axis (64 axes would take seconds): across a cell the activation, up
+    it the share, on a log scale.
     """
     depths = len(next(iter(histograms.values())))
     across = math.ceil(math.sqrt(depths))
@@ -86,7 +108,14 @@ def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str
             y += [*(row + steps), np.nan]
         ax.plot(x, y, STYLES[i % 4], color=COLOURS[i % 8], lw=0.8, label=name)
     for depth in range(depths):
-        ax.text(depth % across + 0.93, down - 1 - depth // across + 0.93, str(first + depth), ha="right", va="top", fontsize=6)
+        ax.text(
+            depth % across + 0.93,
+            down - 1 - depth // across + 0.93,
+            str(first + depth),
+            ha="right",
+            va="top",
+            fontsize=6,
+        )
     ax.hlines(range(down + 1), 0, across, color="#999999", lw=0.6)
     ax.vlines(range(across + 1), 0, down, color="#999999", lw=0.6)
     ax.set_xlim(0, across)
@@ -94,52 +123,89 @@ def by_depth(histograms: Mapping[str, np.ndarray], edges: np.ndarray, title: str
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_xlabel(
-        f"each panel is a depth: across, activation from {edges[0]:.2g} to {edges[-1]:.2g}; up, share of positions from"
-        f" {FLOOR:g} to 1 (log)",
+        f"each panel is a depth: across, activation from {edges[0]:.2g} to {edges[-1]:.2g}; up,"
+        f" share of positions from {FLOOR:g} to 1 (log)",
         fontsize=8,
     )
-    figure.legend(loc="outside lower center", ncols=len(histograms), fontsize=8, title="noise level")
+    figure.legend(
+        loc="outside lower center", ncols=len(histograms), fontsize=8, title="noise level"
+    )
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def by_layer(histograms: Mapping[str, Mapping[str, np.ndarray]], edges: Mapping[str, np.ndarray], title: str) -> Any:
+def by_layer(
+    histograms: Mapping[str, Mapping[str, np.ndarray]], edges: Mapping[str, np.ndarray], title: str
+) -> Any:
     """A histogram per layer, the levels overlaid: layer -> level's name -> (bins,) shares."""
-    figure, axes = panels(len(histograms), (3.6 * min(2, len(histograms)), 3.0 * math.ceil(len(histograms) / 2)), 2)
+    figure, axes = panels(
+        len(histograms), (3.6 * min(2, len(histograms)), 3.0 * math.ceil(len(histograms) / 2)), 2
+    )
     for ax, (layer, levels) in zip(axes, histograms.items(), strict=False):
         for i, (name, shares) in enumerate(levels.items()):
-            ax.stairs(shares, edges[layer], color=COLOURS[i % 8], ls=STYLES[i % 4], lw=1.2, label=name)
+            ax.stairs(
+                shares, edges[layer], color=COLOURS[i % 8], ls=STYLES[i % 4], lw=1.2, label=name
+            )
         ax.set_yscale("log")
         ax.set_title(layer, fontsize=9)
         ax.set_xlabel("activation", fontsize=8)
         ax.set_ylabel("share of positions (log)", fontsize=8)
         ax.grid(alpha=0.3)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, title="noise level")
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(names),
+        fontsize=8,
+        title="noise level",
+    )
     figure.suptitle(title, fontsize=10)
     return figure
 
 
 def contact(
-    images: Mapping[str, np.ndarray], mean_maps: Mapping[str, Mapping[str, np.ndarray]], captions: Mapping[str, str], title: str
+    images: Mapping[str, np.ndarray],
+    mean_maps: Mapping[str, Mapping[str, np.ndarray]],
+    captions: Mapping[str, str],
+    title: str,
 ) -> Any:
-    """One image at all levels: a row per level, the noisy image and the mean map of each layer (one scale per layer)."""
+    """One image at all levels: a row per level, the noisy image and the mean map of each layer (one
+    scale per layer).
+    """
     layers = list(next(iter(mean_maps.values())))
     across = 1 + len(layers)
-    figure, axes = panels(across * len(images), (1.6 * across + 0.4, 1.7 * len(images) + 0.6), across)
+    figure, axes = panels(
+        across * len(images), (1.6 * across + 0.4, 1.7 * len(images) + 0.6), across
+    )
     reach = {
-        layer: (min(m[layer].min() for m in mean_maps.values()), max(m[layer].max() for m in mean_maps.values()))
+        layer: (
+            min(m[layer].min() for m in mean_maps.values()),
+            max(m[layer].max() for m in mean_maps.values()),
+        )
         for layer in layers
     }
     for row, (name, image) in enumerate(images.items()):
         ax = axes[row * across]
         picture = np.clip(np.moveaxis(image, 0, 2), 0, 1)
-        ax.imshow(picture[..., 0] if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(
+            picture[..., 0] if picture.shape[2] == 1 else picture,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+        )
         ax.set_ylabel(name, fontsize=8)
         ax.set_xlabel(captions[name], fontsize=7)
         for column, layer in enumerate(layers, 1):
             ax = axes[row * across + column]
-            ax.imshow(mean_maps[name][layer], cmap="gray", vmin=reach[layer][0], vmax=reach[layer][1], interpolation="nearest")
+            ax.imshow(
+                mean_maps[name][layer],
+                cmap="gray",
+                vmin=reach[layer][0],
+                vmax=reach[layer][1],
+                interpolation="nearest",
+            )
             if row == 0:
                 ax.set_title(f"{layer}\n{reach[layer][0]:.2g} to {reach[layer][1]:.2g}", fontsize=8)
     for ax in axes:
@@ -151,17 +217,38 @@ def contact(
 
 
 def moved(table: Any, title: str) -> Any:
-    """How far the maps move: distance, cosine and CKA against the noise level, a line per layer with its 90 % interval."""
-    wanted = [(name, label) for name, label in (
-        ("distance", "||f - f0|| / ||f0||"), ("cosine", "cosine with the clean maps"), ("cka", "unbiased linear CKA"),
-    ) if table[name].notna().any()]  # fmt: skip
+    """How far the maps move: distance, cosine and CKA against the noise level, a line per layer
+    with its 90 % interval.
+    """
+    wanted = [
+        (name, label)
+        for name, label in (
+            ("distance", "||f - f0|| / ||f0||"),
+            ("cosine", "cosine with the clean maps"),
+            ("cka", "unbiased linear CKA"),
+        )
+        if table[name].notna().any()
+    ]
     figure, axes = panels(len(wanted), (3.6 * len(wanted), 3.4), len(wanted))
     for ax, (name, label) in zip(axes, wanted, strict=True):
         for i, (layer, rows) in enumerate(table.groupby("layer", sort=False, observed=True)):
             if f"{name}_low" in rows:
-                ax.fill_between(rows["level"], rows[f"{name}_low"], rows[f"{name}_high"], color=COLOURS[i % 8], alpha=0.2, lw=0)
+                ax.fill_between(
+                    rows["level"],
+                    rows[f"{name}_low"],
+                    rows[f"{name}_high"],
+                    color=COLOURS[i % 8],
+                    alpha=0.2,
+                    lw=0,
+                )
             ax.plot(
-                rows["level"], rows[name], STYLES[i % 4], marker="osD^vP*X"[i % 8], color=COLOURS[i % 8], ms=4, label=str(layer)
+                rows["level"],
+                rows[name],
+                STYLES[i % 4],
+                marker="osD^vP*X"[i % 8],
+                color=COLOURS[i % 8],
+                ms=4,
+                label=str(layer),
             )
         ax.set_xlabel("noise level", fontsize=8)
         ax.set_title(label, fontsize=9)

@@ -1,4 +1,6 @@
-"""The study of feature maps under noise: extract, aggregate, describe, picture, for anybody's network and images."""
+"""The study of feature maps under noise: extract, aggregate, describe, picture, for anybody's
+network and images.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from probes.studies.features.claims import CLAIMS, check_claims
 from probes.studies.features.images import chosen_images
 from probes.studies.features.work import Found, captions, passes_over
 from probes.subjects.spec import parse
-from probes.tell import evidence, report
+from probes.tell import origins, report, reportfolder
 
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The study's noise levels, standard deviations in units of the normalised image."""
@@ -47,20 +49,27 @@ def study(
     command: Sequence[str] = ("probes", "run", "features"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Feature maps of ``images`` (a file, a folder, ``DATASET`` or ``DATASET:IDS``) in ``net``, into the folder ``out``.
+    """Feature maps of ``images`` (a file, a folder, ``DATASET`` or ``DATASET:IDS``) in ``net``,
+    into the folder ``out``.
 
-    For all images together, streaming: statistics by depth and by layer, how far the maps move, predictions. For the first
-    ``each`` images a folder with the values (``features_*.csv``, Parquet), their aggregates, and pictures. ``net`` is
-    ``net[:weights][@dataset][#seed]``, where the dataset is the one that its weights were trained on. ``claims`` also judges DEPTH
-    and ZEROS on the dataset, a report in ``out/claims``. Raises what a sweep
-    raises; BadInput for a file that is no image, a folder without any, or an ``out`` that exists (without ``force``).
+    For all images together, streaming: statistics by depth and by layer, how far the maps move,
+    predictions. For the first ``each`` images a folder with the values (``features_*.csv``,
+    Parquet), their aggregates, and pictures. ``net`` is ``net[:weights][@dataset][#seed]``, where
+    the dataset is the one that its weights were trained on. ``claims`` also judges DEPTH and ZEROS
+    on the dataset, a report in ``out/claims``. Raises what a sweep raises; BadInput for a file that
+    is no image, a folder without any, or an ``out`` that exists (without ``force``).
     """
     options = options or Options()
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not force:
-        raise BadInput(f"{out} exists and is kept: choose another --out, or replace it with --force")
+        raise BadInput(
+            f"{out} exists and is kept: choose another --out, or replace it with --force"
+        )
     if each < 0:
         raise BadInput(f"each {each}: how many images get a folder, a whole number from 0 up")
-    for name, value, allowed in (("scale", scale, ("shared", "per map")), ("values", values, VALUES)):
+    for name, value, allowed in (
+        ("scale", scale, ("shared", "per map")),
+        ("values", values, VALUES),
+    ):
         if value not in allowed:
             raise unknown(name, value, allowed)
     under = gaussian(0, *(v for v in levels if v != 0), clamp=clamp, space=space)
@@ -69,37 +78,73 @@ def study(
     if claims:
         check_claims(subject, images, parse(net))
     found = Found(chosen, under.levels)
-    with report.replacing_folder(out) as scratch:
+    with reportfolder.replacing_folder(out) as scratch:
         for batch, passes in passes_over(subject, chosen, under, options):
             found.add(batch, passes, subject)
             for i, image in enumerate(batch):
                 if image < each:
-                    say(f"{names[image]}: values and pictures ({image + 1} of {min(each, len(names))})")
-                    one = {level: {layer: maps[i] for layer, maps in p.maps.items()} for level, p in passes.items()}
+                    say(
+                        f"{names[image]}: values and pictures ({image + 1} of"
+                        f" {min(each, len(names))})"
+                    )
+                    one = {
+                        level: {layer: maps[i] for layer, maps in p.maps.items()}
+                        for level, p in passes.items()
+                    }
                     shown = {level: p.images[i] for level, p in passes.items()}
                     mapfiles.one_image(
-                        scratch / names[image], one, shown, captions(passes, i, subject), names[image], scale, values
+                        scratch / names[image],
+                        one,
+                        shown,
+                        captions(passes, i, subject),
+                        names[image],
+                        scale,
+                        values,
                     )
         tables = found.write(scratch, subject, len(subject.data), by_depth=each < len(subject.data))
-        run = evidence.provenance(Path.cwd(), command, {})
+        run = origins.provenance(Path.cwd(), command, {})
         if claims:
-            spec = dataclasses.replace(parse(net), dataset=subject.data.name)  # as it was typed: what a test names
+            spec = dataclasses.replace(
+                parse(net), dataset=subject.data.name
+            )  # as it was typed: what a test names
             lines = judge(spec, store, options, CLAIMS, "feature maps", say)
             report.assemble(lines, run, scratch / "claims", sections=sections())
-            found.judged = [f"{line['id']} {line['overall']} on {line['design']['images']:,} images" for line in lines]
+            found.judged = [
+                f"{line['id']} {line['overall']} on {line['design']['images']:,} images"
+                for line in lines
+            ]
         if subject.data.name == "files":
             run["files"] = {str(i): name for i, name in zip(subject.data.ids, names, strict=True)}
-        run |= {"net": str(subject.spec), "weights": subject.weights, "sha256": subject.sha256, "images": len(subject.data),
-                "images_sha256": subject.data.sha256, "layers": chosen, "levels": list(under.levels), "space": space,
-                "clamp": clamp, "seed": options.seed}  # fmt: skip
+        run |= {
+            "net": str(subject.spec),
+            "weights": subject.weights,
+            "sha256": subject.sha256,
+            "images": len(subject.data),
+            "images_sha256": subject.data.sha256,
+            "layers": chosen,
+            "levels": list(under.levels),
+            "space": space,
+            "clamp": clamp,
+            "seed": options.seed,
+        }
         write_text(scratch / "run.json", json.dumps(run, indent=1, sort_keys=True) + "\n")
-        page = mapfiles.page(run, found.moved(), tables["statistics_by_layer"], subject.data.title, names, each, found.judged)
+        page = mapfiles.page(
+            run,
+            found.moved(),
+            tables["statistics_by_layer"],
+            subject.data.title,
+            names,
+            each,
+            found.judged,
+        )
         write_text(scratch / "features.md", page)
-        report.manifest(scratch)
+        reportfolder.manifest(scratch)
     return out
 
 
-# --- which images, which network ----------------------------------------------------------------------------------------
+# --- which images, which network
+# ----------------------------------------------------------------------------------------
 
 
-# --- passes --------------------------------------------------------------------------------------------------------------
+# --- passes
+# --------------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
+from probes.batch import Draw
 from probes.kept import Kept
 from probes.measure import extract
 from probes.measure.features import compare
 from probes.measure.mapstats import Alikeness, MapStatistics
 from probes.moments import rows
 from probes.perturb import Gaussian
-from probes.perturb.protocol import Draw
 from probes.run import device
 from probes.run.cells import images_under
 from probes.run.forward import network, pixels
@@ -26,7 +26,7 @@ from probes.run.settings import Options
 from probes.studies.features import pages as mapfiles
 from probes.studies.features import plots as pictures
 from probes.subjects.folders import CATEGORIES
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 from probes.tell.plots import save_small
 
 
@@ -42,14 +42,22 @@ class NoisyMaps:
 def passes_over(
     subject: Subject, layers: Sequence[str], under: Gaussian, options: Options
 ) -> Iterator[tuple[range, dict[float, NoisyMaps]]]:
-    """Batches of a subject's images, each at every level: the places of the images, and what they give."""
+    """Batches of a subject's images, each at every level: the places of the images, and what they
+    give.
+    """
     data, where = subject.data, options.where
     net = network(subject, where)
     model = net.model
     draw = Draw(options.seed, data.name, 0)
     size = min(where.batch_size, max(4, 4_000_000 // data.images[0].size))
     with (
-        tqdm(total=len(data) * len(under.levels), desc="features", unit="pass", disable=None, leave=False) as bar,
+        tqdm(
+            total=len(data) * len(under.levels),
+            desc="features",
+            unit="pass",
+            disable=None,
+            leave=False,
+        ) as bar,
         device.exact(where.threads),
         device.cast(net.device, where.precision),
         extract(model, layers) as seen,
@@ -59,7 +67,9 @@ def passes_over(
             found = {}
             clean, kept = pixels(data, slice(start, stop)), Kept()
             for level in under.levels:
-                images = images_under(under, clean, data.ids[start:stop], level, draw, data.mean, data.std, kept)
+                images = images_under(
+                    under, clean, data.ids[start:stop], level, draw, data.mean, data.std, kept
+                )
                 logits = model(net.send(images))
                 found[level] = NoisyMaps(images.numpy(), dict(seen), logits.float())
                 bar.update(stop - start)
@@ -67,7 +77,9 @@ def passes_over(
 
 
 def class_names(subject: Subject, outputs: int) -> Sequence[str]:
-    """The names of a network's outputs: the dataset's classes, ImageNet's categories for 1,000, else their numbers."""
+    """The names of a network's outputs: the dataset's classes, ImageNet's categories for 1,000,
+    else their numbers.
+    """
     known = subject.data.classes
     if len(known) != outputs == 1000:
         known = CATEGORIES
@@ -84,7 +96,9 @@ def captions(passes: Mapping[float, NoisyMaps], i: int, subject: Subject) -> dic
 
 
 class Found:
-    """What is known of all images so far, by layer and level: statistics, distances, CKA, predictions."""
+    """What is known of all images so far, by layer and level: statistics, distances, CKA,
+    predictions.
+    """
 
     def __init__(self, layers: Sequence[str], levels: Sequence[float]) -> None:
         self.layers, self.levels = list(layers), list(levels)
@@ -108,18 +122,32 @@ class Found:
                 if not level:
                     continue
                 moved = compare(rows(maps), rows(clean.maps[layer]))
-                self.distances.append(pd.DataFrame({
-                    "image": ids, "layer": layer, "level": level,
-                    "distance": moved["map_distance"].cpu().numpy(), "cosine": moved["map_cosine"].cpu().numpy(),
-                }))  # fmt: skip
+                self.distances.append(
+                    pd.DataFrame(
+                        {
+                            "image": ids,
+                            "layer": layer,
+                            "level": level,
+                            "distance": moved["map_distance"].cpu().numpy(),
+                            "cosine": moved["map_cosine"].cpu().numpy(),
+                        }
+                    )
+                )
                 if len(batch) >= 4:
                     self.alike[key].add(rows(clean.maps[layer]), rows(maps))
             share, label = one.logits.softmax(1).max(1)
             names = class_names(subject, one.logits.shape[1])
-            self.predictions.append(pd.DataFrame({
-                "image": ids, "level": level, "class": label.cpu().numpy(), "name": [names[int(c)] for c in label],
-                "probability": share.cpu().numpy(),
-            }))  # fmt: skip
+            self.predictions.append(
+                pd.DataFrame(
+                    {
+                        "image": ids,
+                        "level": level,
+                        "class": label.cpu().numpy(),
+                        "name": [names[int(c)] for c in label],
+                        "probability": share.cpu().numpy(),
+                    }
+                )
+            )
 
     def moved(self) -> pd.DataFrame:
         """Distance, cosine (mean over images, 90 % interval) and CKA, by layer and level."""
@@ -132,8 +160,15 @@ class Found:
         out = pd.DataFrame({"images": n})
         for name in ("distance", "cosine"):
             half: pd.Series = sd[name] * stats.t.isf(0.05, np.maximum(n - 1, 1)) / np.sqrt(n)
-            out[name], out[f"{name}_low"], out[f"{name}_high"] = mean[name], mean[name] - half, mean[name] + half
-        out["cka"] = [self.alike[layer, level].value() if self.alike[layer, level].images else np.nan for layer, level in out.index]
+            out[name], out[f"{name}_low"], out[f"{name}_high"] = (
+                mean[name],
+                mean[name] - half,
+                mean[name] + half,
+            )
+        out["cka"] = [
+            self.alike[layer, level].value() if self.alike[layer, level].images else np.nan
+            for layer, level in out.index
+        ]
         return out.reset_index()
 
     def _order(self) -> list[str]:
@@ -141,24 +176,35 @@ class Found:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         keys = [(layer, level) for layer in self._order() for level in self.levels]
-        predictions = pd.concat(self.predictions).astype({"probability": "float32"}).round({"probability": 4})
+        predictions = (
+            pd.concat(self.predictions).astype({"probability": "float32"}).round({"probability": 4})
+        )
         found = mapfiles.tables({key: self.statistics[key] for key in keys}) | {
             "moved": self.moved(),
             "predictions": predictions.sort_values(["image", "level"]),
         }
         return {name: table.reset_index(drop=True) for name, table in found.items()}
 
-    def write(self, folder: Path, subject: Subject, n: int, by_depth: bool) -> dict[str, pd.DataFrame]:
+    def write(
+        self, folder: Path, subject: Subject, n: int, by_depth: bool
+    ) -> dict[str, pd.DataFrame]:
         """Tables and figures of all images together."""
         tables = self.tables()
         for name, table in tables.items():
             if len(table) > 5_000:
                 small = {c: "category" for c in table.select_dtypes(["object", "string"])}
-                table.astype(small).to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+                table.astype(small).to_parquet(
+                    folder / f"{name}.parquet", index=False, compression="zstd"
+                )
             else:
-                table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+                table.to_csv(
+                    folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n"
+                )
         who = f"{subject.spec}, {n:,} image{'s' * (n > 1)}"
         mapfiles.histograms(folder / "histograms", self.statistics, self.levels, who, by_depth)
         if self.distances:
-            save_small(pictures.moved(self.moved(), f"How far the maps move from the clean ones: {who}"), folder / "moved.png")
+            save_small(
+                pictures.moved(self.moved(), f"How far the maps move from the clean ones: {who}"),
+                folder / "moved.png",
+            )
         return tables

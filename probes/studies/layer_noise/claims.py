@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from probes.judge import Verdicts, both, decreases, exceeds
-from probes.run.lazytable import LazyTable
+from probes.judge.lazytable import LazyTable
 from probes.studies.layer_noise.tables import PRIMARY
 from probes.subjects.spec import Spec
 
@@ -14,9 +14,13 @@ JUDGED_PIXELS = 0.1
 
 
 SENTENCES = {
-    "RES": "{first} loses less accuracy than {second} when the outputs of random layers are perturbed: more than a point less at"
-    " three layers, and not a point more at one or two.",
-    "RES-PIXELS": "{first} loses at least a point less accuracy than {second} under noise on its images.",
+    "RES": (
+        "{first} loses less accuracy than {second} when the outputs of random layers are perturbed:"
+        " more than a point less at three layers, and not a point more at one or two."
+    ),
+    "RES-PIXELS": (
+        "{first} loses at least a point less accuracy than {second} under noise on its images."
+    ),
     "RES-DEPTH": "The deeper the perturbed layer, the more accuracy is lost.",
 }
 
@@ -25,17 +29,28 @@ Ask = Callable[[LazyTable], Verdicts]
 
 
 def three(sweep: LazyTable, **arms: Any) -> Verdicts:
-    """The first arm loses more than a point less at three perturbed layers, and not a point more at one and at two.
+    """The first arm loses more than a point less at three perturbed layers, and not a point more at
+    one and at two.
 
-    ``arms`` are ``between`` and ``unit`` of :func:`probes.judge.exceeds`; of several strengths .5 is judged.
+    ``arms`` are ``between`` and ``unit`` of :func:`probes.judge.exceeds`; of several strengths .5
+    is judged.
     """
-    found = [exceeds(sweep.where(layers=str(n), level=(0.0, PRIMARY)), "correct", **arms, sesoi="1 point" if n == 3 else "-1 point")
-             for n in (3, 2, 1)]  # fmt: skip
+    found = [
+        exceeds(
+            sweep.where(layers=str(n), level=(0.0, PRIMARY)),
+            "correct",
+            **arms,
+            sesoi="1 point" if n == 3 else "-1 point",
+        )
+        for n in (3, 2, 1)
+    ]
     return both(*found)
 
 
 def claims_of(specs: Sequence[Spec]) -> list[tuple[str, str, str, str, Ask]]:
-    """Id, sentence, subject, sweep and question: the first network against the second, and each one's profile by depth."""
+    """Id, sentence, subject, sweep and question: the first network against the second, and each
+    one's profile by depth.
+    """
     unit = "train_seed" if all(spec.seed == "*" for spec in specs) else "image"
     found: list[tuple[str, str, str, str, Ask]] = []
     if len(specs) == 2:
@@ -48,8 +63,10 @@ def claims_of(specs: Sequence[Spec]) -> list[tuple[str, str, str, str, Ask]]:
             levels = [level for level in PIXELS if level <= JUDGED_PIXELS]
             return exceeds(sweep.where(level=levels), "correct", **arms, sesoi="1 point")
 
-        found += [("RES", words["RES"], pair, "layers", lambda sweep: three(sweep, **arms)),
-                  ("RES-PIXELS", words["RES-PIXELS"], pair, "pixels", pixels)]  # fmt: skip
+        found += [
+            ("RES", words["RES"], pair, "layers", lambda sweep: three(sweep, **arms)),
+            ("RES-PIXELS", words["RES-PIXELS"], pair, "pixels", pixels),
+        ]
     for spec in specs:
 
         def deeper(sweep: LazyTable, net: str = spec.net) -> Verdicts:

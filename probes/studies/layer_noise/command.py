@@ -11,14 +11,33 @@ from probes.run.options import levels
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("nets", nargs="+", metavar="NET", help="net[:weights][#seed]; #* for all training seeds; two are compared")
-    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
-    parser.add_argument("--strengths", type=levels, help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)")
-    parser.add_argument("--on", default="BatchNorm2d", help="layers, by name, glob or class, between commas (default: BatchNorm2d)")
-    parser.add_argument("--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)")
+    parser.add_argument(
+        "nets",
+        nargs="+",
+        metavar="NET",
+        help="net[:weights][#seed]; #* for all training seeds; two are compared",
+    )
+    parser.add_argument(
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+    )
+    parser.add_argument(
+        "--strengths",
+        type=levels,
+        help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)",
+    )
+    parser.add_argument(
+        "--on",
+        default="BatchNorm2d",
+        help="layers, by name, glob or class, between commas (default: BatchNorm2d)",
+    )
+    parser.add_argument(
+        "--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)"
+    )
     parser.add_argument("--images", type=int, help="test images at most (default: all)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--out", type=Path, default=Path("results/layer-noise"), help="folder of the report")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/layer-noise"), help="folder of the report"
+    )
     common(parser)
 
 

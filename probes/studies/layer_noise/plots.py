@@ -9,22 +9,46 @@ import pandas as pd
 
 from probes.tell import plots
 
-KINDS = {"layers": "layers with noise", "fractions": "share of the layers with noise", "pixels": "noise σ on the image"}
+KINDS = {
+    "layers": "layers with noise",
+    "fractions": "share of the layers with noise",
+    "pixels": "noise σ on the image",
+}
 
 
-def _lines(ax: Any, x: Sequence[float], part: pd.DataFrame, order: Sequence[Any], key: str, i: int, label: str) -> None:
-    """One network: the mean over runs with their range as a band; of one run the estimate with its interval."""
+def _lines(
+    ax: Any,
+    x: Sequence[float],
+    part: pd.DataFrame,
+    order: Sequence[Any],
+    key: str,
+    i: int,
+    label: str,
+) -> None:
+    """One network: the mean over runs with their range as a band; of one run the estimate with its
+    interval.
+    """
     groups = [part[part[key] == value] for value in order]
     mean = [g["drop"].mean() for g in groups]
     many = max((len(g) for g in groups), default=0) > 1
     low = [g["drop"].min() if many else g["low"].iloc[0] for g in groups]
     high = [g["drop"].max() if many else g["high"].iloc[0] for g in groups]
     ax.fill_between(x, low, high, color=plots.COLOURS[i], alpha=0.2, lw=0)
-    ax.plot(x, mean, plots.STYLES[i % 4], marker=plots.MARKERS[i], color=plots.COLOURS[i], ms=5, label=label)
+    ax.plot(
+        x,
+        mean,
+        plots.STYLES[i % 4],
+        marker=plots.MARKERS[i],
+        color=plots.COLOURS[i],
+        ms=5,
+        label=label,
+    )
 
 
 def by_number(drops: pd.DataFrame, strength: float) -> Any:
-    """Points lost against the number (left) and the share (right) of perturbed layers, a line per network."""
+    """Points lost against the number (left) and the share (right) of perturbed layers, a line per
+    network.
+    """
     kinds = [k for k in ("layers", "fractions") if (drops["kind"] == k).any()]
     figure, axes = plots.panels(len(kinds), (4.2 * len(kinds), 3.8), len(kinds))
     for ax, kind in zip(axes, kinds, strict=True):
@@ -32,18 +56,27 @@ def by_number(drops: pd.DataFrame, strength: float) -> Any:
         order = sorted(set(at["layers"]), key=float)
         for i, net in enumerate(dict.fromkeys(drops["net"])):
             _lines(ax, range(len(order)), at[at["net"] == net], order, "layers", i, net)
-        ax.set_xticks(range(len(order)), [n if float(n) >= 1 else f"1/{1 / float(n):g}" for n in order])
+        ax.set_xticks(
+            range(len(order)), [n if float(n) >= 1 else f"1/{1 / float(n):g}" for n in order]
+        )
         ax.set_xlabel(KINDS[kind])
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("points of accuracy lost")
-    return plots.below(figure, axes[0], f"Noise of {strength:g} of each layer's spread; {band(drops)}")
+    return plots.below(
+        figure, axes[0], f"Noise of {strength:g} of each layer's spread; {band(drops)}"
+    )
 
 
 def by_strength(drops: pd.DataFrame) -> Any:
-    """Points lost against the strength of the noise: on 1, 2, 3 layers, and on the image; a line per network."""
+    """Points lost against the strength of the noise: on 1, 2, 3 layers, and on the image; a line
+    per network.
+    """
     layers = drops[drops["kind"] == "layers"]
-    parts = [(in_words(n), layers[layers["layers"] == n]) for n in sorted(set(layers["layers"]), key=float)]
+    parts = [
+        (in_words(n), layers[layers["layers"] == n])
+        for n in sorted(set(layers["layers"]), key=float)
+    ]
     parts.append(("the image", drops[drops["kind"] == "pixels"]))
     figure, axes = plots.panels(len(parts), (3.1 * len(parts), 3.6), len(parts))
     for ax, (title, part) in zip(axes, parts, strict=True):
@@ -51,27 +84,48 @@ def by_strength(drops: pd.DataFrame) -> Any:
         for i, net in enumerate(dict.fromkeys(drops["net"])):
             _lines(ax, order, part[part["net"] == net], order, "level", i, net)
         ax.set_title(f"noise on {title}", fontsize=9)
-        ax.set_xlabel("σ (pixel range 0 to 1)" if title == "the image" else "strength (of the layer's spread)", fontsize=8)
+        ax.set_xlabel(
+            (
+                "σ (pixel range 0 to 1)"
+                if title == "the image"
+                else "strength (of the layer's spread)"
+            ),
+            fontsize=8,
+        )
         ax.set_xlim(left=0)
         ax.grid(alpha=0.3)
     ends = [ax.get_ylim() for ax in axes[:-1]]
     for ax in axes[:-1]:
         ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     axes[0].set_ylabel("points of accuracy lost")
-    return plots.below(figure, axes[0], f"Accuracy lost by the strength of the noise; {band(drops)}")
+    return plots.below(
+        figure, axes[0], f"Accuracy lost by the strength of the noise; {band(drops)}"
+    )
 
 
 def by_depth(depth: pd.DataFrame, strength: float) -> Any:
-    """Points lost by the layer that is perturbed alone, a panel per network; thin lines are runs, the thick one their mean."""
+    """Points lost by the layer that is perturbed alone, a panel per network; thin lines are runs,
+    the thick one their mean.
+    """
     nets = list(dict.fromkeys(depth["net"]))
-    figure, axes = plots.panels(len(nets), (max(4.6, 0.2 * depth["place"].max() + 2) * len(nets), 4.2), len(nets))
+    figure, axes = plots.panels(
+        len(nets), (max(4.6, 0.2 * depth["place"].max() + 2) * len(nets), 4.2), len(nets)
+    )
     top = depth["drop"].max()
     for i, (ax, net) in enumerate(zip(axes, nets, strict=True)):
         wide = depth[depth["net"] == net].pivot(index="place", columns="train_seed", values="drop")
         names = depth[depth["net"] == net].drop_duplicates("place").sort_values("place")["layer"]
         if wide.shape[1] > 1:
             ax.plot(wide.index, wide, "-", color=plots.COLOURS[i], lw=0.7, alpha=0.45)
-        ax.plot(wide.index, wide.mean(axis=1), plots.STYLES[i % 4], marker=plots.MARKERS[i], ms=4, color=plots.COLOURS[i], lw=2)
+        ax.plot(
+            wide.index,
+            wide.mean(axis=1),
+            plots.STYLES[i % 4],
+            marker=plots.MARKERS[i],
+            ms=4,
+            color=plots.COLOURS[i],
+            lw=2,
+        )
         ax.set_xticks(range(len(names)), list(names), rotation=90, fontsize=6)
         ax.set_ylim(min(-0.05 * top, depth["drop"].min()), 1.05 * top)
         runs = f", {wide.shape[1]} runs (thin) and their mean" if wide.shape[1] > 1 else ""
@@ -80,12 +134,16 @@ def by_depth(depth: pd.DataFrame, strength: float) -> Any:
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("points of accuracy lost")
     figure.supxlabel("the layer that is perturbed alone, from input to output", fontsize=9)
-    figure.suptitle(f"Where does it matter? Noise of {strength:g} of the layer's spread", fontsize=10)
+    figure.suptitle(
+        f"Where does it matter? Noise of {strength:g} of the layer's spread", fontsize=10
+    )
     return figure
 
 
 def activations(moved: pd.DataFrame, strength: float) -> Any:
-    """The distance of perturbed from clean maps at the first and the last two stages, a panel per network, a line per number."""
+    """The distance of perturbed from clean maps at the first and the last two stages, a panel per
+    network, a line per number.
+    """
     nets = list(dict.fromkeys(moved["net"]))
     figure, axes = plots.panels(len(nets), (4.2 * len(nets), 3.8), len(nets))
     for ax, net in zip(axes, nets, strict=True):
@@ -93,23 +151,41 @@ def activations(moved: pd.DataFrame, strength: float) -> Any:
         stages = mine.drop_duplicates("place").sort_values("place")["stage"]
         for i, (n, part) in enumerate(mine.groupby("layers")):
             found = part.groupby("place")[["distance", "low", "high"]].mean()
-            ax.fill_between(found.index, found["low"], found["high"], color=plots.COLOURS[i], alpha=0.15, lw=0)
-            ax.plot(found.index, found["distance"], plots.STYLES[i % 4], marker=plots.MARKERS[i], color=plots.COLOURS[i],
-                    label=f"noise on {in_words(n)}")  # fmt: skip
+            ax.fill_between(
+                found.index, found["low"], found["high"], color=plots.COLOURS[i], alpha=0.15, lw=0
+            )
+            ax.plot(
+                found.index,
+                found["distance"],
+                plots.STYLES[i % 4],
+                marker=plots.MARKERS[i],
+                color=plots.COLOURS[i],
+                label=f"noise on {in_words(n)}",
+            )
         ax.set_xticks(range(len(stages)), list(stages))
         ax.set_title(f"{net}, {mine['images'].iloc[0]:,} images", fontsize=9)
         ax.set_ylim(0, 1.05 * moved["high"].max())
         ax.set_xlabel("stage")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("||f - f0|| / ||f0||")
-    return plots.below(figure, axes[0], f"How far the maps move, noise of {strength:g}; median over images, band: quartiles")
+    return plots.below(
+        figure,
+        axes[0],
+        f"How far the maps move, noise of {strength:g}; median over images, band: quartiles",
+    )
 
 
 def maps(table: pd.DataFrame, strength: float) -> Any:
-    """Maps of one image, clean above perturbed for each network: a column per stage and channel, one scale for the two."""
+    """Maps of one image, clean above perturbed for each network: a column per stage and channel,
+    one scale for the two.
+    """
     nets = list(dict.fromkeys(table["net"]))
-    columns = max(part[["stage", "channel"]].drop_duplicates().shape[0] for _, part in table.groupby("net"))
-    figure, axes = plots.panels(2 * len(nets) * columns, (0.95 * columns + 1, 1.0 * 2 * len(nets) + 1), columns)
+    columns = max(
+        part[["stage", "channel"]].drop_duplicates().shape[0] for _, part in table.groupby("net")
+    )
+    figure, axes = plots.panels(
+        2 * len(nets) * columns, (0.95 * columns + 1, 1.0 * 2 * len(nets) + 1), columns
+    )
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -119,14 +195,27 @@ def maps(table: pd.DataFrame, strength: float) -> Any:
             low, high = part["value"].min(), part["value"].max()
             for state, name in enumerate(("clean", "perturbed")):
                 ax = axes[(2 * row + state) * columns + column]
-                picture = part[part["state"] == name].pivot(index="y", columns="x", values="value").to_numpy()
-                ax.imshow(picture, cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
+                picture = (
+                    part[part["state"] == name]
+                    .pivot(index="y", columns="x", values="value")
+                    .to_numpy()
+                )
+                ax.imshow(
+                    picture,
+                    cmap="gray",
+                    vmin=low,
+                    vmax=high if high > low else low + 1,
+                    interpolation="nearest",
+                )
                 if column == 0:
                     ax.set_ylabel(f"{net}\n{name}", fontsize=8)
                 if state == 0:
                     ax.set_title(f"{part['stage'].iloc[0]}, {part['channel'].iloc[0]}", fontsize=7)
-    figure.suptitle(f"One image: stage and channel; noise of {strength:g} on three layers; black to white is one scale for the"
-                    " clean and the perturbed map", fontsize=9)  # fmt: skip
+    figure.suptitle(
+        f"One image: stage and channel; noise of {strength:g} on three layers; black to white is"
+        " one scale for the clean and the perturbed map",
+        fontsize=9,
+    )
     return figure
 
 
@@ -138,4 +227,8 @@ def in_words(n: str) -> str:
 def band(drops: pd.DataFrame) -> str:
     """What the band of a figure shows."""
     many = drops.groupby("net")["train_seed"].nunique().max()
-    return f"mean over {many} training runs, band: their range" if many > 1 else "band: 90 % interval over images"
+    return (
+        f"mean over {many} training runs, band: their range"
+        if many > 1
+        else "band: 90 % interval over images"
+    )

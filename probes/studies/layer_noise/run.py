@@ -1,4 +1,6 @@
-"""The study of noise on the outputs of layers: how much accuracy is lost, by how many layers, by which, and in which network."""
+"""The study of noise on the outputs of layers: how much accuracy is lost, by how many layers, by
+which, and in which network.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ from probes.studies.layer_noise import tables
 from probes.studies.layer_noise.claims import PIXELS, claims_of
 from probes.studies.layer_noise.tables import COUNTS, PRIMARY, Layers
 from probes.subjects import data as datasets
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
 from probes.subjects.spec import on as named
-from probes.tell import evidence, report
+from probes.subjects.subject import Subject
+from probes.tell import origins, report
 
 STRENGTHS = (0.0, 0.25, PRIMARY, 1.0)
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4)
@@ -53,16 +55,21 @@ def study(
     command: Sequence[str] = ("probes", "run", "layer-noise"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Noise on the outputs of layers of networks, and the claims about them, as a report in ``out``.
+    """Noise on the outputs of layers of networks, and the claims about them, as a report in
+    ``out``.
 
-    A network is ``net[:weights][#seed]``; where all have ``#*`` the claims are about training seeds, else about these checkpoints,
-    over images. Two networks are compared, the first with the second. Tables ``clean``, ``drops`` (by number and fraction of
-    layers, and under noise on the images), ``depth`` (one layer at a time), ``activations`` and, of images that may stand in a
-    report, ``maps``. Raises what a sweep raises, and BadInput for a network with a dataset of its own or twice, and for strengths
-    without .5.
+    A network is ``net[:weights][#seed]``; where all have ``#*`` the claims are about training
+    seeds, else about these checkpoints, over images. Two networks are compared, the first with the
+    second. Tables ``clean``, ``drops`` (by number and fraction of layers, and under noise on the
+    images), ``depth`` (one layer at a time), ``activations`` and, of images that may stand in a
+    report, ``maps``. Raises what a sweep raises, and BadInput for a network with a dataset of its
+    own or twice, and for strengths without .5.
     """
     if PRIMARY not in strengths:
-        raise BadInput(f"strengths {' '.join(f'{s:g}' for s in strengths)}: {PRIMARY:g} is the one that is judged; keep it")
+        raise BadInput(
+            f"strengths {' '.join(f'{s:g}' for s in strengths)}: {PRIMARY:g} is the one that is"
+            " judged; keep it"
+        )
     options, specs = options or Options(), _specs(nets, dataset)
     images = options.images or len(datasets.load(dataset, options.split, store))
     options = dataclasses.replace(options, images=images)
@@ -83,24 +90,40 @@ def study(
         say(f"{names}: {problem}")
     for name, sweep in sweeps.items():
         say(f"{names}, {images:,} images: noise on {WHERE[name]}")
-        sweep.frame  # noqa: B018 - computed here, one after the other
+        sweep.frame  # noqa: B018
     lines = []
     for ident, sentence, subject, name, ask in claims_of(specs):
         lines.append(told(lab, ask(sweeps[name]), (ident, sentence, "residual"), subject))
     say(f"{names}: activations, clean and perturbed")
     learnt = min(images, len(datasets.load(dataset, "train", store)), TRAINING)
-    training = Bench(specs, store, dataclasses.replace(options, split="train", images=learnt), quiet=False)
+    training = Bench(
+        specs, store, dataclasses.replace(options, split="train", images=learnt), quiet=False
+    )
     found_tables = {
-        "clean": pd.concat([tables.clean(lab, "test"), tables.clean(training, "train")], ignore_index=True),
-        "drops": pd.concat([tables.drops(sweeps[n].frame, n) for n in ("layers", "fractions", "pixels")], ignore_index=True),
+        "clean": pd.concat(
+            [tables.clean(lab, "test"), tables.clean(training, "train")], ignore_index=True
+        ),
+        "drops": pd.concat(
+            [tables.drops(sweeps[n].frame, n) for n in ("layers", "fractions", "pixels")],
+            ignore_index=True,
+        ),
         "depth": tables.depth(sweeps["depth"].frame),
-        "activations": pd.concat([tables.activations(s, store, options, on) for s in lab.subjects.values()], ignore_index=True),
-        "layers": pd.DataFrame([(s.spec.net, layer) for s in _firsts(lab) for layer in layers_of(s.model, on)],
-                               columns=["net", "layer"]),
-    }  # fmt: skip
+        "activations": pd.concat(
+            [tables.activations(s, store, options, on) for s in lab.subjects.values()],
+            ignore_index=True,
+        ),
+        "layers": pd.DataFrame(
+            [(s.spec.net, layer) for s in _firsts(lab) for layer in layers_of(s.model, on)],
+            columns=["net", "layer"],
+        ),
+    }
     if all(s.data.embeddable for s in lab.subjects.values()):
-        found_tables["maps"] = pd.concat([tables.maps(s, on, options.seed) for s in _firsts(lab)], ignore_index=True)
-    return report.assemble(lines, evidence.provenance(Path.cwd(), command, {}), out, found_tables, sections=sections())
+        found_tables["maps"] = pd.concat(
+            [tables.maps(s, on, options.seed) for s in _firsts(lab)], ignore_index=True
+        )
+    return report.assemble(
+        lines, origins.provenance(Path.cwd(), command, {}), out, found_tables, sections=sections()
+    )
 
 
 def _firsts(lab: Bench) -> list[Subject]:
@@ -111,5 +134,7 @@ def _firsts(lab: Bench) -> list[Subject]:
 def _specs(nets: Sequence[str], dataset: str) -> list[Spec]:
     specs = [named(net, dataset) for net in nets]
     if twice := [s.net for i, s in enumerate(specs) if s.net in [other.net for other in specs[:i]]]:
-        raise BadInput(f"{' '.join(nets)}: networks are told apart by their names, and {twice[0]} stands twice")
+        raise BadInput(
+            f"{' '.join(nets)}: networks are told apart by their names, and {twice[0]} stands twice"
+        )
     return specs

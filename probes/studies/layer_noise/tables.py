@@ -1,4 +1,6 @@
-"""The tables of noise on the outputs of layers: accuracy and its loss, by number, strength and depth, and what happens inside."""
+"""The tables of noise on the outputs of layers: accuracy and its loss, by number, strength and
+depth, and what happens inside.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from probes.perturb.spread import layer_spread
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 ACTIVATIONS = 1000
 """Images whose activations are compared at most."""
@@ -34,43 +36,78 @@ Layers = Which | Sequence[Which]
 
 
 def clean(lab: Bench, split: str) -> pd.DataFrame:
-    """Clean accuracy of each run, percent, with its interval: columns ``split, net, train_seed, images, accuracy, low, high``."""
+    """Clean accuracy of each run, percent, with its interval: columns ``split, net, train_seed,
+    images, accuracy, low, high``.
+    """
     frame = lab.sweep(accuracy, under=gaussian(0)).frame
-    rows = [(split, net, seed, len(part), *_percent(part["correct"])) for (net, seed), part in
-            frame.groupby(["net", "train_seed"], observed=True, sort=False)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["split", "net", "train_seed", "images", "accuracy", "low", "high"])
+    rows = [
+        (split, net, seed, len(part), *_percent(part["correct"]))
+        for (net, seed), part in frame.groupby(["net", "train_seed"], observed=True, sort=False)
+    ]
+    return pd.DataFrame(
+        rows, columns=["split", "net", "train_seed", "images", "accuracy", "low", "high"]
+    )
 
 
 def _percent(hits: pd.Series) -> tuple[float, float, float]:
-    """A share in percent with Wilson's 90 % interval; where hits are means over draws it is wider than need be."""
+    """A share in percent with Wilson's 90 % interval; where hits are means over draws it is wider
+    than need be.
+    """
     found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")
     return 100 * hits.mean(), 100 * found.low, 100 * found.high
 
 
 def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Accuracy in percent and its loss in points, per run, number of layers and strength, each with its 90 % interval over images.
+    """Accuracy in percent and its loss in points, per run, number of layers and strength, each with
+    its 90 % interval over images.
 
-    Columns ``kind, net, train_seed, layers, level, images, accuracy, accuracy_low, accuracy_high, drop, low, high``; the draws of
-    an image are averaged first. The interval of a drop is that of the score test, over several draws that of the mean.
+    Columns ``kind, net, train_seed, layers, level, images, accuracy, accuracy_low, accuracy_high,
+    drop, low, high``; the draws of an image are averaged first. The interval of a drop is that of
+    the score test, over several draws that of the mean.
     """
     keys = ["net", "train_seed", *(["layers"] if "layers" in frame.columns else [])]
     rows = []
     for label, part in frame.groupby(keys, observed=True, sort=False):
         wide = part.groupby(["image", "level"], observed=True)["correct"].mean().unstack("level")
-        name = {"kind": kind, "net": label[0], "train_seed": label[1], "layers": label[2] if len(label) > 2 else ""}
+        name = {
+            "kind": kind,
+            "net": label[0],
+            "train_seed": label[1],
+            "layers": label[2] if len(label) > 2 else "",
+        }
         for level in (float(v) for v in wide.columns if v):
             lost = (wide[0.0] - wide[level]).to_numpy(float)
             ruling = (rules.score if np.isin(lost, (-1, 0, 1)).all() else rules.mean)(lost, 0.0)
             found = {"level": level, "images": len(lost)}
-            found |= dict(zip(("accuracy", "accuracy_low", "accuracy_high"), _percent(wide[level]), strict=True))
-            rows.append(name | found | {"drop": 100 * lost.mean(), "low": 100 * ruling.low, "high": 100 * ruling.high})
+            found |= dict(
+                zip(
+                    ("accuracy", "accuracy_low", "accuracy_high"),
+                    _percent(wide[level]),
+                    strict=True,
+                )
+            )
+            rows.append(
+                name
+                | found
+                | {
+                    "drop": 100 * lost.mean(),
+                    "low": 100 * ruling.low,
+                    "high": 100 * ruling.high,
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def depth(frame: pd.DataFrame) -> pd.DataFrame:
-    """The points of accuracy lost by the layer that was perturbed alone: columns ``net, train_seed, place, layer, drop``."""
+    """The points of accuracy lost by the layer that was perturbed alone: columns ``net, train_seed,
+    place, layer, drop``.
+    """
     top = frame["level"].max()
-    wide = frame.groupby(["net", "train_seed", "layer", "level"], observed=True, sort=False)["correct"].mean().unstack("level")
+    wide = (
+        frame.groupby(["net", "train_seed", "layer", "level"], observed=True, sort=False)["correct"]
+        .mean()
+        .unstack("level")
+    )
     found = (100 * (wide[0.0] - wide[top])).rename("drop").reset_index()
     place = found.groupby(["net", "train_seed"], observed=True, sort=False).cumcount()
     return found.assign(place=place)[["net", "train_seed", "place", "layer", "drop"]]
@@ -84,15 +121,23 @@ def _ends(subject: Subject) -> list[str]:
 
 
 def activations(subject: Subject, store: Store, options: Options, on: Layers) -> pd.DataFrame:
-    """How far noise on 1, 2 and 3 layers moves the maps of the first and of the last two stages: quartiles over images.
+    """How far noise on 1, 2 and 3 layers moves the maps of the first and of the last two stages:
+    quartiles over images.
 
-    Columns ``net, train_seed, place, stage, layers, images, distance, low, high``; distances over the clean maps' norm.
+    Columns ``net, train_seed, place, stage, layers, images, distance, low, high``; distances over
+    the clean maps' norm.
     """
-    few = dataclasses.replace(subject, data=subject.data.sample(min(ACTIVATIONS, len(subject.data))))
+    few = dataclasses.replace(
+        subject, data=subject.data.sample(min(ACTIVATIONS, len(subject.data)))
+    )
     stages = _ends(subject)
     lab = Bench([subject.spec], store, options, quiet=False, subjects={str(subject.spec): few})
-    frame = lab.sweep(FeatureMetrics(tuple(stages)), under=layer_noise(0, PRIMARY, layers=COUNTS, on=on)).frame
-    top = frame[frame["level"] == PRIMARY].groupby(["site", "layers"], observed=True)["map_distance"]
+    frame = lab.sweep(
+        FeatureMetrics(tuple(stages)), under=layer_noise(0, PRIMARY, layers=COUNTS, on=on)
+    ).frame
+    top = frame[frame["level"] == PRIMARY].groupby(["site", "layers"], observed=True)[
+        "map_distance"
+    ]
     rows = [
         (
             subject.spec.net,
@@ -110,7 +155,8 @@ def activations(subject: Subject, store: Store, options: Options, on: Layers) ->
 
 
 def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
-    """A few channels of the first and of the last two stages for the first image, clean and with noise on three layers.
+    """A few channels of the first and of the last two stages for the first image, clean and with
+    noise on three layers.
 
     Columns ``net, stage, state, channel, y, x, value``.
     """
@@ -124,7 +170,9 @@ def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
             spread = read()
         for level in (0.0, PRIMARY):
             with (
-                inject(model, on, noise, ids, level=level, spread=spread, dataset=data.name, seed=seed),
+                inject(
+                    model, on, noise, ids, level=level, spread=spread, dataset=data.name, seed=seed
+                ),
                 extract(model, stages) as seen,
             ):
                 model(x)
@@ -134,6 +182,13 @@ def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
         for stage, out in taken.items():
             few = out[0, :DRAWN].numpy()
             channel, y, across = (index.ravel() for index in np.indices(few.shape))
-            place = {"net": subject.spec.net, "stage": stage, "state": state, "channel": channel, "y": y, "x": across}
+            place = {
+                "net": subject.spec.net,
+                "stage": stage,
+                "state": state,
+                "channel": channel,
+                "y": y,
+                "x": across,
+            }
             rows.append(pd.DataFrame(place | {"value": few.ravel()}))
     return pd.concat(rows, ignore_index=True)

@@ -1,4 +1,6 @@
-"""Guided masks as tables for claims: accuracy beside random and matched masks, and what a mask costs with and without its input."""
+"""Guided masks as tables for claims: accuracy beside random and matched masks, and what a mask
+costs with and without its input.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from probes import table
+from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
-from probes.run.lazytable import LazyTable
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.work import CLEAN, Answered
 from probes.studies.sensitivity.plan import Plan
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import Spec
+from probes.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from probes.run.bench import Bench
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """What a claim about masks asks for: augmentations, the guiding index, the share and the factor of masked units, draws.
+    """What a claim about masks asks for: augmentations, the guiding index, the share and the factor
+    of masked units, draws.
 
-    ``images`` are those that masks are tested on beside their controls, at most, and ``own_images`` those of :attr:`Masked.own`,
-    which has no draws; ``rows`` and ``scramblings`` sample the index, on training images.
+    ``images`` are those that masks are tested on beside their controls, at most, and ``own_images``
+    those of :attr:`Masked.own`, which has no draws; ``rows`` and ``scramblings`` sample the index,
+    on training images.
     """
 
     which: str | tuple[str, ...] = "1"
@@ -44,11 +48,13 @@ class Masking:
 
 
 class Masked:
-    """Guided masks of a lab's subjects beside their controls; each is a table that a question may be asked of.
+    """Guided masks of a lab's subjects beside their controls; each is a table that a question may
+    be asked of.
 
-    ``random`` and ``matched`` have level 0 for a control mask and level 1 for the guided one, on images under the augmentation in
-    ``site``: accuracy falls from 0 to 1 where the index points at what matters (unit ``"image and draw"``). ``own`` has ``lost``,
-    what the guided mask costs, on clean images (level 0) and on those under its augmentation (level 1).
+    ``random`` and ``matched`` have level 0 for a control mask and level 1 for the guided one, on
+    images under the augmentation in ``site``: accuracy falls from 0 to 1 where the index points at
+    what matters (unit ``"image and draw"``). ``own`` has ``lost``, what the guided mask costs, on
+    clean images (level 0) and on those under its augmentation (level 1).
     """
 
     def __init__(self, lab: Bench, asked: Masking) -> None:
@@ -83,10 +89,15 @@ class Masked:
     def subjects(self, kind: str) -> list[Subject]:
         """The lab's subjects with the images that masks are tested on for a table."""
         most = self._asked.own_images if kind == "own" else self._asked.images
-        return [dataclasses.replace(s, data=s.data.sample(min(most, len(s.data)))) for s in self._lab.subjects.values()]
+        return [
+            dataclasses.replace(s, data=s.data.sample(min(most, len(s.data))))
+            for s in self._lab.subjects.values()
+        ]
 
     def hits(self, kind: str) -> Iterator[tuple[Subject, pd.DataFrame]]:
-        """Each subject with what the masks of a table do to every image, from the store or computed now."""
+        """Each subject with what the masks of a table do to every image, from the store or computed
+        now.
+        """
         for subject in self.subjects(kind):
             if (subject.spec, kind) not in self._hits:
                 self._hits[subject.spec, kind] = self._of(subject, kind)
@@ -99,19 +110,37 @@ class Masked:
             return {CLEAN: [Mask(), *guided.values()]} | {v: [Mask(), guided[v]] for v in names}
         draws = range(self._asked.draws)
         if kind == "random":
-            return {v: [guided[v], *(Mask("random", "", q, alpha, d) for d in draws)] for v in names}
-        return {v: [guided[v], *(dataclasses.replace(guided[v], kind="matched", draw=d) for d in draws)] for v in names}
+            return {
+                v: [guided[v], *(Mask("random", "", q, alpha, d) for d in draws)] for v in names
+            }
+        return {
+            v: [guided[v], *(dataclasses.replace(guided[v], kind="matched", draw=d) for d in draws)]
+            for v in names
+        }
 
     def _of(self, subject: Subject, kind: str) -> pd.DataFrame:
-        answered = Answered(subject, self.plan, [self._asked.measure], self._lab.store, self._lab.options)
+        answered = Answered(
+            subject, self.plan, [self._asked.measure], self._lab.store, self._lab.options
+        )
         wanted = self._wanted(self.augmentations(subject), kind)
         total = len(subject.data) * sum(map(len, wanted.values()))
-        with tqdm(total=total, desc="probes", unit="image", disable=True if self._lab.quiet else None, leave=False) as bar:
-            return pd.concat([answered.hits(name, masks, bar.update) for name, masks in wanted.items()], ignore_index=True)
+        with tqdm(
+            total=total,
+            desc="probes",
+            unit="image",
+            disable=True if self._lab.quiet else None,
+            leave=False,
+        ) as bar:
+            return pd.concat(
+                [answered.hits(name, masks, bar.update) for name, masks in wanted.items()],
+                ignore_index=True,
+            )
 
 
 class Table(LazyTable):
-    """One of the tables of :class:`Masked`, computed when it is first looked at; see :class:`probes.run.lazytable.LazyTable`."""
+    """One of the tables of :class:`Masked`, computed when it is first looked at; see
+    :class:`probes.judge.lazytable.LazyTable`.
+    """
 
     def __init__(self, masks: Masked, kind: str) -> None:
         self._masks, self._kind = masks, kind
@@ -119,27 +148,44 @@ class Table(LazyTable):
         self.alpha, self.say = lab.options.alpha, lab.say
         subject = masks.subjects(kind)[0]
         data, names = subject.data, masks.augmentations(subject)
-        told = f"masks of the {1 - asked.q:.0%} of the units with the largest {asked.measure} index, times {asked.alpha:g}"
+        told = (
+            f"masks of the {1 - asked.q:.0%} of the units with the largest {asked.measure} index,"
+            f" times {asked.alpha:g}"
+        )
         self.design = Design(
-            dataset=data.title, images=len(data), images_sha256=data.sha256, draws=1 if kind == "own" else asked.draws,
-            seed=lab.options.seed, levels=(0.0, 1.0), runs=tuple(sorted((s.spec.net, 1) for s in lab.subjects.values())),
-            perturbation=told, clamp=False, space="units", precision=lab.options.precision, split=lab.options.split,
-            sites=len(names), varied="augmentation" if kind == "own" else "mask",
+            dataset=data.title,
+            images=len(data),
+            images_sha256=data.sha256,
+            draws=1 if kind == "own" else asked.draws,
+            seed=lab.options.seed,
+            levels=(0.0, 1.0),
+            runs=tuple(sorted((s.spec.net, 1) for s in lab.subjects.values())),
+            perturbation=told,
+            clamp=False,
+            space="units",
+            precision=lab.options.precision,
+            split=lab.options.split,
+            sites=len(names),
+            varied="augmentation" if kind == "own" else "mask",
             description=f"{told[0].upper()}{told[1:]}",
-        )  # fmt: skip
+        )
 
     def compute(self) -> pd.DataFrame:
         """The table: a row per subject, image, draw of the control mask, level and augmentation."""
         lab = self._masks._lab
         with lab.watched():
-            found = table.join([self._of(subject, found) for subject, found in self._masks.hits(self._kind)])
+            found = table.join(
+                [self._of(subject, found) for subject, found in self._masks.hits(self._kind)]
+            )
         found.attrs["floor"] = lab.floor(lab.subjects)
         return found
 
     def _of(self, subject: Subject, found: pd.DataFrame) -> pd.DataFrame:
         names = self._masks.augmentations(subject)
         rows = self._own(found, names) if self._kind == "own" else self._beside(found, names)
-        out = rows.assign(**subject.labels, site=pd.Categorical(rows["site"], list(names), ordered=True))
+        out = rows.assign(
+            **subject.labels, site=pd.Categorical(rows["site"], list(names), ordered=True)
+        )
         if self._kind != "own":
             out.attrs["draws"] = "common"
         return out
@@ -148,7 +194,9 @@ class Table(LazyTable):
         under = found[found["input"].isin(names)].rename(columns={"input": "site"})
         control = under[under["kind"] == self._kind].assign(level=0.0)
         guided = (
-            under[under["kind"] == "guided"].drop(columns="draw").merge(control[["image", "site", "draw"]], on=["image", "site"])
+            under[under["kind"] == "guided"]
+            .drop(columns="draw")
+            .merge(control[["image", "site", "draw"]], on=["image", "site"])
         )
         both = pd.concat([control, guided.assign(level=1.0)], ignore_index=True)
         return both[["image", "draw", "level", "site", "correct"]]
@@ -162,6 +210,14 @@ class Table(LazyTable):
                 guided = mine.loc[(mine["kind"] == "guided") & (mine["variable"] == v), "correct"]
                 lost = (plain - guided.reindex(plain.index)).astype(float)
                 rows.append(
-                    pd.DataFrame({"image": plain.index, "draw": 0, "level": level, "site": v, "mask_lost": lost.to_numpy()})
+                    pd.DataFrame(
+                        {
+                            "image": plain.index,
+                            "draw": 0,
+                            "level": level,
+                            "site": v,
+                            "mask_lost": lost.to_numpy(),
+                        }
+                    )
                 )
         return pd.concat(rows, ignore_index=True)

@@ -11,24 +11,66 @@ from probes.run.console import Asked, common, listed, print_verdicts
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
-    parser.add_argument("--set", default="3", help="1, 2, 3 (both, as in the study), or augmentations between commas (default: 3)")
-    parser.add_argument("--measures", default="total,first,shapley", help="that guide; the first is judged (default: all three)")
-    parser.add_argument("--q", type=numbers, default=(0.5, 0.8), help="quantiles: .8 masks the top fifth (default: .5,.8)")
-    parser.add_argument("--alpha", type=numbers, default=(0.0, 0.5), help="factors of masked units (default: 0,.5)")
-    parser.add_argument("--random", type=int, default=100, help="random masks of each size (default: 100)")
-    parser.add_argument("--matched", type=int, default=20, help="random masks of the same magnitudes (default: 20)")
-    parser.add_argument("--draws", type=int, default=1, help="of an augmentation's parameters (default: 1)")
-    parser.add_argument("--modules", help="that are masked, names between commas, and the last layer (default: the stages)")
+    parser.add_argument(
+        "net",
+        nargs="?",
+        default="resnet20",
+        metavar="NET",
+        help="net[:weights][#seed] (default: resnet20)",
+    )
+    parser.add_argument(
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+    )
+    parser.add_argument(
+        "--set",
+        default="3",
+        help="1, 2, 3 (both, as in the study), or augmentations between commas (default: 3)",
+    )
+    parser.add_argument(
+        "--measures",
+        default="total,first,shapley",
+        help="that guide; the first is judged (default: all three)",
+    )
+    parser.add_argument(
+        "--q",
+        type=numbers,
+        default=(0.5, 0.8),
+        help="quantiles: .8 masks the top fifth (default: .5,.8)",
+    )
+    parser.add_argument(
+        "--alpha", type=numbers, default=(0.0, 0.5), help="factors of masked units (default: 0,.5)"
+    )
+    parser.add_argument(
+        "--random", type=int, default=100, help="random masks of each size (default: 100)"
+    )
+    parser.add_argument(
+        "--matched", type=int, default=20, help="random masks of the same magnitudes (default: 20)"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=1, help="of an augmentation's parameters (default: 1)"
+    )
+    parser.add_argument(
+        "--modules",
+        help="that are masked, names between commas, and the last layer (default: the stages)",
+    )
     parser.add_argument("--alone", action="store_true", help="also each module masked alone")
-    parser.add_argument("--rows", type=int, default=512, help="base points of a scrambling of the indices (default: 512)")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=512,
+        help="base points of a scrambling of the indices (default: 512)",
+    )
     parser.add_argument("--scramblings", type=int, default=8, help="of the indices (default: 8)")
-    parser.add_argument("--factors", help="class, partition, between commas: what else chooses the image (default: neither)")
+    parser.add_argument(
+        "--factors",
+        help="class, partition, between commas: what else chooses the image (default: neither)",
+    )
     parser.add_argument("--images", type=int, help="test images at most (default: 1,000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of indices and inputs")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--out", type=Path, default=Path("results/masking"), help="folder of the report")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/masking"), help="folder of the report"
+    )
     common(parser)
 
 

@@ -1,7 +1,9 @@
-"""Guided masks: the units that an index points at, and beside them as many at random, or at random of the same magnitudes.
+"""Guided masks: the units that an index points at, and beside them as many at random, or at random
+of the same magnitudes.
 
-The index is measured on training images, since masks are tested on others. Every module is masked at once, the same share of each,
-or one alone. A random mask is one draw for all images, all variables and all indices, so draws are crossed with images.
+The index is measured on training images, since masks are tested on others. Every module is masked
+at once, the same share of each, or one alone. A random mask is one draw for all images, all
+variables and all indices, so draws are crossed with images.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ KINDS = ("none", "guided", "random", "matched", "full", "inverse")
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """One mask: ``kind`` of :data:`KINDS`, the ``variable`` and ``measure`` that guide it, ``q``, ``alpha``, its draw and module.
+    """One mask: ``kind`` of :data:`KINDS`, the ``variable`` and ``measure`` that guide it, ``q``,
+    ``alpha``, its draw and module.
 
-    ``guided`` scales the units beyond the quantile ``q`` of the index by ``alpha``, ``random`` as many at random, ``matched`` as
-    many of each magnitude; ``full`` scales every unit by its index, ``inverse`` by one less its index, both cut to 0 and 1.
-    ``module`` is the one that is masked; without a name all are.
+    ``guided`` scales the units beyond the quantile ``q`` of the index by ``alpha``, ``random`` as
+    many at random, ``matched`` as many of each magnitude; ``full`` scales every unit by its index,
+    ``inverse`` by one less its index, both cut to 0 and 1. ``module`` is the one that is masked;
+    without a name all are.
     """
 
     kind: str = "none"
@@ -38,7 +42,9 @@ class Mask:
     module: str = ""
 
     def scales(self, guide: Guide) -> dict[str, Tensor]:
-        """The factors of units, by module. Raises UnknownName for a kind, variable, measure or module, BadInput for q and alpha."""
+        """The factors of units, by module. Raises UnknownName for a kind, variable, measure or
+        module, BadInput for q and alpha.
+        """
         if self.kind not in KINDS:
             raise unknown("kind of mask", self.kind, KINDS)
         if self.kind == "none":
@@ -49,7 +55,10 @@ class Mask:
             raise unknown("variable of the indices", self.variable, guide.variables)
         if self.kind != "random" and self.measure not in guide.index:
             raise unknown("measure", self.measure, guide.index)
-        return {name: self._named(name, guide) for name in ([self.module] if self.module else guide.magnitude)}
+        return {
+            name: self._named(name, guide)
+            for name in ([self.module] if self.module else guide.magnitude)
+        }
 
     def _named(self, name: str, guide: Guide) -> Tensor:
         try:
@@ -60,7 +69,9 @@ class Mask:
 
     def _of(self, name: str, guide: Guide) -> Tensor:
         if self.kind == "random":
-            return scaled(at_random(guide.magnitude[name].shape, self.q, name, self.draw), self.alpha)
+            return scaled(
+                at_random(guide.magnitude[name].shape, self.q, name, self.draw), self.alpha
+            )
         index = guide.index[self.measure][name][guide.variables.index(self.variable)]
         if self.kind in ("full", "inverse"):
             share = torch.from_numpy(np.nan_to_num(index).clip(0, 1)).float()

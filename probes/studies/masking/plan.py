@@ -21,11 +21,13 @@ PRIMARY = (0.8, 0.0)
 
 @dataclasses.dataclass(frozen=True)
 class MaskPlan:
-    """What is masked and drawn: sets of augmentations, guiding measures, shares q and factors alpha, draws of random masks.
+    """What is masked and drawn: sets of augmentations, guiding measures, shares q and factors
+    alpha, draws of random masks.
 
-    The first measure is the one that is judged and that matched masks and masks of a module ``alone`` follow. ``draws`` are of an
-    augmentation's parameters; ``rows`` and ``scramblings`` sample the indices, on training images, of the modules ``names``;
-    ``factors`` adds class and partition. Raises BadInput for a q, alpha or number that can't be, UnknownName for a measure.
+    The first measure is the one that is judged and that matched masks and masks of a module
+    ``alone`` follow. ``draws`` are of an augmentation's parameters; ``rows`` and ``scramblings``
+    sample the indices, on training images, of the modules ``names``; ``factors`` adds class and
+    partition. Raises BadInput for a q, alpha or number that can't be, UnknownName for a measure.
     """
 
     sets: tuple[str | tuple[str, ...], ...] = ("1", "2")
@@ -46,9 +48,14 @@ class MaskPlan:
             if measure not in GUIDES:
                 raise unknown("measure", measure, GUIDES)
         if bad := [q for q in self.qs if not 0 < q < 1]:
-            raise BadInput(f"q {bad[0]:g}: a quantile between 0 and 1; .8 is the top fifth of the units")
+            raise BadInput(
+                f"q {bad[0]:g}: a quantile between 0 and 1; .8 is the top fifth of the units"
+            )
         if bad := [a for a in self.alphas if not 0 <= a < math.inf]:
-            raise BadInput(f"alpha {bad[0]:g}: 0 removes units, below 1 damps them, above 1 amplifies them; none is negative")
+            raise BadInput(
+                f"alpha {bad[0]:g}: 0 removes units, below 1 damps them, above 1 amplifies them;"
+                " none is negative"
+            )
         for words in (self.sets, self.measures, self.qs, self.alphas):
             if len(set(words)) < len(words):
                 raise BadInput(f"{', '.join(map(str, words))}: each once")
@@ -56,25 +63,35 @@ class MaskPlan:
             raise BadInput("a set of augmentations, a measure, a q and an alpha at least")
         if self.random < 2 or self.matched < 2 or self.draws < 1:
             raise BadInput(
-                f"{self.random} random and {self.matched} matched masks, {self.draws} draws: two of each and one draw at least"
+                f"{self.random} random and {self.matched} matched masks, {self.draws} draws: two of"
+                " each and one draw at least"
             )
 
     @property
     def primary(self) -> tuple[float, float]:
         """The q and alpha that are judged."""
         q, alpha = PRIMARY
-        return (q if q in self.qs else self.qs[0]), (alpha if alpha in self.alphas else self.alphas[0])
+        return (q if q in self.qs else self.qs[0]), (
+            alpha if alpha in self.alphas else self.alphas[0]
+        )
 
     def masks(self, guide: Guide, name: str) -> list[Mask]:
         """All masks that an input is seen under."""
         settings = list(itertools.product(self.qs, self.alphas))
         chosen = list(itertools.product(self.measures, guide.variables))
-        found = [Mask(), *(Mask("guided", v, q, a, measure=m) for m, v in chosen for q, a in settings)]
+        found = [
+            Mask(),
+            *(Mask("guided", v, q, a, measure=m) for m, v in chosen for q, a in settings),
+        ]
         found += [Mask(kind, v, measure=m) for m, v in chosen for kind in ("full", "inverse")]
         found += [Mask("random", "", q, a, d) for q, a in settings for d in range(self.random)]
         first = self.measures[0]
         if name in guide.variables:
-            found += [Mask("matched", name, q, a, d, first) for q, a in settings for d in range(self.matched)]
+            found += [
+                Mask("matched", name, q, a, d, first)
+                for q, a in settings
+                for d in range(self.matched)
+            ]
             if self.alone:
                 q, alpha = self.primary
                 for module in guide.magnitude:

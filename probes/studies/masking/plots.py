@@ -1,4 +1,6 @@
-"""Figures of guided masks: accuracy against the share of masked units, excesses, masks that respond alike, the last layer."""
+"""Figures of guided masks: accuracy against the share of masked units, excesses, masks that respond
+alike, the last layer.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +19,46 @@ CLEAN = "clean"
 
 
 def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
-    """Accuracy under each augmentation against the share of masked units: guided masks, and the bands of random and matched ones.
+    """Accuracy under each augmentation against the share of masked units: guided masks, and the
+    bands of random and matched ones.
 
     A row of panels per factor alpha and a column per augmentation; no unit masked is at the left.
     """
     own = beside[(beside["input"] == beside["variable"]) & (beside["module"] == "")]
-    inputs, alphas, measures = (list(dict.fromkeys(own[name])) for name in ("input", "alpha", "measure"))
+    inputs, alphas, measures = (
+        list(dict.fromkeys(own[name])) for name in ("input", "alpha", "measure")
+    )
     none = table[table["kind"] == "none"].set_index("input")["top1"] * 100
-    figure, axes = plots.panels(len(alphas) * len(inputs), (2.3 * len(inputs) + 0.8, 2.4 * len(alphas) + 1.1), len(inputs))
+    figure, axes = plots.panels(
+        len(alphas) * len(inputs), (2.3 * len(inputs) + 0.8, 2.4 * len(alphas) + 1.1), len(inputs)
+    )
     for ax, (alpha, name) in zip(axes, [(a, n) for a in alphas for n in inputs], strict=True):
-        mine = own[(own["alpha"] == alpha) & (own["input"] == name)].sort_values("q", ascending=False)
+        mine = own[(own["alpha"] == alpha) & (own["input"] == name)].sort_values(
+            "q", ascending=False
+        )
         first = mine[mine["measure"] == measures[0]]
         x = [0, *(100 * (1 - first["q"]))]
-        for column, i, label in (("random", -2, "random, 90 % of draws"), ("matched", -3, "random of the same magnitudes")):
-            low, high = (f"{column}_low", f"{column}_high") if column == "matched" else ("low", "high")
+        for column, i, label in (
+            ("random", -2, "random, 90 % of draws"),
+            ("matched", -3, "random of the same magnitudes"),
+        ):
+            low, high = (
+                (f"{column}_low", f"{column}_high") if column == "matched" else ("low", "high")
+            )
             if first[column].notna().all():
                 below, above = ([none[name], *(100 * first[c])] for c in (low, high))
                 ax.fill_between(x, below, above, color=COLOURS[i], alpha=0.3, lw=0, label=label)
         for i, measure in enumerate(measures):
             one = mine[mine["measure"] == measure]
-            ax.plot(x, [none[name], *(100 * one["top1"])], color=COLOURS[i], ls=plots.STYLES[i], marker=MARKERS[i], ms=4,
-                    label=f"guided by the {measure} index")  # fmt: skip
+            ax.plot(
+                x,
+                [none[name], *(100 * one["top1"])],
+                color=COLOURS[i],
+                ls=plots.STYLES[i],
+                marker=MARKERS[i],
+                ms=4,
+                label=f"guided by the {measure} index",
+            )
         ax.set_ylim(0, 102)
         ax.grid(alpha=0.3)
         if alpha == alphas[0]:
@@ -50,14 +71,22 @@ def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
 
 
 def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
-    """What guidance adds to size: guided less random accuracy, an input to a row and a mask's variable to a column, by measure.
+    """What guidance adds to size: guided less random accuracy, an input to a row and a mask's
+    variable to a column, by measure.
 
     A frame is around what lies outside 90 % of the random masks.
     """
     chosen = beside[(beside["q"] == at[0]) & (beside["alpha"] == at[1]) & (beside["module"] == "")]
     outside = (chosen["top1"] < chosen["low"]) | (chosen["top1"] > chosen["high"])
-    figure, axes = _heat(chosen.assign(shown=100 * chosen["excess"], framed=outside), None, 1.0, "guided by the {} index", ".0f", 7,
-                         "points, guided less random")  # fmt: skip
+    figure, axes = _heat(
+        chosen.assign(shown=100 * chosen["excess"], framed=outside),
+        None,
+        1.0,
+        "guided by the {} index",
+        ".0f",
+        7,
+        "points, guided less random",
+    )
     for ax in axes:
         ax.set_xlabel("the mask's variable", fontsize=8)
     axes[0].set_ylabel("input", fontsize=8)
@@ -66,11 +95,19 @@ def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
 
 
 def _heat(
-    table: pd.DataFrame, inputs: Sequence[str] | None, least: float, heading: str, digits: str, small: int, label: str
+    table: pd.DataFrame,
+    inputs: Sequence[str] | None,
+    least: float,
+    heading: str,
+    digits: str,
+    small: int,
+    label: str,
 ) -> tuple[Any, list[Any]]:
-    """A panel per measure: ``shown`` by input and variable with its numbers, and a frame where ``framed`` says so.
+    """A panel per measure: ``shown`` by input and variable with its numbers, and a frame where
+    ``framed`` says so.
 
-    Inputs in the order of the table where none is given; the scale reaches ``least`` at least, and numbers have five signs at most.
+    Inputs in the order of the table where none is given; the scale reaches ``least`` at least, and
+    numbers have five signs at most.
     """
     measures, variables = (list(dict.fromkeys(table[name])) for name in ("measure", "variable"))
     inputs = list(dict.fromkeys(table["input"])) if inputs is None else inputs
@@ -80,12 +117,23 @@ def _heat(
     shown: Any = None
     for ax, measure in zip(axes, measures, strict=True):
         mine = table[table["measure"] == measure].set_index(["input", "variable"])
-        values, framed = (mine[c].unstack().reindex(index=inputs, columns=variables).to_numpy() for c in ("shown", "framed"))
+        values, framed = (
+            mine[c].unstack().reindex(index=inputs, columns=variables).to_numpy()
+            for c in ("shown", "framed")
+        )
         shown = ax.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
         for (y, x), v in np.ndenumerate(values):
             if np.isfinite(v):
                 colour = "white" if abs(v) > 0.65 * reach else "black"
-                ax.text(x, y, f"{v:{digits}}"[:5], ha="center", va="center", fontsize=small, color=colour)
+                ax.text(
+                    x,
+                    y,
+                    f"{v:{digits}}"[:5],
+                    ha="center",
+                    va="center",
+                    fontsize=small,
+                    color=colour,
+                )
                 if framed[y, x]:
                     plots.frame(ax, x, y)
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
@@ -96,16 +144,27 @@ def _heat(
 
 
 def tree(found: Tree, title: str) -> Any:
-    """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho itself in the order of its leaves."""
+    """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho itself in the
+    order of its leaves.
+    """
     many = len(found.names)
     figure, (left, right) = plots.panels(2, (0.3 * many + 6.5, 0.24 * many + 1.8), 2)
     names = [f"{measure}: {variable}" for measure, variable in found.names]
-    drawn = hierarchy.dendrogram(found.linkage, ax=left, orientation="left", labels=names, color_threshold=found.cut,
-                                 above_threshold_color="#888888", leaf_font_size=7)  # fmt: skip
+    drawn = hierarchy.dendrogram(
+        found.linkage,
+        ax=left,
+        orientation="left",
+        labels=names,
+        color_threshold=found.cut,
+        above_threshold_color="#888888",
+        leaf_font_size=7,
+    )
     left.axvline(found.cut, color="black", ls="--", lw=1)
     left.set_xlabel("1 - rho (dashed: 5 % of pairs of random masks are nearer)", fontsize=8)
     order = (drawn["leaves"] or [])[::-1]
-    shown = right.imshow(found.rho[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    shown = right.imshow(
+        found.rho[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto"
+    )
     right.set_yticks(range(many), [])
     right.set_xticks(range(many), [names[i] for i in order], rotation=90, fontsize=6)
     figure.colorbar(shown, ax=right, shrink=0.8, label="Spearman's rho of excesses")
@@ -114,16 +173,37 @@ def tree(found: Tree, title: str) -> Any:
 
 
 def alike(table: pd.DataFrame, title: str) -> Any:
-    """Does a mask do on an input what it does on clean images: as published, and without what its size explains."""
+    """Does a mask do on an input what it does on clean images: as published, and without what its
+    size explains.
+    """
     measures, inputs = (list(dict.fromkeys(table[name])) for name in ("measure", "input"))
-    figure, axes = plots.panels(len(measures), (3.2 * len(measures) + 1.0, 0.3 * len(inputs) + 2.0), len(measures))
+    figure, axes = plots.panels(
+        len(measures), (3.2 * len(measures) + 1.0, 0.3 * len(inputs) + 2.0), len(measures)
+    )
     for ax, measure in zip(axes, measures, strict=True):
         mine = table[table["measure"] == measure].set_index("input").reindex(inputs)
         y = np.arange(len(inputs))
         sure = mine["p"] <= 0.05
-        ax.plot(mine["published"], y, "s", color=COLOURS[1], ms=6, label="as published: accuracies over settings")
-        ax.plot(mine["rho"], y, "o", color=COLOURS[0], ms=7, mfc="white", label="less random masks of the same size")
-        ax.plot(mine["rho"][sure], y[sure], "o", color=COLOURS[0], ms=7, label="the same, p at most .05")
+        ax.plot(
+            mine["published"],
+            y,
+            "s",
+            color=COLOURS[1],
+            ms=6,
+            label="as published: accuracies over settings",
+        )
+        ax.plot(
+            mine["rho"],
+            y,
+            "o",
+            color=COLOURS[0],
+            ms=7,
+            mfc="white",
+            label="less random masks of the same size",
+        )
+        ax.plot(
+            mine["rho"][sure], y[sure], "o", color=COLOURS[0], ms=7, label="the same, p at most .05"
+        )
         ax.set_xlim(-1.05, 1.05)
         ax.axvline(0, color="black", lw=0.8)
         ax.set_yticks(y, inputs if ax is axes[0] else [], fontsize=8)
@@ -135,7 +215,9 @@ def alike(table: pd.DataFrame, title: str) -> Any:
 
 
 def alone(beside: pd.DataFrame, title: str) -> Any:
-    """One module masked at a time: guided less random accuracy under a mask's own augmentation, by depth."""
+    """One module masked at a time: guided less random accuracy under a mask's own augmentation, by
+    depth.
+    """
     mine = beside[beside["module"] != ""]
     modules, inputs = (list(dict.fromkeys(mine[name])) for name in ("module", "input"))
     figure, (ax,) = plots.panels(1, (6.4, 4.2))
@@ -143,8 +225,18 @@ def alone(beside: pd.DataFrame, title: str) -> Any:
         one = mine[mine["input"] == name].set_index("module").reindex(modules)
         x = np.arange(len(modules)) + 0.06 * (i - (len(inputs) - 1) / 2)
         errors = 100 * np.abs(np.stack([one["high"] - one["random"], one["random"] - one["low"]]))
-        ax.errorbar(x, 100 * one["excess"], errors, color=COLOURS[i % len(COLOURS)], ls=plots.STYLES[i % 4],
-                    marker=MARKERS[i % len(MARKERS)], ms=5, capsize=2, lw=1.2, label=name)  # fmt: skip
+        ax.errorbar(
+            x,
+            100 * one["excess"],
+            errors,
+            color=COLOURS[i % len(COLOURS)],
+            ls=plots.STYLES[i % 4],
+            marker=MARKERS[i % len(MARKERS)],
+            ms=5,
+            capsize=2,
+            lw=1.2,
+            label=name,
+        )
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xticks(range(len(modules)), modules, fontsize=8)
     ax.set_ylabel("points, guided less random\n(bars: 90 % of random masks)", fontsize=8)
@@ -154,15 +246,24 @@ def alone(beside: pd.DataFrame, title: str) -> Any:
 
 
 def decay(table: pd.DataFrame, title: str) -> Any:
-    """The largest indices of the last layer's units, sorted: a panel per measure, a line per variable."""
+    """The largest indices of the last layer's units, sorted: a panel per measure, a line per
+    variable.
+    """
     measures = list(dict.fromkeys(table["measure"]))
     figure, axes = plots.panels(len(measures), (3.4 * len(measures) + 0.4, 3.8), len(measures))
     for ax, measure in zip(axes, measures, strict=True):
         mine = table[table["measure"] == measure]
         for i, variable in enumerate(dict.fromkeys(mine["variable"])):
             one = mine[mine["variable"] == variable]
-            ax.plot(one["rank"], one["index"], color=COLOURS[i % len(COLOURS)], ls=plots.STYLES[i % 4],
-                    marker=MARKERS[i % len(MARKERS)], ms=3, label=variable)  # fmt: skip
+            ax.plot(
+                one["rank"],
+                one["index"],
+                color=COLOURS[i % len(COLOURS)],
+                ls=plots.STYLES[i % 4],
+                marker=MARKERS[i % len(MARKERS)],
+                ms=3,
+                label=variable,
+            )
         ax.set_title(f"{measure} index", fontsize=9)
         ax.set_xlabel("class, from the most sensitive down", fontsize=8)
         ax.grid(alpha=0.3)
@@ -171,9 +272,13 @@ def decay(table: pd.DataFrame, title: str) -> Any:
 
 
 def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
-    """How often the most sensitive classes are named, less chance: an input to a row, a variable to a column, by measure."""
+    """How often the most sensitive classes are named, less chance: an input to a row, a variable to
+    a column, by measure.
+    """
     plain = table[table["mask"] == "none"]
     plain = plain.assign(shown=plain["value"] - plain["chance"], framed=plain["p"] <= 0.05)
-    figure, _ = _heat(plain, inputs, 1e-3, "{} index", "+.2f", 6, f"{plain['what'].iloc[0]}, less chance")
+    figure, _ = _heat(
+        plain, inputs, 1e-3, "{} index", "+.2f", 6, f"{plain['what'].iloc[0]}, less chance"
+    )
     figure.suptitle(title, fontsize=10)
     return figure

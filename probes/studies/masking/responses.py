@@ -1,8 +1,10 @@
-"""How a network responds to masks: what guidance adds to a mask's size, and whether masks with a meaning respond alike.
+"""How a network responds to masks: what guidance adds to a mask's size, and whether masks with a
+meaning respond alike.
 
-The table of responses has a row per input and mask: ``input, kind, variable, measure, q, alpha, draw, module, top1, top5``. What
-a mask of q and alpha does by its size alone is the mean of the random masks of that q and alpha on that input; the rest is its
-excess. Random masks are the null: they have the size and no meaning.
+The table of responses has a row per input and mask: ``input, kind, variable, measure, q, alpha,
+draw, module, top1, top5``. What a mask of q and alpha does by its size alone is the mean of the
+random masks of that q and alpha on that input; the rest is its excess. Random masks are the null:
+they have the size and no meaning.
 """
 
 from __future__ import annotations
@@ -29,68 +31,101 @@ FEWEST = 20
 def beside(table: pd.DataFrame) -> pd.DataFrame:
     """Every guided mask beside the random and the matched masks of its size on its input.
 
-    Columns ``input, variable, measure, q, alpha, module, top1``, then ``random, low, high`` (mean and 90 % band of the random
-    masks), ``excess`` (less accuracy than those: below 0), ``p`` (share of random masks and itself that cost as much), and
-    ``matched, matched_low, matched_high, p_matched`` where there are such masks.
+    Columns ``input, variable, measure, q, alpha, module, top1``, then ``random, low, high`` (mean
+    and 90 % band of the random masks), ``excess`` (less accuracy than those: below 0), ``p`` (share
+    of random masks and itself that cost as much), and ``matched, matched_low, matched_high,
+    p_matched`` where there are such masks.
     """
     by = ["input", *SETTING, "module"]
     guided = table[table["kind"] == "guided"]
     random = table[table["kind"] == "random"].groupby(by)["top1"]
-    bands = random.agg(random="mean", low=lambda x: x.quantile(0.05), high=lambda x: x.quantile(0.95)).reset_index()
+    bands = random.agg(
+        random="mean", low=lambda x: x.quantile(0.05), high=lambda x: x.quantile(0.95)
+    ).reset_index()
     found = guided[["input", "variable", "measure", *SETTING, "module", "top1"]].merge(bands, on=by)
     found["excess"] = found["top1"] - found["random"]
     found["p"] = _shares(found, {key: values.to_numpy() for key, values in random}, by)
     same = [*by, "variable", "measure"]
     matched = table[table["kind"] == "matched"].groupby(same)["top1"]
     some = matched.agg(
-        matched="mean", matched_low=lambda x: x.quantile(0.05), matched_high=lambda x: x.quantile(0.95)
+        matched="mean",
+        matched_low=lambda x: x.quantile(0.05),
+        matched_high=lambda x: x.quantile(0.95),
     ).reset_index()
     found["p_matched"] = _shares(found, {key: values.to_numpy() for key, values in matched}, same)
     return found.merge(some, on=same, how="left")
 
 
 def _shares(found: pd.DataFrame, drawn: Mapping[Any, np.ndarray], by: list[str]) -> list[float]:
-    """The share of drawn masks, and the mask itself, with no more accuracy than it has; NaN where none was drawn."""
+    """The share of drawn masks, and the mask itself, with no more accuracy than it has; NaN where
+    none was drawn.
+    """
     shares = []
     for key, top1 in zip(zip(*(found[c] for c in by), strict=True), found["top1"], strict=True):
         values = drawn.get(key)
-        shares.append(np.nan if values is None else (1 + int((values <= top1 + 1e-9).sum())) / (1 + len(values)))
+        shares.append(
+            np.nan
+            if values is None
+            else (1 + int((values <= top1 + 1e-9).sum())) / (1 + len(values))
+        )
     return shares
 
 
 def alike(table: pd.DataFrame, clean: str = "clean", permutations: int = 999) -> pd.DataFrame:
-    """Do masks do on an input what they do on clean images? As published, and without what a mask's size explains.
+    """Do masks do on an input what they do on clean images? As published, and without what a mask's
+    size explains.
 
-    A row per measure and input. ``published``: Spearman's rho of a mask variable's accuracies over its settings (q and alpha, full
-    and inverse) on clean images and on the input, the mean over variables. ``rho``: the same of the excesses of all guided masks
-    together; ``p`` is the share of permutations of the variables, one side only, with a rho as large.
+    A row per measure and input. ``published``: Spearman's rho of a mask variable's accuracies over
+    its settings (q and alpha, full and inverse) on clean images and on the input, the mean over
+    variables. ``rho``: the same of the excesses of all guided masks together; ``p`` is the share of
+    permutations of the variables, one side only, with a rho as large.
     """
     whole = table[table["module"] == ""]
     own = beside(whole)
     rows = []
     for measure in dict.fromkeys(own["measure"]):
-        wide = own[own["measure"] == measure].pivot_table(index="variable", columns=["input", *SETTING], values="excess")
-        raw = whole[whole["kind"].isin(["guided", "full", "inverse"]) & (whole["measure"] == measure)]
-        accuracies = raw.pivot_table(index="variable", columns=["input", "kind", *SETTING], values="top1")
+        wide = own[own["measure"] == measure].pivot_table(
+            index="variable", columns=["input", *SETTING], values="excess"
+        )
+        raw = whole[
+            whole["kind"].isin(["guided", "full", "inverse"]) & (whole["measure"] == measure)
+        ]
+        accuracies = raw.pivot_table(
+            index="variable", columns=["input", "kind", *SETTING], values="top1"
+        )
         for name in (n for n in dict.fromkeys(own["input"]) if n != clean):
             both = wide[name].dropna().index.intersection(wide[clean].dropna().index)
-            a, b = (ranked(wide.loc[both, n].to_numpy().ravel()).reshape(len(both), -1) for n in (clean, name))
-            pairs, places = a @ b.T, np.arange(len(both))  # a permutation of variables moves whole rows of ranks
+            a, b = (
+                ranked(wide.loc[both, n].to_numpy().ravel()).reshape(len(both), -1)
+                for n in (clean, name)
+            )
+            pairs, places = (
+                a @ b.T,
+                np.arange(len(both)),
+            )  # a permutation of variables moves whole rows of ranks
             rho = float(np.trace(pairs))
-            drawn = np.stack([seeds.permutation(len(b), "alike", measure, name, i) for i in range(permutations)])
+            drawn = np.stack(
+                [seeds.permutation(len(b), "alike", measure, name, i) for i in range(permutations)]
+            )
             p = (1 + int((pairs[places, drawn].sum(1) >= rho - 1e-12).sum())) / (1 + permutations)
-            published = [np.vdot(*(ranked(accuracies.loc[v, n].to_numpy()) for n in (clean, name))) for v in both]
+            published = [
+                np.vdot(*(ranked(accuracies.loc[v, n].to_numpy()) for n in (clean, name)))
+                for v in both
+            ]
             rows.append((measure, name, len(both), float(np.mean(published)), rho, p))
     return pd.DataFrame(rows, columns=["measure", "input", "variables", "published", "rho", "p"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Masks by how alike they respond: rho between masks, its linkage, and what random masks of the same sizes have.
+    """Masks by how alike they respond: rho between masks, its linkage, and what random masks of the
+    same sizes have.
 
-    ``names`` are measure and variable of each mask. ``linkage`` is scipy's, average, on 1 - rho; ``cut`` the distance that 5 % of
-    the pairs of random masks are within; ``p`` of a pair is the share of random masks that are as much like the first as the second
-    is. ``features`` are the responses of a mask; ``published`` is the mean size of rho between masks' accuracies as they are.
+    ``names`` are measure and variable of each mask. ``linkage`` is scipy's, average, on 1 - rho;
+    ``cut`` the distance that 5 % of the pairs of random masks are within; ``p`` of a pair is the
+    share of random masks that are as much like the first as the second is. ``features`` are the
+    responses of a mask; ``published`` is the mean size of rho between masks' accuracies as they
+    are.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -113,29 +148,44 @@ class Tree:
 
 
 def tree(table: pd.DataFrame) -> Tree:
-    """Cluster masks by their excesses over inputs and settings; opposite responses are far apart, not near.
+    """Cluster masks by their excesses over inputs and settings; opposite responses are far apart,
+    not near.
 
-    Half of the random masks say what size does, the others are the null. Raises BadInput for fewer than two guided masks, for fewer
-    than 20 random ones, and for responses with fewer than three numbers.
+    Half of the random masks say what size does, the others are the null. Raises BadInput for fewer
+    than two guided masks, for fewer than 20 random ones, and for responses with fewer than three
+    numbers.
     """
     whole = table[table["module"] == ""]
     own = beside(whole)
-    wide = own.pivot_table(index=["measure", "variable"], columns=["input", *SETTING], values="top1").dropna()
-    random = whole[whole["kind"] == "random"].pivot_table(index="draw", columns=["input", *SETTING], values="top1")
+    wide = own.pivot_table(
+        index=["measure", "variable"], columns=["input", *SETTING], values="top1"
+    ).dropna()
+    random = whole[whole["kind"] == "random"].pivot_table(
+        index="draw", columns=["input", *SETTING], values="top1"
+    )
     random = random.reindex(columns=wide.columns).dropna()
     if len(wide) < 2 or len(random) < FEWEST or wide.shape[1] < 3:
         raise BadInput(
-            f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses each: two guided, {FEWEST} random"
-            " and three responses at least, to tell which are alike"
+            f"{len(wide)} guided and {len(random)} random masks with {wide.shape[1]} responses"
+            f" each: two guided, {FEWEST} random and three responses at least, to tell which are"
+            " alike"
         )
-    size, random = random.iloc[::2].mean(), random.iloc[1::2]  # those that are compared have no part in what is subtracted
-    every, many = _rhos(np.concatenate([(wide - size).to_numpy(), (random - size).to_numpy()])), len(wide)
+    size, random = (
+        random.iloc[::2].mean(),
+        random.iloc[1::2],
+    )  # those that are compared have no part in what is subtracted
+    every, many = (
+        _rhos(np.concatenate([(wide - size).to_numpy(), (random - size).to_numpy()])),
+        len(wide),
+    )
     plain = _rhos(wide.to_numpy())
     rho, null, among = every[:many, :many], every[:many, many:], every[many:, many:]
     p = (1 + (null[:, None] >= rho[..., None] - 1e-12).sum(2)) / (1 + len(random))
     distance = np.clip(1 - rho, 0, None)
     np.fill_diagonal(distance, 0)
-    linkage = hierarchy.linkage(squareform((distance + distance.T) / 2, checks=False), "average", optimal_ordering=True)
+    linkage = hierarchy.linkage(
+        squareform((distance + distance.T) / 2, checks=False), "average", optimal_ordering=True
+    )
     cut = float(np.quantile(1 - among[np.triu_indices(len(among), 1)], 0.05))
     published = float(np.abs(plain[np.triu_indices(many, 1)]).mean())
     return Tree(tuple(wide.index), rho, p, linkage, cut, wide.shape[1], published)
@@ -147,12 +197,16 @@ def _rhos(rows: np.ndarray) -> np.ndarray:
     return units @ units.T
 
 
-def named(best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999) -> dict[str, float | str]:
-    """Do the classes whose units are most sensitive show up among a network's answers, more than other classes do?
+def named(
+    best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999
+) -> dict[str, float | str]:
+    """Do the classes whose units are most sensitive show up among a network's answers, more than
+    other classes do?
 
-    ``best`` are the classes named for each image, the best first, (images, five at most); ``index`` one number a class. From 100
-    classes up: the Jaccard index of the five classes with the largest index and the five named; below, how often the one class with
-    the largest index is named first. ``chance`` is the mean of random sets of classes, ``p`` the share of them that do as well;
+    ``best`` are the classes named for each image, the best first, (images, five at most); ``index``
+    one number a class. From 100 classes up: the Jaccard index of the five classes with the largest
+    index and the five named; below, how often the one class with the largest index is named first.
+    ``chance`` is the mean of random sets of classes, ``p`` the share of them that do as well;
     ``low`` and ``high`` are a 90 % interval over images (Student's t).
 
     >>> named(np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0]), "example")["value"]
@@ -162,13 +216,29 @@ def named(best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int 
     few = 5 if classes >= 100 else 1
     values = _overlap(best[:, :few], np.argsort(-np.nan_to_num(index), kind="stable")[:few])
     null = np.array(
-        [_overlap(best[:, :few], seeds.permutation(classes, "classes", *name, i)[:few]).mean() for i in range(resamples)]
+        [
+            _overlap(best[:, :few], seeds.permutation(classes, "classes", *name, i)[:few]).mean()
+            for i in range(resamples)
+        ]
     )
-    mean, half = values.mean(), stats.t.isf(0.05, max(len(values) - 1, 1)) * stats.sem(values) if len(values) > 1 else np.nan
+    mean, half = (
+        values.mean(),
+        (
+            stats.t.isf(0.05, max(len(values) - 1, 1)) * stats.sem(values)
+            if len(values) > 1
+            else np.nan
+        ),
+    )
     p = (1 + int((null >= mean - 1e-12).sum())) / (1 + resamples)
     what = "Jaccard of five" if few == 5 else "top-1"
-    return {"what": what, "value": float(mean), "low": float(mean - half), "high": float(mean + half),
-            "chance": float(null.mean()), "p": p}  # fmt: skip
+    return {
+        "what": what,
+        "value": float(mean),
+        "low": float(mean - half),
+        "high": float(mean + half),
+        "chance": float(null.mean()),
+        "p": p,
+    }
 
 
 def _overlap(best: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -177,7 +247,8 @@ def _overlap(best: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def ties(index: np.ndarray, q: float) -> float:
-    """The share of units that the published rule scales: indices cut to 0 and 1, those at or beyond the quantile ``q`` (trap S10).
+    """The share of units that the published rule scales: indices cut to 0 and 1, those at or beyond
+    the quantile ``q`` (trap S10).
 
     >>> ties(np.array([0.0, 0.0, 0.0, 0.5]), 0.5)  # "the top half" is all of them
     1.0

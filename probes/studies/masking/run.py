@@ -1,4 +1,6 @@
-"""The study of guided masks: every mask on every input, what guidance adds to size and magnitude, and verdicts about it."""
+"""The study of guided masks: every mask on every input, what guidance adds to size and magnitude,
+and verdicts about it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects import data as datasets
 from probes.subjects.spec import on
-from probes.tell import evidence, report
+from probes.tell import origins, report, reportfolder
 
 DECAY = 20
 WITHOUT = "Without the units most sensitive to an augmentation, accuracy under it "
@@ -54,13 +56,14 @@ def study(
     command: Sequence[str] = ("probes", "run", "masking"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Guided masks of a network beside their controls, and the claims about them, as a report in ``out``.
+    """Guided masks of a network beside their controls, and the claims about them, as a report in
+    ``out``.
 
-    Tables ``responses`` (a row per input and mask), ``classes`` and ``decay`` (the last layer) and ``ties`` (what the published
-    rule would have masked). 20 masks on one input are the smallest piece that a kill may lose. Raises what a plan, a guide and a
-    lab do.
+    Tables ``responses`` (a row per input and mask), ``classes`` and ``decay`` (the last layer) and
+    ``ties`` (what the published rule would have masked). 20 masks on one input are the smallest
+    piece that a kill may lose. Raises what a plan, a guide and a lab do.
     """
-    report.replaceable(out)
+    reportfolder.replaceable(out)
     options, spec = options or Options(), on(net, dataset)
     images = options.images or min(IMAGES, len(datasets.load(dataset, options.split, store)))
     options = dataclasses.replace(options, images=images)
@@ -69,15 +72,23 @@ def study(
     if not plan.factors and plan.draws == 1:  # a design that can't decide is told before the work
         data, runs = subject.data, ((subject.spec.net, 1),)
         for rule, draws in (("two-way", plan.random), ("two-way", plan.matched), ("mean", 1)):
-            foreseen = Design(data.title, images, data.sha256, draws, options.seed, (0.0, 1.0), runs)
+            foreseen = Design(
+                data.title, images, data.sha256, draws, options.seed, (0.0, 1.0), runs
+            )
             if problem := power.foresee(foreseen, rule, options.alpha):
                 say(f"{spec}: the claims {problem}")
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("responses", "classes", "decay", "ties")}
+    tables: dict[str, list[pd.DataFrame]] = {
+        name: [] for name in ("responses", "classes", "decay", "ties")
+    }
     lines: list[dict[str, Any]] = []
     for which in plan.sets:
-        one = Plan(which, plan.rows, plan.scramblings, plan.names, factors=plan.factors, seed=options.seed)
+        one = Plan(
+            which, plan.rows, plan.scramblings, plan.names, factors=plan.factors, seed=options.seed
+        )
         label = (
-            f"set {which}" if isinstance(which, str) and which in SETS else ", ".join([which] if isinstance(which, str) else which)
+            f"set {which}"
+            if isinstance(which, str) and which in SETS
+            else ", ".join([which] if isinstance(which, str) else which)
         )
         answered = Answered(subject, one, plan.measures, store, options, plan.draws)
         augmented, design = one.designs(subject.data.channels)[0]
@@ -87,47 +98,97 @@ def study(
             answered.guiding = bar.update
             guide = answered.guide
         wanted = {name: plan.masks(guide, name) for name in (CLEAN, *augmented.names)}
-        total = images * sum(len(masks) * draws_of(name, plan.draws) for name, masks in wanted.items())
-        say(f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on {len(wanted)} inputs")
-        with tqdm(total=total, desc="masks", unit="image", unit_scale=True, leave=False, disable=None) as bar:
+        total = images * sum(
+            len(masks) * draws_of(name, plan.draws) for name, masks in wanted.items()
+        )
+        say(
+            f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on"
+            f" {len(wanted)} inputs"
+        )
+        with tqdm(
+            total=total, desc="masks", unit="image", unit_scale=True, leave=False, disable=None
+        ) as bar:
             for name, masks in wanted.items():
                 best = answered.of(name, masks, bar.update)
                 hits = right(best, subject.data.labels).mean(2)
-                rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(top1=hits[:, 0], top5=hits[:, 1])
+                rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(
+                    top1=hits[:, 0], top5=hits[:, 1]
+                )
                 tables["responses"].append(rows.assign(set=label, input=name))
                 tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
         tables["decay"].append(_decay(guide, subject.data.classes).assign(set=label))
         tables["ties"].append(_ties(guide, plan.qs).assign(set=label))
         lines += _judged(lab, which, label, plan, images, say)
-    found = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if any(map(len, parts))}
-    return report.assemble(lines, evidence.provenance(Path.cwd(), command, {}), out, found, sections=sections())
+    found = {
+        name: pd.concat(parts, ignore_index=True)
+        for name, parts in tables.items()
+        if any(map(len, parts))
+    }
+    return report.assemble(
+        lines, origins.provenance(Path.cwd(), command, {}), out, found, sections=sections()
+    )
 
 
 def _judged(
     lab: Bench, which: str | tuple[str, ...], label: str, plan: MaskPlan, images: int, say: Say
 ) -> Iterable[dict[str, Any]]:
-    """The evidence lines of a set: beside random masks, beside matched ones, and with the augmentation beside without."""
+    """The evidence lines of a set: beside random masks, beside matched ones, and with the
+    augmentation beside without.
+    """
     if plan.factors or plan.draws > 1:
-        say("no claim is judged: the claims have one draw of parameters and no factors of the image beside the image itself")
+        say(
+            "no claim is judged: the claims have one draw of parameters and no factors of the image"
+            " beside the image itself"
+        )
         return
     q, alpha = plan.primary
     asked: dict[str, Any] = dataclasses.asdict(
-        Masking(which, plan.measures[0], q, alpha, 0, images, images, plan.rows, plan.scramblings, plan.names)
+        Masking(
+            which,
+            plan.measures[0],
+            q,
+            alpha,
+            0,
+            images,
+            images,
+            plan.rows,
+            plan.scramblings,
+            plan.names,
+        )
     )
     beside: dict[str, Any] = {"by": "site", "unit": "image and draw", "sesoi": "1 point"}
     for ident, ask in (
-        ("MASK-RANDOM", lambda: falls(Masked(lab, Masking(**asked | {"draws": plan.random})).random, "correct", **beside)),
-        ("MASK-MATCHED", lambda: falls(Masked(lab, Masking(**asked | {"draws": plan.matched})).matched, "correct", **beside)),
-        ("MASK-OWN", lambda: rises(Masked(lab, Masking(**asked)).own, "mask_lost", by="site", sesoi="1 point")),
-    ):  # fmt: skip
+        (
+            "MASK-RANDOM",
+            lambda: falls(
+                Masked(lab, Masking(**asked | {"draws": plan.random})).random, "correct", **beside
+            ),
+        ),
+        (
+            "MASK-MATCHED",
+            lambda: falls(
+                Masked(lab, Masking(**asked | {"draws": plan.matched})).matched, "correct", **beside
+            ),
+        ),
+        (
+            "MASK-OWN",
+            lambda: rises(
+                Masked(lab, Masking(**asked)).own, "mask_lost", by="site", sesoi="1 point"
+            ),
+        ),
+    ):
         say(f"{ident}, {label}")
         name = ident if label in ("set 1", "") else f"{ident} {label}"
         claim = (name, f"{WITHOUT}{SENTENCES[ident]}{label}.", "masking")
         yield told(lab, ask(), claim, str(lab.specs[0]))
 
 
-def _classes(guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, plan: MaskPlan) -> pd.DataFrame:
-    """How the most sensitive units of the last layer show up in the answers to an input, unmasked and masked by its own index."""
+def _classes(
+    guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, plan: MaskPlan
+) -> pd.DataFrame:
+    """How the most sensitive units of the last layer show up in the answers to an input, unmasked
+    and masked by its own index.
+    """
     q, alpha = plan.primary
     rows = []
     for measure, index in guide.classes.items():
@@ -135,8 +196,18 @@ def _classes(guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, p
             own = Mask("guided", variable, q, alpha, measure=measure)
             shown = {"none": Mask()} | ({"own": own} if variable == name else {})
             for label, mask in shown.items():
-                found = responses.named(best[masks.index(mask), 0], index[j], measure, variable, name, label)
-                rows.append({"measure": measure, "input": name, "variable": variable, "mask": label, **found})
+                found = responses.named(
+                    best[masks.index(mask), 0], index[j], measure, variable, name, label
+                )
+                rows.append(
+                    {
+                        "measure": measure,
+                        "input": name,
+                        "variable": variable,
+                        "mask": label,
+                        **found,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -152,7 +223,11 @@ def _decay(guide: Guide, classes: Sequence[str]) -> pd.DataFrame:
 
 def _ties(guide: Guide, qs: Sequence[float]) -> pd.DataFrame:
     """What the published rule would have masked, by module."""
-    rows = [(measure, variable, module, q, responses.ties(values, q))
-            for measure, of in guide.index.items() for module, index in of.items()
-            for variable, values in zip(guide.variables, index, strict=True) for q in qs]  # fmt: skip
+    rows = [
+        (measure, variable, module, q, responses.ties(values, q))
+        for measure, of in guide.index.items()
+        for module, index in of.items()
+        for variable, values in zip(guide.variables, index, strict=True)
+        for q in qs
+    ]
     return pd.DataFrame(rows, columns=["measure", "variable", "module", "q", "share"])

@@ -10,17 +10,38 @@ from probes.run.console import Asked, common, listed
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("net", nargs="?", default="resnet20", metavar="NET", help="net[:weights][#seed] (default: resnet20)")
-    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
-    parser.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
-    parser.add_argument("--segments", help="modules, or FIRST..LAST of a sequence, between commas (default: the stages)")
-    parser.add_argument("--rows", type=int, default=256, help="base points of a scrambling (default: 256)")
+    parser.add_argument(
+        "net",
+        nargs="?",
+        default="resnet20",
+        metavar="NET",
+        help="net[:weights][#seed] (default: resnet20)",
+    )
+    parser.add_argument(
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+    )
+    parser.add_argument(
+        "--set", default="1", help="1, 2, or augmentations between commas (default: 1)"
+    )
+    parser.add_argument(
+        "--segments",
+        help="modules, or FIRST..LAST of a sequence, between commas (default: the stages)",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=256, help="base points of a scrambling (default: 256)"
+    )
     parser.add_argument("--scramblings", type=int, default=8, help="independent ones (default: 8)")
-    parser.add_argument("--memory", type=float, default=4.0, help="gigabytes for the sums (default: 4)")
-    parser.add_argument("--images", type=int, help="images that the image factor chooses from (default: all)")
+    parser.add_argument(
+        "--memory", type=float, default=4.0, help="gigabytes for the sums (default: 4)"
+    )
+    parser.add_argument(
+        "--images", type=int, help="images that the image factor chooses from (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the design")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--out", type=Path, default=Path("results/segments"), help="folder of the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/segments"), help="folder of the results"
+    )
     common(parser)
 
 

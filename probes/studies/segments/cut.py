@@ -18,11 +18,23 @@ from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.studies.segments.hsv import HSV, hsv
 from probes.studies.sensitivity.reader import default_modules, shapes_of
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 CUT = {
-    "alexnet": ("features.0..2", "features.3..5", "features.6..7", "features.8..9", "features.10..12"),
-    "vgg11": ("features.0..2", "features.3..5", "features.6..10", "features.11..15", "features.16..20"),
+    "alexnet": (
+        "features.0..2",
+        "features.3..5",
+        "features.6..7",
+        "features.8..9",
+        "features.10..12",
+    ),
+    "vgg11": (
+        "features.0..2",
+        "features.3..5",
+        "features.6..10",
+        "features.11..15",
+        "features.16..20",
+    ),
 }
 """Segments between the study's checkpoints; of other networks the stages are."""
 
@@ -31,7 +43,8 @@ PART = "part"
 
 
 class Segment(nn.Module):
-    """A part of a network on images in [0, 1]: fed with one HSV channel, at the part's own input size, in each of its channels.
+    """A part of a network on images in [0, 1]: fed with one HSV channel, at the part's own input
+    size, in each of its channels.
 
     ``shape`` is that of the part's input for one image, (C, H, W).
     """
@@ -51,7 +64,9 @@ class Segment(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """A segment by name: the part itself, the module of the whole network whose output it gives, and the shape of its input."""
+    """A segment by name: the part itself, the module of the whole network whose output it gives,
+    and the shape of its input.
+    """
 
     name: str
     part: nn.Module
@@ -62,19 +77,25 @@ class Cut:
     def on(self, subject: Subject, channel: str) -> Subject:
         """The subject that is this segment, fed with a channel."""
         model = Segment(self.part, channel, self.shape).eval()
-        return dataclasses.replace(subject, model=model, code=f"{subject.code} {self.name} {channel} {self.shape}")
+        return dataclasses.replace(
+            subject, model=model, code=f"{subject.code} {self.name} {channel} {self.shape}"
+        )
 
 
 def default_segments(subject: Subject) -> tuple[str, ...]:
-    """The segments of the study's networks, else the modules with maps that sensitivity reads and that are fed maps."""
+    """The segments of the study's networks, else the modules with maps that sensitivity reads and
+    that are fed maps.
+    """
     return CUT.get(subject.spec.net) or default_modules(subject)
 
 
 def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
-    """Cut segments out of a network: modules by name, or members of an ``nn.Sequential`` as ``features.3..5``.
+    """Cut segments out of a network: modules by name, or members of an ``nn.Sequential`` as
+    ``features.3..5``.
 
-    Without names those of :func:`default_segments` that have weights, are fed maps and give maps. Raises UnknownName for a module,
-    BadInput for a segment that is not fed with one map (C, H, W) an image, or gives none of several places.
+    Without names those of :func:`default_segments` that have weights, are fed maps and give maps.
+    Raises UnknownName for a module, BadInput for a segment that is not fed with one map (C, H, W)
+    an image, or gives none of several places.
     """
     found = []
     if names and len(set(names)) < len(names):
@@ -84,16 +105,24 @@ def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
         shape, told = _fed(subject, first)
         gives = shapes_of(subject, [last], Options(device="cpu", threads=1).where)[last]
         weighty = bool(names) or any(True for _ in part.parameters())
-        if len(shape) == 3 and has_places(gives) and gives[0] > 1 and gives[1] * gives[2] > 2 and weighty:
+        if (
+            len(shape) == 3
+            and has_places(gives)
+            and gives[0] > 1
+            and gives[1] * gives[2] > 2
+            and weighty
+        ):
             found.append(Cut(name, part, last, shape, told))
         elif names:
             fed, out = " x ".join(map(str, shape)) or "no one tensor", " x ".join(map(str, gives))
             raise BadInput(
-                f"segment {name!r} is fed {fed} and gives {out}: maps in and out, of two channels and three places at least"
+                f"segment {name!r} is fed {fed} and gives {out}: maps in and out, of two channels"
+                " and three places at least"
             )
     if not found:
         raise BadInput(
-            f"{subject.spec}: none of its modules is fed maps and gives maps; name segments, e.g. layer1 or features.3..5"
+            f"{subject.spec}: none of its modules is fed maps and gives maps; name segments, e.g."
+            " layer1 or features.3..5"
         )
     return found
 
@@ -108,19 +137,28 @@ def _part(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
         return known[name], name, name
     above, _, start = head.rpartition(".")
     parent = known.get(above) if above else getattr(model, "net", model)
-    if not isinstance(parent, nn.Sequential) or not (start.isdigit() and end.isdigit() and int(start) <= int(end) < len(parent)):
+    if not isinstance(parent, nn.Sequential) or not (
+        start.isdigit() and end.isdigit() and int(start) <= int(end) < len(parent)
+    ):
         raise BadInput(
-            f"segment {name!r}: FIRST..LAST are members of one nn.Sequential by number, in its order, e.g. features.3..5"
+            f"segment {name!r}: FIRST..LAST are members of one nn.Sequential by number, in its"
+            " order, e.g. features.3..5"
         )
     last = f"{above}.{end}".lstrip(".")
     return nn.Sequential(*list(parent)[int(start) : int(end) + 1]).eval(), head, last
 
 
 def _fed(subject: Subject, name: str) -> tuple[tuple[int, ...], dict[str, float]]:
-    """The shape of what a module is fed for one image, () where that is no one tensor, with its mean and spread on images."""
+    """The shape of what a module is fed for one image, () where that is no one tensor, with its
+    mean and spread on images.
+    """
     seen: list[tuple[Any, ...]] = []
     with handles() as held, torch.inference_mode():
-        held.append(modules(subject.model)[name].register_forward_pre_hook(lambda _, given: seen.append(given)))
+        held.append(
+            modules(subject.model)[name].register_forward_pre_hook(
+                lambda _, given: seen.append(given)
+            )
+        )
         subject.model.cpu()(pixels(subject.data, slice(0, 64)))
     if len(seen) != 1 or len(seen[0]) != 1 or not isinstance(seen[0][0], Tensor):
         return (), {}

@@ -1,4 +1,6 @@
-"""Hue, saturation and value of images in [0, 1]: taken before anything normalises them, where they mean something."""
+"""Hue, saturation and value of images in [0, 1]: taken before anything normalises them, where they
+mean something.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ HSV = ("H", "S", "V")
 
 
 def hsv(images: Tensor) -> Tensor:
-    """Hue, saturation and value, each in [0, 1], of images (..., 3, H, W) in [0, 1]; Smith (1978), as in :mod:`colorsys`.
+    """Hue, saturation and value, each in [0, 1], of images (..., 3, H, W) in [0, 1]; Smith (1978),
+    as in :mod:`colorsys`.
 
-    Of grey images (..., 1, H, W) hue and saturation are 0. Raises BadInput for other channels and for values beyond [0, 1], which
-    are those of images that were normalised before.
+    Of grey images (..., 1, H, W) hue and saturation are 0. Raises BadInput for other channels and
+    for values beyond [0, 1], which are those of images that were normalised before.
 
     >>> hsv(torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1)).flatten().tolist()
     [0.0, 0.5, 0.5]
@@ -22,13 +25,22 @@ def hsv(images: Tensor) -> Tensor:
     if images.ndim < 3 or images.shape[-3] not in (1, 3):
         raise BadInput(f"images of shape {tuple(images.shape)}: (..., 3, H, W), or one channel")
     if images.numel() and (images.min() < 0 or images.max() > 1):
-        raise BadInput(f"values from {images.min():.3g} to {images.max():.3g}: hue and saturation are those of images in [0, 1]")
+        raise BadInput(
+            f"values from {images.min():.3g} to {images.max():.3g}: hue and saturation are those of"
+            " images in [0, 1]"
+        )
     red, green, blue = images.expand(*images.shape[:-3], 3, *images.shape[-2:]).unbind(-3)
-    value, low = torch.maximum(torch.maximum(red, green), blue), torch.minimum(torch.minimum(red, green), blue)
+    value, low = (
+        torch.maximum(torch.maximum(red, green), blue),
+        torch.minimum(torch.minimum(red, green), blue),
+    )
     spread = value - low
     safe = torch.where(spread > 0, spread, 1)
-    which = torch.where(value == red, ((green - blue) / safe) % 6, torch.where(value == green, 2 + (blue - red) / safe,
-                                                                                4 + (red - green) / safe))  # fmt: skip
+    which = torch.where(
+        value == red,
+        ((green - blue) / safe) % 6,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
     hue = torch.where(spread > 0, which / 6, 0)
     saturation = torch.where(value > 0, spread / torch.where(value > 0, value, 1), 0)
     return torch.stack([hue, saturation, value], -3)

@@ -18,15 +18,24 @@ SURE = 0.05
 
 
 def shares(table: pd.DataFrame, title: str) -> Any:
-    """The mean total index of each augmentation over a segment's units: a panel per segment, a line per what it was fed."""
+    """The mean total index of each augmentation over a segment's units: a panel per segment, a line
+    per what it was fed.
+    """
     segments, variables = (list(dict.fromkeys(table[name])) for name in ("segment", "variable"))
     figure, axes = plots.panels(len(segments), (3.1 * len(segments) + 0.6, 3.9), len(segments))
     for ax, segment in zip(axes, segments, strict=True):
         mine = table[table["segment"] == segment]
         for i, fed in enumerate(dict.fromkeys(mine["fed"])):
             one = mine[mine["fed"] == fed].set_index("variable").reindex(variables)
-            ax.plot(range(len(variables)), one["index"], plots.STYLES[i], marker=MARKERS[i], color=COLOURS[i], ms=6,
-                    label=fed if fed == WHOLE else f"alone, fed with {fed}")  # fmt: skip
+            ax.plot(
+                range(len(variables)),
+                one["index"],
+                plots.STYLES[i],
+                marker=MARKERS[i],
+                color=COLOURS[i],
+                ms=6,
+                label=fed if fed == WHOLE else f"alone, fed with {fed}",
+            )
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=8)
         ax.set_title(segment, fontsize=9)
         ax.set_ylim(bottom=0)
@@ -36,7 +45,9 @@ def shares(table: pd.DataFrame, title: str) -> Any:
 
 
 def likeness(table: pd.DataFrame, title: str) -> Any:
-    """How alike the maps of a channel are, cut out and inside, channel by channel; filled where other channels seldom are."""
+    """How alike the maps of a channel are, cut out and inside, channel by channel; filled where
+    other channels seldom are.
+    """
     segments, feds = (list(dict.fromkeys(table[name])) for name in ("segment", "fed"))
     figure, (ax,) = plots.panels(1, (1.6 * len(segments) * len(feds) ** 0.6 + 2.4, 3.8))
     at = 0
@@ -47,13 +58,24 @@ def likeness(table: pd.DataFrame, title: str) -> Any:
             spread = np.linspace(-0.3, 0.3, len(mine)) if len(mine) > 1 else np.zeros(len(mine))
             sure = (mine["p"] <= SURE).to_numpy()
             for which, face in ((~sure, "white"), (sure, COLOURS[i])):
-                ax.plot(at + spread[which], mine["rho"].to_numpy()[which], MARKERS[i], ms=4, mec=COLOURS[i], mfc=face, mew=0.7)
+                ax.plot(
+                    at + spread[which],
+                    mine["rho"].to_numpy()[which],
+                    MARKERS[i],
+                    ms=4,
+                    mec=COLOURS[i],
+                    mfc=face,
+                    mew=0.7,
+                )
             ticks.append((at, f"{segment}\n{fed}"))
             at += 1
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xticks([t for t, _ in ticks], [word for _, word in ticks], fontsize=8)
     ax.set_ylabel("Spearman's rho of maps,\nalone and inside the network", fontsize=8)
-    ax.set_title(f"{title}: a mark per channel; filled: at most {SURE:.0%} of channels are as much like it", fontsize=9)
+    ax.set_title(
+        f"{title}: a mark per channel; filled: at most {SURE:.0%} of channels are as much like it",
+        fontsize=9,
+    )
     ax.grid(alpha=0.3, axis="y")
     return figure
 
@@ -67,7 +89,9 @@ def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], titl
         for j, variable in enumerate(variables):
             ax = axes[row * many + j]
             ax.set_facecolor("#bbbbbb")
-            shown = ax.imshow(maps[j, channel], cmap="Reds", vmin=0, vmax=1, interpolation="nearest")
+            shown = ax.imshow(
+                maps[j, channel], cmap="Reds", vmin=0, vmax=1, interpolation="nearest"
+            )
             ax.set_xticks([])
             ax.set_yticks([])
             if row == 0:

@@ -1,4 +1,6 @@
-"""Segments cut out of a network and fed with one HSV channel of an image: do their units show there what moves them inside?"""
+"""Segments cut out of a network and fed with one HSV channel of an image: do their units show there
+what moves them inside?
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,15 @@ from probes.store import Store
 from probes.studies.segments import pages as segmentpages
 from probes.studies.segments.cut import PART, cut
 from probes.studies.segments.hsv import HSV
+from probes.studies.sensitivity import indices
 from probes.studies.sensitivity import run as sensitivity
 from probes.studies.sensitivity.claims import OTHERS
 from probes.studies.sensitivity.indexstats import same_units
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import learnt_of, shapes_of, whole
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, report
+from probes.subjects.subject import Subject
+from probes.tell import origins, reportfolder
 
 Say = Callable[[str], None]
 
@@ -42,13 +45,15 @@ def study(
     command: Sequence[str] = ("probes", "run", "segments"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Indices of a network's units inside it and in segments fed with H, S and V, as files, figures and a page in ``out``.
+    """Indices of a network's units inside it and in segments fed with H, S and V, as files, figures
+    and a page in ``out``.
 
-    Of every segment the channel with the largest mean total index for each augmentation is chosen, on training images; all are
-    measured on test images. Grey images have a V only. Tables ``units`` (chosen channels), ``likeness`` (all channels) and
-    ``means``. Raises what :func:`cut` and a plan do.
+    Of every segment the channel with the largest mean total index for each augmentation is chosen,
+    on training images; all are measured on test images. Grey images have a V only. Tables ``units``
+    (chosen channels), ``likeness`` (all channels) and ``means``. Raises what :func:`cut` and a plan
+    do.
     """
-    report.replaceable(out)
+    reportfolder.replaceable(out)
     if memory <= 0:
         raise BadInput(f"memory {memory:g} GB: the sums need some")
     options, spec = options or Options(), on(net, dataset)
@@ -59,19 +64,36 @@ def study(
         say("grey images: hue and saturation are 0, segments are fed with the value only")
     lasts = [c.last for c in cuts]
     shapes = shapes_of(subject, lasts, options.where)
-    facts: dict[str, Any] = {"subject": str(spec), "dataset": subject.data.title, "images": len(subject.data), "lost": {},
-                             "images_sha256": subject.data.sha256, "weights": subject.sha256, "without": [],
-                             "where": dataclasses.asdict(options.where), "plan": dataclasses.asdict(plan),
-                             "fed": {c.name: {"shape": list(c.shape), **c.told} for c in cuts}}  # fmt: skip
+    facts: dict[str, Any] = {
+        "subject": str(spec),
+        "dataset": subject.data.title,
+        "images": len(subject.data),
+        "lost": {},
+        "images_sha256": subject.data.sha256,
+        "weights": subject.sha256,
+        "without": [],
+        "where": dataclasses.asdict(options.where),
+        "plan": dataclasses.asdict(plan),
+        "fed": {c.name: {"shape": list(c.shape), **c.told} for c in cuts},
+    }
 
-    def measured(one: Subject, of: Sequence[str], shape: Mapping[str, Sequence[int]], what: str) -> dict[str, Replicates]:
+    def measured(
+        one: Subject, of: Sequence[str], shape: Mapping[str, Sequence[int]], what: str
+    ) -> dict[str, Replicates]:
         say(f"{spec}: {what}")
-        units = {name: part.stop for name, part in whole({name: shape[name] for name in of}).items()}
+        units = {
+            name: part.stop for name, part in whole({name: shape[name] for name in of}).items()
+        }
         asked = dataclasses.replace(plan, names=tuple(of))
         told = say if one is subject else lambda _: None  # the design is the same throughout
-        return dict(sensitivity.indices_of(one, asked, units, facts, memory, options, store, told))
+        return dict(indices.indices_of(one, asked, units, facts, memory, options, store, told))
 
-    learnt = measured(learnt_of(subject, store), lasts, shapes, "the whole network on training images, to choose channels")
+    learnt = measured(
+        learnt_of(subject, store),
+        lasts,
+        shapes,
+        "the whole network on training images, to choose channels",
+    )
     tested = measured(subject, lasts, shapes, "the whole network on test images")
     groups = [i for i, g in enumerate(facts["groups"]) if g not in OTHERS]
     names_of = [facts["groups"][i] for i in groups]
@@ -84,26 +106,76 @@ def study(
             continue
         found = {segmentpages.WHOLE: tested[one.last]}
         for channel in channels:
-            part = measured(one.on(subject, channel), [PART], {PART: shape}, f"{one.name} alone, fed with {channel}")
+            part = measured(
+                one.on(subject, channel),
+                [PART],
+                {PART: shape},
+                f"{one.name} alone, fed with {channel}",
+            )
             if PART in part:
                 found[channel] = part[PART]
         maps[one.name] = {where: r.maps("total", shape)[groups] for where, r in found.items()}
         before = learnt[one.last].maps("total", shape)[groups]
-        chosen = {v: int(np.nan_to_num(before[j]).mean((1, 2)).argmax()) for j, v in enumerate(names_of)}
-        rows["means"] += [(one.name, where, v, float(np.nan_to_num(m[j]).mean()), int(np.isnan(m[j]).sum()), m[j].size)
-                          for where, m in maps[one.name].items() for j, v in enumerate(names_of)]  # fmt: skip
+        chosen = {
+            v: int(np.nan_to_num(before[j]).mean((1, 2)).argmax()) for j, v in enumerate(names_of)
+        }
+        rows["means"] += [
+            (
+                one.name,
+                where,
+                v,
+                float(np.nan_to_num(m[j]).mean()),
+                int(np.isnan(m[j]).sum()),
+                m[j].size,
+            )
+            for where, m in maps[one.name].items()
+            for j, v in enumerate(names_of)
+        ]
         for where, m in maps[one.name].items():
-            alike = same_units(maps[one.name][segmentpages.WHOLE], m) if where != segmentpages.WHOLE else None
+            alike = (
+                same_units(maps[one.name][segmentpages.WHOLE], m)
+                if where != segmentpages.WHOLE
+                else None
+            )
             if alike:
-                rows["likeness"] += [(one.name, where, c, alike.rho[c], alike.p[c], alike.difference[c], alike.difference_p[c])
-                                     for c in range(shape[0])]  # fmt: skip
-            rows["units"] += [_unit(one.name, where, v, chosen[v], before[j], m[j]) for j, v in enumerate(names_of)]
-    tables = {name: pd.DataFrame(found, columns=list(segmentpages.COLUMNS[name])) for name, found in rows.items()}
-    return segmentpages.write(out, tables, maps, facts, evidence.provenance(Path.cwd(), command, {}))
+                rows["likeness"] += [
+                    (
+                        one.name,
+                        where,
+                        c,
+                        alike.rho[c],
+                        alike.p[c],
+                        alike.difference[c],
+                        alike.difference_p[c],
+                    )
+                    for c in range(shape[0])
+                ]
+            rows["units"] += [
+                _unit(one.name, where, v, chosen[v], before[j], m[j])
+                for j, v in enumerate(names_of)
+            ]
+    tables = {
+        name: pd.DataFrame(found, columns=list(segmentpages.COLUMNS[name]))
+        for name, found in rows.items()
+    }
+    return segmentpages.write(out, tables, maps, facts, origins.provenance(Path.cwd(), command, {}))
 
 
-def _unit(segment: str, where: str, variable: str, channel: int, before: np.ndarray, now: np.ndarray) -> tuple[Any, ...]:
-    """A chosen channel: its mean index where it was chosen and where it is tested, and its rank among the channels there."""
+def _unit(
+    segment: str, where: str, variable: str, channel: int, before: np.ndarray, now: np.ndarray
+) -> tuple[Any, ...]:
+    """A chosen channel: its mean index where it was chosen and where it is tested, and its rank
+    among the channels there.
+    """
     level = np.nan_to_num(now).mean((1, 2))
     rank = int((level > level[channel]).sum()) + 1
-    return segment, where, variable, channel, float(np.nan_to_num(before[channel]).mean()), float(level[channel]), rank, len(level)
+    return (
+        segment,
+        where,
+        variable,
+        channel,
+        float(np.nan_to_num(before[channel]).mean()),
+        float(level[channel]),
+        rank,
+        len(level),
+    )

@@ -1,4 +1,6 @@
-"""Sensitivity as a table for claims: numbers about the units of a module, one row per disjoint random group of images."""
+"""Sensitivity as a table for claims: numbers about the units of a module, one row per disjoint
+random group of images.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,19 @@ from tqdm import tqdm
 
 from probes import seeds, table
 from probes.errors import BadInput
+from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
 from probes.measure.features import has_places
 from probes.measure.indices import Indices
 from probes.perturb.composed import ORDER
 from probes.ranks import ranked
-from probes.run.lazytable import LazyTable
 from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.indexstats import identify
 from probes.studies.sensitivity.plan import IMAGE, Plan
 from probes.studies.sensitivity.reader import default_modules, shapes_of, whole
 from probes.studies.sensitivity.work import Passes
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from probes.run.bench import Bench
@@ -34,38 +36,57 @@ OTHERS = (ORDER, IMAGE)
 """Groups of factors that are no augmentation."""
 FOLDS = 5
 NULLS = 4
-"""Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near that of guessing."""
+"""Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near
+that of guessing.
+"""
 
 
 def groups_of(data: Dataset, many: int) -> list[Dataset]:
-    """Disjoint random groups of equal size (a fixed random order; what is left over is in none); BadInput for too few images.
+    """Disjoint random groups of equal size (a fixed random order; what is left over is in none);
+    BadInput for too few images.
 
     >>> images = np.zeros((7, 1, 2, 2), np.uint8)
-    >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,), (1.0,))
+    >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),
+    ...     (1.0,))
     >>> [len(group) for group in groups_of(data, 3)]
     [2, 2, 2]
     """
     size = len(data) // many
     if size < 2:
-        raise BadInput(f"{many} groups of the {len(data)} images of {data.name}: each needs two images at least")
+        raise BadInput(
+            f"{many} groups of the {len(data)} images of {data.name}: each needs two images at"
+            " least"
+        )
     order = seeds.permutation(len(data), "groups of images", data.name, data.split)
     found = []
     for start in range(0, many * size, size):
         rows = np.sort(order[start : start + size])
-        found.append(dataclasses.replace(data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]))
+        found.append(
+            dataclasses.replace(
+                data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
+            )
+        )
     return found
 
 
 def specialisation(one: Indices, *name: str | int) -> float:
-    """How much larger a unit's largest share is than without any tie between the shares of a unit: means over units.
+    """How much larger a unit's largest share is than without any tie between the shares of a unit:
+    means over units.
 
-    Of the Shapley effects of augmentations, negative ones as 0, each unit's summing to 1. Without a tie: every augmentation's
-    effects go to other units at random, so that each keeps its distribution.
+    Of the Shapley effects of augmentations, negative ones as 0, each unit's summing to 1. Without a
+    tie: every augmentation's effects go to other units at random, so that each keeps its
+    distribution.
     """
     shares = _shares(one)
     if not len(shares):
         return 0.0
-    mixed = np.stack([column[seeds.permutation(len(column), "mixed", j, *name)] for j, column in enumerate(shares.T)], 1)
+    mixed = np.stack(
+        [
+            column[seeds.permutation(len(column), "mixed", j, *name)]
+            for j, column in enumerate(shares.T)
+        ],
+        1,
+    )
     return float(_largest(shares) - _largest(mixed))
 
 
@@ -74,7 +95,8 @@ def _augmentations(one: Indices) -> list[int]:
 
 
 def _shares(one: Indices) -> np.ndarray:
-    """Shapley effects of the augmentations, (units that are not dead, augmentations), none below 0."""
+    """Shapley effects of the augmentations, (units that are not dead, augmentations), none below
+    0."""
     assert one.shapley is not None
     return one.shapley[_augmentations(one)][:, ~one.dead].numpy().clip(min=0).T
 
@@ -86,10 +108,12 @@ def _largest(shares: np.ndarray) -> float:
 
 
 def agreement(one: Indices) -> float:
-    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations; the mean over units.
+    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations;
+    the mean over units.
 
-    Errors of integration turn ranks round, so few base points give a rho below that of the indices themselves, in every group of
-    images alike: a lower bound. (ResNet-20 on digits, layer1: .85 with 128 base points, .95 with 1,024.)
+    Errors of integration turn ranks round, so few base points give a rho below that of the indices
+    themselves, in every group of images alike: a lower bound. (ResNet-20 on digits, layer1: .85
+    with 128 base points, .95 with 1,024.)
     """
     assert one.shapley is not None
     which = _augmentations(one)
@@ -112,8 +136,9 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
     """A row per group of images and module: ``index_peak``, ``index_rho``, ``index_shift``.
 
-    ``index_peak``: :func:`specialisation`. ``index_rho``: :func:`agreement`. ``index_shift``: the :func:`distance` between the
-    compositions of this and of the first module, less what it is between this module's of this and of the next group of images.
+    ``index_peak``: :func:`specialisation`. ``index_rho``: :func:`agreement`. ``index_shift``: the
+    :func:`distance` between the compositions of this and of the first module, less what it is
+    between this module's of this and of the next group of images.
     """
     names = list(found[0])
     mixes = [{name: composition(one) for name, one in group.items()} for group in found]
@@ -127,17 +152,22 @@ def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
 
 
 def maps_of(one: Indices, shape: Sequence[int]) -> np.ndarray:
-    """The maps of total indices of a module, (augmentations, channels, H, W); a dead unit, which nothing moves, has 0 in each."""
+    """The maps of total indices of a module, (augmentations, channels, H, W); a dead unit, which
+    nothing moves, has 0 in each.
+    """
     maps = one.total[_augmentations(one)].reshape(-1, *shape).numpy()
     return np.where(one.dead.reshape(*shape).numpy(), 0.0, maps)
 
 
-def rows_of_maps(found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+def rows_of_maps(
+    found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[int]]
+) -> pd.DataFrame:
     """A row per group of images and module with maps: ``index_named`` and ``index_pattern``.
 
-    ``index_named`` is how many of the maps a discriminant analysis names right (:func:`probes.studies.sensitivity.indexstats.identify`), less
-    that of labels permuted within channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their
-    level: less their mean, and of one size.
+    ``index_named`` is how many of the maps a discriminant analysis names right
+    (:func:`probes.studies.sensitivity.indexstats.identify`), less that of labels permuted within
+    channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their level:
+    less their mean, and of one size.
     """
     rows = []
     for g, group in enumerate(found):
@@ -147,13 +177,24 @@ def rows_of_maps(found: list[dict[str, Indices]], shapes: Mapping[str, Sequence[
             size = np.sqrt((flat**2).sum((2, 3), keepdims=True))
             patterns = np.divide(flat, size, out=np.zeros_like(flat), where=size > 0)
             names = np.array([group[name].groups[i] for i in _augmentations(group[name])])
-            some = (size > 0).any((1, 2, 3))  # an augmentation that moves no unit has no pattern to be told by
-            rows.append((g, name, _beyond(maps, names, g, name), _beyond(patterns[some], names[some], g, name)))
+            some = (size > 0).any(
+                (1, 2, 3)
+            )  # an augmentation that moves no unit has no pattern to be told by
+            rows.append(
+                (
+                    g,
+                    name,
+                    _beyond(maps, names, g, name),
+                    _beyond(patterns[some], names[some], g, name),
+                )
+            )
     return pd.DataFrame(rows, columns=["image", "site", "index_named", "index_pattern"])
 
 
 def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> float:
-    """The accuracy of naming maps beyond that of permuted labels; 0 where there are not two kinds of maps, or nothing differs."""
+    """The accuracy of naming maps beyond that of permuted labels; 0 where there are not two kinds
+    of maps, or nothing differs.
+    """
     if len(maps) < 2 or np.ptp(maps) == 0:
         return 0.0
     one = identify(maps, tuple(names.tolist()), group, module, repeats=1, permutations=NULLS)
@@ -161,9 +202,11 @@ def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> flo
 
 
 class Sensed(LazyTable):
-    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see :class:`probes.run.lazytable.LazyTable`.
+    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see
+    :class:`probes.judge.lazytable.LazyTable`.
 
-    With ``maps`` it is about the maps of modules that have some (:func:`rows_of_maps`), else about units (:func:`rows_of`).
+    With ``maps`` it is about the maps of modules that have some (:func:`rows_of_maps`), else about
+    units (:func:`rows_of`).
     """
 
     def __init__(self, lab: Bench, plan: Plan, groups: int, maps: bool = False) -> None:
@@ -173,21 +216,42 @@ class Sensed(LazyTable):
         for subject in lab.subjects.values():
             names = plan.names or default_modules(subject)
             shapes = shapes_of(subject, names, lab.options.where)
-            kept = {name: shape for name, shape in shapes.items() if has_places(shape)} if maps else {}
+            kept = (
+                {name: shape for name, shape in shapes.items() if has_places(shape)} if maps else {}
+            )
             if maps and not kept:
-                raise BadInput(f"{subject.spec}: none of {', '.join(names)} gives maps of several places")
+                raise BadInput(
+                    f"{subject.spec}: none of {', '.join(names)} gives maps of several places"
+                )
             if few := [name for name, shape in kept.items() if shape[0] < FOLDS]:
-                raise BadInput(f"{subject.spec}: {few[0]} has {kept[few[0]][0]} channels for {FOLDS} folds of whole channels")
+                raise BadInput(
+                    f"{subject.spec}: {few[0]} has {kept[few[0]][0]} channels for {FOLDS} folds of"
+                    " whole channels"
+                )
             passes = scramblings.passes_of(subject, plan, whole(shapes), lab.options.where)
             self._work.append((subject, passes, tuple(kept) or names, kept))
         first, (_, (design, *_), names, _) = next(iter(lab.subjects.values())).data, self._work[0]
-        told = f"{', '.join(design.augmented.names)}: {groups} groups of images, {plan.rows} base points each"
+        told = (
+            f"{', '.join(design.augmented.names)}: {groups} groups of images, {plan.rows} base"
+            " points each"
+        )
         self.design = Design(
-            dataset=first.title, images=len(first), images_sha256=first.sha256, draws=1, seed=lab.options.seed, levels=(0.0,),
-            runs=tuple(sorted((s.spec.net, 1) for s, *_ in self._work)), perturbation=f"augmentations {told}", clamp=False,
-            space="augmentations", precision=lab.options.precision, split=lab.options.split, sites=len(names),
-            varied="augmentation", description=f"Augmentations {told}",
-        )  # fmt: skip
+            dataset=first.title,
+            images=len(first),
+            images_sha256=first.sha256,
+            draws=1,
+            seed=lab.options.seed,
+            levels=(0.0,),
+            runs=tuple(sorted((s.spec.net, 1) for s, *_ in self._work)),
+            perturbation=f"augmentations {told}",
+            clamp=False,
+            space="augmentations",
+            precision=lab.options.precision,
+            split=lab.options.split,
+            sites=len(names),
+            varied="augmentation",
+            description=f"Augmentations {told}",
+        )
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -200,16 +264,34 @@ class Sensed(LazyTable):
             return table.join([self._of(*one) for one in self._work])
 
     def _of(
-        self, subject: Subject, passes: list[Passes], names: tuple[str, ...], maps: Mapping[str, Sequence[int]]
+        self,
+        subject: Subject,
+        passes: list[Passes],
+        names: tuple[str, ...],
+        maps: Mapping[str, Sequence[int]],
     ) -> pd.DataFrame:
-        plan, options = dataclasses.replace(self._plan, seed=self._lab.options.seed), self._lab.options
+        plan, options = (
+            dataclasses.replace(self._plan, seed=self._lab.options.seed),
+            self._lab.options,
+        )
         groups, found = groups_of(subject.data, self._groups), []
-        for g in tqdm(range(self._groups), desc="probes", unit="group", disable=True if self._lab.quiet else None, leave=False):
+        for g in tqdm(
+            range(self._groups),
+            desc="probes",
+            unit="group",
+            disable=True if self._lab.quiet else None,
+            leave=False,
+        ):
             pool = plan.pool(groups[g], self._lab.store)
             key = scramblings.key_of(subject, plan, pool, passes[0].parts, options) | {"group": g}
             make = partial(scramblings.scrambling, passes, plan, g, pool, lambda: None, "groups")
             found.append(scramblings.made(self._lab.store, key, passes, make)[0])
         rows = rows_of_maps(found, maps) if maps else rows_of(found)
-        out = rows.assign(**subject.labels, draw=0, level=0.0, site=pd.Categorical(rows["site"], list(names), ordered=True))
+        out = rows.assign(
+            **subject.labels,
+            draw=0,
+            level=0.0,
+            site=pd.Categorical(rows["site"], list(names), ordered=True),
+        )
         out.attrs["groups"] = True
         return out

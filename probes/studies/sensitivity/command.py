@@ -11,37 +11,102 @@ from probes.run.console import Asked, common, listed
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("nets", nargs="*", metavar="NET", help="net[:weights][#seed] (default: resnet20); several: a folder each")
-    parser.add_argument("--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)")
-    parser.add_argument("--set", default="1", help="1, 2, or augmentations between commas (default: 1)")
-    parser.add_argument("--modules", help="names between commas (default: the stages and the last layer)")
-    parser.add_argument("--rows", type=int, default=1024, help="base points of a scrambling, best a power of two (default: 1024)")
-    parser.add_argument("--scramblings", type=int, help="independent ones, for the intervals (default: 8; 16 below 100,000 units)")
-    parser.add_argument("--second", action="store_true", help="second-order indices too: as many rows again as groups")
     parser.add_argument(
-        "--measures", default="sobol,shapley", help="sobol, shapley, contrast, between commas (default: the first two)"
+        "nets",
+        nargs="*",
+        metavar="NET",
+        help="net[:weights][#seed] (default: resnet20); several: a folder each",
     )
     parser.add_argument(
-        "--law", default="one", choices=("one", "study"), help="study: Shapley effects with a switch for every augmentation"
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
     )
     parser.add_argument(
-        "--image", default="factor", choices=("factor", "fixed", "fresh"), help="a factor, fixed in a base point, or fresh"
+        "--set", default="1", help="1, 2, or augmentations between commas (default: 1)"
     )
-    parser.add_argument("--factors", help="class, partition, between commas: what else chooses the image (default: neither)")
-    parser.add_argument("--contrast-images", type=int, default=300, help="images of the contrast at most (default: 300)")
-    parser.add_argument("--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)")
-    parser.add_argument("--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)")
-    parser.add_argument("--pictures", action="store_true", help="draw the augmentations on three images of any dataset")
-    parser.add_argument("--analyse", action="store_true", help="also what maps identify, and how indices agree across channels")
-    parser.add_argument("--pooled", action="store_true", help="units are means of channels, not their places")
     parser.add_argument(
-        "--memory", type=float, default=4.0, help="gigabytes for the sums; more units are taken in portions (default: 4)"
+        "--modules", help="names between commas (default: the stages and the last layer)"
     )
-    parser.add_argument("--as-published", action="store_true", help="instead: the study's method beside ours, step by step")
-    parser.add_argument("--images", type=int, help="images that the image factor chooses from (default: all)")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1024,
+        help="base points of a scrambling, best a power of two (default: 1024)",
+    )
+    parser.add_argument(
+        "--scramblings",
+        type=int,
+        help="independent ones, for the intervals (default: 8; 16 below 100,000 units)",
+    )
+    parser.add_argument(
+        "--second",
+        action="store_true",
+        help="second-order indices too: as many rows again as groups",
+    )
+    parser.add_argument(
+        "--measures",
+        default="sobol,shapley",
+        help="sobol, shapley, contrast, between commas (default: the first two)",
+    )
+    parser.add_argument(
+        "--law",
+        default="one",
+        choices=("one", "study"),
+        help="study: Shapley effects with a switch for every augmentation",
+    )
+    parser.add_argument(
+        "--image",
+        default="factor",
+        choices=("factor", "fixed", "fresh"),
+        help="a factor, fixed in a base point, or fresh",
+    )
+    parser.add_argument(
+        "--factors",
+        help="class, partition, between commas: what else chooses the image (default: neither)",
+    )
+    parser.add_argument(
+        "--contrast-images",
+        type=int,
+        default=300,
+        help="images of the contrast at most (default: 300)",
+    )
+    parser.add_argument(
+        "--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)"
+    )
+    parser.add_argument(
+        "--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)"
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="draw the augmentations on three images of any dataset",
+    )
+    parser.add_argument(
+        "--analyse",
+        action="store_true",
+        help="also what maps identify, and how indices agree across channels",
+    )
+    parser.add_argument(
+        "--pooled", action="store_true", help="units are means of channels, not their places"
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=4.0,
+        help="gigabytes for the sums; more units are taken in portions (default: 4)",
+    )
+    parser.add_argument(
+        "--as-published",
+        action="store_true",
+        help="instead: the study's method beside ours, step by step",
+    )
+    parser.add_argument(
+        "--images", type=int, help="images that the image factor chooses from (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the design")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--out", type=Path, default=Path("results/sensitivity"), help="folder of the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/sensitivity"), help="folder of the results"
+    )
     common(parser)
 
 
@@ -51,7 +116,7 @@ def run(asked: Asked) -> None:
     from probes.studies.sensitivity import method as sensmethod
     from probes.studies.sensitivity import run as sensitivity
     from probes.studies.sensitivity.contrasts import Contrasts
-    from probes.tell.pages import slug
+    from probes.tell.markdown import slug
 
     given = asked.given
     which, names, nets = given.set or "1", listed(given.modules), given.nets or ["resnet20"]
@@ -67,15 +132,31 @@ def run(asked: Asked) -> None:
         pooled=given.pooled,
         seed=given.seed,
     )
-    if given.as_published and (given.measures, given.law, given.image, given.factors, given.second, given.channels) != (
-        "sobol,shapley", "one", "factor", None, False, None,
-    ):  # fmt: skip
-        raise BadInput("--as-published has measures, law, image and factors of its own: leave out --measures, --law, --image,"
-                       " --factors, --second and --channels")  # fmt: skip
+    if given.as_published and (
+        given.measures,
+        given.law,
+        given.image,
+        given.factors,
+        given.second,
+        given.channels,
+    ) != (
+        "sobol,shapley",
+        "one",
+        "factor",
+        None,
+        False,
+        None,
+    ):
+        raise BadInput(
+            "--as-published has measures, law, image and factors of its own: leave out --measures,"
+            " --law, --image, --factors, --second and --channels"
+        )
     for net in nets:
         out = given.out / slug(net) if len(nets) > 1 else given.out
         if given.as_published:
-            folder = sensmethod.method(net, given.dataset, asked.store, out, plan, memory=given.memory, **asked.common)
+            folder = sensmethod.method(
+                net, given.dataset, asked.store, out, plan, memory=given.memory, **asked.common
+            )
             print(f"written: {folder / 'method.md'}")
             continue
         folder = sensitivity.study(
@@ -105,6 +186,8 @@ def channels(text: str) -> dict[str, list[int]]:
     for part in listed(text) or []:
         name, _, number = part.rpartition(":")
         if not name or not number.isdigit():
-            raise BadInput(f"channels {text!r}: MODULE:NUMBER between commas, e.g. layer1:5,layer3:40")
+            raise BadInput(
+                f"channels {text!r}: MODULE:NUMBER between commas, e.g. layer1:5,layer3:40"
+            )
         found.setdefault(name, []).append(int(number))
     return found

@@ -1,4 +1,6 @@
-"""Contrast of every unit under each augmentation alone, image by image: always on, parameters uniform, draws averaged per image."""
+"""Contrast of every unit under each augmentation alone, image by image: always on, parameters
+uniform, draws averaged per image.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from probes.store import Store
 from probes.studies.sensitivity.reader import Reader
 from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
+from probes.subjects.subject import Subject
 
 BATCH = 128
 """Images, or draws of images, that run together."""
@@ -33,7 +35,8 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Contrasts:
-    """What is contrasted: ``images`` at most, ``draws`` of the parameters of an augmentation (a switch has one), and a seed.
+    """What is contrasted: ``images`` at most, ``draws`` of the parameters of an augmentation (a
+    switch has one), and a seed.
 
     Raises BadInput for fewer than 6 images, which no test can decide on, and for no draws.
     """
@@ -44,21 +47,31 @@ class Contrasts:
 
     def __post_init__(self) -> None:
         if self.images < FEWEST or self.draws < 1:
-            raise BadInput(f"a contrast on {self.images} images with {self.draws} draws: {FEWEST} images and a draw at least")
+            raise BadInput(
+                f"a contrast on {self.images} images with {self.draws} draws: {FEWEST} images and a"
+                " draw at least"
+            )
 
 
 def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -> Tensor:
-    """The factors of some images for one draw: (images, factors), nested in the image; a switch is on."""
+    """The factors of some images for one draw: (images, factors), nested in the image; a switch is
+    on.
+    """
     return drawn_factors(name, data.name, data.ids[rows].tolist(), plan.seed, draw)
 
 
 def _values(
-    reader: Reader, data: Dataset, augment: Callable[[Tensor, slice, int], Tensor], draws: int, clean: Mapping[str, np.ndarray],
+    reader: Reader,
+    data: Dataset,
+    augment: Callable[[Tensor, slice, int], Tensor],
+    draws: int,
+    clean: Mapping[str, np.ndarray],
     tick: Callable[[int], object],
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Activations (images, units) of every module, averaged over draws, float32.
 
-    What is averaged are differences to ``clean``: a unit that no draw moves is exactly where it was.
+    What is averaged are differences to ``clean``: a unit that no draw moves is exactly where it
+    was.
     """
     found: dict[str, np.ndarray] = {}
     for start in range(0, len(data), BATCH):
@@ -89,10 +102,12 @@ def contrasts(
     say: Say,
     pooled: bool = False,
 ) -> Iterator[tuple[str, dict[str, Contrast], dict[str, int]]]:
-    """For each augmentation: its name, the contrast of every module's units, and how many images were left out for NaN, by module.
+    """For each augmentation: its name, the contrast of every module's units, and how many images
+    were left out for NaN, by module.
 
-    A module with NaN on so many images that fewer than 6 are left is not among the contrasts. What is in the store is taken from
-    there; activations are held for one augmentation at a time, beside the clean ones.
+    A module with NaN on so many images that fewer than 6 are left is not among the contrasts. What
+    is in the store is taken from there; activations are held for one augmentation at a time, beside
+    the clean ones.
     """
     data = subject.data.sample(min(plan.images, len(subject.data)))
     reader = Reader(subject, parts, options.where, pooled=pooled)
@@ -105,16 +120,27 @@ def contrasts(
                 clean.update(_values(reader, data, lambda x, rows, draw: x, 1, {}, lambda n: None))
             draws = 1 if one.switch else plan.draws
             under = lambda x, rows, draw: one(x, factors(name, data, rows, plan, draw))  # noqa: E731
-            with tqdm(total=len(data) * draws, desc=f"probes, {name}", unit="image", leave=False, disable=None) as bar:
+            with tqdm(
+                total=len(data) * draws,
+                desc=f"probes, {name}",
+                unit="image",
+                leave=False,
+                disable=None,
+            ) as bar:
                 moved = _values(reader, data, under, draws, clean, bar.update)
             _write(path, clean, moved)
             say(f"contrast under {name}: {len(data)} images")
 
         key = {
-            **common_key(dataclasses.replace(subject, data=data), options.where, store), "engine": ENGINE, "version": 2,
-            "plan": dataclasses.asdict(plan), "augmentation": name, "own": own_code([name]), "pooled": pooled,
+            **common_key(dataclasses.replace(subject, data=data), options.where, store),
+            "engine": ENGINE,
+            "version": 2,
+            "plan": dataclasses.asdict(plan),
+            "augmentation": name,
+            "own": own_code([name]),
+            "pooled": pooled,
             "names": [[n, p.start, p.stop] for n, p in parts.items()],
-        }  # fmt: skip
+        }
         yield name, *_read(store.get_or_make("contrasts", key, ".npz", make))
 
 
@@ -126,7 +152,9 @@ def _write(path: Path, clean: Mapping[str, np.ndarray], moved: Mapping[str, np.n
         whole = good.all()
         if good.sum() < FEWEST:
             continue  # left out, and told by how many images are lost
-        found = contrast(before if whole else before[good], moved[name] if whole else moved[name][good])
+        found = contrast(
+            before if whole else before[good], moved[name] if whole else moved[name][good]
+        )
         images[name] = found.images
         for field in FIELDS:
             arrays[f"{name}/{field}"] = getattr(found, field)
@@ -137,6 +165,7 @@ def _write(path: Path, clean: Mapping[str, np.ndarray], moved: Mapping[str, np.n
 def _read(path: Path) -> tuple[dict[str, Contrast], dict[str, int]]:
     with np.load(path, allow_pickle=False) as file:
         told = json.loads(str(file["told"]))
-        return {name: Contrast(n, *(file[f"{name}/{field}"] for field in FIELDS)) for name, n in told["images"].items()}, told[
-            "lost"
-        ]
+        return {
+            name: Contrast(n, *(file[f"{name}/{field}"] for field in FIELDS))
+            for name, n in told["images"].items()
+        }, told["lost"]

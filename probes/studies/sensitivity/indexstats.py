@@ -1,7 +1,9 @@
-"""What maps of indices say together: do they identify their variable, and do measures agree across the units of a module?
+"""What maps of indices say together: do they identify their variable, and do measures agree across
+the units of a module?
 
-Channels are the unit: pixels of a map and variables of a channel are nested in it. Folds never split a channel, labels are
-permuted within channels, and intervals come from drawing channels again.
+Channels are the unit: pixels of a map and variables of a channel are nested in it. Folds never
+split a channel, labels are permuted within channels, and intervals come from drawing channels
+again.
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ from probes.errors import BadInput
 from probes.ranks import ranked
 
 COMPONENTS = 30
-"""Principal components of the maps that the discriminant analysis is given: fewer than there are maps in a fold."""
+"""Principal components of the maps that the discriminant analysis is given: fewer than there are
+maps in a fold.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Identified:
-    """How well maps tell their variable: ``accuracy`` over folds and repeats, ``null`` that of permuted labels, its p-value.
+    """How well maps tell their variable: ``accuracy`` over folds and repeats, ``null`` that of
+    permuted labels, its p-value.
 
-    ``confusion`` has a row per true variable and sums to 1 in each; ``channels`` were used, ``left_out`` had dead units.
+    ``confusion`` has a row per true variable and sums to 1 in each; ``channels`` were used,
+    ``left_out`` had dead units.
     """
 
     variables: tuple[str, ...]
@@ -45,14 +51,21 @@ class Identified:
 
 
 def identify(
-    maps: np.ndarray, variables: tuple[str, ...], *name: str | int, folds: int = 5, repeats: int = 5, permutations: int = 199
+    maps: np.ndarray,
+    variables: tuple[str, ...],
+    *name: str | int,
+    folds: int = 5,
+    repeats: int = 5,
+    permutations: int = 199,
 ) -> Identified:
-    """Linear discriminant analysis of index maps (variables, channels, H, W): which variable does a channel's map belong to?
+    """Linear discriminant analysis of index maps (variables, channels, H, W): which variable does a
+    channel's map belong to?
 
-    ``repeats`` times the channels are shared out at random into ``folds``; a fold's maps are named by an analysis of the others'.
-    The null permutes the variables' labels within each channel, with the folds of the first repeat: p is the share of permutations
-    (and the observed order) that do as well there. Channels with a dead unit (NaN) are left out. Raises BadInput for fewer than
-    two variables and for fewer channels than folds.
+    ``repeats`` times the channels are shared out at random into ``folds``; a fold's maps are named
+    by an analysis of the others'. The null permutes the variables' labels within each channel, with
+    the folds of the first repeat: p is the share of permutations (and the observed order) that do
+    as well there. Channels with a dead unit (NaN) are left out. Raises BadInput for fewer than two
+    variables and for fewer channels than folds.
 
     >>> rng = np.random.Generator(np.random.Philox(0))
     >>> maps = rng.normal(size=(2, 20, 3, 3)) + np.array([0, 4])[:, None, None, None]
@@ -62,31 +75,46 @@ def identify(
     """
     if maps.ndim != 4 or len(maps) != len(variables) or len(variables) < 2:
         raise BadInput(
-            f"maps of shape {maps.shape} of {len(variables)} variables: (variables, channels, H, W), two variables at least"
+            f"maps of shape {maps.shape} of {len(variables)} variables: (variables, channels, H,"
+            " W), two variables at least"
         )
     whole = np.isfinite(maps).all((0, 2, 3))
     flat = maps[:, whole].reshape(len(maps), int(whole.sum()), -1)
     channels = flat.shape[1]
     if channels < folds:
-        raise BadInput(f"{channels} channels without dead units for {folds} folds: a fold needs a channel at least")
+        raise BadInput(
+            f"{channels} channels without dead units for {folds} folds: a fold needs a channel at"
+            " least"
+        )
     labels = np.repeat(np.arange(len(maps))[:, None], channels, 1)
-    parts = [np.array_split(seeds.permutation(channels, "folds", *name, r), folds) for r in range(repeats)]
+    parts = [
+        np.array_split(seeds.permutation(channels, "folds", *name, r), folds)
+        for r in range(repeats)
+    ]
     null = np.empty(permutations)
     with threadpool_limits(1):  # thousands of small fits: a second thread costs more than it does
         ready = [_projected(flat, part) for part in parts]
         named = [_named(folds_of, labels) for folds_of in ready]
         for i in range(permutations):
-            mixed = np.stack([seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1)
+            mixed = np.stack(
+                [seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1
+            )
             null[i] = (_named(ready[0], mixed) == mixed).mean()
     hits = [float((n == labels).mean()) for n in named]
     p = (1 + int((null >= hits[0]).sum())) / (1 + permutations)
-    table = np.mean([confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0)
-    return Identified(variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum()))
+    table = np.mean(
+        [confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0
+    )
+    return Identified(
+        variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum())
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fold:
-    """A fold of channels: those held out, the others, and the principal components of the maps of both."""
+    """A fold of channels: those held out, the others, and the principal components of the maps of
+    both.
+    """
 
     held: np.ndarray
     others: np.ndarray
@@ -95,18 +123,29 @@ class _Fold:
 
 
 def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
-    """The principal components of each fold, which do not depend on labels: found once, used for every permutation."""
+    """The principal components of each fold, which do not depend on labels: found once, used for
+    every permutation.
+    """
     found = []
     for held in folds:
         others = np.setdiff1d(np.arange(flat.shape[1]), held)
         x = flat[:, others].reshape(-1, flat.shape[2])
         pca = PCA(min(COMPONENTS, x.shape[1], len(x) - 1), svd_solver="full")
-        found.append(_Fold(held, others, pca.fit_transform(x), pca.transform(flat[:, held].reshape(-1, flat.shape[2]))))
+        found.append(
+            _Fold(
+                held,
+                others,
+                pca.fit_transform(x),
+                pca.transform(flat[:, held].reshape(-1, flat.shape[2])),
+            )
+        )
     return found
 
 
 def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
-    """The label (variables, channels) that each map is given by an analysis of the channels of the other folds."""
+    """The label (variables, channels) that each map is given by an analysis of the channels of the
+    other folds.
+    """
     out = np.empty_like(labels)
     for fold in folds:
         analysis = LinearDiscriminantAnalysis().fit(fold.fitted, labels[:, fold.others].ravel())
@@ -116,9 +155,11 @@ def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``spread`` over pixels and the 90 % interval of the mean.
+    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``spread`` over pixels and the
+    90 % interval of the mean.
 
-    Each array is (variables of the first, variables of the second). ``pixels`` had channels enough, ``channels`` the module.
+    Each array is (variables of the first, variables of the second). ``pixels`` had channels enough,
+    ``channels`` the module.
     """
 
     mean: np.ndarray
@@ -129,27 +170,37 @@ class Agreement:
     channels: int
 
 
-def agree(first: np.ndarray, second: np.ndarray, *name: str | int, resamples: int = 200) -> Agreement:
+def agree(
+    first: np.ndarray, second: np.ndarray, *name: str | int, resamples: int = 200
+) -> Agreement:
     """Do two sets of index maps, (variables, channels, H, W) each, rank the channels alike?
 
-    At every pixel the rank correlation across channels of every variable of the first with every one of the second; a dead unit
-    (NaN) is left out, with its channel at that pixel, and pixels with fewer than 5 channels are. The interval draws channels with
-    replacement (percentiles of 200 resamples). Raises BadInput for maps of other shapes and for fewer than 5 channels.
+    At every pixel the rank correlation across channels of every variable of the first with every
+    one of the second; a dead unit (NaN) is left out, with its channel at that pixel, and pixels
+    with fewer than 5 channels are. The interval draws channels with replacement (percentiles of 200
+    resamples). Raises BadInput for maps of other shapes and for fewer than 5 channels.
     """
     if first.ndim != 4 or first.shape[1:] != second.shape[1:] or first.shape[1] < 5:
-        raise BadInput(f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the same units, 5 channels")
+        raise BadInput(
+            f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the"
+            " same units, 5 channels"
+        )
     a, b = (m.reshape(*m.shape[:2], -1) for m in (first, second))
     channels = a.shape[1]
     rho = _rho(a, b)
     drawn = seeds.uniform(resamples * channels, "channels", *name).reshape(resamples, channels)
-    means = np.stack([np.nanmean(_rho(a[:, rows], b[:, rows]), 2) for rows in (drawn * channels).astype(int)])
+    means = np.stack(
+        [np.nanmean(_rho(a[:, rows], b[:, rows]), 2) for rows in (drawn * channels).astype(int)]
+    )
     low, high = np.nanquantile(means, (0.05, 0.95), 0)
     pixels = int(np.isfinite(rho).any((0, 1)).sum())
     return Agreement(np.nanmean(rho, 2), np.nanstd(rho, 2), low, high, pixels, channels)
 
 
 def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rank correlations across channels: (variables, channels, pixels) twice -> (variables, variables, pixels); NaN for few."""
+    """Rank correlations across channels: (variables, channels, pixels) twice -> (variables,
+    variables, pixels); NaN for few.
+    """
     good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     enough = good.sum(0) >= 5
     ranked = []
@@ -164,10 +215,11 @@ def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Likeness:
-    """Whether two maps of the same channel are alike, one number a channel: ``rho``, ``difference`` and their p-values.
+    """Whether two maps of the same channel are alike, one number a channel: ``rho``, ``difference``
+    and their p-values.
 
-    ``p`` and ``difference_p`` are the share of channels, the channel itself among them, whose second maps are as much like its
-    first ones.
+    ``p`` and ``difference_p`` are the share of channels, the channel itself among them, whose
+    second maps are as much like its first ones.
     """
 
     rho: np.ndarray
@@ -177,22 +229,33 @@ class Likeness:
 
 
 def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
-    """Are index maps of the same channels, (variables, channels, H, W) twice, more alike than those of other channels?
+    """Are index maps of the same channels, (variables, channels, H, W) twice, more alike than those
+    of other channels?
 
-    ``rho`` is Spearman's over places between a variable's two maps, the mean over variables; ``difference`` the mean size of the
-    difference between the two matrices of rho over places between variables. A map that is constant, and a dead unit (NaN, taken as
-    0), say nothing: rho 0. Raises BadInput for maps of other shapes, fewer than two channels or fewer than three places.
+    ``rho`` is Spearman's over places between a variable's two maps, the mean over variables;
+    ``difference`` the mean size of the difference between the two matrices of rho over places
+    between variables. A map that is constant, and a dead unit (NaN, taken as 0), say nothing: rho
+    0. Raises BadInput for maps of other shapes, fewer than two channels or fewer than three places.
     """
-    if first.ndim != 4 or first.shape != second.shape or first.shape[1] < 2 or first.shape[2] * first.shape[3] < 3:
+    if (
+        first.ndim != 4
+        or first.shape != second.shape
+        or first.shape[1] < 2
+        or first.shape[2] * first.shape[3] < 3
+    ):
         raise BadInput(
-            f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the same units, two channels and three"
-            " places at least"
+            f"maps of shapes {first.shape} and {second.shape}: (variables, channels, H, W), the"
+            " same units, two channels and three places at least"
         )
     a, b = (ranked(np.nan_to_num(m).reshape(*m.shape[:2], -1)) for m in (first, second))
     across = np.einsum("vcp,vdp->cd", a, b) / len(first)
     inner = [np.einsum("vcp,wcp->cvw", m, m) for m in (a, b)]
     off = ~np.eye(len(first), dtype=bool)
-    apart = np.abs(inner[0][:, None] - inner[1][None])[..., off].mean(2) if off.any() else np.zeros_like(across)
+    apart = (
+        np.abs(inner[0][:, None] - inner[1][None])[..., off].mean(2)
+        if off.any()
+        else np.zeros_like(across)
+    )
     own, own_apart = np.diag(across), np.diag(apart)
     p = (across >= own[:, None] - 1e-12).mean(1)
     return Likeness(own, p, own_apart, (apart <= own_apart[:, None] + 1e-12).mean(1))

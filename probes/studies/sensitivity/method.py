@@ -1,4 +1,6 @@
-"""The study's method beside ours: what a fresh image at every row, min-max and an absolute floor do to the answer."""
+"""The study's method beside ours: what a fresh image at every row, min-max and an absolute floor do
+to the answer.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,13 @@ from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import methodpages as indexmethod
+from probes.studies.sensitivity.indices import indices_of
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import default_modules, minmax, shapes_of
-from probes.studies.sensitivity.run import MEMORY, indices_of, subject_of
+from probes.studies.sensitivity.run import MEMORY, subject_of
 from probes.subjects.dataset import Dataset
 from probes.subjects.spec import on
-from probes.tell import evidence, report
+from probes.tell import origins, reportfolder
 
 Say = Callable[[str], None]
 STEPS = {
@@ -39,17 +42,22 @@ STRETCHED = ("brightness", "contrast")
 
 
 def variants(plan: Plan) -> dict[str, Plan]:
-    """Ours, ours drawn again (what chance alone changes), and the study's way step by step, on class, partition and image."""
+    """Ours, ours drawn again (what chance alone changes), and the study's way step by step, on
+    class, partition and image.
+    """
     ours = dataclasses.replace(plan, factors=("class", "partition"), image="factor", shapley=False)
     again = {"ours": ours, "ours, drawn again": dataclasses.replace(ours, seed=ours.seed + 1)}
     return again | {name: dataclasses.replace(ours, **change) for name, change in STEPS.items()}  # type: ignore[arg-type]
 
 
-def stretched(data: Dataset, factors: Sequence[float], images: int = 100) -> dict[str, dict[str, list[float]]]:
-    """How far an image moves, relative to its size, as a factor in [0, 1] goes through its range, with and without min-max.
+def stretched(
+    data: Dataset, factors: Sequence[float], images: int = 100
+) -> dict[str, dict[str, list[float]]]:
+    """How far an image moves, relative to its size, as a factor in [0, 1] goes through its range,
+    with and without min-max.
 
-    Augmentation -> ``constants`` or ``min-max`` -> the median over images for each factor; of images in [0, 1], before the
-    network's constants.
+    Augmentation -> ``constants`` or ``min-max`` -> the median over images for each factor; of
+    images in [0, 1], before the network's constants.
     """
     x = pixels(data.sample(min(images, len(data))))
     found: dict[str, dict[str, list[float]]] = {}
@@ -63,7 +71,9 @@ def stretched(data: Dataset, factors: Sequence[float], images: int = 100) -> dic
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp(min=1e-12)).median())
+    return float(
+        ((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp(min=1e-12)).median()
+    )
 
 
 def method(
@@ -78,8 +88,10 @@ def method(
     command: Sequence[str] = ("probes", "run", "sensitivity", "--as-published"),
     say: Say = lambda _: None,
 ) -> Path:
-    """The page that sets the study's method beside ours, with figures; the same network, rows and factors for both."""
-    report.replaceable(out)
+    """The page that sets the study's method beside ours, with figures; the same network, rows and
+    factors for both.
+    """
+    reportfolder.replaceable(out)
     options = options or Options()
     spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
     shapes = shapes_of(subject, plan.names or default_modules(subject), options.where, plan.pooled)
@@ -92,7 +104,10 @@ def method(
         told: dict[str, Any] = {"lost": {}, "without": []}
         found = dict(indices_of(subject, one, units, told, memory, options, store, lambda _: None))
         if told["without"]:
-            raise ProbesError(f"{', '.join(told['without'])} of {spec} gave NaN or infinity throughout: choose other modules")
+            raise ProbesError(
+                f"{', '.join(told['without'])} of {spec} gave NaN or infinity throughout: choose"
+                " other modules"
+            )
         lost.update({name: max(many, lost.get(name, 0)) for name, many in told["lost"].items()})
         return found
 
@@ -104,13 +119,27 @@ def method(
     ours = steps["ours"]
     few = {
         "ours": run(dataclasses.replace(ours, rows=FEW)),
-        "published floor, not cut": run(dataclasses.replace(ours, rows=FEW, image="fresh", minmax=True, absolute=True, cut=False)),
+        "published floor, not cut": run(
+            dataclasses.replace(
+                ours, rows=FEW, image="fresh", minmax=True, absolute=True, cut=False
+            )
+        ),
     }
     factors = [i / 20 for i in range(21)]
     facts = {
-        "subject": str(spec), "weights": subject.sha256, "dataset": subject.data.title, "images": len(subject.data),
-        "images_sha256": subject.data.sha256, "augmentations": list(augmented.names), "left_out": list(left),
-        "plan": dataclasses.asdict(plan), "where": dataclasses.asdict(options.where), "few": FEW, "lost": lost,
-    }  # fmt: skip
+        "subject": str(spec),
+        "weights": subject.sha256,
+        "dataset": subject.data.title,
+        "images": len(subject.data),
+        "images_sha256": subject.data.sha256,
+        "augmentations": list(augmented.names),
+        "left_out": list(left),
+        "plan": dataclasses.asdict(plan),
+        "where": dataclasses.asdict(options.where),
+        "few": FEW,
+        "lost": lost,
+    }
     moved = stretched(subject.data, factors)
-    return indexmethod.write(out, found, few, (factors, moved), facts, evidence.provenance(Path.cwd(), command, {}))
+    return indexmethod.write(
+        out, found, few, (factors, moved), facts, origins.provenance(Path.cwd(), command, {})
+    )

@@ -1,4 +1,6 @@
-"""The page that sets the study's method of sensitivity beside ours: the same units and rows, its steps switched on one by one."""
+"""The page that sets the study's method of sensitivity beside ours: the same units and rows, its
+steps switched on one by one.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from probes.perturb.composed import ORDER
 from probes.store import write_text
 from probes.tell import plots
 from probes.tell.closing import made_by
-from probes.tell.pages import grid
-from probes.tell.report import manifest, replaceable, replacing_folder
+from probes.tell.markdown import grid
+from probes.tell.reportfolder import manifest, replaceable, replacing_folder
 
 OTHERS = (ORDER, "class", "partition", "image")
 """Groups that are no augmentation."""
@@ -24,18 +26,32 @@ Found = Mapping[str, Mapping[str, Replicates]]
 Stretched = tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]
 
 
-def write(out: Path, found: Found, few: Found, stretched: Stretched, facts: Mapping[str, Any], run: Mapping[str, Any]) -> Path:
-    """Write the comparison: ``found`` and ``few`` are variant -> module -> indices, the first variant is ours.
+def write(
+    out: Path,
+    found: Found,
+    few: Found,
+    stretched: Stretched,
+    facts: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> Path:
+    """Write the comparison: ``found`` and ``few`` are variant -> module -> indices, the first
+    variant is ours.
 
-    ``totals.csv`` has the mean total index of every group, ``top.csv`` how many units have another most important augmentation
-    than with ours, ``floor.csv`` the total indices beyond 1 with few rows.
+    ``totals.csv`` has the mean total index of every group, ``top.csv`` how many units have another
+    most important augmentation than with ours, ``floor.csv`` the total indices beyond 1 with few
+    rows.
     """
     replaceable(out)
     with replacing_folder(out) as folder:
         tables = {"totals": totals(found), "top": top(found), "floor": floor(few)}
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-        write_text(folder / "run.json", json.dumps({**run, "design": dict(facts)}, indent=1, sort_keys=True) + "\n")
+            table.to_csv(
+                folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n"
+            )
+        write_text(
+            folder / "run.json",
+            json.dumps({**run, "design": dict(facts)}, indent=1, sort_keys=True) + "\n",
+        )
         plots.save(_totals(tables["totals"], facts), folder / "totals.png")
         plots.save(_stretched(stretched), folder / "minmax.png")
         plots.save(_floor(few, facts), folder / "floor.png")
@@ -45,20 +61,26 @@ def write(out: Path, found: Found, few: Found, stretched: Stretched, facts: Mapp
 
 
 def totals(found: Found) -> pd.DataFrame:
-    """The mean total index over units that are not dead: columns ``variant, module, group, total, half``."""
+    """The mean total index over units that are not dead: columns ``variant, module, group, total,
+    half``.
+    """
     rows = []
     for variant, modules in found.items():
         for module, one in modules.items():
             alive, estimate = ~one.dead.numpy(), one.estimate("total")
             for j, group in enumerate(one.groups):
                 if alive.any():
-                    means = (float(t[j].numpy()[alive].mean()) for t in (estimate.value, estimate.half))
+                    means = (
+                        float(t[j].numpy()[alive].mean()) for t in (estimate.value, estimate.half)
+                    )
                     rows.append((variant, module, group, *means))
     return pd.DataFrame(rows, columns=["variant", "module", "group", "total", "half"])
 
 
 def top(found: Found) -> pd.DataFrame:
-    """Share of units whose most important augmentation is another than with the first variant: ``variant, module, another``."""
+    """Share of units whose most important augmentation is another than with the first variant:
+    ``variant, module, another``.
+    """
     first, *others = found
     rows = []
     for variant in others:
@@ -74,12 +96,18 @@ def top(found: Found) -> pd.DataFrame:
 
 
 def floor(few: Found) -> pd.DataFrame:
-    """Largest total indices of augmentations with few rows: ``variant, module, units, dead, beyond (share above 1), largest``."""
+    """Largest total indices of augmentations with few rows: ``variant, module, units, dead, beyond
+    (share above 1), largest``.
+    """
     rows = []
     for variant, modules in few.items():
         for module, one in modules.items():
             largest = _largest(one)
-            most = (float((largest > 1).mean()), float(largest.max())) if largest.size else (0.0, np.nan)
+            most = (
+                (float((largest > 1).mean()), float(largest.max()))
+                if largest.size
+                else (0.0, np.nan)
+            )
             rows.append((variant, module, len(one.dead), int(one.dead.sum()), *most))
     return pd.DataFrame(rows, columns=["variant", "module", "units", "dead", "beyond", "largest"])
 
@@ -92,19 +120,31 @@ def _largest(one: Replicates) -> np.ndarray:
 def _totals(table: pd.DataFrame, facts: Mapping[str, Any]) -> Any:
     modules, variants = list(dict.fromkeys(table["module"])), list(dict.fromkeys(table["variant"]))
     groups = list(dict.fromkeys(table["group"]))
-    figure, axes = plots.panels(len(modules), (3.7 * min(len(modules), 3), 3.3 * -(-len(modules) // 3) + 0.6), min(len(modules), 3))
+    figure, axes = plots.panels(
+        len(modules),
+        (3.7 * min(len(modules), 3), 3.3 * -(-len(modules) // 3) + 0.6),
+        min(len(modules), 3),
+    )
     for ax, module in zip(axes, modules, strict=True):
         mine = table[table["module"] == module]
         for i, variant in enumerate(variants):
             rows = mine[mine["variant"] == variant].set_index("group").reindex(groups)
-            ax.plot(np.arange(len(groups)) + (i - 2) * 0.12, rows["total"], plots.MARKERS[i % 8], ms=5, color=plots.COLOURS[i % 8],
-                    label=variant)  # fmt: skip
+            ax.plot(
+                np.arange(len(groups)) + (i - 2) * 0.12,
+                rows["total"],
+                plots.MARKERS[i % 8],
+                ms=5,
+                color=plots.COLOURS[i % 8],
+                label=variant,
+            )
         ax.set_xticks(range(len(groups)), groups, rotation=55, ha="right", fontsize=7)
         ax.set_title(module, fontsize=9)
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("mean total index over units", fontsize=8)
-    return plots.below(figure, axes[0], f"Total indices of {facts['subject']}, ours and the study's way", across=3)
+    return plots.below(
+        figure, axes[0], f"Total indices of {facts['subject']}, ours and the study's way", across=3
+    )
 
 
 def _stretched(stretched: Stretched) -> Any:
@@ -112,19 +152,35 @@ def _stretched(stretched: Stretched) -> Any:
     figure, axes = plots.panels(len(moved), (4.2 * len(moved), 3.5), len(moved))
     for ax, (name, ways) in zip(axes, moved.items(), strict=True):
         for i, (way, values) in enumerate(ways.items()):
-            ax.plot(factors, values, plots.STYLES[i], marker=plots.MARKERS[i], ms=4, color=plots.COLOURS[i], label=way)
+            ax.plot(
+                factors,
+                values,
+                plots.STYLES[i],
+                marker=plots.MARKERS[i],
+                ms=4,
+                color=plots.COLOURS[i],
+                label=way,
+            )
         ax.set_xlabel("place in the factor's range", fontsize=8)
         ax.set_title(name, fontsize=9)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("how far the input moves\n(median of relative distance)", fontsize=8)
-    return plots.below(figure, axes[0], "Min-max after augmenting takes brightness and contrast back")
+    return plots.below(
+        figure, axes[0], "Min-max after augmenting takes brightness and contrast back"
+    )
 
 
 def _floor(few: Found, facts: Mapping[str, Any]) -> Any:
     figure, (ax,) = plots.panels(1, (6.4, 3.8))
     for i, (variant, modules) in enumerate(few.items()):
         values = np.sort(np.concatenate([_largest(one) for one in modules.values()]).clip(min=1e-3))
-        ax.step(values, 1 - np.arange(len(values)) / len(values), color=plots.COLOURS[i], ls=plots.STYLES[i], label=variant)
+        ax.step(
+            values,
+            1 - np.arange(len(values)) / len(values),
+            color=plots.COLOURS[i],
+            ls=plots.STYLES[i],
+            label=variant,
+        )
     ax.axvline(1, color="#999999", lw=0.8)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -134,46 +190,89 @@ def _floor(few: Found, facts: Mapping[str, Any]) -> Any:
     return plots.below(figure, ax, f"{facts['few']} base points: units that hardly vary")
 
 
-def _page(tables: Mapping[str, pd.DataFrame], stretched: Stretched, facts: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+def _page(
+    tables: Mapping[str, pd.DataFrame],
+    stretched: Stretched,
+    facts: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> str:
     table = tables["totals"]
     variants, groups = list(dict.fromkeys(table["variant"])), list(dict.fromkeys(table["group"]))
-    means = table.groupby(["variant", "group"], sort=False)["total"].mean().unstack("group").reindex(variants)[groups]
+    means = (
+        table.groupby(["variant", "group"], sort=False)["total"]
+        .mean()
+        .unstack("group")
+        .reindex(variants)[groups]
+    )
     rows = [[v, *("" if np.isnan(x) else f"{x:.3f}" for x in means.loc[v])] for v in variants]
     modules = list(dict.fromkeys(table["module"]))
-    another = tables["top"].pivot(index="variant", columns="module", values="another").reindex(variants[1:])[modules]
+    another = (
+        tables["top"]
+        .pivot(index="variant", columns="module", values="another")
+        .reindex(variants[1:])[modules]
+    )
     few = tables["floor"]
-    plan, left = facts["plan"], f" (left out on grey images: {', '.join(facts['left_out'])})" if facts["left_out"] else ""
-    lost = "".join(f" Up to {n:,} base points of {m} were left out for NaN or infinity." for m, n in facts["lost"].items())
+    plan, left = (
+        facts["plan"],
+        (
+            f" (left out on grey images: {', '.join(facts['left_out'])})"
+            if facts["left_out"]
+            else ""
+        ),
+    )
+    lost = "".join(
+        f" Up to {n:,} base points of {m} were left out for NaN or infinity."
+        for m, n in facts["lost"].items()
+    )
     factors, moved = stretched
-    still = [f"{name}: {sum(v < 1e-6 for v in ways['min-max'])} of {len(factors)} factors leave the input where it is"
-             f" ({sum(v < 1e-6 for v in ways['constants'])} with constants)" for name, ways in moved.items()]  # fmt: skip
+    still = [
+        f"{name}: {sum(v < 1e-6 for v in ways['min-max'])} of {len(factors)} factors leave the"
+        f" input where it is ({sum(v < 1e-6 for v in ways['constants'])} with constants)"
+        for name, ways in moved.items()
+    ]
     another_rows = [[v, *(f"{x:.0%}" for x in another.loc[v])] for v in another.index]
     few_rows = [
-        [r.variant, r.module, f"{r.units:,}", f"{r.dead:,}", f"{r.beyond:.1%}", f"{r.largest:.3g}"] for r in few.itertuples()
+        [r.variant, r.module, f"{r.units:,}", f"{r.dead:,}", f"{r.beyond:.1%}", f"{r.largest:.3g}"]
+        for r in few.itertuples()
     ]
     names = f"{', '.join(facts['augmentations'])}{left}"
     parts = [
         f"# The study's method beside ours, on `{facts['subject']}`",
-        "Kharyuk, Matveev and Oseledets (2023) show a fresh image at every row, stretch every augmented image to [0, 1], and"
-        f" divide by an absolute floor. Here are the same units, augmentations ({names}) and numbers of rows, with class, partition"
-        f" and image as factors, and those steps switched on one by one: {plan['rows']:,} base points a scrambling, images of"
-        f" {facts['dataset']}. With class a factor, *image* is the place within the class: another class is another"
-        f" picture too.{lost}",
+        (
+            "Kharyuk, Matveev and Oseledets (2023) show a fresh image at every row, stretch every"
+            " augmented image to [0, 1], and divide by an absolute floor. Here are the same units,"
+            f" augmentations ({names}) and numbers of rows, with class, partition and image as"
+            f" factors, and those steps switched on one by one: {plan['rows']:,} base points a"
+            f" scrambling, images of {facts['dataset']}. With class a factor, *image* is the place"
+            f" within the class: another class is another picture too.{lost}"
+        ),
         "## A fresh image at every row",
-        "A total index is what changes when a factor changes and *all else is held*. With a fresh image in every row nothing is"
-        " held: the change from image to image is charged to every factor, also to inert ones. Mean total index over units, then"
-        " over modules:",
+        (
+            "A total index is what changes when a factor changes and *all else is held*. With a"
+            " fresh image in every row nothing is held: the change from image to image is charged"
+            " to every factor, also to inert ones. Mean total index over units, then over modules:"
+        ),
         grid(["", *groups], rows),
         "![mean total index of every group, by module and variant](totals.png)",
-        "Share of units whose most important augmentation is another than with ours (the first row is what chance alone changes):",
+        (
+            "Share of units whose most important augmentation is another than with ours (the first"
+            " row is what chance alone changes):"
+        ),
         grid(["", *modules], another_rows),
         "## Min-max after augmenting",
-        f"An image that was made darker, or given less contrast, is stretched back. {'; '.join(still)}.",
+        (
+            "An image that was made darker, or given less contrast, is stretched back."
+            f" {'; '.join(still)}."
+        ),
         "![how far the input moves with constants and with min-max](minmax.png)",
         "## An absolute floor",
-        f"With {facts['few']} base points, as in the study's small configuration, some units vary in few rows or in none. Divided"
-        " by the variance of rows A and B and a fixed 1e-7, their total indices pass 1 and are then cut to 1, which reads as most"
-        " sensitive. A floor relative to the module's units, and the variance of all rows, leaves them out instead:",
+        (
+            f"With {facts['few']} base points, as in the study's small configuration, some units"
+            " vary in few rows or in none. Divided by the variance of rows A and B and a fixed"
+            " 1e-7, their total indices pass 1 and are then cut to 1, which reads as most"
+            " sensitive. A floor relative to the module's units, and the variance of all rows,"
+            " leaves them out instead:"
+        ),
         grid(["", "module", "units", "dead", "beyond 1", "largest"], few_rows),
         "![how the largest total index of a unit is spread](floor.png)",
         made_by(run),

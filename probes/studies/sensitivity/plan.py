@@ -1,4 +1,6 @@
-"""What a study of sensitivity samples: augmentations, base points, scramblings, and what chooses the image."""
+"""What a study of sensitivity samples: augmentations, base points, scramblings, and what chooses
+the image.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,24 @@ from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
 
 FACTORS = ("class", "partition")
-"""What may choose an image beside the image factor itself, as in the study; a partition is the training or the test split."""
+"""What may choose an image beside the image factor itself, as in the study; a partition is the
+training or the test split.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is sampled: a set of augmentations (``1``, ``2`` or names), base points per scrambling, scramblings (None: 8 or 16).
+    """What is sampled: a set of augmentations (``1``, ``2`` or names), base points per scrambling,
+    scramblings (None: 8 or 16).
 
-    ``names`` are the modules (None: the study's checkpoints, or stages and last layer); ``second`` adds second-order indices.
-    ``image`` says what the image is: a ``factor``, ``fixed`` within a base point, or ``fresh`` at every row, as in the published
-    code; ``factors`` add ``class`` and ``partition`` as groups of their own. ``law="study"`` takes Shapley effects under the
-    study's second law, with a switch for every augmentation. ``minmax`` stretches every augmented image to [0, 1], ``absolute``
-    reads the sums with the published floor and ``cut`` then cuts them at 0 and 1: the study's way, to see what it does.
-    Raises BadInput for too few rows,
-    UnknownName for words that are none of these.
+    ``names`` are the modules (None: the study's checkpoints, or stages and last layer); ``second``
+    adds second-order indices. ``image`` says what the image is: a ``factor``, ``fixed`` within a
+    base point, or ``fresh`` at every row, as in the published code; ``factors`` add ``class`` and
+    ``partition`` as groups of their own. ``law="study"`` takes Shapley effects under the study's
+    second law, with a switch for every augmentation. ``minmax`` stretches every augmented image to
+    [0, 1], ``absolute`` reads the sums with the published floor and ``cut`` then cuts them at 0 and
+    1: the study's way, to see what it does. Raises BadInput for too few rows, UnknownName for words
+    that are none of these.
     """
 
     which: str | tuple[str, ...] = "1"
@@ -51,7 +57,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.rows < 2 or (self.scramblings is not None and self.scramblings < 2):
-            raise BadInput(f"{self.rows} rows in {self.scramblings} scramblings: two of each at least; an interval needs both")
+            raise BadInput(
+                f"{self.rows} rows in {self.scramblings} scramblings: two of each at least; an"
+                " interval needs both"
+            )
         if len(set(self.factors)) < len(self.factors):
             raise BadInput(f"factors {', '.join(self.factors)}: each once")
         for kind, word, known in (
@@ -63,24 +72,39 @@ class Plan:
                 raise unknown(kind, word, known)
 
     def designs(self, channels: int) -> list[tuple[Augmented, Pairs]]:
-        """The augmentations and the design with the groups of the image at its end; the study's two laws need two."""
+        """The augmentations and the design with the groups of the image at its end; the study's two
+        laws need two.
+        """
         apart = self.law == "study" and self.shapley
         found = [self._design(channels, False, self.shapley and not apart, self.second)]
         return [*found, self._design(channels, True, True, False)] if apart else found
 
-    def _design(self, channels: int, switched: bool, shapley: bool, second: bool) -> tuple[Augmented, Pairs]:
+    def _design(
+        self, channels: int, switched: bool, shapley: bool, second: bool
+    ) -> tuple[Augmented, Pairs]:
         augmented, _ = Augmented.of(self.which, channels, switched)
         at = len(augmented.columns)
         own = (*self.factors, IMAGE) if self.image == "factor" else self.factors
         if taken := {IMAGE, *FACTORS} & set(augmented.names):
-            raise BadInput(f"an augmentation named {', '.join(sorted(taken))}: that is what the factors of the image are called")
-        groups = {**augmented.groups, **{name: slice(at + i, at + i + 1) for i, name in enumerate(own)}}
+            raise BadInput(
+                f"an augmentation named {', '.join(sorted(taken))}: that is what the factors of the"
+                " image are called"
+            )
+        groups = {
+            **augmented.groups,
+            **{name: slice(at + i, at + i + 1) for i, name in enumerate(own)},
+        }
         return augmented, Pairs(groups, shapley, second, held=int(self.image != "factor"))
 
     def pool(self, data: Dataset, store: Store) -> Pool:
-        """The images that the factors choose from, as many of either partition; BadInput for a constant factor of the image."""
+        """The images that the factors choose from, as many of either partition; BadInput for a
+        constant factor of the image.
+        """
         if self.image == "factor" and len(data) == 1:
-            raise BadInput(f"one image of {data.name}: the image would be a constant factor; more images, or hold it fixed")
+            raise BadInput(
+                f"one image of {data.name}: the image would be a constant factor; more images, or"
+                " hold it fixed"
+            )
         parts = [data]
         if "partition" in self.factors:
             other = datasets.load(data.name, "train" if data.split == "test" else "test", store)
@@ -92,13 +116,16 @@ IMAGE = "image"
 
 
 class Pool:
-    """The images that factors in [0, 1) choose: of a partition and of a class, where those are factors, then one image of these.
+    """The images that factors in [0, 1) choose: of a partition and of a class, where those are
+    factors, then one image of these.
 
     Raises BadInput where a class is a factor and there is one only, or one that a partition lacks.
 
     >>> images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    >>> data = Dataset("d", "d", "test", images, np.array([0, 1, 0, 1]), np.arange(4), ("a", "b"), (0.0,), (1.0,))
-    >>> chosen = Pool([data], ("class",))(np.array([[0.1, 0.9], [0.9, 0.1]]))  # the last of class a, the first of class b
+    >>> data = Dataset("d", "d", "test", images, np.array([0, 1, 0, 1]), np.arange(4), ("a", "b"),
+    ...     (0.0,), (1.0,))
+    >>> # the last of class a, the first of class b
+    >>> chosen = Pool([data], ("class",))(np.array([[0.1, 0.9], [0.9, 0.1]]))
     >>> (chosen.flatten() * 255).tolist()
     [2.0, 1.0]
     """
@@ -107,11 +134,19 @@ class Pool:
         self.parts, self.factors = parts, tuple(factors)
         classes = sorted(set(parts[0].labels.tolist()))
         if "class" in factors and len(classes) < 2:
-            raise BadInput(f"the images of {parts[0].name} have one class: it would be a constant factor")
-        groups = [np.flatnonzero(p.labels == c) if "class" in factors else np.arange(len(p))
-                  for p in parts for c in (classes if "class" in factors else [0])]  # fmt: skip
+            raise BadInput(
+                f"the images of {parts[0].name} have one class: it would be a constant factor"
+            )
+        groups = [
+            np.flatnonzero(p.labels == c) if "class" in factors else np.arange(len(p))
+            for p in parts
+            for c in (classes if "class" in factors else [0])
+        ]
         if any(len(g) == 0 for g in groups):
-            raise BadInput(f"a partition of {parts[0].name} has no image of some class: class can't be a factor beside partition")
+            raise BadInput(
+                f"a partition of {parts[0].name} has no image of some class: class can't be a"
+                " factor beside partition"
+            )
         self._classes = len(classes) if "class" in factors else 1
         self._sizes = np.array([len(g) for g in groups])
         self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
@@ -121,9 +156,13 @@ class Pool:
         """The images, float32 in [0, 1], of factors (rows, factors and 1) in [0, 1)."""
         given = dict(zip((*self.factors, IMAGE), u.T, strict=True))
         part = (given.get("partition", np.zeros(len(u))) * len(self.parts)).astype(int)
-        which = part * self._classes + (given.get("class", np.zeros(len(u))) * self._classes).astype(int)
+        which = part * self._classes + (
+            given.get("class", np.zeros(len(u))) * self._classes
+        ).astype(int)
         sizes = self._sizes[which]
-        rows = self._rows[self._starts[which] + np.minimum((given[IMAGE] * sizes).astype(int), sizes - 1)]
+        rows = self._rows[
+            self._starts[which] + np.minimum((given[IMAGE] * sizes).astype(int), sizes - 1)
+        ]
         found = np.empty((len(u), *self.parts[0].images.shape[1:]), np.uint8)
         for i, one in enumerate(self.parts):
             found[part == i] = one.images[rows[part == i]]

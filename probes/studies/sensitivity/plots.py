@@ -1,4 +1,6 @@
-"""Figures of sensitivity: shares by depth, maps, histograms, pairs of groups, single channels, contrasts, contact sheets."""
+"""Figures of sensitivity: shares by depth, maps, histograms, pairs of groups, single channels,
+contrasts, contact sheets.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MEASURES = {
 
 
 COLOURS = (*plots.COLOURS, "#8B4513", "#888888", "#4B0082")
-"""As many as the second set of the study has groups: seven augmentations, order, class, partition, image."""
+"""As many as the second set of the study has groups: seven augmentations, order, class, partition,
+image.
+"""
 MARKERS = plots.MARKERS + "<>h"
 
 
@@ -37,20 +41,33 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
         mine = table[table["measure"] == measure]
         for i, group in enumerate(dict.fromkeys(table["group"])):
             rows = mine[mine["group"] == group].set_index("module").reindex(modules)
-            ax.plot(range(len(modules)), rows["mean"], marker=MARKERS[i % len(MARKERS)], ms=5, label=group, **_line(i))
+            ax.plot(
+                range(len(modules)),
+                rows["mean"],
+                marker=MARKERS[i % len(MARKERS)],
+                ms=5,
+                label=group,
+                **_line(i),
+            )
         ax.set_xticks(range(len(modules)), modules, rotation=40, ha="right", fontsize=8)
         ax.set_title(MEASURES[measure][0], fontsize=9)
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("mean share of the variance over units")
-    return plots.below(figure, axes[0], f"What moves the units of {title}", across=min(table["group"].nunique(), 5))
+    return plots.below(
+        figure, axes[0], f"What moves the units of {title}", across=min(table["group"].nunique(), 5)
+    )
 
 
 def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
-    """Where in a module: indices averaged over channels, a row per index and a column per group; a strip for linear layers."""
+    """Where in a module: indices averaged over channels, a row per index and a column per group; a
+    strip for linear layers.
+    """
     measures = [m for m in MEASURES if m in one.measured]
     many = len(one.groups)
-    figure, axes = plots.panels(len(measures) * many, (1.35 * many + 1.6, 1.5 * len(measures) + 0.9), many)
+    figure, axes = plots.panels(
+        len(measures) * many, (1.35 * many + 1.6, 1.5 * len(measures) + 0.9), many
+    )
     shown = None
     for row, measure in enumerate(measures):
         value = one.estimate(measure).value.numpy().reshape(many, *shape)
@@ -64,7 +81,11 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
     if shown is not None:
         figure.colorbar(shown, ax=axes, shrink=0.7, label="share of variance")
     how = "mean over channels, place by place" if len(shape) == 3 else "units sorted by share"
-    figure.suptitle(f"{title} ({' x '.join(map(str, shape))}): {how}; dead units left out: {int(one.dead.sum()):,}", fontsize=9)
+    figure.suptitle(
+        f"{title} ({' x '.join(map(str, shape))}): {how}; dead units left out:"
+        f" {int(one.dead.sum()):,}",
+        fontsize=9,
+    )
     return figure
 
 
@@ -84,11 +105,19 @@ def histograms(one: Replicates, title: str) -> Any:
         ax.set_xlabel(f"{MEASURES[measure][0]} (beyond the ends: last bins)", fontsize=8)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("share of units (log)", fontsize=8)
-    return plots.below(figure, axes[0], f"{title}: the indices of {int(alive.sum()):,} units", min(len(one.groups), 5), small=7)
+    return plots.below(
+        figure,
+        axes[0],
+        f"{title}: the indices of {int(alive.sum()):,} units",
+        min(len(one.groups), 5),
+        small=7,
+    )
 
 
 def pairs(one: Replicates, title: str) -> Any:
-    """Second-order indices, the mean over units for each pair of groups, as a triangle with its numbers."""
+    """Second-order indices, the mean over units for each pair of groups, as a triangle with its
+    numbers.
+    """
     value = one.estimate("second").value.numpy()[:, ~one.dead.numpy()].mean(1)
     many = len(one.groups)
     table = np.full((many, many), np.nan)
@@ -98,7 +127,15 @@ def pairs(one: Replicates, title: str) -> Any:
     shown = ax.imshow(table, cmap="PuOr", vmin=-reach, vmax=reach)
     for (y, x), v in np.ndenumerate(table):
         if np.isfinite(v):
-            ax.text(x, y, f"{v:.3f}", ha="center", va="center", fontsize=7, color="white" if abs(v) > 0.65 * reach else "black")
+            ax.text(
+                x,
+                y,
+                f"{v:.3f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if abs(v) > 0.65 * reach else "black",
+            )
     ax.set_xticks(range(many), one.groups, rotation=40, ha="right", fontsize=8)
     ax.set_yticks(range(many), one.groups, fontsize=8)
     figure.colorbar(shown, ax=ax, shrink=0.8, label="second-order index, mean over units")
@@ -107,24 +144,44 @@ def pairs(one: Replicates, title: str) -> Any:
 
 
 def contrasts(table: pd.DataFrame, title: str) -> Any:
-    """Contrast by depth: how consistently units move, and how many are found to move, a line per augmentation."""
+    """Contrast by depth: how consistently units move, and how many are found to move, a line per
+    augmentation.
+    """
     modules = list(dict.fromkeys(table["module"]))
-    shown = {"rank_biserial": "mean size of the rank-biserial\n(1: every image moves the unit the same way)",
-             "discovered": "share of units found to move\n(false discovery rate .05)"}  # fmt: skip
+    shown = {
+        "rank_biserial": (
+            "mean size of the rank-biserial\n(1: every image moves the unit the same way)"
+        ),
+        "discovered": "share of units found to move\n(false discovery rate .05)",
+    }
     figure, axes = plots.panels(2, (9.4, 4.4), 2)
     for ax, (column, label) in zip(axes, shown.items(), strict=True):
         for i, group in enumerate(dict.fromkeys(table["augmentation"])):
             rows = table[table["augmentation"] == group].set_index("module").reindex(modules)
-            ax.plot(range(len(modules)), rows[column], marker=MARKERS[i % len(MARKERS)], ms=5, label=group, **_line(i))
+            ax.plot(
+                range(len(modules)),
+                rows[column],
+                marker=MARKERS[i % len(MARKERS)],
+                ms=5,
+                label=group,
+                **_line(i),
+            )
         ax.set_xticks(range(len(modules)), modules, rotation=40, ha="right", fontsize=8)
         ax.set_ylim(0, 1.02)
         ax.set_title(label, fontsize=9)
         ax.grid(alpha=0.3)
-    return plots.below(figure, axes[0], f"Each augmentation alone on {title}", across=min(table["augmentation"].nunique(), 5))
+    return plots.below(
+        figure,
+        axes[0],
+        f"Each augmentation alone on {title}",
+        across=min(table["augmentation"].nunique(), 5),
+    )
 
 
 def contrast_maps(found: Mapping[str, Contrast], shape: Sequence[int], title: str) -> Any:
-    """Where an augmentation alone moves the units of a module: the size of the rank-biserial, averaged over channels."""
+    """Where an augmentation alone moves the units of a module: the size of the rank-biserial,
+    averaged over channels.
+    """
     figure, axes = plots.panels(len(found), (1.35 * len(found) + 1.6, 2.3), len(found))
     shown: Any = None
     for ax, (name, one) in zip(axes, found.items(), strict=True):
@@ -136,7 +193,9 @@ def contrast_maps(found: Mapping[str, Contrast], shape: Sequence[int], title: st
 
 
 def _place(ax: Any, value: np.ndarray, colours: str) -> Any:
-    """A module's values as a picture: the mean over channels place by place; of a linear layer its units, sorted, as a strip."""
+    """A module's values as a picture: the mean over channels place by place; of a linear layer its
+    units, sorted, as a strip.
+    """
     maps = value.ndim == 3
     if maps:
         counts = np.isfinite(value).sum(0)
@@ -146,76 +205,11 @@ def _place(ax: Any, value: np.ndarray, colours: str) -> Any:
     ax.set_facecolor("#bbbbbb")
     ax.set_xticks([])
     ax.set_yticks([])
-    return ax.imshow(value, cmap=colours, vmin=0, vmax=1, interpolation="nearest", aspect="equal" if maps else "auto")
-
-
-RATIO = "spread / |mean|"
-
-
-def levels(one: Replicates) -> dict[str, np.ndarray]:
-    """The mean of every unit, its spread and their ratio (NaN where the mean is 0), by what figures call them."""
-    mean, variance = (one.estimate(n).value.numpy() for n in ("mean", "variance"))
-    spread = np.sqrt(variance)
-    ratio = np.divide(spread, np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
-    return {"mean": mean, "spread": spread, RATIO: ratio}
-
-
-def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> int:
-    """The channel whose mean total index for one of ``groups`` is the largest."""
-    rows = [one.groups.index(g) for g in groups]
-    value = one.estimate("total").value.numpy()[rows].reshape(len(rows), shape[0], -1)
-    return int(np.nan_to_num(value).mean(2).max(0).argmax())
-
-
-def panel(one: Replicates, shape: Sequence[int], channel: int, title: str, moved: Mapping[str, Contrast]) -> Any:
-    """All about one channel: a row per index and a column per group, then contrasts, then mean, spread and their ratio."""
-    measures = [m for m in MEASURES if m in one.measured]
-    many = max(len(one.groups), 3)
-    down = len(measures) + bool(moved) + 1
-    figure, axes = plots.panels(down * many, (1.3 * many + 1.4, 1.45 * down + 0.7), many)
-    grid = np.array(axes).reshape(down, many)
-    shown: Any = None
-    for row, measure in enumerate(measures):
-        value = one.estimate(measure).value.numpy().reshape(len(one.groups), *shape)[:, channel]
-        for j, group in enumerate(one.groups):
-            shown = _cell(grid[row, j], value[j], "Reds", 0, 1)
-            grid[0, j].set_title(group.replace("_", "\n"), fontsize=7)
-        grid[row, 0].set_ylabel(measure, fontsize=8)
-    figure.colorbar(shown, ax=grid[: len(measures)].ravel().tolist(), shrink=0.6, label="share of variance")
-    if moved:
-        row = len(measures)
-        for j, group in enumerate(one.groups):
-            if group in moved:
-                signed = _cell(grid[row, j], moved[group].rank_biserial.reshape(*shape)[channel], "PuOr", -1, 1)
-        figure.colorbar(signed, ax=grid[row].tolist(), shrink=0.9, label="rank-biserial")
-        grid[row, 0].set_ylabel("contrast", fontsize=8)
-    for ax, (name, units) in zip(grid[-1], levels(one).items(), strict=False):
-        value = units.reshape(*shape)[channel]
-        _cell(ax, value, "viridis", None, None)
-        ax.set_title(f"{name}\n{np.nanmin(value):.2g} to {np.nanmax(value):.2g}" if np.isfinite(value).any() else name, fontsize=7)
-    for ax in axes:
-        ax.set_xticks([])
-        ax.set_yticks([])
-        if not ax.has_data():
-            ax.set_axis_off()
-    figure.suptitle(f"{title}, channel {channel}: {shape[1]} x {shape[2]} units", fontsize=9)
-    return figure
-
-
-def _cell(ax: Any, value: np.ndarray, colours: str, low: float | None, high: float | None) -> Any:
-    ax.set_facecolor("#bbbbbb")
-    return ax.imshow(value, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-
-
-def sheet(rows: np.ndarray, captions: Sequence[str], title: str) -> Any:
-    """A contact sheet: ``rows`` (images, columns, C, H, W) in [0, 1], a caption over each column."""
-    figure, axes = plots.panels(rows.shape[0] * rows.shape[1], (1.15 * rows.shape[1], 1.2 * rows.shape[0] + 0.7), rows.shape[1])
-    for ax, picture in zip(axes, rows.reshape(-1, *rows.shape[2:]), strict=True):
-        seen = np.moveaxis(picture, 0, 2)
-        ax.imshow(seen[..., 0] if seen.shape[2] == 1 else seen, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_xticks([])
-        ax.set_yticks([])
-    for ax, caption in zip(axes, captions, strict=False):
-        ax.set_title(caption, fontsize=7)
-    figure.suptitle(title, fontsize=9)
-    return figure
+    return ax.imshow(
+        value,
+        cmap=colours,
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        aspect="equal" if maps else "auto",
+    )

@@ -1,23 +1,22 @@
-"""The study of sensitivity: which augmentations move which units, in one pass over designed rows, for anybody's network."""
+"""The study of sensitivity: which augmentations move which units, in one pass over designed rows,
+for anybody's network.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from probes import seeds
 from probes.errors import BadInput
 from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.features import has_places
-from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
 from probes.registry import unknown
@@ -28,20 +27,20 @@ from probes.store import Store
 from probes.studies.sensitivity import pages as indices
 from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.contrasts import Contrasts, contrasts
+from probes.studies.sensitivity.indices import Say, indices_of
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import default_modules, shapes_of
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import on
-from probes.tell import evidence, report
+from probes.subjects.subject import Subject
+from probes.tell import origins, reportfolder
 
-SMALL = 100_000
-"""Below so many units there are 16 scramblings, else 8."""
 MEASURES = ("sobol", "shapley", "contrast")
 MEMORY = 4.0
-"""Gigabytes for sums and the activations that go into them; more units than fit are taken in portions, with all rows for each."""
-Say = Callable[[str], None]
+"""Gigabytes for sums and the activations that go into them; more units than fit are taken in
+portions, with all rows for each.
+"""
 
 
 def subject_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Subject:
@@ -69,20 +68,25 @@ def study(
     command: Sequence[str] = ("probes", "run", "sensitivity"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Sobol and Shapley indices, and the contrast, of every unit of a network's modules, as files, figures and a page in ``out``.
+    """Sobol and Shapley indices, and the contrast, of every unit of a network's modules, as files,
+    figures and a page in ``out``.
 
-    A scrambling (or an augmentation's contrast) is the smallest piece that a kill may lose: the same command goes on after it.
-    ``channels`` of a module get a panel (default: one of each, that an augmentation moves most); ``pictures`` draws the
-    augmentations on three images, which happens anyway where a dataset's images may stand in reports; ``analyse`` adds what the
-    maps say together. Raises UnknownName and BadInput for measures, modules, augmentations and networks, ProbesError where every
-    base point of all modules is NaN.
+    A scrambling (or an augmentation's contrast) is the smallest piece that a kill may lose: the
+    same command goes on after it. ``channels`` of a module get a panel (default: one of each, that
+    an augmentation moves most); ``pictures`` draws the augmentations on three images, which happens
+    anyway where a dataset's images may stand in reports; ``analyse`` adds what the maps say
+    together. Raises UnknownName and BadInput for measures, modules, augmentations and networks,
+    ProbesError where every base point of all modules is NaN.
     """
-    report.replaceable(out)
+    reportfolder.replaceable(out)
     for word in measures:
         if word not in MEASURES:
             raise unknown("measure", word, MEASURES)
     if not measures or memory <= 0:
-        raise BadInput(f"measures {', '.join(measures) or 'none'} in {memory} GB: one measure at least, and some memory")
+        raise BadInput(
+            f"measures {', '.join(measures) or 'none'} in {memory} GB: one measure at least, and"
+            " some memory"
+        )
     options = options or Options()
     plan = dataclasses.replace(plan, shapley="shapley" in measures)
     spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
@@ -91,44 +95,70 @@ def study(
     sampled = bool({"sobol", "shapley"} & set(measures))
     _check_channels(channels, shapes, sampled)
     if analyse and not sampled:
-        raise BadInput("an analysis of maps needs indices: ask for sobol or shapley among the measures")
+        raise BadInput(
+            "an analysis of maps needs indices: ask for sobol or shapley among the measures"
+        )
     contrasting = contrasted or Contrasts(seed=plan.seed)
     if "contrast" in measures and len(subject.data) < FEWEST:
         raise BadInput(f"a contrast on {len(subject.data)} images: {FEWEST} at least")
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     augmented, left = Augmented.of(plan.which, subject.data.channels)
     facts: dict[str, Any] = {
-        "subject": str(spec), "weights": subject.sha256, "dataset": subject.data.title, "images": len(subject.data),
-        "images_sha256": subject.data.sha256, "augmentations": list(augmented.names), "left_out": list(left),
-        "where": dataclasses.asdict(options.where), "measures": [m for m in MEASURES if m in measures], "lost": {},
-        "without": [], "plan": dataclasses.asdict(plan),
-    }  # fmt: skip
+        "subject": str(spec),
+        "weights": subject.sha256,
+        "dataset": subject.data.title,
+        "images": len(subject.data),
+        "images_sha256": subject.data.sha256,
+        "augmentations": list(augmented.names),
+        "left_out": list(left),
+        "where": dataclasses.asdict(options.where),
+        "measures": [m for m in MEASURES if m in measures],
+        "lost": {},
+        "without": [],
+        "plan": dataclasses.asdict(plan),
+    }
     say(f"{spec}: {sum(units.values()):,} units of {', '.join(names)}")
     if left:
         say(f"left out, since they change nothing on grey images: {', '.join(left)}")
-    found = indices_of(subject, plan, units, facts, memory, options, store, say) if sampled else iter(())
+    found = (
+        indices_of(subject, plan, units, facts, memory, options, store, say)
+        if sampled
+        else iter(())
+    )
     moved = {}
     if "contrast" in measures:
-        moved = _contrasts(subject, augmented, contrasting, units, facts, memory, options, store, say, plan.pooled)
+        moved = _contrasts(
+            subject, augmented, contrasting, units, facts, memory, options, store, say, plan.pooled
+        )
     shown = sheets(subject.data, augmented) if pictures or subject.data.embeddable else {}
-    run = evidence.provenance(Path.cwd(), command, {})
+    run = origins.provenance(Path.cwd(), command, {})
     return indices.write(out, found, moved, shapes, facts, run, shown, channels, analyse)
 
 
-def _check_channels(asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[str, Sequence[int]], sampled: bool) -> None:
+def _check_channels(
+    asked: Mapping[str, Sequence[int]] | None, shapes: Mapping[str, Sequence[int]], sampled: bool
+) -> None:
     if asked and not sampled:
-        raise BadInput("a panel of a channel shows its indices: ask for sobol or shapley among the measures")
+        raise BadInput(
+            "a panel of a channel shows its indices: ask for sobol or shapley among the measures"
+        )
     for name, wanted in (asked or {}).items():
         if name not in shapes:
             raise unknown("module of a channel", name, list(shapes))
         shape = shapes[name]
         if not has_places(shape) or not all(0 <= c < shape[0] for c in wanted):
-            shown = f"{name} gives {' x '.join(map(str, shape))}; a panel needs a channel with several places"
+            shown = (
+                f"{name} gives {' x '.join(map(str, shape))}; a panel needs a channel with several"
+                " places"
+            )
             raise BadInput(f"channels {name}:{','.join(map(str, wanted))}: {shown}")
 
 
-def sheets(data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6) -> dict[str, tuple[np.ndarray, list[str]]]:
-    """Every augmentation on a few images: pictures (images, 1 and steps, C, H, W) in [0, 1] and a caption for each column.
+def sheets(
+    data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6
+) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Every augmentation on a few images: pictures (images, 1 and steps, C, H, W) in [0, 1] and a
+    caption for each column.
 
     A factor goes through its range in even steps; several factors are drawn; a switch is on.
     """
@@ -138,82 +168,58 @@ def sheets(data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6)
         one = augmentations[name]
         many = len(one.factors)
         places = [0.0] if one.switch else [i / (steps - 1) for i in range(steps)]
-        drawn = [seeds.uniform(many, "contact sheet", name, i) if many > 1 else np.full(1, u) for i, u in enumerate(places)]
-        moved = [one.apply(x, torch.from_numpy(u.astype(np.float32)).expand(len(x), -1)) for u in drawn]
+        drawn = [
+            seeds.uniform(many, "contact sheet", name, i) if many > 1 else np.full(1, u)
+            for i, u in enumerate(places)
+        ]
+        moved = [
+            one.apply(x, torch.from_numpy(u.astype(np.float32)).expand(len(x), -1)) for u in drawn
+        ]
         captions = (
-            ["on"] if one.switch else [f"{one.factors[0]} at {u:.0%}" if many == 1 else f"draw {i}" for i, u in enumerate(places)]
+            ["on"]
+            if one.switch
+            else [
+                f"{one.factors[0]} at {u:.0%}" if many == 1 else f"draw {i}"
+                for i, u in enumerate(places)
+            ]
         )
         found[name] = (torch.stack([x, *moved], 1).numpy(), ["clean", *captions])
     return found
 
 
-def indices_of(
-    subject: Subject, plan: Plan, units: Mapping[str, int], facts: dict[str, Any], memory: float, options: Options, store: Store,
-    say: Say,
-) -> Iterator[tuple[str, Replicates]]:  # fmt: skip
-    """The indices of one module after the other; what is told of the run goes into ``facts``."""
-    pool = plan.pool(subject.data, store)
-    many = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
-    designs = [design for _, design in plan.designs(subject.data.channels)]
-    rows = plan.rows * sum(d.rows for d in designs)
-    parts = scramblings.portions(units, max(scramblings.per_unit(d) for d in designs), memory * 1e9)
-    chosen = {p.split: {"images": len(p), "sha256": p.sha256} for p in pool.parts}
-    facts.update(groups=list(designs[0].groups), rows=plan.rows, scramblings=many, portions=len(parts), partitions=chosen)
-    say(f"{many} scramblings of {plan.rows:,} base points, {many * rows:,} rows; groups {', '.join(designs[0].groups)}")
-    if len(parts) > 1:
-        say(f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all rows for each")
-    if plan.rows & (plan.rows - 1):
-        say(f"{plan.rows} rows are no power of two: the sequence loses its balance, and intervals are wider")
-    if plan.rows < scramblings.ENOUGH:
-        say(f"fewer than {scramblings.ENOUGH} rows: columns of the sequence may be tied, so that a switch never changes")
-    steps = sum(math.ceil(plan.rows / scramblings.together(d)) for d in designs)
-    open_: dict[str, list[Replicates]] = {}
-    with tqdm(total=len(parts) * many * steps, desc="probes", unit="block", leave=False, disable=None) as bar:
-        for p, part in enumerate(parts):
-            passes = scramblings.passes_of(subject, plan, part, options.where)
-            key = scramblings.key_of(subject, plan, pool, part, options)
-            found = {name: Replicates() for name in part}
-            for number in range(many):
-                one, lost = scramblings.made(
-                    store, key | {"scrambling": number}, passes,
-                    partial(scramblings.scrambling, passes, plan, number, pool, bar.update, "study"),
-                )  # fmt: skip
-                bar.n = (p * many + number + 1) * steps
-                bar.refresh()
-                for name in part:
-                    if name in one:
-                        found[name].add(one[name])
-                    if lost.get(name):
-                        facts["lost"][name] = facts["lost"].get(name, 0) + lost[name]
-            for name, replicates in found.items():
-                if replicates.n < many:  # NaN or infinity in all of a scrambling
-                    if name not in facts["without"]:
-                        facts["without"].append(name)
-                        say(f"{name} gives NaN or infinity in every base point: left out")
-                    continue
-                open_.setdefault(name, []).append(replicates)
-                if part[name].stop == units[name] and name not in facts["without"]:
-                    yield name, Replicates.joined(open_.pop(name))
-
-
 def _contrasts(
-    subject: Subject, augmented: Augmented, plan: Contrasts, units: Mapping[str, int], facts: dict[str, Any], memory: float,
-    options: Options, store: Store, say: Say, pooled: bool,
-) -> dict[str, dict[str, Contrast]]:  # fmt: skip
+    subject: Subject,
+    augmented: Augmented,
+    plan: Contrasts,
+    units: Mapping[str, int],
+    facts: dict[str, Any],
+    memory: float,
+    options: Options,
+    store: Store,
+    say: Say,
+    pooled: bool,
+) -> dict[str, dict[str, Contrast]]:
     """The contrasts of every module, by module and augmentation."""
     images = min(plan.images, len(subject.data))
     facts["contrast"] = dataclasses.asdict(plan) | {"images": images, "left_out": {}}
     found: dict[str, dict[str, Contrast]] = {name: {} for name in units}
     parts = scramblings.portions(units, 8 * images, memory * 1e9)
     if len(parts) > 1:
-        say(f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all images for each")
+        say(
+            f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all images for"
+            " each"
+        )
     for part in parts:
-        for augmentation, moved, lost in contrasts(subject, augmented.names, part, plan, store, options, say, pooled):
+        for augmentation, moved, lost in contrasts(
+            subject, augmented.names, part, plan, store, options, say, pooled
+        ):
             for name, one in moved.items():
                 before = found[name].get(augmentation)
                 found[name][augmentation] = before.beside(one) if before else one
             for name, many in lost.items():
                 if many:
                     told = facts["contrast"]["left_out"]
-                    told[f"{name} under {augmentation}"] = max(many, told.get(f"{name} under {augmentation}", 0))
+                    told[f"{name} under {augmentation}"] = max(
+                        many, told.get(f"{name} under {augmentation}", 0)
+                    )
     return {name: of for name, of in found.items() if len(of) == len(augmented.names)}

@@ -12,27 +12,60 @@ from probes.run.options import levels
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the study."""
-    parser.add_argument("nets", nargs="*", metavar="NET", help="networks (default: the study's five; with --quick mlp_small)")
     parser.add_argument(
-        "--dataset", default="mnist", help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ..."
+        "nets",
+        nargs="*",
+        metavar="NET",
+        help="networks (default: the study's five; with --quick mlp_small)",
     )
     parser.add_argument(
-        "--alphas", type=levels, help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)"
+        "--dataset",
+        default="mnist",
+        help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ...",
     )
-    parser.add_argument("--draws", type=int, default=5, help="draws of noise at each strength (default: 5)")
-    parser.add_argument("--alpha-train", type=float, default=0.2, help="strength in training, noisy regime (default: .2)")
+    parser.add_argument(
+        "--alphas",
+        type=levels,
+        help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)",
+    )
+    parser.add_argument(
+        "--draws", type=int, default=5, help="draws of noise at each strength (default: 5)"
+    )
+    parser.add_argument(
+        "--alpha-train",
+        type=float,
+        default=0.2,
+        help="strength in training, noisy regime (default: .2)",
+    )
     parser.add_argument("--epochs", type=int, help="of training (default: 10; with --quick 1)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)")
+    parser.add_argument(
+        "--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="of training (default: 128)")
     parser.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
     parser.add_argument(
-        "--checkpoints", type=Path, help="folder of checkpoints under the study's names: read where there, else written"
+        "--checkpoints",
+        type=Path,
+        help="folder of checkpoints under the study's names: read where there, else written",
     )
-    parser.add_argument("--calibrate-on", help="seeds that find the primary alpha, and are not judged (default: 1000,1001)")
-    parser.add_argument("--quick", action="store_true", help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict")
+    parser.add_argument(
+        "--calibrate-on",
+        help="seeds that find the primary alpha, and are not judged (default: 1000,1001)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict",
+    )
     parser.add_argument("--images", type=int, help="test images at most (default: all)")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep")
-    parser.add_argument("--out", type=Path, help="folder of rows and report, merged into (default: results/weight-noise/DATASET)")
+    parser.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of rows and report, merged into (default: results/weight-noise/DATASET)",
+    )
     common(parser)
 
 
@@ -53,7 +86,10 @@ def run(asked: Asked) -> None:
         "seeds": tuple(seed_range(given.seeds)) if given.seeds else None,
         "others": tuple(seed_range(given.calibrate_on)) if given.calibrate_on else None,
     }
-    wanted: dict[str, Any] = {**quick, **{name: value for name, value in chosen.items() if value is not None}}
+    wanted: dict[str, Any] = {
+        **quick,
+        **{name: value for name, value in chosen.items() if value is not None},
+    }
     plan = Plan(
         dataset=given.dataset,
         draws=given.draws,
@@ -68,7 +104,12 @@ def run(asked: Asked) -> None:
         plan,
         asked.store,
         given.out or Path("results/weight-noise") / given.dataset,
-        options=Options(images=given.images, device=given.device, threads=given.threads, precision=given.precision),
+        options=Options(
+            images=given.images,
+            device=given.device,
+            threads=given.threads,
+            precision=given.precision,
+        ),
         checkpoints=given.checkpoints,
         command=asked.command,
         say=asked.say,

@@ -23,7 +23,9 @@ PRIMARY = (0.1, 0.2, 0.5, 1.0)
 
 
 LOST = 0.05
-"""The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses so much, on other seeds."""
+"""The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses so
+much, on other seeds.
+"""
 
 
 OTHER_SEEDS = (1000, 1001)
@@ -41,7 +43,9 @@ Rows = dict[str, pd.DataFrame]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is trained and swept: see ``probes run weight-noise --help``. Raises BadInput for what can't be."""
+    """What is trained and swept: see ``probes run weight-noise --help``. Raises BadInput for what
+    can't be.
+    """
 
     dataset: str = "mnist"
     alphas: tuple[float, ...] = ALPHAS
@@ -57,9 +61,14 @@ class Plan:
     def __post_init__(self) -> None:
         weight_noise(*self.alphas)  # an error before the work
         if self.draws < 1 or not self.seeds or not self.others:
-            raise BadInput(f"{self.draws} draws, seeds {self.seeds}, {self.others} to calibrate: one of each at least")
+            raise BadInput(
+                f"{self.draws} draws, seeds {self.seeds}, {self.others} to calibrate: one of each"
+                " at least"
+            )
         if both := sorted({*self.seeds} & {*self.others}):
-            raise BadInput(f"seed {both[0]} is to be judged and to calibrate: name others with --calibrate-on")
+            raise BadInput(
+                f"seed {both[0]} is to be judged and to calibrate: name others with --calibrate-on"
+            )
         self.recipe("noisy"), self.recipe("clean")
         object.__setattr__(self, "alphas", tuple(sorted(_short(a) for a in self.alphas)))
         for name in ("alpha_train", "lr"):
@@ -68,9 +77,14 @@ class Plan:
     def recipe(self, regime: str) -> Recipe:
         """The recipe of a regime: the same but for the noise."""
         return dataclasses.replace(
-            WEIGHT_NOISE, name=regime, regime=regime, alpha_train=self.alpha_train if regime == "noisy" else 0.0,
-            epochs=self.epochs, peak=self.lr, batch_size=self.batch_size,
-        )  # fmt: skip
+            WEIGHT_NOISE,
+            name=regime,
+            regime=regime,
+            alpha_train=self.alpha_train if regime == "noisy" else 0.0,
+            epochs=self.epochs,
+            peak=self.lr,
+            batch_size=self.batch_size,
+        )
 
     @property
     def view(self) -> str:

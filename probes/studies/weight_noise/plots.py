@@ -14,8 +14,13 @@ ONE = "architecture"
 
 def arms(sweep: pd.DataFrame) -> list[tuple[str, float, str]]:
     """The regimes with their strength in training, and what a legend calls them."""
-    found = sorted({(str(r), float(a)) for r, a in zip(sweep["regime"], sweep["alpha_train"], strict=True)})
-    return [(r, a, "trained without noise" if r == "clean" else f"trained with noise of {a:g}") for r, a in found]
+    found = sorted(
+        {(str(r), float(a)) for r, a in zip(sweep["regime"], sweep["alpha_train"], strict=True)}
+    )
+    return [
+        (r, a, "trained without noise" if r == "clean" else f"trained with noise of {a:g}")
+        for r, a in found
+    ]
 
 
 def _arm(part: pd.DataFrame, regime: str, strength: float) -> pd.DataFrame:
@@ -30,7 +35,9 @@ def _place(alphas: Any) -> np.ndarray:
 
 
 def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
-    """Accuracy (above) and loss (below) against alpha, a column per network; a line per regime, the band spans the seeds."""
+    """Accuracy (above) and loss (below) against alpha, a column per network; a line per regime, the
+    band spans the seeds.
+    """
     nets = list(dict.fromkeys(sweep[ONE]))
     figure, axes = plots.panels(2 * len(nets), (2.6 * len(nets) + 2.4, 5.4), len(nets))
     for i, net in enumerate(nets):
@@ -43,12 +50,33 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
                 wide = part.groupby(["seed", "alpha_test"])[metric].mean().unstack("alpha_test")
                 x = _place(wide.columns)
                 scale = 100 if metric == "acc" else 1
-                ax.plot(x, scale * wide.mean(), plots.STYLES[j], marker=plots.MARKERS[j], ms=4, color=plots.COLOURS[j], label=words)
-                ax.fill_between(x, scale * wide.min(), scale * wide.max(), color=plots.COLOURS[j], alpha=0.2, lw=0)
+                ax.plot(
+                    x,
+                    scale * wide.mean(),
+                    plots.STYLES[j],
+                    marker=plots.MARKERS[j],
+                    ms=4,
+                    color=plots.COLOURS[j],
+                    label=words,
+                )
+                ax.fill_between(
+                    x,
+                    scale * wide.min(),
+                    scale * wide.max(),
+                    color=plots.COLOURS[j],
+                    alpha=0.2,
+                    lw=0,
+                )
             ticks = sorted(set(mine["alpha_test"]))
             ax.set_xticks(_place(ticks), [f"{a:g}" for a in ticks], fontsize=7, rotation=60)
             if net in primary and primary[net] in ticks:
-                ax.axvline(_place(ticks)[ticks.index(primary[net])], color="black", lw=0.8, ls=":", label="primary alpha")
+                ax.axvline(
+                    _place(ticks)[ticks.index(primary[net])],
+                    color="black",
+                    lw=0.8,
+                    ls=":",
+                    label="primary alpha",
+                )
             ax.grid(alpha=0.3)
             if metric == "loss":
                 if mine["loss"].max() > 5 * mine["loss"].min():
@@ -57,14 +85,23 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
         axes[i].set_title(f"{net}, {mine['seed'].nunique()} seeds", fontsize=9)
     axes[0].set_ylabel("accuracy, %")
     axes[len(nets)].set_ylabel("cross-entropy loss, nats")
-    return plots.below(figure, axes[0], "Mean over training seeds; the band is their range", across=3, small=7)
+    return plots.below(
+        figure, axes[0], "Mean over training seeds; the band is their range", across=3, small=7
+    )
 
 
 def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
-    """Points of accuracy lost by every training run, at .1 (left) and at each network's primary alpha (right)."""
+    """Points of accuracy lost by every training run, at .1 (left) and at each network's primary
+    alpha (right).
+    """
     nets = list(dict.fromkeys(sweep[ONE]))
-    parts = [({}, "at alpha = 0.1"), *([(primary, "at the primary alpha of each")] if primary else [])]
-    figure, axes = plots.panels(len(parts), (len(parts) * max(3.8, 0.9 * len(nets) + 1.5), 3.8), len(parts))
+    parts = [
+        ({}, "at alpha = 0.1"),
+        *([(primary, "at the primary alpha of each")] if primary else []),
+    ]
+    figure, axes = plots.panels(
+        len(parts), (len(parts) * max(3.8, 0.9 * len(nets) + 1.5), 3.8), len(parts)
+    )
     for ax, (alpha_of, title) in zip(axes, parts, strict=True):
         shown = nets if not alpha_of else [net for net in nets if net in alpha_of]
         for i, net in enumerate(shown):
@@ -77,9 +114,18 @@ def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
                     continue
                 lost = 100 * (wide[0.0] - wide[alpha])
                 x = i + 0.3 * (j - (len(arms(sweep)) - 1) / 2)
-                ax.plot(np.full(len(lost), x), lost, plots.MARKERS[j], mfc="none", color=plots.COLOURS[j], ms=5,
-                        label=f"{words}: a run" if i == 0 else None)  # fmt: skip
-                ax.plot([x - 0.11, x + 0.11], [lost.mean()] * 2, "-", color=plots.COLOURS[j], lw=2.5)
+                ax.plot(
+                    np.full(len(lost), x),
+                    lost,
+                    plots.MARKERS[j],
+                    mfc="none",
+                    color=plots.COLOURS[j],
+                    ms=5,
+                    label=f"{words}: a run" if i == 0 else None,
+                )
+                ax.plot(
+                    [x - 0.11, x + 0.11], [lost.mean()] * 2, "-", color=plots.COLOURS[j], lw=2.5
+                )
         ticks = [f"{net}\n{alpha_of[net]:g}" if alpha_of else net for net in shown]
         ax.set_xticks(range(len(shown)), ticks, fontsize=8, rotation=0 if alpha_of else 20)
         ax.set_xlim(-0.6, max(len(shown), 1) - 0.4)
@@ -89,5 +135,7 @@ def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
     axes[0].set_ylabel("points of accuracy lost")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=2)
-    figure.suptitle("Accuracy lost to weight noise; symbols are training runs, bars their mean", fontsize=9)
+    figure.suptitle(
+        "Accuracy lost to weight noise; symbols are training runs, bars their mean", fontsize=9
+    )
     return figure

@@ -1,4 +1,6 @@
-"""Rows of results in CSV files that several runs share: read with care, merged by key, never lost and never doubled."""
+"""Rows of results in CSV files that several runs share: read with care, merged by key, never lost
+and never doubled.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,18 @@ def read(
     say: Say,
     key: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The rows of a CSV file that have these columns, each read by its kind; no rows where there is no file.
+    """The rows of a CSV file that have these columns, each read by its kind; no rows where there is
+    no file.
 
-    ``foreign`` says why a row does not belong here, or nothing. Where a row is foreign, half-written (the last line without
-    its end), stands there already with the same ``key``, or is none at all, the file as it is goes to ``aside/`` beside it, under
-    a name of its own content, and ``say`` is told.
+    ``foreign`` says why a row does not belong here, or nothing. Where a row is foreign,
+    half-written (the last line without its end), stands there already with the same ``key``, or is
+    none at all, the file as it is goes to ``aside/`` beside it, under a name of its own content,
+    and ``say`` is told.
     """
     dtypes: dict[Any, str] = {str: "object", int: "int64", number: "float64"}
-    empty = pd.DataFrame({name: pd.Series(dtype=dtypes.get(kind, "object")) for name, kind in columns.items()})
+    empty = pd.DataFrame(
+        {name: pd.Series(dtype=dtypes.get(kind, "object")) for name, kind in columns.items()}
+    )
     if not path.exists():
         return empty
     text = path.read_bytes().decode("utf-8", errors="replace")
@@ -66,7 +72,10 @@ def read(
                 rows.append(row)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        say(f"{path.name}: {'; '.join(problems[:3])}{more}; left out, the file as it was is in aside/{keep_aside(path).name}")
+        say(
+            f"{path.name}: {'; '.join(problems[:3])}{more}; left out, the file as it was is in"
+            f" aside/{keep_aside(path).name}"
+        )
     return pd.DataFrame(rows, columns=list(columns)) if rows else empty
 
 
@@ -92,12 +101,15 @@ def _row(fields: Mapping[str, str], columns: Mapping[str, Kind]) -> tuple[dict[s
         try:
             row[name] = kind(fields[name])
         except (KeyError, ValueError):
-            return {}, f"has {fields.get(name)!r} for {name}" if name in fields else f"has no {name}"
+            return {}, (
+                f"has {fields.get(name)!r} for {name}" if name in fields else f"has no {name}"
+            )
     return row, ""
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """All rows, those of ``new`` in place of those of ``old`` with the same key, in the order of the key.
+    """All rows, those of ``new`` in place of those of ``old`` with the same key, in the order of
+    the key.
 
     >>> a = pd.DataFrame({"k": [1, 2], "v": [0.1, 0.2]})
     >>> merge(a, pd.DataFrame({"k": [2], "v": [0.3]}), ["k"])["v"].tolist()
@@ -107,7 +119,11 @@ def merge(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str]) -> pd.DataFr
     if not parts:
         return old
     every = pd.concat(parts, ignore_index=True)
-    return every.drop_duplicates(list(key), keep="last").sort_values(list(key), kind="stable").reset_index(drop=True)
+    return (
+        every.drop_duplicates(list(key), keep="last")
+        .sort_values(list(key), kind="stable")
+        .reset_index(drop=True)
+    )
 
 
 def csv_text(rows: pd.DataFrame) -> str:

@@ -11,7 +11,9 @@ ps = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 def test_holm_is_the_textbook_example():
-    assert family.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert family.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
 
 
 @given(ps)
@@ -36,7 +38,9 @@ def test_no_member_is_both(p):
     found = family.outcomes(up, down, 0.05)
 
     assert all(o in ("supported", "refuted", "inconclusive") for o in found)
-    assert not any(a <= 0.05 and b <= 0.05 for a, b in zip(family.holm(up), family.holm(down), strict=True))
+    assert not any(
+        a <= 0.05 and b <= 0.05 for a, b in zip(family.holm(up), family.holm(down), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,9 @@ def test_the_overall_verdict(up, down, expected):
 
 
 def test_trap_s03_the_best_of_33_null_effects_is_not_a_hit():
-    """Reporting the best of 33 null layers finds one in about four of five families; Holm over the family in one of 20."""
+    """Reporting the best of 33 null layers finds one in about four of five families; Holm over the
+    family in one of 20.
+    """
     z = np.random.Generator(np.random.Philox(5)).uniform(size=(2000, 33))
     uncorrected = np.mean([(row <= 0.05).any() for row in z])
     corrected = np.mean(["supported" in family.outcomes(row, 1 - row, 0.05) for row in z])

@@ -15,7 +15,8 @@ def test_a_family_of_k_needs_so_many_runs(k, pairs):
 
 
 def test_needed_is_the_published_formula():
-    # ((1.645 + 0.842) * 1 / 0.01)^2 for ternary effects with q = .05: about 3,100 images resolve one point
+    # ((1.645 + 0.842) * 1 / 0.01)^2 for ternary effects with q = .05: about 3,100 images resolve
+    # one point
     assert power.needed(np.sqrt(0.05), 0.01, 1000, 0.05) == pytest.approx(3100, rel=0.01)
 
 
@@ -38,9 +39,14 @@ def test_power_and_detectable_effect_agree():
 
 
 def test_with_common_draws_images_and_draws_limit_each_on_its_own():
-    """The figures of 1,000 images and 3 of 20 layers: 89 or 90 draws with any number of images, or 2,450 to 2,480 images."""
+    """The figures of 1,000 images and 3 of 20 layers: 89 or 90 draws with any number of images, or
+    2,450 to 2,480 images.
+    """
     measured = (0.20**2, 0.038**2, 0.28**2)
-    images, draws = power.needed_crossed(measured, 0.01, 10**9, 20, 0.05), power.needed_crossed(measured, 0.01, 1000, 10**9, 0.05)
+    images, draws = (
+        power.needed_crossed(measured, 0.01, 10**9, 20, 0.05),
+        power.needed_crossed(measured, 0.01, 1000, 10**9, 0.05),
+    )
 
     assert (images[0], draws[1]) == (None, None)
     assert images[1] in (89, 90)
@@ -49,7 +55,9 @@ def test_with_common_draws_images_and_draws_limit_each_on_its_own():
 
 
 def test_few_common_draws_are_foreseen():
-    assert "needs 20 draws common to all images, the design has 1" in power.foresee(design, "two-way", 0.05)
+    assert "needs 20 draws common to all images, the design has 1" in power.foresee(
+        design, "two-way", 0.05
+    )
 
 
 def test_a_design_that_can_decide_is_not_held_up():

@@ -18,26 +18,56 @@ table.declare_metric("made_index", "plain", "an index")
 LEVELS = (0.0, 0.1, 0.2)
 
 
-def made(n=300, sites=("a", "b"), gain=(0.05, -0.05), nets=("net",), runs=(0,), draws=1, spread=0.02, name="made table"):
-    """A table whose norm changes by exp(gain) per site at the top level, and whose share by gain / 10."""
+def made(
+    n=300,
+    sites=("a", "b"),
+    gain=(0.05, -0.05),
+    nets=("net",),
+    runs=(0,),
+    draws=1,
+    spread=0.02,
+    name="made table",
+):
+    """A table whose norm changes by exp(gain) per site at the top level, and whose share by gain /
+    10.
+    """
     rows = []
     for net in nets:
         for run in runs:
             for s, site in enumerate(sites):
                 for draw in range(draws):
-                    noise = seeds.normals(n, [(name, net, run, site, draw)])[0].astype(float) * spread
+                    noise = (
+                        seeds.normals(n, [(name, net, run, site, draw)])[0].astype(float) * spread
+                    )
                     base = np.exp(seeds.normals(n, [(name, "base", site)])[0].astype(float) / 3)
                     for k, level in enumerate(LEVELS):
                         if level == 0 and draw:
                             continue
                         part = k / 2
-                        rows.append(pd.DataFrame({
-                            "net": net, "weights": "w", "dataset": "d", "train_seed": run, "image": np.arange(n), "draw": draw,
-                            "level": level, "site": site,
-                            "made_norm": base * np.exp(part * (gain[s] + noise)),
-                            "made_share": np.clip(0.4 + part * (gain[s] / 10 + noise / 10), 0, 1),
-                            "made_hit": (seeds.uniform(n, name, "hit", site) > 0.1 + 0.3 * part * gain[s]).astype(float),
-                        }))  # fmt: skip
+                        rows.append(
+                            pd.DataFrame(
+                                {
+                                    "net": net,
+                                    "weights": "w",
+                                    "dataset": "d",
+                                    "train_seed": run,
+                                    "image": np.arange(n),
+                                    "draw": draw,
+                                    "level": level,
+                                    "site": site,
+                                    "made_norm": base * np.exp(part * (gain[s] + noise)),
+                                    "made_share": np.clip(
+                                        0.4 + part * (gain[s] / 10 + noise / 10), 0, 1
+                                    ),
+                                    "made_hit": (
+                                        (
+                                            seeds.uniform(n, name, "hit", site)
+                                            > 0.1 + 0.3 * part * gain[s]
+                                        ).astype(float)
+                                    ),
+                                }
+                            )
+                        )
     return table.join(rows)
 
 
@@ -52,7 +82,10 @@ def test_a_rise_and_a_fall_are_told_apart_by_site():
 def test_falls_is_the_mirror_image_of_rises():
     t = made()
     swapped = t.assign(made_norm=1 / t["made_norm"])
-    up, down = rises(t, "made_norm", by="site", sesoi="1 %"), falls(swapped, "made_norm", by="site", sesoi="1 %")
+    up, down = (
+        rises(t, "made_norm", by="site", sesoi="1 %"),
+        falls(swapped, "made_norm", by="site", sesoi="1 %"),
+    )
 
     for a, b in zip(up, down, strict=True):
         assert a.outcome == b.outcome
@@ -75,7 +108,9 @@ def test_draws_are_averaged_before_the_log():
     clean = t[(t["level"] == 0) & (t["site"] == "a")].set_index("image")["made_norm"]
 
     assert found.n == 300
-    assert found.estimate == pytest.approx(rules.trimmed_mean(np.log(top / clean).to_numpy(), 0).estimate)
+    assert found.estimate == pytest.approx(
+        rules.trimmed_mean(np.log(top / clean).to_numpy(), 0).estimate
+    )
 
 
 @pytest.mark.parametrize("unit", ["pixel", "channel", "draw", "batch", "site"])
@@ -108,14 +143,20 @@ def test_trap_s04_arms_are_paired_by_image_and_an_unpaired_one_is_refused():
 def test_trap_s04_pairing_takes_out_what_two_arms_share():
     t = made(nets=("one", "two"), gain=(0.0, 0.0), spread=0.01)
     paired = exceeds(t, "made_norm", between=("one", "two"), by="site", sesoi="1 %")["a"]
-    values = t[(t["site"] == "a") & (t["level"] == 0.2)].groupby("net", observed=True)["made_norm"].apply(lambda m: np.log(m).std())
+    values = (
+        t[(t["site"] == "a") & (t["level"] == 0.2)]
+        .groupby("net", observed=True)["made_norm"]
+        .apply(lambda m: np.log(m).std())
+    )
 
     assert paired.spread < values.max() / 5
 
 
 def test_runs_are_judged_over_seeds_by_the_signed_rank():
     t = made(n=150, nets=("one", "two"), runs=range(8), gain=(0.05, 0.05))
-    moved = t.assign(made_norm=np.where((t["net"] == "one") & (t["level"] == 0.2), 1.1, 1.0) * t["made_norm"])
+    moved = t.assign(
+        made_norm=np.where((t["net"] == "one") & (t["level"] == 0.2), 1.1, 1.0) * t["made_norm"]
+    )
     found = exceeds(moved, "made_norm", between=("one", "two"), unit="train_seed", sesoi="1 %")
 
     assert found.overall == "supported"
@@ -127,13 +168,16 @@ def test_runs_are_judged_over_seeds_by_the_signed_rank():
 def test_a_runs_own_summary_is_the_trimmed_mean_over_images_then_the_mean_over_sites():
     t = made(n=150, runs=range(5))
     wide = effects.averaged(t, "made_norm", "train_seed", None, None)
-    found = effects.per_unit(effects.response(wide, "ratio", 0.2), "ratio", "train_seed", None, None)[""]
+    found = effects.per_unit(
+        effects.response(wide, "ratio", 0.2), "ratio", "train_seed", None, None
+    )[""]
     one = t[t["train_seed"] == 3]
     by_hand = []
     for site in ("a", "b"):
         part = one[one["site"] == site]
         ratio = np.log(
-            part[part["level"] == 0.2].set_index("image")["made_norm"] / part[part["level"] == 0].set_index("image")["made_norm"]
+            part[part["level"] == 0.2].set_index("image")["made_norm"]
+            / part[part["level"] == 0].set_index("image")["made_norm"]
         )
         by_hand.append(rules.trimmed_mean(ratio.to_numpy(), 0).estimate)
 
@@ -141,8 +185,13 @@ def test_a_runs_own_summary_is_the_trimmed_mean_over_images_then_the_mean_over_s
 
 
 def test_trap_s01_three_runs_are_inconclusive_by_design():
-    found = exceeds(made(n=120, nets=("one", "two"), runs=range(3), gain=(0.5, 0.5)), "made_norm", between=("one", "two"),
-                    unit="train_seed", sesoi="1 %")  # fmt: skip
+    found = exceeds(
+        made(n=120, nets=("one", "two"), runs=range(3), gain=(0.5, 0.5)),
+        "made_norm",
+        between=("one", "two"),
+        unit="train_seed",
+        sesoi="1 %",
+    )
 
     assert found.overall == "inconclusive"
     assert not found.judged
@@ -150,7 +199,9 @@ def test_trap_s01_three_runs_are_inconclusive_by_design():
 
 
 def test_a_family_of_runs_needs_more_of_them():
-    found = rises(made(n=120, runs=range(5)), "made_norm", by="site", sesoi="1 %", unit="train_seed")
+    found = rises(
+        made(n=120, runs=range(5)), "made_norm", by="site", sesoi="1 %", unit="train_seed"
+    )
 
     assert "a family of 2 needs 6 training runs" in found["a"].obstacle
 
@@ -179,18 +230,26 @@ def test_below_mirrors_exceeds():
 
 def test_both_is_joined_within_each_block_first():
     t = made()
-    up, down = rises(t, "made_norm", by="site", sesoi="1 %"), rises(t, "made_share", by="site", sesoi="0.1 points")
+    up, down = (
+        rises(t, "made_norm", by="site", sesoi="1 %"),
+        rises(t, "made_share", by="site", sesoi="0.1 points"),
+    )
     found = both(up, down)
 
     for label in ("a", "b"):
         assert found[label].p_supported == max(up[label].p_supported, down[label].p_supported)
-        assert found[label].p_refuted == min(1.0, 2 * min(up[label].p_refuted, down[label].p_refuted))
+        assert found[label].p_refuted == min(
+            1.0, 2 * min(up[label].p_refuted, down[label].p_refuted)
+        )
         assert [p.metric for p in found[label].parts] == ["made_norm", "made_share"]
 
 
 def test_both_refuses_other_blocks():
     with pytest.raises(BadInput, match="same blocks"):
-        both(rises(made(), "made_norm", by="site", sesoi="1 %"), rises(made(sites=("a",)), "made_norm", by="site", sesoi="1 %"))
+        both(
+            rises(made(), "made_norm", by="site", sesoi="1 %"),
+            rises(made(sites=("a",)), "made_norm", by="site", sesoi="1 %"),
+        )
 
 
 def test_trap_s05_a_tiny_effect_with_many_images_is_refuted_not_supported():
@@ -202,7 +261,9 @@ def test_trap_s05_a_tiny_effect_with_many_images_is_refuted_not_supported():
 
 
 def test_trap_s05_a_non_significant_test_is_never_refuted():
-    found = rises(made(n=150, gain=(0.01, 0.01), spread=0.3), "made_norm", by="site", sesoi="1 %")["a"]
+    found = rises(made(n=150, gain=(0.01, 0.01), spread=0.3), "made_norm", by="site", sesoi="1 %")[
+        "a"
+    ]
 
     assert found.outcome == "inconclusive"
     assert found.needed > 150
@@ -247,7 +308,9 @@ def test_the_trend_is_that_of_scipy():
     found = rises(t, "made_norm", by="site", sesoi="1 %")["a"].notes
     wide = t[t["site"] == "a"].pivot(index="image", columns="level", values="made_norm").to_numpy()
 
-    assert found["rho"] == pytest.approx(np.mean([stats.spearmanr(row, LEVELS).statistic for row in wide]))
+    assert found["rho"] == pytest.approx(
+        np.mean([stats.spearmanr(row, LEVELS).statistic for row in wide])
+    )
     assert found["page_up"] == pytest.approx(stats.page_trend_test(wide).pvalue)
 
 
@@ -267,7 +330,8 @@ def test_a_sesoi_in_working_units(sesoi, metric, kind, value):
 
 
 @pytest.mark.parametrize(
-    ("sesoi", "kind"), [("1 points", "ratio"), ("1 %", "share"), (1, "ratio"), ("1 %", "plain"), ("much", "ratio")]
+    ("sesoi", "kind"),
+    [("1 points", "ratio"), ("1 %", "share"), (1, "ratio"), ("1 %", "plain"), ("much", "ratio")],
 )
 def test_a_sesoi_of_the_wrong_unit_is_an_error(sesoi, kind):
     with pytest.raises(BadInput, match="sesoi"):
@@ -281,7 +345,10 @@ def test_an_unknown_metric_names_the_nearest():
 
 def test_a_question_asked_again_of_its_inputs_gives_the_same_verdicts():
     t = made()
-    found = both(rises(t, "made_norm", by="site", sesoi="1 %"), falls(t, "made_share", by="site", sesoi="0.1 points"))
+    found = both(
+        rises(t, "made_norm", by="site", sesoi="1 %"),
+        falls(t, "made_share", by="site", sesoi="0.1 points"),
+    )
     again = questions.again(found.spec, list(found.inputs), found.alpha)
 
     assert [v.json() for v in again] == [v.json() for v in found]
@@ -318,7 +385,14 @@ def test_a_design_that_can_not_decide_is_told_so_before_compute_is_spent():
     assert not found.judged
 
 
-@pytest.mark.parametrize("spec", [{}, {"ask": "rises"}, {"ask": "grows", "metric": "made_norm", "sesoi": "1 %", "between": None}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"ask": "rises"},
+        {"ask": "grows", "metric": "made_norm", "sesoi": "1 %", "between": None},
+    ],
+)
 def test_json_that_is_no_question_is_an_error(spec):
     with pytest.raises((BadInput, UnknownName)):
         questions.again(spec, [made()], 0.05)
@@ -341,11 +415,15 @@ def test_a_family_is_foreseen_with_its_size():
 
 def test_trap_s07_a_null_is_not_supported_and_a_planted_effect_is():
     assert rises(made(gain=(0.0, 0.0)), "made_norm", by="site", sesoi="1 %").overall == "refuted"
-    assert rises(made(gain=(0.05, 0.05)), "made_norm", by="site", sesoi="1 %").overall == "supported"
+    assert (
+        rises(made(gain=(0.05, 0.05)), "made_norm", by="site", sesoi="1 %").overall == "supported"
+    )
 
 
 def common(n=240, draws=24, gain=-0.06, nets=("net",), draw_spread=0.01):
-    """A table whose draws are common to all images: a share that falls by ``gain``, more or less by draw."""
+    """A table whose draws are common to all images: a share that falls by ``gain``, more or less by
+    draw.
+    """
     rows = []
     for net in nets:
         share = 0.1 * seeds.normals(n, [("crossed", net, "image")])[0].astype(float)
@@ -354,10 +432,22 @@ def common(n=240, draws=24, gain=-0.06, nets=("net",), draw_spread=0.01):
             for level in (0.0, 0.1) if draw == 0 else (0.1,):
                 left = 0.05 * seeds.normals(n, [("crossed", net, draw)])[0].astype(float)
                 moved = (gain + by_draw[draw] + left + share / 5) if level else 0
-                rows.append(pd.DataFrame({
-                    "net": net, "weights": "w", "dataset": "d", "train_seed": 0, "image": np.arange(n), "draw": draw,
-                    "level": level, "site": "all", "made_share": 0.5 + share + moved, "made_norm": np.exp(share + moved),
-                }))  # fmt: skip
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "net": net,
+                            "weights": "w",
+                            "dataset": "d",
+                            "train_seed": 0,
+                            "image": np.arange(n),
+                            "draw": draw,
+                            "level": level,
+                            "site": "all",
+                            "made_share": 0.5 + share + moved,
+                            "made_norm": np.exp(share + moved),
+                        }
+                    )
+                )
     t = table.join(rows)
     t.attrs["draws"] = "common"
     return t
@@ -369,20 +459,31 @@ def test_over_images_and_draws_the_two_way_rule_decides():
 
     assert (v.rule, v.outcome, v.n, v.notes["draws"]) == ("two-way", "supported", 240, 24)
     assert v.estimate == pytest.approx(-0.06, abs=0.01)
-    assert found.scope == "over 240 images of d and over draws (24 of them, common to all images), for this checkpoint"
+    assert (
+        found.scope
+        == "over 240 images of d and over draws (24 of them, common to all images), for this"
+        " checkpoint"
+    )
 
 
 def test_the_two_way_interval_is_wider_than_that_of_these_very_draws():
     t = common(draw_spread=0.05)
-    over, these = (falls(t, "made_share", sesoi="1 points", unit=u) for u in ("image and draw", "image"))
+    over, these = (
+        falls(t, "made_share", sesoi="1 points", unit=u) for u in ("image and draw", "image")
+    )
 
     assert over[""].estimate == pytest.approx(these[""].estimate)
     assert over[""].high - over[""].low > 2 * (these[""].high - these[""].low)
-    assert these.scope == "over 240 images of d, for this checkpoint and these 24 draws, common to all images"
+    assert (
+        these.scope
+        == "over 240 images of d, for this checkpoint and these 24 draws, common to all images"
+    )
 
 
 def test_an_open_verdict_says_whether_images_or_draws_limit():
-    v = falls(common(gain=-0.015, draw_spread=0.03), "made_share", sesoi="1 points", unit="image and draw")[""]
+    v = falls(
+        common(gain=-0.015, draw_spread=0.03), "made_share", sesoi="1 points", unit="image and draw"
+    )[""]
 
     assert v.outcome == "inconclusive"
     assert "the draws limit" in v.advice()
@@ -391,9 +492,15 @@ def test_an_open_verdict_says_whether_images_or_draws_limit():
 
 def test_two_arms_are_paired_by_image_and_draw():
     t = common(nets=("a", "b"))
-    found = exceeds(t, "made_share", between=("a", "b"), sesoi="1 points", unit="image and draw")[""]
-    wide = t[t["level"] == 0.1].pivot_table(index=["image", "draw"], columns="net", values="made_share", observed=True)
-    clean = t[t["level"] == 0].pivot_table(index="image", columns="net", values="made_share", observed=True)
+    found = exceeds(t, "made_share", between=("a", "b"), sesoi="1 points", unit="image and draw")[
+        ""
+    ]
+    wide = t[t["level"] == 0.1].pivot_table(
+        index=["image", "draw"], columns="net", values="made_share", observed=True
+    )
+    clean = t[t["level"] == 0].pivot_table(
+        index="image", columns="net", values="made_share", observed=True
+    )
     expected = (wide["a"] - wide["b"]).mean() - (clean["a"] - clean["b"]).mean()
 
     assert found.estimate == pytest.approx(expected)
@@ -412,7 +519,12 @@ def test_log_ratios_are_refused_by_the_two_way_rule():
 def test_an_image_without_one_of_the_common_draws_is_an_error():
     t = common()
     with pytest.raises(BadInput, match="measured at every draw"):
-        falls(t[(t["draw"] != 3) | (t["image"] != 5)], "made_share", sesoi="1 points", unit="image and draw")
+        falls(
+            t[(t["draw"] != 3) | (t["image"] != 5)],
+            "made_share",
+            sesoi="1 points",
+            unit="image and draw",
+        )
 
 
 def test_few_common_draws_leave_it_open_and_say_so():
@@ -433,7 +545,9 @@ def test_a_table_with_common_draws_is_judged_the_same_from_its_file(tmp_path):
 def test_two_sites_of_one_net_are_compared_image_by_image():
     t = made(gain=(0.05, -0.05))
     found = exceeds(t, "made_share", between=("a", "b"), arm="site", sesoi="0.1 points")[""]
-    wide = t[t["level"].isin([0.0, 0.2])].pivot_table(index="image", columns=["site", "level"], values="made_share", observed=True)
+    wide = t[t["level"].isin([0.0, 0.2])].pivot_table(
+        index="image", columns=["site", "level"], values="made_share", observed=True
+    )
     expected = (wide["a"][0.2] - wide["a"][0.0] - wide["b"][0.2] + wide["b"][0.0]).mean()
 
     assert found.estimate == pytest.approx(expected)
@@ -458,7 +572,15 @@ def test_a_part_of_a_sweep_is_told_in_the_question():
 
 
 def groups_of(values):
-    rows = {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.arange(len(values)), "draw": 0, "level": 0.0}
+    rows = {
+        "net": "n",
+        "weights": "w",
+        "dataset": "d",
+        "train_seed": 0,
+        "image": np.arange(len(values)),
+        "draw": 0,
+        "level": 0.0,
+    }
     frame = pd.DataFrame(rows | {"site": "a", "made_norm": 1.0, "made_index": values})
     frame.attrs["groups"] = True
     return frame
@@ -472,13 +594,16 @@ def test_groups_of_images_are_judged_by_students_t():
     assert found.outcome == "supported"
     assert found.p_supported == pytest.approx(theirs.pvalue)
     assert (found.unit, found.n, found.rule) == ("image group", 20, "group mean")
-    assert exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group").scope == (
-        "over 20 disjoint groups of images of d, for this checkpoint"
+    assert (
+        exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group").scope
+        == "over 20 disjoint groups of images of d, for this checkpoint"
     )
 
 
 def test_fewer_than_twenty_groups_decide_nothing():
-    found = exceeds(groups_of(np.linspace(5, 6, 19)), "made_index", sesoi=0.2, unit="image group")[""]
+    found = exceeds(groups_of(np.linspace(5, 6, 19)), "made_index", sesoi=0.2, unit="image group")[
+        ""
+    ]
 
     assert found.outcome == "inconclusive"
     assert "decides from 20 groups, there are 19" in found.obstacle
@@ -492,7 +617,8 @@ def test_groups_are_no_images_and_images_no_groups():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(1e-5, 1e-5), ("1e-05", 1e-5), ("1.5E-3", 1.5e-3), ("-.5", -0.5), (2, 2.0), (" 3 ", 3.0)]
+    ("text", "value"),
+    [(1e-5, 1e-5), ("1e-05", 1e-5), ("1.5E-3", 1.5e-3), ("-.5", -0.5), (2, 2.0), (" 3 ", 3.0)],
 )
 def test_a_small_sesoi_is_a_number(text, value):
     assert sesoi_of(text, "loss", "plain") == value
@@ -503,7 +629,9 @@ def test_a_sesoi_with_an_exponent_has_its_unit():
     assert sesoi_of("1e-1 %", "var_h", "ratio") == pytest.approx(np.log1p(1e-3))
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1_0", "", "%", "one", "1,5", "0x1", True, None, "1 per cent"])
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-inf", "1_0", "", "%", "one", "1,5", "0x1", True, None, "1 per cent"]
+)
 def test_a_sesoi_that_is_no_finite_number_is_refused_by_every_question(text):
     for ask in (rises, equivalent):
         with pytest.raises(BadInput, match="a number with its unit"):
@@ -511,8 +639,19 @@ def test_a_sesoi_that_is_no_finite_number_is_refused_by_every_question(text):
 
 
 def made_table():
-    return pd.DataFrame({"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.repeat(range(200), 2), "draw": 0,
-                         "level": [0.0, 0.1] * 200, "site": "a", "gain": np.arange(400) % 7 / 100})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "net": "n",
+            "weights": "w",
+            "dataset": "d",
+            "train_seed": 0,
+            "image": np.repeat(range(200), 2),
+            "draw": 0,
+            "level": [0.0, 0.1] * 200,
+            "site": "a",
+            "gain": np.arange(400) % 7 / 100,
+        }
+    )
 
 
 def test_a_column_that_people_call_otherwise_is_told():
@@ -522,7 +661,11 @@ def test_a_column_that_people_call_otherwise_is_told():
 
 def test_zero_flips_of_300_need_more_images_and_not_one():
     frame = made_table().assign(gain=0.0).rename(columns={"gain": "correct"})
-    one = falls(pd.concat([frame, frame.assign(image=frame["image"] + 200)])[:600], "correct", sesoi="1 point")[""]
+    one = falls(
+        pd.concat([frame, frame.assign(image=frame["image"] + 200)])[:600],
+        "correct",
+        sesoi="1 point",
+    )[""]
 
     assert one.n == 300
     assert one.outcome == "inconclusive"

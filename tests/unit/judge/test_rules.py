@@ -1,4 +1,6 @@
-"""The rules, against scipy, against an independent implementation, and against themselves (test and interval are dual)."""
+"""The rules, against scipy, against an independent implementation, and against themselves (test and
+interval are dual).
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,12 @@ from probes.judge import rules
 
 # Made by an implementation of the same published formulas that shares no code with ours.
 REFERENCE = pd.read_csv(Path(__file__).with_name("reference_rules.csv"))
-RULES = {"trimmed_mean": rules.trimmed_mean, "mean": rules.mean, "score": rules.score, "signed_rank": rules.signed_rank}
+RULES = {
+    "trimmed_mean": rules.trimmed_mean,
+    "mean": rules.mean,
+    "score": rules.score,
+    "signed_rank": rules.signed_rank,
+}
 
 
 def reference_data(case):
@@ -30,11 +37,20 @@ def test_a_rule_equals_the_independent_implementation(case):
     found = RULES[case.rule](reference_data(case), case.delta, case.alpha)
     expected = [case.p_up, case.p_down, case.low, case.high, case.estimate]
 
-    np.testing.assert_allclose([found.p_up, found.p_down, found.low, found.high, found.estimate], expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        [found.p_up, found.p_down, found.low, found.high, found.estimate],
+        expected,
+        rtol=1e-6,
+        atol=1e-9,
+    )
 
 
-effects = st.lists(st.floats(-2, 2).map(lambda v: round(v, 3)), min_size=5, max_size=60).map(np.array)
-ternary = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=20, max_size=200).map(np.array)
+effects = st.lists(st.floats(-2, 2).map(lambda v: round(v, 3)), min_size=5, max_size=60).map(
+    np.array
+)
+ternary = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=20, max_size=200).map(
+    np.array
+)
 cases = st.one_of(
     st.tuples(st.sampled_from(["trimmed_mean", "mean"]), effects),
     st.tuples(st.just("signed_rank"), effects.map(lambda x: x[:14])),
@@ -43,7 +59,9 @@ cases = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(cases, st.floats(-0.9, 0.9).map(lambda v: round(v, 4)), st.sampled_from([0.05, 0.025, 0.005]))
+@given(
+    cases, st.floats(-0.9, 0.9).map(lambda v: round(v, 4)), st.sampled_from([0.05, 0.025, 0.005])
+)
 def test_supported_means_that_the_interval_lies_beyond_delta(case, delta, alpha):
     name, x = case
     found = RULES[name](x, delta, alpha)
@@ -61,7 +79,9 @@ def test_mirrored_effects_give_mirrored_answers(case, delta):
     name, x = case
     a, b = RULES[name](x, delta), RULES[name](-x, -delta)
 
-    np.testing.assert_allclose([a.p_up, a.p_down, a.low, a.high], [b.p_down, b.p_up, -b.high, -b.low], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        [a.p_up, a.p_down, a.low, a.high], [b.p_down, b.p_up, -b.high, -b.low], rtol=1e-6, atol=1e-9
+    )
 
 
 CROSSED = pd.read_csv(Path(__file__).with_name("reference_two_way.csv"))
@@ -69,39 +89,71 @@ CROSSED = pd.read_csv(Path(__file__).with_name("reference_two_way.csv"))
 
 def crossed(n, draws, case=0, image=0.2, draw=0.05, left=0.3, label="reference crossed"):
     def z(name, *shape):
-        return seeds.normals(int(np.prod(shape)), [(label, case, name)])[0].astype(float).reshape(shape)
+        return (
+            seeds.normals(int(np.prod(shape)), [(label, case, name)])[0]
+            .astype(float)
+            .reshape(shape)
+        )
 
     return image * z("image", n, 1) + draw * z("draw", 1, draws) + left * z("left", n, draws)
 
 
 @pytest.mark.parametrize("c", list(CROSSED.itertuples()), ids=lambda c: f"two-way-{c.case}")
 def test_the_two_way_rule_equals_the_independent_implementation(c):
-    y = crossed(c.n, c.draws, c.case, [0.2, 0.02, 1.0][c.case % 3], [0.05, 0.3, 0.001][(c.case // 2) % 3])
+    y = crossed(
+        c.n, c.draws, c.case, [0.2, 0.02, 1.0][c.case % 3], [0.05, 0.3, 0.001][(c.case // 2) % 3]
+    )
     found = rules.two_way(y, c.delta, c.alpha)
 
     expected = [c.p_up, c.p_down, c.low, c.high, c.estimate]
-    np.testing.assert_allclose([found.p_up, found.p_down, found.low, found.high, found.estimate], expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        [found.p_up, found.p_down, found.low, found.high, found.estimate],
+        expected,
+        rtol=1e-6,
+        atol=1e-9,
+    )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(2, 12), st.integers(2, 12), st.floats(-1, 1), st.sampled_from([0.05, 0.005]), st.integers(0, 99))
-def test_the_two_way_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(n, draws, delta, alpha, case):
+@given(
+    st.integers(2, 12),
+    st.integers(2, 12),
+    st.floats(-1, 1),
+    st.sampled_from([0.05, 0.005]),
+    st.integers(0, 99),
+)
+def test_the_two_way_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(
+    n, draws, delta, alpha, case
+):
     y = crossed(n, draws, case, draw=0.2)
     found, other = rules.two_way(y, delta, alpha), rules.two_way(-y, -delta, alpha)
 
     assert (found.p_up <= alpha) == (found.low > delta)
     assert (found.p_down <= alpha) == (found.high < delta)
-    np.testing.assert_allclose([found.p_up, found.low, found.high], [other.p_down, -other.high, -other.low], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        [found.p_up, found.low, found.high],
+        [other.p_down, -other.high, -other.low],
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def test_the_components_are_those_that_the_effects_were_made_of():
-    image, draw, left = rules.two_way(crossed(3000, 400, image=0.2, draw=0.05, left=0.3), 0).components
+    image, draw, left = rules.two_way(
+        crossed(3000, 400, image=0.2, draw=0.05, left=0.3), 0
+    ).components
 
-    assert (image, draw, left) == (pytest.approx(0.04, rel=0.1), pytest.approx(0.0025, rel=0.2), pytest.approx(0.09, rel=0.02))
+    assert (image, draw, left) == (
+        pytest.approx(0.04, rel=0.1),
+        pytest.approx(0.0025, rel=0.2),
+        pytest.approx(0.09, rel=0.02),
+    )
 
 
 def test_trap_s06c_draws_that_all_images_share_are_no_replicates():
-    """With one effect per image the interval ignores the draws, and misses the mean over draws in nearly half of the cases."""
+    """With one effect per image the interval ignores the draws, and misses the mean over draws in
+    nearly half of the cases.
+    """
     missed = {"image": 0, "two-way": 0}
     for case in range(200):
         y = crossed(300, 20, case, image=0.2, draw=0.1, left=0.3, label="trap s06c")
@@ -113,7 +165,9 @@ def test_trap_s06c_draws_that_all_images_share_are_no_replicates():
 
 
 def test_the_two_way_rule_names_what_is_missing():
-    assert "200 images and 20 draws, there are 300 and 5" in rules.two_way(crossed(300, 5), 0).obstacle
+    assert (
+        "200 images and 20 draws, there are 300 and 5" in rules.two_way(crossed(300, 5), 0).obstacle
+    )
     assert "there are 100 and 20" in rules.two_way(crossed(100, 20), 0).obstacle
     assert rules.two_way(np.zeros((300, 20)), 0).obstacle == "all effects are exactly 0"
     assert rules.two_way(crossed(300, 1), 0).p_up == 1
@@ -137,7 +191,9 @@ def test_the_mean_rule_is_students_t_where_there_is_no_skewness():
     half = seeds.normals(150, [("scipy", 2)])[0].astype(float)
     x = np.concatenate([half, -half]) + 0.1
 
-    assert rules.mean(x, 0).p_up == pytest.approx(stats.ttest_1samp(x, 0, alternative="greater").pvalue, rel=1e-6)
+    assert rules.mean(x, 0).p_up == pytest.approx(
+        stats.ttest_1samp(x, 0, alternative="greater").pvalue, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("n", [5, 8, 15])
@@ -145,13 +201,22 @@ def test_signed_rank_is_that_of_scipy_without_ties(n):
     x = seeds.normals(n, [("scipy", 3, n)])[0].astype(float) + 0.3
     found = rules.signed_rank(x, 0.1)
 
-    assert found.p_up == pytest.approx(stats.wilcoxon(x - 0.1, alternative="greater", method="exact").pvalue)
-    assert found.p_down == pytest.approx(stats.wilcoxon(x - 0.1, alternative="less", method="exact").pvalue)
+    assert found.p_up == pytest.approx(
+        stats.wilcoxon(x - 0.1, alternative="greater", method="exact").pvalue
+    )
+    assert found.p_down == pytest.approx(
+        stats.wilcoxon(x - 0.1, alternative="less", method="exact").pvalue
+    )
 
 
 def test_signed_rank_with_ties_is_the_permutation_test_of_scipy():
     x = np.array([1.0, 1.0, 2.0, 2.0, -1.0, 3.0, 3.0, 0.5])
-    exact = stats.wilcoxon(x - 0.2, alternative="greater", zero_method="zsplit", method=stats.PermutationMethod(n_resamples=2**9))
+    exact = stats.wilcoxon(
+        x - 0.2,
+        alternative="greater",
+        zero_method="zsplit",
+        method=stats.PermutationMethod(n_resamples=2**9),
+    )
 
     assert rules.signed_rank(x, 0.2).p_up >= exact.pvalue - 1e-12
     assert rules.signed_rank(x, 0.2).p_up == pytest.approx(exact.pvalue, abs=0.02)
@@ -225,7 +290,9 @@ def test_the_score_test_refuses_other_effects():
 
 
 def test_trap_s06_a_sign_flip_of_the_mean_is_the_t_test_in_disguise():
-    """Flipping signs gives the p of t on skewed effects, so it is no exact test and no rule of ours."""
+    """Flipping signs gives the p of t on skewed effects, so it is no exact test and no rule of
+    ours.
+    """
     x = np.exp(seeds.normals(60, [("flip", 0)])[0].astype(float)) - 1.2
     flips = np.where(seeds.uniform(60 * 4000, "flip", 1).reshape(4000, 60) < 0.5, -1, 1)
     flipped = (flips * x).mean(1)

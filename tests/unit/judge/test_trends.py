@@ -16,11 +16,19 @@ def table(values, unit="image", net="n"):
     values = np.asarray(values, float)
     n, k = values.shape
     units = np.repeat(np.arange(n), k)
-    return pd.DataFrame({
-        "net": net, "weights": "w", "dataset": "d", "train_seed": units if unit == "train_seed" else 0,
-        "image": 0 if unit == "train_seed" else units, "draw": 0, "level": np.tile(np.arange(k) / 10, n), "site": "a",
-        "thing": values.ravel(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "net": net,
+            "weights": "w",
+            "dataset": "d",
+            "train_seed": units if unit == "train_seed" else 0,
+            "image": 0 if unit == "train_seed" else units,
+            "draw": 0,
+            "level": np.tile(np.arange(k) / 10, n),
+            "site": "a",
+            "thing": values.ravel(),
+        }
+    )
 
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=6))
@@ -39,11 +47,14 @@ def test_a_rise_in_every_unit_is_supported_and_its_mirror_refuted(unit):
 
     assert increases(rising, "thing", unit=unit).overall == "supported"
     assert decreases(rising, "thing", unit=unit).overall == "refuted"
-    assert decreases(rising.assign(thing=-rising["thing"]), "thing", unit=unit).overall == "supported"
+    assert (
+        decreases(rising.assign(thing=-rising["thing"]), "thing", unit=unit).overall == "supported"
+    )
 
 
 def test_runs_are_judged_against_the_bound_and_images_by_their_share():
-    """A correlation of .4 in every run lies below the bound of .5; images within the bound count 0."""
+    """A correlation of .4 in every run lies below the bound of .5; images within the bound count
+    0."""
     weak = np.tile([0.0, 3, 1, 2, 1.5], (30, 1)) + np.arange(30)[:, None]
     rho = stats.spearmanr(range(5), weak[0]).statistic
 
@@ -55,7 +66,9 @@ def test_runs_are_judged_against_the_bound_and_images_by_their_share():
 
 
 def test_few_runs_can_not_decide():
-    found = increases(table(np.arange(4)[:, None] + np.arange(5), "train_seed"), "thing", unit="train_seed")
+    found = increases(
+        table(np.arange(4)[:, None] + np.arange(5), "train_seed"), "thing", unit="train_seed"
+    )
 
     assert found.overall == "inconclusive"
     assert "5 are needed" in found[""].obstacle
@@ -68,7 +81,9 @@ def test_a_trend_is_judged_again_from_its_json():
     assert again[""] == found[""]
 
 
-@pytest.mark.parametrize(("rho", "levels", "sentence"), [(1.5, 3, "between 0 and 1"), (0.5, 2, "three levels")])
+@pytest.mark.parametrize(
+    ("rho", "levels", "sentence"), [(1.5, 3, "between 0 and 1"), (0.5, 2, "three levels")]
+)
 def test_trends_that_can_not_be_asked(rho, levels, sentence):
     with pytest.raises(BadInput, match=sentence):
         increases(table(np.zeros((30, levels))), "thing", rho=rho)
@@ -76,15 +91,34 @@ def test_trends_that_can_not_be_asked(rho, levels, sentence):
 
 def two_arms(gains, runs=3):
     rows = [
-        {"net": net, "weights": arm, "dataset": "d", "train_seed": seed, "image": 0, "draw": 0, "level": 0.0, "site": "a",
-         "thing": seed + (gain + 0.01 * seed) * (arm == "b")}
-        for net, gain in gains.items() for seed in range(runs) for arm in "ab"
-    ]  # fmt: skip
+        {
+            "net": net,
+            "weights": arm,
+            "dataset": "d",
+            "train_seed": seed,
+            "image": 0,
+            "draw": 0,
+            "level": 0.0,
+            "site": "a",
+            "thing": seed + (gain + 0.01 * seed) * (arm == "b"),
+        }
+        for net, gain in gains.items()
+        for seed in range(runs)
+        for arm in "ab"
+    ]
     return pd.DataFrame(rows)
 
 
 def ask(gains, runs=3, **more):
-    return exceeds(two_arms(gains, runs), "thing", between=("b", "a"), arm="weights", unit="train_seed", sesoi=0.2, **more)
+    return exceeds(
+        two_arms(gains, runs),
+        "thing",
+        between=("b", "a"),
+        arm="weights",
+        unit="train_seed",
+        sesoi=0.2,
+        **more,
+    )
 
 
 def test_runs_are_pooled_over_networks_that_agree():

@@ -10,10 +10,26 @@ from probes.judge import verdict
 from probes.judge.verdict import Verdict, Verdicts, shown
 
 one = Verdict(
-    label="layer1.0", question="var_h rises by more than 1 %", outcome="supported", kind="ratio", metric="var_h", estimate=0.03,
-    low=0.02, high=0.04, wide=(0.015, 0.045), sesoi=0.00995, p_supported=0.001, p_refuted=0.999, n=1000, unit="image",
-    rule="trimmed mean", spread=0.2, needed=900, curve=((0.1, 0.01, 0.0, 0.02),), notes={"rho": 0.5},
-)  # fmt: skip
+    label="layer1.0",
+    question="var_h rises by more than 1 %",
+    outcome="supported",
+    kind="ratio",
+    metric="var_h",
+    estimate=0.03,
+    low=0.02,
+    high=0.04,
+    wide=(0.015, 0.045),
+    sesoi=0.00995,
+    p_supported=0.001,
+    p_refuted=0.999,
+    n=1000,
+    unit="image",
+    rule="trimmed mean",
+    spread=0.2,
+    needed=900,
+    curve=((0.1, 0.01, 0.0, 0.02),),
+    notes={"rho": 0.5},
+)
 
 
 def test_a_verdict_is_no_boolean():
@@ -31,11 +47,17 @@ def test_an_open_verdict_says_how_many_units_would_decide():
     open_one = dataclasses.replace(one, outcome="inconclusive", n=500)
 
     assert "900 images would decide" in str(open_one)
-    assert dataclasses.replace(open_one, n=1000).advice().startswith("open: its interval holds the SESOI of ")
+    assert (
+        dataclasses.replace(open_one, n=1000)
+        .advice()
+        .startswith("open: its interval holds the SESOI of ")
+    )
 
 
 def test_json_holds_no_infinity_and_reads_back():
-    wild = dataclasses.replace(one, low=-math.inf, high=math.inf, wide=(-math.inf, math.inf), parts=(one,))
+    wild = dataclasses.replace(
+        one, low=-math.inf, high=math.inf, wide=(-math.inf, math.inf), parts=(one,)
+    )
     text = json.dumps(wild.json(), allow_nan=False)
 
     assert verdict.from_json(json.loads(text)) == wild

@@ -1,4 +1,6 @@
-"""Block metrics equal those of an independent forward written here by hand, whatever the net, shape, batch or memory."""
+"""Block metrics equal those of an independent forward written here by hand, whatever the net,
+shape, batch or memory.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
 from probes.measure.blocks import METRICS
-from probes.subjects.nets import CifarNet, Normalised
+from probes.subjects.nets import CifarNet
+from probes.subjects.wrapped import Normalised
 
 
 def rough(model, seed):
@@ -31,7 +34,9 @@ def rough(model, seed):
 
 def bn(x, m):
     view = (1, -1, 1, 1)
-    return (x - m.running_mean.view(view)) / (m.running_var.view(view) + m.eps).sqrt() * m.weight.view(view) + m.bias.view(view)
+    return (x - m.running_mean.view(view)) / (
+        m.running_var.view(view) + m.eps
+    ).sqrt() * m.weight.view(view) + m.bias.view(view)
 
 
 def numbers(h, x, total):
@@ -50,7 +55,9 @@ def numbers(h, x, total):
 
 
 def by_hand_cifar(net, image, residual):
-    """A forward of the CIFAR net without modules' own forward: convolutions, batch norm by its formula, sums."""
+    """A forward of the CIFAR net without modules' own forward: convolutions, batch norm by its
+    formula, sums.
+    """
     x = bn(F.conv2d(image[None], net.conv1.weight, None, 1, 1), net.bn1).clamp(min=0)
     out = []
     for stage in (net.layer1, net.layer2, net.layer3):
@@ -62,7 +69,10 @@ def by_hand_cifar(net, image, residual):
                 stride = b.conv1.stride[0]
                 short = x[:, :, ::stride, ::stride]
                 more = h.shape[1] - short.shape[1]
-                zeros = [torch.zeros(1, n, *h.shape[2:], dtype=h.dtype) for n in (more // 2, more - more // 2)]
+                zeros = [
+                    torch.zeros(1, n, *h.shape[2:], dtype=h.dtype)
+                    for n in (more // 2, more - more // 2)
+                ]
                 short = torch.cat([zeros[0], short, zeros[1]], 1)
             total = h if short is None else h + short
             out.append(numbers(h, short, total))
@@ -105,14 +115,25 @@ def compare(model, images, expected, batch, channels_last, rtol):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.integers(0, 10**6), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([1, 3]), st.integers(5, 14),
-    st.integers(1, 4), st.integers(1, 5), st.integers(1, 3),
-)  # fmt: skip
-def test_metrics_equal_a_forward_by_hand_on_cifar_nets(seed, residual, inplace, last, channels, side, n, batch, blocks):
+    st.integers(0, 10**6),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1, 3]),
+    st.integers(5, 14),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 3),
+)
+def test_metrics_equal_a_forward_by_hand_on_cifar_nets(
+    seed, residual, inplace, last, channels, side, n, batch, blocks
+):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = rough(CifarNet(channels, 10, blocks, residual, inplace, width=4), seed)
-    images = torch.from_numpy(seeds.normals(n * channels * side * side, [("images", seed)])[0]).reshape(n, channels, side, side)
+    images = torch.from_numpy(
+        seeds.normals(n * channels * side * side, [("images", seed)])[0]
+    ).reshape(n, channels, side, side)
     expected = [by_hand_cifar(net, image.double(), residual) for image in images]
 
     compare(net, images.double(), expected, batch, last, 1e-9)
@@ -167,7 +188,11 @@ def test_chosen_metrics_only_and_the_same_numbers():
     model = CifarNet(1, 10, 1, width=4).eval()
     images = torch.rand(2, 1, 8, 8)
     some = ("sparsity", "l2_h")
-    with torch.no_grad(), block_metrics.open(model) as read, BlockMetrics(metrics=some).open(model) as few:
+    with (
+        torch.no_grad(),
+        block_metrics.open(model) as read,
+        BlockMetrics(metrics=some).open(model) as few,
+    ):
         model(images)
         found, expected = few(Batch.of([0, 1])), read(Batch.of([0, 1]))
 
@@ -199,7 +224,10 @@ def test_trap_r10_the_adapters_own_relu_is_the_one_that_counts():
             return self.act(self.f(x) + x)
 
     register_block(Gelu, BlockAdapter(branch="f", relu="act"))
-    with pytest.raises(ProbesError, match="ends in GELU"), block_metrics.open(nn.Sequential(Gelu()).eval()):
+    with (
+        pytest.raises(ProbesError, match="ends in GELU"),
+        block_metrics.open(nn.Sequential(Gelu()).eval()),
+    ):
         pass
 
 

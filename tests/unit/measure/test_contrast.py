@@ -33,7 +33,9 @@ def test_by_hand():
 @settings(max_examples=40)
 def test_scipy_agrees_unit_by_unit(seed, n, shift, tied):
     drawn = generator(seed).normal(size=(2, n, 3)).astype(np.float32)
-    clean, augmented = (np.round(drawn, 0 if tied else 3)) + np.array([[[0.0]], [[np.round(shift, 1)]]])
+    clean, augmented = (np.round(drawn, 0 if tied else 3)) + np.array(
+        [[[0.0]], [[np.round(shift, 1)]]]
+    )
     found = contrast(clean, augmented)
 
     for i in range(3):
@@ -43,11 +45,15 @@ def test_scipy_agrees_unit_by_unit(seed, n, shift, tied):
         ranks = stats.rankdata(np.abs(d))
         plus = ranks[d > 0].sum() + ranks[d == 0].sum() / 2
         assert found.share[i] == pytest.approx(plus / (n * (n + 1) / 2))
-        assert found.p[i] == pytest.approx(stats.wilcoxon(d, zero_method="zsplit", method="asymptotic").pvalue)
+        assert found.p[i] == pytest.approx(
+            stats.wilcoxon(d, zero_method="zsplit", method="asymptotic").pvalue
+        )
         whose = np.r_[np.zeros(n), np.ones(n)]
         value = np.r_[clean[:, i], augmented[:, i]]
         if value.std() > 0:
-            assert found.point_biserial[i] == pytest.approx(stats.pointbiserialr(whose, value).statistic, abs=1e-9)
+            assert found.point_biserial[i] == pytest.approx(
+                stats.pointbiserialr(whose, value).statistic, abs=1e-9
+            )
 
 
 @given(st.integers(0, 1000))
@@ -62,7 +68,9 @@ def test_turned_round_it_has_the_other_sign(seed):
 
 
 def test_the_correction_corrects():
-    """Of 1,000 units that nothing moves about 50 have p < .05, and none is a discovery; 100 planted ones are found."""
+    """Of 1,000 units that nothing moves about 50 have p < .05, and none is a discovery; 100 planted
+    ones are found.
+    """
     clean = generator(1).normal(size=(100, 1100))
     augmented = clean + generator(2).normal(size=clean.shape)
     augmented[:, :100] += 1.5
@@ -75,7 +83,9 @@ def test_the_correction_corrects():
 
 
 def test_draws_of_an_image_are_not_images():
-    """Ten draws of each of ten images, no effect but one of images: counted as a hundred, chance looks certain."""
+    """Ten draws of each of ten images, no effect but one of images: counted as a hundred, chance
+    looks certain.
+    """
     drawn = generator(3)
     effect = drawn.normal(size=(10, 1, 200))
     d = effect + 0.1 * drawn.normal(size=(10, 10, 200))
@@ -94,7 +104,9 @@ def test_many_units_in_pieces_are_the_same(monkeypatch):
     assert TOGETHER > 600
     np.testing.assert_array_equal(contrast(clean, augmented).share, whole.share)
     np.testing.assert_array_equal(contrast(clean, augmented).adjusted, whole.adjusted)
-    halves = contrast(clean[:, :20], augmented[:, :20]).beside(contrast(clean[:, 20:], augmented[:, 20:]))
+    halves = contrast(clean[:, :20], augmented[:, :20]).beside(
+        contrast(clean[:, 20:], augmented[:, 20:])
+    )
     np.testing.assert_array_equal(halves.adjusted, whole.adjusted)
 
 

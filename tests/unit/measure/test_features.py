@@ -1,4 +1,6 @@
-"""Feature maps equal those of an independent forward, and nothing of the model or its maps is disturbed."""
+"""Feature maps equal those of an independent forward, and nothing of the model or its maps is
+disturbed.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.features import METRICS, compare
-from probes.subjects.nets import CifarNet, Normalised, nets
+from probes.subjects.nets import CifarNet
+from probes.subjects.wrapped import Normalised, nets
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,11 @@ def by_hand(net, x):
         for b in getattr(net, name):
             h = F.relu(bn(F.conv2d(x, b.conv1.weight, None, b.stride, 1), b.bn1))
             h = bn(F.conv2d(h, b.conv2.weight, None, 1, 1), b.bn2)
-            short = x if b.downsample is None else bn(F.conv2d(x, b.downsample[0].weight, None, b.stride), b.downsample[1])
+            short = (
+                x
+                if b.downsample is None
+                else bn(F.conv2d(x, b.downsample[0].weight, None, b.stride), b.downsample[1])
+            )
             x = F.relu(h + short)
         found[name] = x
     return found
@@ -60,7 +67,10 @@ def test_trap_r01_maps_are_copies_that_no_later_operation_changes(net):
 
 
 def test_trap_r02_a_module_that_runs_twice_is_refused(net):
-    with pytest.raises(BadInput, match=r"layer 'layer1.0.relu' runs more than once"), extract(net, ["layer1.0.relu"]):
+    with (
+        pytest.raises(BadInput, match=r"layer 'layer1.0.relu' runs more than once"),
+        extract(net, ["layer1.0.relu"]),
+    ):
         net(torch.rand(1, 3, 32, 32))
 
 
@@ -79,7 +89,9 @@ def test_stages_of_a_cifar_net_in_its_wrapper():
 
 
 def test_a_network_without_stages_says_what_could_be_named():
-    with pytest.raises(BadInput, match=r"no stages layer1, layer2, ...: name the layers to read, e.g. features.0"):
+    with pytest.raises(
+        BadInput, match=r"no stages layer1, layer2, ...: name the layers to read, e.g. features.0"
+    ):
         stages(vgg11(num_classes=10))
 
 
@@ -110,18 +122,29 @@ def test_a_layer_that_never_runs_is_an_error():
 
 
 def test_a_model_in_training_mode_is_refused():
-    with pytest.raises(BadInput, match=r"call model.eval\(\) first"), extract(nets["resnet20"](1, 10)):
+    with (
+        pytest.raises(BadInput, match=r"call model.eval\(\) first"),
+        extract(nets["resnet20"](1, 10)),
+    ):
         pass
 
 
 def test_metrics_are_those_of_numpy():
     g = np.random.Generator(np.random.Philox(0))
     clean, maps = g.standard_normal((5, 40)).clip(0), g.standard_normal((5, 40)).clip(0)
-    found = compare(torch.tensor(maps, dtype=torch.float32), torch.tensor(clean, dtype=torch.float32))
+    found = compare(
+        torch.tensor(maps, dtype=torch.float32), torch.tensor(clean, dtype=torch.float32)
+    )
     norm = np.linalg.norm
 
-    np.testing.assert_allclose(found["map_distance"], norm(maps - clean, axis=1) / norm(clean, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(found["map_cosine"], (maps * clean).sum(1) / norm(maps, axis=1) / norm(clean, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found["map_distance"], norm(maps - clean, axis=1) / norm(clean, axis=1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["map_cosine"],
+        (maps * clean).sum(1) / norm(maps, axis=1) / norm(clean, axis=1),
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(found["map_zeros"], (maps == 0).mean(1), rtol=1e-6)
     np.testing.assert_allclose(found["map_mean"], maps.mean(1), rtol=1e-5)
     np.testing.assert_allclose(found["map_std"], maps.std(1), rtol=1e-4)

@@ -1,4 +1,6 @@
-"""Statistics that stream and merge, against numpy over everything at once; CKA against its definition."""
+"""Statistics that stream and merge, against numpy over everything at once; CKA against its
+definition.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,11 @@ from probes.measure.mapstats import LOWER, QUANTILES, UPPER, WIDTH, Alikeness, M
 
 def maps(seed, n=6, depths=3, side=5, relu=True, scale=1.0):
     g = np.random.Generator(np.random.Philox(seed))
-    x = scale * g.standard_normal((n, depths, side, side)) * np.exp(g.standard_normal((1, depths, 1, 1)))
+    x = (
+        scale
+        * g.standard_normal((n, depths, side, side))
+        * np.exp(g.standard_normal((1, depths, 1, 1)))
+    )
     return torch.tensor(np.maximum(x, 0) if relu else x, dtype=torch.float32)
 
 
@@ -50,7 +56,8 @@ def test_quantiles_are_within_1_6_percent_of_a_value_at_that_rank(seed, relu, sc
     flat = x.permute(1, 0, 2, 3).flatten(1).double().numpy()
     for q in QUANTILES:
         low, high = (np.quantile(flat, q, axis=1, method=m) for m in ("lower", "higher"))
-        # the width of a bin (half of it is 1.6 %), or the smallest size that is told apart from another
+        # the width of a bin (half of it is 1.6 %), or the smallest size that is told apart from
+        # another
         slack = np.maximum(1 / 32 * np.maximum(np.abs(low), np.abs(high)), 1.1 * 2**-16)
 
         assert (found.quantile(q) >= low - slack).all()
@@ -73,7 +80,10 @@ def test_quantiles_of_few_values_lie_between_order_statistics_as_numpys():
 
 
 def test_a_small_spread_about_a_large_mean_keeps_its_digits():
-    x = torch.tensor(np.random.Generator(np.random.Philox(5)).normal(3.3, 1e-3, (8, 1, 30, 30)), dtype=torch.float32)
+    x = torch.tensor(
+        np.random.Generator(np.random.Philox(5)).normal(3.3, 1e-3, (8, 1, 30, 30)),
+        dtype=torch.float32,
+    )
     found = MapStatistics.of(x[:3]).merge(MapStatistics.of(x[3:])).summary()["std"][0]
 
     assert found == pytest.approx(x.double().std(correction=0).item(), rel=1e-4)
@@ -136,7 +146,9 @@ def test_values_that_are_not_finite_are_refused():
 
 
 def hsic_by_definition(k, m):
-    """Song et al. 2012: the unbiased estimator as an average over all quadruples of different images."""
+    """Song et al. 2012: the unbiased estimator as an average over all quadruples of different
+    images.
+    """
     n, total, count = len(k), 0.0, 0
     for i in range(n):
         for j in range(n):
@@ -153,7 +165,9 @@ def test_cka_is_that_of_its_definition():
     k, m = ((t @ t.T).double().numpy() for t in (x, y))
     found = Alikeness()
     found.add(x, y)
-    expected = hsic_by_definition(k, m) / np.sqrt(hsic_by_definition(k, k) * hsic_by_definition(m, m))
+    expected = hsic_by_definition(k, m) / np.sqrt(
+        hsic_by_definition(k, k) * hsic_by_definition(m, m)
+    )
 
     assert found.value() == pytest.approx(expected, rel=1e-4)
 
@@ -181,7 +195,9 @@ def test_cka_does_not_depend_on_a_rotation_of_the_features():
 def test_cka_of_independent_maps_is_near_0_and_streams():
     found = Alikeness()
     for i in range(20):
-        found.add(maps(2 * i, n=50, relu=False).flatten(1), maps(2 * i + 1, n=50, relu=False).flatten(1))
+        found.add(
+            maps(2 * i, n=50, relu=False).flatten(1), maps(2 * i + 1, n=50, relu=False).flatten(1)
+        )
 
     assert abs(found.value()) < 0.05
     assert found.images == 1000

@@ -35,7 +35,9 @@ def test_they_are_torchs_accuracy_and_cross_entropy_image_by_image(model, digits
     assert found["site"].tolist() == ["output"]
     assert found["correct"].shape == found["loss"].shape == (1, 50)
     assert found["correct"][0].tolist() == (logits.argmax(1) == wanted).float().tolist()
-    assert np.allclose(found["loss"][0], F.cross_entropy(logits, wanted, reduction="none").numpy(), atol=1e-6)
+    assert np.allclose(
+        found["loss"][0], F.cross_entropy(logits, wanted, reduction="none").numpy(), atol=1e-6
+    )
 
 
 def test_any_batching_gives_the_same_numbers(model, digits):
@@ -93,5 +95,8 @@ def test_fewer_outputs_than_classes_and_reading_too_early_are_errors():
 
 
 def test_a_model_in_training_mode_is_refused(digits):
-    with pytest.raises(BadInput, match="eval"), accuracy.open(training.initial("resnet20", digits, 0)):
+    with (
+        pytest.raises(BadInput, match="eval"),
+        accuracy.open(training.initial("resnet20", digits, 0)),
+    ):
         pass

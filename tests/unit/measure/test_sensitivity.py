@@ -1,4 +1,6 @@
-"""Sobol indices and Shapley effects: closed forms, SALib, a recomputation from stored values, shards, dead units."""
+"""Sobol indices and Shapley effects: closed forms, SALib, a recomputation from stored values,
+shards, dead units.
+"""
 
 import itertools
 import math
@@ -77,7 +79,9 @@ def test_the_mean_and_the_variance_of_ishigami(ishigamis):
 def test_sobols_g_function():
     a = np.array([0, 1, 4.5, 9])
     design = Pairs({str(i): slice(i, i + 1) for i in range(4)})
-    found = replicates(design, lambda u: np.prod((np.abs(4 * u - 2) + a) / (1 + a), -1), 2048, 8, "g")
+    found = replicates(
+        design, lambda u: np.prod((np.abs(4 * u - 2) + a) / (1 + a), -1), 2048, 8, "g"
+    )
     partial = 1 / (3 * (1 + a) ** 2)
     every = np.prod(1 + partial) - 1
     total = [partial[i] * np.prod(np.delete(1 + partial, i)) / every for i in range(4)]
@@ -87,7 +91,9 @@ def test_sobols_g_function():
 
 
 def test_a_linear_function_has_the_same_share_by_every_index():
-    """Columns in groups: a group's share is the sum of squares of its coefficients (independent inputs of equal variance)."""
+    """Columns in groups: a group's share is the sum of squares of its coefficients (independent
+    inputs of equal variance).
+    """
     weights = np.array([1.0, 2.0, 3.0, 0.0])
     design = Pairs({"one": slice(0, 1), "two": slice(1, 3), "inert": slice(3, 4)})
     found = replicates(design, lambda u: u @ weights, 1024, 8, "linear")
@@ -107,7 +113,9 @@ def test_shapley_effects_share_out_half_the_mean_square_between_a_and_b():
     apart = np.concatenate([np.prod(p[0] + 0.3, -1) - np.prod(p[5] + 0.3, -1) for p in parts])
     found = sums.indices()
 
-    assert float((found.shapley * found.variance).sum()) == pytest.approx((apart**2).mean() / 2, rel=1e-12)
+    assert float((found.shapley * found.variance).sum()) == pytest.approx(
+        (apart**2).mean() / 2, rel=1e-12
+    )
 
 
 def stored(design, values, orders):
@@ -124,7 +132,9 @@ def stored(design, values, orders):
         steps = [block[0], block[1 + order[0]], *block[many + 2 : 2 * many], block[many + 1]]
         for j, before, here in zip(order, steps, steps[1:], strict=False):
             ends = [(end - here) ** 2 - (end - before) ** 2 for end in (block[0], block[many + 1])]
-            shapley[j] += ((ends[0] - ends[1]) / 4).sum(0)  # Goda's contribution, seen from A and from B
+            shapley[j] += ((ends[0] - ends[1]) / 4).sum(
+                0
+            )  # Goda's contribution, seen from A and from B
     return first, total, shapley / y.shape[1] / v
 
 
@@ -132,7 +142,9 @@ def stored(design, values, orders):
 @settings(max_examples=30, deadline=None)
 def test_streaming_is_a_recomputation_from_stored_values(groups, units, seed, offset):
     design = Pairs({str(i): slice(i, i + 1) for i in range(groups)})
-    weights = seeds.normals(groups * units, [("stored", seed)])[0].astype(float).reshape(groups, units)
+    weights = (
+        seeds.normals(groups * units, [("stored", seed)])[0].astype(float).reshape(groups, units)
+    )
 
     def function(u):
         return np.tanh(u @ weights) + (u**2) @ weights + offset
@@ -189,7 +201,9 @@ def test_salib_agrees():
     values = ishigami(rows)
     sums.add(torch.from_numpy(values)[..., None], order)
     ab, ba = values[1 : many + 1], values[-many:]
-    ys = np.concatenate([values[:1], ab, ba, values[many + 1 : many + 2]]).T.ravel()  # A, AB_j, BA_j, B, point by point
+    ys = np.concatenate(
+        [values[:1], ab, ba, values[many + 1 : many + 2]]
+    ).T.ravel()  # A, AB_j, BA_j, B, point by point
     problem = {"num_vars": many, "names": list("abc"), "bounds": [[0, 1]] * many}
     theirs = sobol.analyze(problem, ys, calc_second_order=True, num_resamples=2, seed=0)
     found = sums.indices(variance="ends", centre=torch.tensor([ys.mean()]))
@@ -197,7 +211,9 @@ def test_salib_agrees():
     np.testing.assert_allclose(found.first[:, 0], theirs["S1"], atol=1e-5)
     np.testing.assert_allclose(found.total[:, 0], theirs["ST"], atol=1e-5)
     pairs = list(itertools.combinations(range(many), 2))
-    np.testing.assert_allclose(found.second[:, 0], [theirs["S2"][j, k] for j, k in pairs], atol=1e-5)
+    np.testing.assert_allclose(
+        found.second[:, 0], [theirs["S2"][j, k] for j, k in pairs], atol=1e-5
+    )
 
 
 def test_trap_s08_seed_nought_is_a_seed_and_names_are_draws():
@@ -237,7 +253,11 @@ def test_a_unit_that_is_dead_once_is_dead():
     design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
     both = Replicates()
     for r in range(2):
-        both.add(sums_of(design, lambda u, r=r: np.stack([u[..., 0], u[..., 1] * r], -1), 32, ("once", r)).indices())
+        both.add(
+            sums_of(
+                design, lambda u, r=r: np.stack([u[..., 0], u[..., 1] * r], -1), 32, ("once", r)
+            ).indices()
+        )
 
     assert both.dead.tolist() == [False, True]
     assert both.estimate("first").replicates == 2
@@ -305,14 +325,19 @@ def test_a_unit_that_overflows_is_dead_alone():
 
 
 def test_held_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
-    """y = 10 h + a + 2 b: with h held, a and b share what they make, 1 : 4, and V is theirs alone."""
+    """y = 10 h + a + 2 b: with h held, a and b share what they make, 1 : 4, and V is theirs
+    alone."""
     design = Pairs({"a": slice(0, 1), "b": slice(1, 2)}, second=True, held=1)
     points = design.points(256, "held")
     assert (points[:, 0, 2] == points[:, 1, 2]).all()
 
     both = Replicates()
     for r in range(8):
-        both.add(sums_of(design, lambda u: 10 * u[..., 2] + u[..., 0] + 2 * u[..., 1], 512, ("held", r)).indices("within"))
+        both.add(
+            sums_of(
+                design, lambda u: 10 * u[..., 2] + u[..., 0] + 2 * u[..., 1], 512, ("held", r)
+            ).indices("within")
+        )
     for measure in ("first", "total", "shapley"):
         np.testing.assert_allclose(both.estimate(measure).value[:, 0], [0.2, 0.8], atol=0.02)
     np.testing.assert_allclose(both.estimate("variance").value, 5 / 12, rtol=0.02)
@@ -339,7 +364,9 @@ def test_replicates_of_units_in_parts_are_those_of_all():
 
 
 def test_trap_s13_the_published_floor_calls_a_unit_that_hardly_varies_most_sensitive():
-    """Active in one row of 1,024 that is neither A nor B: without the variance of all rows its total index is beyond 1."""
+    """Active in one row of 1,024 that is neither A nor B: without the variance of all rows its
+    total index is beyond 1.
+    """
     design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
     rows = design.block(design.points(256, "sparse"), [0, 1])
     values = torch.from_numpy(np.stack([np.zeros(rows.shape[:2]), rows[..., 0]], -1))
@@ -349,4 +376,6 @@ def test_trap_s13_the_published_floor_calls_a_unit_that_hardly_varies_most_sensi
 
     assert sums.indices("ends", absolute=True).total[0, 0] > 1000
     assert sums.indices().total[0, 0] < 4
-    assert sums.indices("ends", absolute=True).total[0, 1] == pytest.approx(float(sums.indices("ends").total[0, 1]), abs=1e-4)
+    assert sums.indices("ends", absolute=True).total[0, 1] == pytest.approx(
+        float(sums.indices("ends").total[0, 1]), abs=1e-4
+    )

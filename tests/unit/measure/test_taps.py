@@ -37,12 +37,23 @@ def state(model):
     for name, t in model.state_dict().items():
         h.update(name.encode() + t.numpy().tobytes())
     for name, m in model.named_modules():
-        hooks = [len(getattr(m, a)) for a in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")]
+        hooks = [
+            len(getattr(m, a))
+            for a in (
+                "_forward_hooks",
+                "_forward_pre_hooks",
+                "_backward_hooks",
+                "_backward_pre_hooks",
+            )
+        ]
         h.update(repr((name, m.training, hooks, sorted(vars(m)))).encode())
     return h.hexdigest()
 
 
-@pytest.mark.parametrize(("make", "images"), [(net, x), (torchvision_net, colour), (lambda: torchvision_net(Bottleneck), colour)])
+@pytest.mark.parametrize(
+    ("make", "images"),
+    [(net, x), (torchvision_net, colour), (lambda: torchvision_net(Bottleneck), colour)],
+)
 def test_trap_r01_h_and_the_sum_are_read_before_they_are_overwritten(make, images):
     """A hook that keeps bn2's output finds no negative value left in it."""
     model = make()
@@ -68,7 +79,9 @@ def test_trap_r01_a_reference_to_h_is_overwritten_by_the_block_itself():
 
 def test_trap_r02_the_relu_runs_twice_and_its_input_is_its_output():
     model, inputs = torchvision_net(), []
-    model.layer1[0].relu.register_forward_hook(lambda _, i, out: inputs.append((i[0].data_ptr(), out.data_ptr())))
+    model.layer1[0].relu.register_forward_hook(
+        lambda _, i, out: inputs.append((i[0].data_ptr(), out.data_ptr()))
+    )
     with torch.no_grad(), tap(model, ["layer1.0"]) as seen:
         model(colour)
 

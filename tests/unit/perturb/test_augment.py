@@ -1,4 +1,6 @@
-"""Augmentations of a factor vector: foreign references, closed forms, and rows that know nothing of each other."""
+"""Augmentations of a factor vector: foreign references, closed forms, and rows that know nothing of
+each other.
+"""
 
 import itertools
 import math
@@ -14,8 +16,23 @@ from probes.errors import BadInput, UnknownName
 from probes.perturb.augment import augmentation, augmentations
 from probes.perturb.composed import SETS, Augmented, _orders
 
-PARAMETRIC = ("erasing", "rolling", "gaussian_blur", "brightness", "contrast", "saturation", "hue", "rotation", "elliptic_blur")
-RANGES = {"brightness": (0.1, 2.5), "contrast": (0.01, 3.5), "saturation": (0.01, 3.5), "hue": (-0.5, 0.5)}
+PARAMETRIC = (
+    "erasing",
+    "rolling",
+    "gaussian_blur",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "rotation",
+    "elliptic_blur",
+)
+RANGES = {
+    "brightness": (0.1, 2.5),
+    "contrast": (0.01, 3.5),
+    "saturation": (0.01, 3.5),
+    "hue": (-0.5, 0.5),
+}
 
 
 def pictures(n=3, channels=3, side=24, seed=0):
@@ -27,7 +44,9 @@ def apply(name, images, *factors):
     return augmentations[name].apply(images.clone(), u)
 
 
-@given(st.sampled_from(["1", "2"]), st.sampled_from([1, 3]), st.integers(8, 30), st.integers(0, 2**31))
+@given(
+    st.sampled_from(["1", "2"]), st.sampled_from([1, 3]), st.integers(8, 30), st.integers(0, 2**31)
+)
 @settings(max_examples=60, deadline=None)
 def test_images_stay_images(which, channels, side, seed):
     g = torch.Generator().manual_seed(seed)
@@ -49,7 +68,10 @@ def test_images_stay_images(which, channels, side, seed):
 def test_a_row_is_the_same_alone_as_in_a_batch(which, seed):
     g = torch.Generator().manual_seed(seed)
     augmented, _ = Augmented.of(which)
-    images, u = torch.rand(5, 3, 16, 16, generator=g), torch.rand(5, len(augmented.columns), generator=g)
+    images, u = (
+        torch.rand(5, 3, 16, 16, generator=g),
+        torch.rand(5, len(augmented.columns), generator=g),
+    )
     whole = augmented(images, u)
     parts = torch.cat([augmented(images[i : i + 1], u[i : i + 1]) for i in range(5)])
 
@@ -75,11 +97,14 @@ def test_the_blur_is_torchvisions(u):
     torch.testing.assert_close(apply("gaussian_blur", images, u), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "theirs"), [
-    ("sharpness", lambda x: vision.adjust_sharpness(x, 1.5)),
-    ("grayscaling", lambda x: vision.rgb_to_grayscale(x, num_output_channels=3)),
-    ("hflip", vision.horizontal_flip),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("sharpness", lambda x: vision.adjust_sharpness(x, 1.5)),
+        ("grayscaling", lambda x: vision.rgb_to_grayscale(x, num_output_channels=3)),
+        ("hflip", vision.horizontal_flip),
+    ],
+)
 def test_switches_are_torchvisions_and_off_above_a_half(name, theirs):
     images = pictures()
     one = Augmented((name,))
@@ -94,13 +119,17 @@ def test_hue_leaves_grey_alone_and_a_whole_turn_is_none():
 
     torch.testing.assert_close(apply("hue", grey, 0.3), grey)
     torch.testing.assert_close(apply("hue", images, 0.5), images, rtol=0, atol=1e-6)
-    torch.testing.assert_close(apply("hue", images, 0.0), apply("hue", images, 1.0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        apply("hue", images, 0.0), apply("hue", images, 1.0), rtol=0, atol=1e-6
+    )
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
 def test_erasing_takes_its_share_of_the_area_and_is_cut_at_the_edges(y, x, area, ratio):
-    """The published one does nothing where the box would cross the lower or right edge: 15.7 % of draws."""
+    """The published one does nothing where the box would cross the lower or right edge: 15.7 % of
+    draws.
+    """
     side = 64
     found = apply("erasing", torch.ones(1, 3, side, side), y, x, area, ratio)
     black = (found == 0).all(1)[0]
@@ -108,7 +137,10 @@ def test_erasing_takes_its_share_of_the_area_and_is_cut_at_the_edges(y, x, area,
     h = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * ratio)
     high, wide = math.sqrt(share * h), math.sqrt(share / h)
     at = [44 / 224 + (180 - 44) / 224 * v for v in (y, x)]
-    ends = [(max(0, c - size / 2), min(1, c + size / 2)) for c, size in zip(at, (high, wide), strict=True)]
+    ends = [
+        (max(0, c - size / 2), min(1, c + size / 2))
+        for c, size in zip(at, (high, wide), strict=True)
+    ]
     expected = (ends[0][1] - ends[0][0]) * (ends[1][1] - ends[1][0])
 
     assert black.any()
@@ -132,7 +164,9 @@ def test_rotation_keeps_what_is_the_same_from_all_sides():
     for u in (0.0, 1.0):
         found = apply("rotation", round_, u)
         expected = 1 - zoom**2 * (y**2 + x**2) / 2
-        torch.testing.assert_close(found[0, 0, inside, inside], expected[inside, inside], rtol=0, atol=2e-3)
+        torch.testing.assert_close(
+            found[0, 0, inside, inside], expected[inside, inside], rtol=0, atol=2e-3
+        )
     torch.testing.assert_close(apply("rotation", round_, 0.5), round_, rtol=0, atol=1e-6)
 
 
@@ -160,7 +194,9 @@ def test_elliptic_blur_changes_nothing_outside_its_ellipse():
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 def test_orders_are_all_permutations_in_their_order(k):
-    assert _orders(torch.arange(math.factorial(k)), k).tolist() == [list(p) for p in itertools.permutations(range(k))]
+    assert _orders(torch.arange(math.factorial(k)), k).tolist() == [
+        list(p) for p in itertools.permutations(range(k))
+    ]
 
 
 @given(st.sampled_from(["1", "2"]), st.floats(0, 1), st.integers(0, 2**31))
@@ -168,7 +204,10 @@ def test_orders_are_all_permutations_in_their_order(k):
 def test_augmentations_follow_one_another_in_the_order_of_the_last_factor(which, order, seed):
     g = torch.Generator().manual_seed(seed)
     augmented, _ = Augmented.of(which)
-    images, u = torch.rand(2, 3, 12, 12, generator=g), torch.rand(2, len(augmented.columns), generator=g)
+    images, u = (
+        torch.rand(2, 3, 12, 12, generator=g),
+        torch.rand(2, len(augmented.columns), generator=g),
+    )
     u[:, -1] = order
     k = len(augmented.names)
     number = min(int(float(u[0, -1]) * math.factorial(k)), math.factorial(k) - 1)
@@ -189,13 +228,20 @@ def test_the_two_sets_have_the_studys_scalars():
 
 
 def test_a_switch_for_every_augmentation_turns_it_off():
-    """Under the study's second law: off above a half, and else what it is without the switch; a switch stays its own."""
+    """Under the study's second law: off above a half, and else what it is without the switch; a
+    switch stays its own.
+    """
     images = pictures()
-    plain, switched = Augmented(("brightness", "hflip")), Augmented(("brightness", "hflip"), switched=True)
+    plain, switched = (
+        Augmented(("brightness", "hflip")),
+        Augmented(("brightness", "hflip"), switched=True),
+    )
     u = torch.tensor([[0.9, 0.2, 0.3]] * 3)
 
     assert switched.columns == ("brightness.on", "brightness.factor", "hflip.on", "order")
-    assert torch.equal(switched(images, torch.cat([torch.full((3, 1), 0.4), u], 1)), plain(images, u))
+    assert torch.equal(
+        switched(images, torch.cat([torch.full((3, 1), 0.4), u], 1)), plain(images, u)
+    )
     off = switched(images, torch.tensor([[0.6, 0.9, 0.7, 0.3]] * 3))
     assert torch.equal(off, images)
 
@@ -226,8 +272,16 @@ def test_your_own_augmentation_is_one_of_them():
         (lambda: Augmented(()), BadInput, "one or more"),
         (lambda: Augmented(("hue", "hue")), BadInput, "none of them twice"),
         (lambda: Augmented(("hflip",))(pictures(), torch.rand(3, 3)), BadInput, "1 columns"),
-        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), 1.1)), BadInput, r"in \[0, 1\]"),
-        (lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), float("nan"))), BadInput, r"in \[0, 1\]"),
+        (
+            lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), 1.1)),
+            BadInput,
+            r"in \[0, 1\]",
+        ),
+        (
+            lambda: Augmented(("hflip",))(pictures(), torch.full((3, 1), float("nan"))),
+            BadInput,
+            r"in \[0, 1\]",
+        ),
         (lambda: augmentation("without"), BadInput, "one or more, a switch exactly one"),
         (lambda: augmentation("twofold", "a", "b", switch=True), BadInput, "a switch exactly one"),
     ],
@@ -241,4 +295,6 @@ def test_every_parametric_augmentation_moves_an_image_when_its_factor_moves():
     images = pictures(1, side=32)
     for name in PARAMETRIC:
         k = len(augmentations[name].factors)
-        assert not torch.equal(apply(name, images, *[0.2] * k), apply(name, images, *[0.9] * k)), name
+        assert not torch.equal(apply(name, images, *[0.2] * k), apply(name, images, *[0.9] * k)), (
+            name
+        )

@@ -31,7 +31,10 @@ def test_the_noise_is_common_to_all_levels_and_scales_with_them():
     noise = under.noise("d", ids, (1, 8, 8), 0, 0)
 
     torch.testing.assert_close(
-        under.apply(clean, noise, 0.2) - clean, 2 * (under.apply(clean, noise, 0.1) - clean), rtol=1e-5, atol=1e-6
+        under.apply(clean, noise, 0.2) - clean,
+        2 * (under.apply(clean, noise, 0.1) - clean),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -40,7 +43,9 @@ def test_another_seed_draw_or_dataset_is_other_noise(other):
     under = gaussian(0, 0.1)
     dataset, names, seed, draw = other
 
-    assert not torch.equal(under.noise("d", ids, (1, 8, 8), 0, 0), under.noise(dataset, names, (1, 8, 8), seed, draw))
+    assert not torch.equal(
+        under.noise("d", ids, (1, 8, 8), 0, 0), under.noise(dataset, names, (1, 8, 8), seed, draw)
+    )
 
 
 def test_the_noise_is_contiguous_float32_on_the_cpu():
@@ -72,10 +77,14 @@ def test_applying_noise_changes_neither_images_nor_noise():
 
 def test_trap_n02_clamping_shrinks_the_noise():
     """Nominal .10, .25, .50 on uniform images become .094, .214, .348."""
-    images = torch.from_numpy(seeds.uniform(200_000, "uniform images").astype(np.float32)).reshape(1, 1, 400, 500)
+    images = torch.from_numpy(seeds.uniform(200_000, "uniform images").astype(np.float32)).reshape(
+        1, 1, 400, 500
+    )
     under = gaussian(0, 0.1, 0.25, 0.5)
     noise = under.noise("d", [0], (1, 400, 500), 0, 0)
-    realised = [(under.apply(images, noise, level) - images).std().item() for level in (0.1, 0.25, 0.5)]
+    realised = [
+        (under.apply(images, noise, level) - images).std().item() for level in (0.1, 0.25, 0.5)
+    ]
 
     assert realised == pytest.approx([0.094, 0.214, 0.348], abs=0.002)
 
@@ -89,7 +98,9 @@ def test_trap_n02_clamping_lifts_the_mean_of_a_black_image():
 
 
 def test_trap_n01_noise_in_pixel_space_is_not_noise_after_normalisation():
-    """Sigma .1 after Normalize is about .02 in pixels, and clamping there cuts everything below the mean."""
+    """Sigma .1 after Normalize is about .02 in pixels, and clamping there cuts everything below the
+    mean.
+    """
     mean, std = 0.45, 0.2
     normalised = (clean - mean) / std
     noise = gaussian(0, 0.1).noise("d", ids, (1, 8, 8), 0, 0)
@@ -98,7 +109,9 @@ def test_trap_n01_noise_in_pixel_space_is_not_noise_after_normalisation():
 
     assert ours.std().item() == pytest.approx(0.1, rel=0.1)
     assert (0.1 * noise * std).std().item() == pytest.approx(0.02, rel=0.1)
-    assert theirs[clean < mean].mean().item() > 0.1  # dark pixels are lifted to the mean, whatever the noise
+    assert (
+        theirs[clean < mean].mean().item() > 0.1
+    )  # dark pixels are lifted to the mean, whatever the noise
 
 
 @pytest.mark.parametrize("clamp", [True, False])

@@ -1,4 +1,5 @@
-"""Masks: what is scaled, sizes whatever the ties, magnitudes that are matched, nothing left behind."""
+"""Masks: what is scaled, sizes whatever the ties, magnitudes that are matched, nothing left
+behind."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.perturb.masks import BINS, at_random, largest, matched, scaled, scaled_units
-from probes.subjects.nets import nets
+from probes.subjects.wrapped import nets
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,9 @@ def test_units_are_scaled_and_what_comes_after_sees_it(model):
         plain = model(x)
         model.layer1._forward_hooks.clear()
         with scaled_units(model, {"layer1": factors}):
-            hook = model.layer2.register_forward_pre_hook(lambda _, args: seen.setdefault("after", args[0]))
+            hook = model.layer2.register_forward_pre_hook(
+                lambda _, args: seen.setdefault("after", args[0])
+            )
             out = model(x)
             hook.remove()
 
@@ -58,7 +61,11 @@ def test_a_mask_of_ones_changes_no_bit_and_nothing_is_left(model):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_after_an_exception(model, error):
     before = state(model)
-    with pytest.raises(error), scaled_units(model, {"layer1": torch.zeros(16, 1, 1)}), scaled_units(model, {"fc": torch.zeros(10)}):
+    with (
+        pytest.raises(error),
+        scaled_units(model, {"layer1": torch.zeros(16, 1, 1)}),
+        scaled_units(model, {"fc": torch.zeros(10)}),
+    ):
         raise error
 
     assert same(state(model), before)
@@ -67,7 +74,10 @@ def test_nothing_is_left_after_an_exception(model, error):
 def test_masks_nest(model):
     x = torch.randn(2, 1, 28, 28)
     with torch.no_grad():
-        with scaled_units(model, {"fc": torch.full((10,), 0.5)}), scaled_units(model, {"fc": torch.full((10,), 0.5)}):
+        with (
+            scaled_units(model, {"fc": torch.full((10,), 0.5)}),
+            scaled_units(model, {"fc": torch.full((10,), 0.5)}),
+        ):
             twice = model(x)
         torch.testing.assert_close(twice, model(x) / 4)
 
@@ -102,7 +112,11 @@ def test_ties_are_broken_by_name_and_dead_units_come_last():
 @settings(max_examples=40)
 def test_a_matched_mask_has_the_same_sizes_and_magnitudes(n, q, seed):
     magnitude = np.random.Generator(np.random.Philox(seed)).gamma(1.0, size=n)
-    chosen = largest(magnitude + 0.3 * np.random.Generator(np.random.Philox(seed + 1)).gamma(1.0, size=n), q, seed)
+    chosen = largest(
+        magnitude + 0.3 * np.random.Generator(np.random.Philox(seed + 1)).gamma(1.0, size=n),
+        q,
+        seed,
+    )
     other = matched(chosen, magnitude, seed)
 
     assert other.sum() == chosen.sum()
@@ -146,11 +160,19 @@ def test_masks_of_another_network_are_refused(model):
     x = torch.randn(1, 1, 28, 28)
     with torch.no_grad():
         with (
-            pytest.raises(BadInput, match=r"a mask of shape \(8, 28, 28\) for module 'layer1', which gives \(16, 28, 28\)"),
+            pytest.raises(
+                BadInput,
+                match=(
+                    r"a mask of shape \(8, 28, 28\) for module 'layer1', which gives \(16, 28, 28\)"
+                ),
+            ),
             scaled_units(model, {"layer1": torch.ones(8, 28, 28)}),
         ):
             model(x)
-        with pytest.raises(UnknownName, match="did you mean layer"), scaled_units(model, {"layer": torch.ones(1)}):
+        with (
+            pytest.raises(UnknownName, match="did you mean layer"),
+            scaled_units(model, {"layer": torch.ones(1)}),
+        ):
             model(x)
 
 
@@ -164,5 +186,8 @@ def test_a_module_that_does_not_run_is_an_error():
             return self.used(x)
 
     net = Idle().eval()
-    with pytest.raises(ProbesError, match="'idle' did not run"), scaled_units(net, {"used": torch.ones(2), "idle": torch.ones(2)}):
+    with (
+        pytest.raises(ProbesError, match="'idle' did not run"),
+        scaled_units(net, {"used": torch.ones(2), "idle": torch.ones(2)}),
+    ):
         net(torch.ones(1, 2))

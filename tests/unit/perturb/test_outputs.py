@@ -1,4 +1,6 @@
-"""Noise on the outputs of layers: which layers, the same draw at every strength, nothing left behind."""
+"""Noise on the outputs of layers: which layers, the same draw at every strength, nothing left
+behind.
+"""
 
 import contextlib
 import copy
@@ -16,7 +18,7 @@ from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import inject, layer_noise
 from probes.perturb.layers import layers_of
-from probes.subjects.nets import nets
+from probes.subjects.wrapped import nets
 
 IDS = [5, 6, 7, 8]
 
@@ -50,9 +52,13 @@ def test_layers_are_chosen_by_name_glob_class_and_predicate(model):
 
 @pytest.mark.parametrize(
     ("which", "sentence"),
-    [("layer9.*", "unknown layer 'layer9"), ("BatchNorm1d", "did you mean BatchNorm2d"), (nn.LSTM, "chosen by LSTM"),
-     ((lambda name, module: False), "chosen by <lambda>")],
-)  # fmt: skip
+    [
+        ("layer9.*", "unknown layer 'layer9"),
+        ("BatchNorm1d", "did you mean BatchNorm2d"),
+        (nn.LSTM, "chosen by LSTM"),
+        ((lambda name, module: False), "chosen by <lambda>"),
+    ],
+)
 def test_a_selection_that_matches_nothing_is_an_error(model, which, sentence):
     with pytest.raises((UnknownName, BadInput), match=sentence):
         layers_of(model, which)
@@ -83,7 +89,9 @@ def test_one_layer_gets_the_noise_that_its_name_says():
 def test_draw_and_noise_are_common_to_all_strengths(a, b, n, draw):
     net = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4))).eval()
     x = torch.zeros(4, 3)
-    (_, one), (_, two) = (run(net, x, absolute(0, level, layers=n), on="Linear", draw=draw) for level in (a, b))
+    (_, one), (_, two) = (
+        run(net, x, absolute(0, level, layers=n), on="Linear", draw=draw) for level in (a, b)
+    )
 
     assert (one.chosen == two.chosen).all()
     assert one.chosen.sum(1).tolist() == [n] * 4
@@ -95,14 +103,20 @@ def test_draw_and_noise_are_common_to_all_strengths(a, b, n, draw):
 def test_a_draw_belongs_to_the_image_whatever_the_batch(order, cut):
     noise = absolute(0, 1, layers=2, on=("a", "b", "c", "d"))
     whole = dict(zip(range(6), noise.chosen("d", range(6), 0, 0).tolist(), strict=True))
-    parts = [*noise.chosen("d", order[:cut], 0, 0).tolist(), *noise.chosen("d", order[cut:], 0, 0).tolist()]
+    parts = [
+        *noise.chosen("d", order[:cut], 0, 0).tolist(),
+        *noise.chosen("d", order[cut:], 0, 0).tolist(),
+    ]
 
     assert dict(zip(order, parts, strict=True)) == whole
 
 
 def test_the_noise_of_an_image_does_not_depend_on_the_batch(model, images):
     whole, _ = run(model, images, absolute(0, 0.3, layers=3))
-    parts = [run(model, images[i : i + 2], absolute(0, 0.3, layers=3), ids=IDS[i : i + 2])[0] for i in (0, 2)]
+    parts = [
+        run(model, images[i : i + 2], absolute(0, 0.3, layers=3), ids=IDS[i : i + 2])[0]
+        for i in (0, 2)
+    ]
 
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
 
@@ -120,7 +134,10 @@ def test_the_layers_of_a_smaller_count_are_among_those_of_a_larger_one(many, ima
 
 def test_networks_of_other_depth_share_the_uniform():
     """Layer floor(u L): the draw for 10 layers is the one for 30, a third of the way."""
-    ten, thirty = (layer_noise(0, 1, on=tuple(map(str, range(n)))).chosen("d", range(200), 0, 0).argmax(1) for n in (10, 30))
+    ten, thirty = (
+        layer_noise(0, 1, on=tuple(map(str, range(n)))).chosen("d", range(200), 0, 0).argmax(1)
+        for n in (10, 30)
+    )
 
     assert (ten == thirty // 3).all()
     assert len(set(ten)) == 10
@@ -132,7 +149,9 @@ def test_every_layer_is_as_likely_as_another():
     assert np.allclose(chosen.mean(0), 0.4, atol=4 * math.sqrt(0.24 / 2000))
 
 
-@pytest.mark.parametrize(("fraction", "many", "n"), [(1 / 16, 19, 1), (1 / 4, 19, 5), (0.5, 3, 2), (0.01, 5, 1)])
+@pytest.mark.parametrize(
+    ("fraction", "many", "n"), [(1 / 16, 19, 1), (1 / 4, 19, 5), (0.5, 3, 2), (0.01, 5, 1)]
+)
 def test_fractions_are_rounded_to_at_least_one(fraction, many, n):
     on = tuple(f"l{i}" for i in range(many))
 
@@ -149,7 +168,9 @@ def test_common_layers_are_the_same_for_all_images_and_each_takes_them_all():
 
 
 def test_with_a_probability_some_images_are_spared():
-    chosen = layer_noise(0, 1, layers=2, on=tuple("abcd"), probability=0.25).chosen("d", range(2000), 0, 0)
+    chosen = layer_noise(0, 1, layers=2, on=tuple("abcd"), probability=0.25).chosen(
+        "d", range(2000), 0, 0
+    )
 
     assert chosen.sum(1).mean() == pytest.approx(0.5, abs=0.07)
     assert not layer_noise(0, 1, on=("a",), probability=0.0).chosen("d", range(9), 0, 0).any()
@@ -201,9 +222,12 @@ class Odd(nn.Module):
 
 @pytest.mark.parametrize(
     ("out", "sentence"),
-    [((torch.zeros(4, 2), None), "'inner' gives tuple"), (torch.zeros(4, 2, dtype=torch.int64), r"\(4, 2\) of torch.int64"),
-     (torch.zeros(3, 2), "with 4 images along the first axis")],
-)  # fmt: skip
+    [
+        ((torch.zeros(4, 2), None), "'inner' gives tuple"),
+        (torch.zeros(4, 2, dtype=torch.int64), r"\(4, 2\) of torch.int64"),
+        (torch.zeros(3, 2), "with 4 images along the first axis"),
+    ],
+)
 def test_outputs_that_can_take_no_noise_are_named(out, sentence):
     with pytest.raises(BadInput, match=sentence):
         run(Odd(out).eval(), torch.zeros(4, 2), absolute(0, 1), on="inner")
@@ -249,7 +273,9 @@ def test_trap_r5_a_forward_pass_that_fails_leaves_nothing(model):
 
 
 def test_it_works_together_with_taps(model, images):
-    """A tap opened inside reads the perturbed streams, one opened outside those before the noise of the tapped layer itself."""
+    """A tap opened inside reads the perturbed streams, one opened outside those before the noise of
+    the tapped layer itself.
+    """
     with torch.inference_mode():
         with block_metrics.open(model) as read, accuracy.open(model) as answers:
             model(images)
@@ -265,11 +291,20 @@ def test_it_works_together_with_taps(model, images):
 
 @pytest.mark.parametrize(
     ("given_", "sentence"),
-    [({"levels": (0, -1)}, "strength -1"), ({"levels": (0, math.nan)}, "strength nan"), ({"levels": (1,)}, "hold 0"),
-     ({"layers": 0}, "layers=0"), ({"layers": 1.5}, "layers=1.5"), ({"layers": (1, 1)}, "different ones"),
-     ({"layers": True}, "layers=True"), ({"probability": 1.5}, "probability 1.5"), ({"probability": math.nan}, "probability nan"),
-     ({"scale": "relativ"}, "did you mean relative"), ({"choice": "mine"}, "choice of layers")],
-)  # fmt: skip
+    [
+        ({"levels": (0, -1)}, "strength -1"),
+        ({"levels": (0, math.nan)}, "strength nan"),
+        ({"levels": (1,)}, "hold 0"),
+        ({"layers": 0}, "layers=0"),
+        ({"layers": 1.5}, "layers=1.5"),
+        ({"layers": (1, 1)}, "different ones"),
+        ({"layers": True}, "layers=True"),
+        ({"probability": 1.5}, "probability 1.5"),
+        ({"probability": math.nan}, "probability nan"),
+        ({"scale": "relativ"}, "did you mean relative"),
+        ({"choice": "mine"}, "choice of layers"),
+    ],
+)
 def test_noise_that_can_not_be(given_, sentence):
     levels = given_.pop("levels", (0, 1))
     with pytest.raises((BadInput, UnknownName), match=sentence):
@@ -286,5 +321,7 @@ def test_more_layers_than_there_are_and_a_missing_spread_are_errors(model, image
 
 
 def test_a_layers_name_in_place_of_their_number_is_told_where_it_goes():
-    with pytest.raises(BadInput, match=r"layers='Linear': how many layers.* on='Linear' says which"):
+    with pytest.raises(
+        BadInput, match=r"layers='Linear': how many layers.* on='Linear' says which"
+    ):
         layer_noise(0, 1, layers="Linear")

@@ -10,7 +10,10 @@ from probes.perturb.spread import layer_spread
 
 
 def spread_of(net, batches, names=("1",)):
-    with torch.inference_mode(), layer_spread(net.eval(), {name: net.get_submodule(name) for name in names}) as read:
+    with (
+        torch.inference_mode(),
+        layer_spread(net.eval(), {name: net.get_submodule(name) for name in names}) as read,
+    ):
         for batch in batches:
             net(batch)
         return read()
@@ -32,4 +35,8 @@ def test_a_layer_that_did_not_run_or_gives_no_floats_is_named():
     with pytest.raises(ProbesError, match="'1' did not run"):
         spread_of(net, [])
     with pytest.raises(BadInput, match="'0' gives"):
-        spread_of(nn.Sequential(nn.Flatten(), nn.Identity()), [torch.zeros(2, 1, 2, 2, dtype=torch.int64)], names=("0",))
+        spread_of(
+            nn.Sequential(nn.Flatten(), nn.Identity()),
+            [torch.zeros(2, 1, 2, 2, dtype=torch.int64)],
+            names=("0",),
+        )

@@ -11,10 +11,21 @@ from probes.perturb import gaussian, layer_noise, weight_noise
 from probes.perturb.strength import is_strength
 
 
-@given(st.one_of(st.floats(), st.floats(0, 4), st.integers(-5, 5), st.booleans(), st.text(max_size=2), st.none()))
+@given(
+    st.one_of(
+        st.floats(),
+        st.floats(0, 4),
+        st.integers(-5, 5),
+        st.booleans(),
+        st.text(max_size=2),
+        st.none(),
+    )
+)
 def test_every_noise_takes_strengths_and_refuses_what_is_none(value):
     if is_strength(value) and value > 0:
-        noises = (gaussian, weight_noise, layer_noise) if value <= 4 else (weight_noise, layer_noise)
+        noises = (
+            (gaussian, weight_noise, layer_noise) if value <= 4 else (weight_noise, layer_noise)
+        )
         assert all(noise(0, value).levels == (0.0, float(value)) for noise in noises)
     elif not is_strength(value):
         for noise in (gaussian, weight_noise, layer_noise):
@@ -29,4 +40,10 @@ def test_a_standard_deviation_on_the_scale_of_bytes_is_refused_with_the_number_t
 
 
 def test_the_borders():
-    assert [is_strength(v) for v in (0, -0.0, math.inf, math.nan, True)] == [True, True, False, False, False]
+    assert [is_strength(v) for v in (0, -0.0, math.inf, math.nan, True)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

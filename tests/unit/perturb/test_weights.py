@@ -13,12 +13,22 @@ from torch.func import functional_call
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb import WeightNoise, weight_noise
+from probes.perturb.effective import re_estimated
 from probes.perturb.plainweights import targets
-from probes.perturb.weights import perturbed, re_estimated
+from probes.perturb.weights import perturbed
 from probes.subjects import training
 from probes.subjects.data import load
 
-ALL = ("mlp_small", "cnn", "plainnet20", "resnet20", "mobilenet_v2", "vit_lite", "row_gru", "row_lstm")
+ALL = (
+    "mlp_small",
+    "cnn",
+    "plainnet20",
+    "resnet20",
+    "mobilenet_v2",
+    "vit_lite",
+    "row_gru",
+    "row_lstm",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,9 @@ def noisy_weights(model, alpha=0.1, draw=0):
 
 
 def test_a_pass_at_the_mapping_is_that_of_a_copy_with_these_weights(model, images):
-    """A foreign reference for every layer type: recurrent layers and torch's fused encoder read the mapping, too."""
+    """A foreign reference for every layer type: recurrent layers and torch's fused encoder read the
+    mapping, too.
+    """
     weights = noisy_weights(model)
     copied = copy.deepcopy(model)
     copied.load_state_dict(copied.state_dict() | weights)
@@ -53,7 +65,9 @@ def test_a_pass_at_the_mapping_is_that_of_a_copy_with_these_weights(model, image
         assert float((clean - found).abs().max()) > 0.01 * float(clean.abs().max())
 
 
-def test_trap_n5_the_state_is_bit_equal_before_during_and_after_also_when_the_pass_raises(model, images):
+def test_trap_n5_the_state_is_bit_equal_before_during_and_after_also_when_the_pass_raises(
+    model, images
+):
     held = dict(model.named_parameters()) | dict(model.named_buffers())
     before = {name: tensor.detach().clone() for name, tensor in held.items()}
     checked = []
@@ -78,7 +92,11 @@ def test_trap_n5_the_state_is_bit_equal_before_during_and_after_also_when_the_pa
 
 def test_trap_n6_no_bias_norm_or_buffer_is_perturbed(model):
     names = set(targets(model))
-    norms = {f"{prefix}." for prefix, m in model.named_modules() if isinstance(m, nn.BatchNorm2d | nn.LayerNorm)}
+    norms = {
+        f"{prefix}."
+        for prefix, m in model.named_modules()
+        if isinstance(m, nn.BatchNorm2d | nn.LayerNorm)
+    }
 
     assert names <= {name for name, _ in model.named_parameters()}
     assert not any("bias" in name or "position" in name for name in names)
@@ -88,7 +106,9 @@ def test_trap_n6_no_bias_norm_or_buffer_is_perturbed(model):
 def test_recurrent_and_attention_weights_are_perturbed(digits):
     lstm, vit = (training.initial(net, digits, 0) for net in ("row_lstm", "vit_lite"))
 
-    assert [n for n in targets(lstm) if "rnn" in n] == [f"net.rnn.weight_{k}_l{i}" for i in (0, 1) for k in ("ih", "hh")]
+    assert [n for n in targets(lstm) if "rnn" in n] == [
+        f"net.rnn.weight_{k}_l{i}" for i in (0, 1) for k in ("ih", "hh")
+    ]
     assert sum("in_proj_weight" in name for name in targets(vit)) == 6
 
 
@@ -98,7 +118,9 @@ def test_the_strength_is_alpha_times_the_std_of_each_tensor(model):
         eps = (noisy - weights[name].detach()).double()
         n = eps.numel()
 
-        assert float(eps.std() / weights[name].detach().double().std()) == pytest.approx(0.3, rel=6 / math.sqrt(2 * n))
+        assert float(eps.std() / weights[name].detach().double().std()) == pytest.approx(
+            0.3, rel=6 / math.sqrt(2 * n)
+        )
 
 
 @given(st.floats(0.001, 10), st.floats(0.001, 10), st.integers(0, 5))
@@ -107,7 +129,10 @@ def test_the_direction_of_a_draw_is_common_to_all_alphas(a, b, draw):
     model = nn.Linear(5, 4)
     under = weight_noise(0, *sorted({a, b}))
     direction = under.directions(model, 3, draw)["weight"]
-    first, second = (under.mapping(model, alpha, {"weight": direction})["weight"] - model.weight.detach() for alpha in (a, b))
+    first, second = (
+        under.mapping(model, alpha, {"weight": direction})["weight"] - model.weight.detach()
+        for alpha in (a, b)
+    )
 
     assert torch.allclose(first / a, second / b, rtol=0, atol=1e-6 * max(1, 1 / a, 1 / b))
 
@@ -120,11 +145,16 @@ def test_a_draw_is_named_by_seed_tensor_draw_and_training_seed(seed, draw, run):
     under = weight_noise(0, 1)
     one = under.directions(model, seed, draw, run)
     again = under.directions(model, seed, draw, run)
-    others = [under.directions(model, *name) for name in ((seed + 1, draw, run), (seed, draw + 1, run), (seed, draw, run + 1))]
+    others = [
+        under.directions(model, *name)
+        for name in ((seed + 1, draw, run), (seed, draw + 1, run), (seed, draw, run + 1))
+    ]
 
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not any(torch.equal(one["0.weight"], other["0.weight"]) for other in others)
-    assert not torch.equal(one["0.weight"] / model[0].weight.std(), one["1.weight"] / model[1].weight.std())
+    assert not torch.equal(
+        one["0.weight"] / model[0].weight.std(), one["1.weight"] / model[1].weight.std()
+    )
     assert not torch.equal(one["0.weight"], under.directions(model, seed, draw)["0.weight"])
 
 
@@ -171,9 +201,16 @@ def test_tied_weights_stand_once_and_get_one_noise():
 
 @pytest.mark.parametrize(
     ("levels", "sentence"),
-    [((0, -0.1), "alpha -0.1"), ((0, math.nan), "alpha nan"), ((0, math.inf), "alpha inf"), ((0.1,), "lack 0"),
-     ((0, 0.1, 0.1), "hold one twice"), ((0, True), "alpha True"), ((0, "1"), "alpha 1")],
-)  # fmt: skip
+    [
+        ((0, -0.1), "alpha -0.1"),
+        ((0, math.nan), "alpha nan"),
+        ((0, math.inf), "alpha inf"),
+        ((0.1,), "lack 0"),
+        ((0, 0.1, 0.1), "hold one twice"),
+        ((0, True), "alpha True"),
+        ((0, "1"), "alpha 1"),
+    ],
+)
 def test_alphas_that_can_not_be(levels, sentence):
     with pytest.raises(BadInput, match=sentence):
         weight_noise(*levels)
@@ -198,13 +235,17 @@ def test_gradients_pass_to_the_clean_weights_as_if_the_noise_were_constant():
 
 
 def test_a_weight_of_one_number_gets_no_noise():
-    assert torch.equal(perturbed({"w": torch.tensor([2.0])}, 1.0, torch.ones)["w"], torch.tensor([2.0]))
+    assert torch.equal(
+        perturbed({"w": torch.tensor([2.0])}, 1.0, torch.ones)["w"], torch.tensor([2.0])
+    )
 
 
 def test_trap_n7_re_estimated_statistics_are_those_of_torchs_update_bn(digits, images):
     model = training.initial("resnet20", digits, 0).eval()
     weights = noisy_weights(model, alpha=0.5)
-    batches = [torch.from_numpy(digits.images[i : i + 20].copy()).float() / 255 for i in (0, 20, 40)]
+    batches = [
+        torch.from_numpy(digits.images[i : i + 20].copy()).float() / 255 for i in (0, 20, 40)
+    ]
     copied = copy.deepcopy(model)
     copied.load_state_dict(copied.state_dict() | weights)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -24,7 +24,11 @@ def store(tmp_path_factory):
 
 
 def lab(store, *specs, **options):
-    return Bench([parse(s) for s in specs or ("resnet20@mnist5k",)], store, Options(**({"images": 40, "threads": 1} | options)))
+    return Bench(
+        [parse(s) for s in specs or ("resnet20@mnist5k",)],
+        store,
+        Options(**({"images": 40, "threads": 1} | options)),
+    )
 
 
 def test_nothing_is_computed_before_the_table_is_looked_at(store, monkeypatch):
@@ -89,7 +93,9 @@ def test_weights_that_are_not_here_are_unavailable(store):
 def test_a_summary_averages_draws_first_and_counts_images(store):
     sweep = lab(store, draws=3).sweep(block_metrics, under=gaussian(0, 0.1))
     summary = sweep.summary()
-    row = summary[(summary["metric"] == "l2_h") & (summary["site"] == "layer2.1") & (summary["level"] == 0.1)].iloc[0]
+    row = summary[
+        (summary["metric"] == "l2_h") & (summary["site"] == "layer2.1") & (summary["level"] == 0.1)
+    ].iloc[0]
     f = sweep.frame
     values = f[(f["site"] == "layer2.1") & (f["level"] == 0.1)].groupby("image")["l2_h"].mean()
 
@@ -103,7 +109,12 @@ def test_facts_name_weights_where_and_the_summary(store):
     facts = one.facts(one.sweep(block_metrics, under=gaussian(0, 0.1)))
 
     assert facts["weights"]["resnet20@mnist5k"]["accuracy"].endswith("% of 40")
-    assert facts["where"] == {"device": str(one.options.where.device), "precision": "fp32", "threads": 1, "batch_size": 250}
+    assert facts["where"] == {
+        "device": str(one.options.where.device),
+        "precision": "fp32",
+        "threads": 1,
+        "batch_size": 250,
+    }
     assert set(facts) == {"weights", "where", "summary", "examples"}
 
 
@@ -122,10 +133,15 @@ def test_train_brings_the_runs_that_a_recipe_names(store, short):
     sweep = one.train(2).sweep(accuracy, under=weight_noise(0, 1), draws=2)
     frame = sweep.frame
 
-    assert sorted(one.subjects) == [f"mlp_small:{arm}@mnist5k#{seed}" for arm in ("clean", "noisy") for seed in (0, 1)]
+    assert sorted(one.subjects) == [
+        f"mlp_small:{arm}@mnist5k#{seed}" for arm in ("clean", "noisy") for seed in (0, 1)
+    ]
     assert sweep.design.runs == (("mlp_small:clean", 2), ("mlp_small:noisy", 2))
     assert sorted(frame["weights"].unique()) == ["clean", "noisy"]
-    assert frame.groupby(["weights", "train_seed", "level"], observed=True).size().tolist() == [40, 80] * 4
+    assert (
+        frame.groupby(["weights", "train_seed", "level"], observed=True).size().tolist()
+        == [40, 80] * 4
+    )
 
 
 def test_train_without_a_recipe_says_how_one_is_named(store):
@@ -135,21 +151,35 @@ def test_train_without_a_recipe_says_how_one_is_named(store):
         lab(store, "mlp_small:clean@mnist5k#*").train(0)
 
 
-def test_weight_noise_has_one_direction_for_all_alphas_and_both_policies_share_the_clean_pass(store):
-    sweep = lab(store).sweep(accuracy, under=weight_noise(0, 0.2, 0.5, batch_norm=("frozen", "re-estimated"), images=50), draws=2)
+def test_weight_noise_has_one_direction_for_all_alphas_and_both_policies_share_the_clean_pass(
+    store,
+):
+    sweep = lab(store).sweep(
+        accuracy,
+        under=weight_noise(0, 0.2, 0.5, batch_norm=("frozen", "re-estimated"), images=50),
+        draws=2,
+    )
     frame = sweep.frame
     clean = frame[frame["level"] == 0].pivot(index="image", columns="batch_norm", values="loss")
 
-    assert sweep.design.perturbation == "weight noise, batch norm frozen and re-estimated on 50 training images"
+    assert (
+        sweep.design.perturbation
+        == "weight noise, batch norm frozen and re-estimated on 50 training images"
+    )
     assert frame.attrs["keys"] == ["batch_norm"]
     assert frame.attrs["draws"] == "common"
     assert (clean["frozen"] == clean["re-estimated"]).all()
-    assert frame.groupby(["batch_norm", "level"], observed=True)["draw"].nunique().tolist() == [1, 2, 2] * 2
+    assert (
+        frame.groupby(["batch_norm", "level"], observed=True)["draw"].nunique().tolist()
+        == [1, 2, 2] * 2
+    )
 
 
 def test_the_direction_belongs_to_the_training_seed_only_where_several_are_compared(store):
     under = weight_noise(0, 0.5)
-    alone, again = (lab(store, f"resnet20@mnist5k#{seed}").sweep(accuracy, under=under) for seed in (0, 1))
+    alone, again = (
+        lab(store, f"resnet20@mnist5k#{seed}").sweep(accuracy, under=under) for seed in (0, 1)
+    )
     both = lab(store, "resnet20@mnist5k#0", "resnet20@mnist5k#1").sweep(accuracy, under=under)
 
     assert {cell.run for cell in (*alone.cells, *again.cells)} == {None}
@@ -157,7 +187,10 @@ def test_the_direction_belongs_to_the_training_seed_only_where_several_are_compa
     assert {cell.run for cell in lab(store).sweep(accuracy, under=under, per_run=True).cells} == {0}
 
 
-@pytest.mark.parametrize(("specs", "told"), [(("resnet20@mnist5k", "plainnet20@mnist5k"), True), (("resnet20@mnist5k#*",), False)])
+@pytest.mark.parametrize(
+    ("specs", "told"),
+    [(("resnet20@mnist5k", "plainnet20@mnist5k"), True), (("resnet20@mnist5k#*",), False)],
+)
 def test_facts_tell_how_one_or_two_networks_were_trained(store, specs, told):
     one = lab(store, *specs, images=10)
     one.sweep(accuracy, under=gaussian(0, 0.1))
@@ -181,7 +214,9 @@ class Named(Blur):
 
 def test_a_perturbation_of_ones_own_is_not_shown_under_the_name_of_ours(store):
     """A page about a blur once said "Gaussian noise in pixel space, clamped, nominal σ 1, 2"."""
-    with pytest.raises(BadInput, match=r"Blur does something else than Gaussian.*name, varied, unit, describe"):
+    with pytest.raises(
+        BadInput, match=r"Blur does something else than Gaussian.*name, varied, unit, describe"
+    ):
         lab(store).sweep(accuracy, under=Blur((0.0, 1.0)))
 
 
@@ -189,13 +224,22 @@ def test_a_perturbation_of_ones_own_says_what_it_is_wherever_it_is_shown(store):
     sweep = lab(store).sweep(accuracy, under=Named((0.0, 1.0)))
     design = sweep.design.json()
 
-    assert (design["perturbation"], design["varied"], design["unit"]) == ("blur: Half of every image", "radius", "pixels")
+    assert (design["perturbation"], design["varied"], design["unit"]) == (
+        "blur: Half of every image",
+        "radius",
+        "pixels",
+    )
     assert "examples" in lab(store).facts(sweep)  # pictures of what the network sees
     assert sweep.frame["level"].nunique() == 2
 
 
 @pytest.mark.parametrize(
-    ("under", "varied"), [(gaussian(0, 0.1), "noise σ"), (weight_noise(0, 0.1), "alpha"), (layer_noise(0, 0.1), "strength")]
+    ("under", "varied"),
+    [
+        (gaussian(0, 0.1), "noise σ"),
+        (weight_noise(0, 0.1), "alpha"),
+        (layer_noise(0, 0.1), "strength"),
+    ],
 )
 def test_every_perturbation_has_a_name_a_unit_and_a_sentence(store, under, varied):
     design = lab(store).sweep(accuracy, under=under).design
@@ -209,7 +253,10 @@ def test_every_perturbation_has_a_name_a_unit_and_a_sentence(store, under, varie
 def test_two_precisions_in_one_process_are_each_their_own(store, precisions):
     """Draws were kept without a word on precision, and the second one crashed under layer noise."""
     under = layer_noise(0, 0.5, scale="absolute")
-    found = [lab(store, images=20, precision=p).sweep(accuracy, under=under).frame["loss"].to_numpy() for p in precisions]
+    found = [
+        lab(store, images=20, precision=p).sweep(accuracy, under=under).frame["loss"].to_numpy()
+        for p in precisions
+    ]
 
     assert not np.array_equal(*found)
     np.testing.assert_allclose(*found, atol=0.3)
@@ -219,7 +266,9 @@ def test_what_got_weight_noise_is_told_with_its_share(store):
     one = lab(store, "mlp_small:untrained@mnist5k")
     facts = one.facts(one.sweep(accuracy, under=weight_noise(0, 0.1)))
 
-    assert facts["perturbed"] == {"mlp_small": {"1.weight": 784 * 3 * 256, "3.weight": 256 * 128, "5.weight": 128 * 10}}
+    assert facts["perturbed"] == {
+        "mlp_small": {"1.weight": 784 * 3 * 256, "3.weight": 256 * 128, "5.weight": 128 * 10}
+    }
     assert evidence.perturbed(facts)[0].startswith(
         "noise on 3 weight tensors of mlp_small, 636,160 numbers, 99.9% of its parameters"
     )
@@ -242,7 +291,10 @@ class Modest(Named):
 
 
 def test_trap_f01_a_perturbation_that_works_in_place_is_that_of_the_twin_that_does_not(store):
-    found = [lab(store).sweep(accuracy, under=kind((0.0, 0.1, 0.2, 0.4))).frame for kind in (Greedy, Modest)]
+    found = [
+        lab(store).sweep(accuracy, under=kind((0.0, 0.1, 0.2, 0.4))).frame
+        for kind in (Greedy, Modest)
+    ]
 
     for column in ("loss", "sigma_realised"):
         np.testing.assert_allclose(found[0][column], found[1][column], rtol=1e-5, atol=1e-6)
@@ -262,8 +314,12 @@ class Smaller(Named):
         return images[..., 1:]
 
 
-@pytest.mark.parametrize(("kind", "says"), [(Drawing, "draws at random by itself"), (Smaller, "it keeps their shape")])
-def test_a_perturbation_of_ones_own_that_has_no_named_draw_or_another_shape_is_refused(store, kind, says):
+@pytest.mark.parametrize(
+    ("kind", "says"), [(Drawing, "draws at random by itself"), (Smaller, "it keeps their shape")]
+)
+def test_a_perturbation_of_ones_own_that_has_no_named_draw_or_another_shape_is_refused(
+    store, kind, says
+):
     with pytest.raises(BadInput, match=says):
         lab(store).sweep(accuracy, under=kind((0.0, 0.1))).frame  # noqa: B018
 
@@ -272,7 +328,9 @@ def test_what_is_no_perturbation_is_said(store):
     class Duck:
         name, varied, unit, levels = "duck", "quack", "", (0.0, 1.0)
 
-    with pytest.raises(BadInput, match="Duck is no perturbation: derive it from probes.Perturbation"):
+    with pytest.raises(
+        BadInput, match=r"Duck is no perturbation: derive it from probes\.Perturbation"
+    ):
         lab(store).sweep(accuracy, under=Duck())
 
 

@@ -7,16 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.errors import BadInput, ProbesError, UnknownName
-from probes.run import claim
+from probes.run import claim, declaring
 from probes.subjects.spec import pair, parse
 from probes.tell import evidence
 
 
 def test_a_claim_is_read():
-    found = claim.declared(["A sentence."], {"id": "H1", "family": "f", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}})
+    found = declaring.declared(
+        ["A sentence."],
+        {"id": "H1", "family": "f", "expect": {"a@d": ("mixed", "2026-12-01", "reports/x")}},
+    )
 
     assert (found.sentence, found.id, found.family) == ("A sentence.", "H1", "f")
-    assert found.expect["a@d"] == claim.Expectation("mixed", "2026-12-01", "reports/x")
+    assert found.expect["a@d"] == declaring.Expectation("mixed", "2026-12-01", "reports/x")
 
 
 @pytest.mark.parametrize(
@@ -36,17 +39,20 @@ def test_a_claim_is_read():
 )
 def test_a_marker_that_is_wrong_says_what_is_allowed(args, kwargs, sentence):
     with pytest.raises((BadInput, UnknownName), match=sentence):
-        claim.declared(args, kwargs)
+        declaring.declared(args, kwargs)
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(), st.text()), max_size=2), st.dictionaries(st.text(max_size=8), st.none()))
+@given(
+    st.lists(st.one_of(st.none(), st.integers(), st.text()), max_size=2),
+    st.dictionaries(st.text(max_size=8), st.none()),
+)
 def test_any_marker_is_a_claim_or_an_error_of_ours(args, kwargs):
     with contextlib.suppress(ProbesError):
-        claim.declared(args, kwargs)
+        declaring.declared(args, kwargs)
 
 
 def test_subjects_are_strings_and_pairs():
-    found = claim.subjects(["a@d", pair("a@d#*", "b@d#*")])
+    found = declaring.subjects(["a@d", pair("a@d#*", "b@d#*")])
 
     assert [str(f) for f in found] == ["a@d", "a@d#* + b@d#*"]
 
@@ -54,15 +60,19 @@ def test_subjects_are_strings_and_pairs():
 @pytest.mark.parametrize("args", [[], ["a@d", "a@d"], [3]])
 def test_subjects_that_are_none(args):
     with pytest.raises(BadInput):
-        claim.subjects(args)
+        declaring.subjects(args)
 
 
 def test_options_replace_what_a_subject_says_and_several_become_one():
-    declared = claim.subjects(["a@d", "b@d#1", pair("a@d#*", "b@d#*")])
+    declared = declaring.subjects(["a@d", "b@d#1", pair("a@d#*", "b@d#*")])
 
-    assert [str(s) for s in claim.chosen(declared, "c:w", "e")] == ["c:w@e", "a@e#* + b@e#*"]
-    assert [str(s) for s in claim.chosen(declared, None, None)] == ["a@d", "b@d#1", "a@d#* + b@d#*"]
-    assert [str(s) for s in claim.chosen([parse("a")], None, "e")] == ["a@e"]
+    assert [str(s) for s in declaring.chosen(declared, "c:w", "e")] == ["c:w@e", "a@e#* + b@e#*"]
+    assert [str(s) for s in declaring.chosen(declared, None, None)] == [
+        "a@d",
+        "b@d#1",
+        "a@d#* + b@d#*",
+    ]
+    assert [str(s) for s in declaring.chosen([parse("a")], None, "e")] == ["a@e"]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +87,21 @@ def test_options_replace_what_a_subject_says_and_several_become_one():
         ([(1000, 1), (5000, 1)], (3000, 1), 3, False),
     ],
 )
-def test_more_images_or_draws_after_a_verdict_are_a_look(monkeypatch, recorded, here, looks, one_too_many, tmp_path):
+def test_more_images_or_draws_after_a_verdict_are_a_look(
+    monkeypatch, recorded, here, looks, one_too_many, tmp_path
+):
     def design(images, draws):
-        return {"images": images, "draws": draws, "images_sha256": str(images), "levels": [0.0, 0.1], "seed": 0}
+        return {
+            "images": images,
+            "draws": draws,
+            "images_sha256": str(images),
+            "levels": [0.0, 0.1],
+            "seed": 0,
+        }
 
     lines = [{"id": "X", "subject": "a@d", "design": design(*size)} for size in recorded]
     monkeypatch.setattr(evidence, "read", lambda _: lines)
     expect = {"a@d": ("mixed", "2026-12-01", "reports/x")}
-    declared = claim.declared(["S."], {"id": "X", "looks": looks, "expect": expect})
+    declared = declaring.declared(["S."], {"id": "X", "looks": looks, "expect": expect})
 
     assert bool(claim.extension(tmp_path, declared, "a@d", [design(*here)])) is one_too_many

@@ -26,12 +26,15 @@ def store(tmp_path_factory):
 
 
 def sweep(store, spec="resnet20@mnist5k", levels=(0, 0.1), draws=1, **options):
-    lab = Bench([parse(spec)], store, Options(**({"images": 60, "threads": 1, "batch_size": 20} | options)))
+    lab = Bench(
+        [parse(spec)], store, Options(**({"images": 60, "threads": 1, "batch_size": 20} | options))
+    )
     return lab.sweep(block_metrics, under=gaussian(*levels), draws=draws).frame
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, False, "cuda")]
+    ("cuda", "mps", "best"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, False, "cuda")],
 )
 def test_the_best_device_is_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, best):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -69,14 +72,18 @@ def test_other_levels_share_the_cells_they_have_in_common(store, monkeypatch):
     sweep(store)
     made = []
     make = Cell.make
-    monkeypatch.setattr(Cell, "make", lambda cell, *more: (made.append(cell.level), make(cell, *more))[1])
+    monkeypatch.setattr(
+        Cell, "make", lambda cell, *more: (made.append(cell.level), make(cell, *more))[1]
+    )
     sweep(store, levels=(0, 0.1, 0.3))
 
     assert made == [0.3]
 
 
 def test_trap_n04_another_batch_size_changes_the_last_digits_only(store):
-    """Even in eval mode an image's output depends on its batch in the last digits: never decide below that."""
+    """Even in eval mode an image's output depends on its batch in the last digits: never decide
+    below that.
+    """
     a, b = sweep(store), sweep(store, batch_size=7)
     keys = ["image", "level", "site"]
     a, b = (t.sort_values(keys, ignore_index=True) for t in (a, b))
@@ -97,10 +104,17 @@ def test_the_batch_size_is_part_of_a_cells_key(store):
 
 
 def test_the_noise_of_an_image_is_the_same_in_every_net(store):
-    lab = Bench([parse("resnet20@mnist5k#0"), parse("plainnet20@mnist5k#1")], store, Options(images=60, threads=1))
+    lab = Bench(
+        [parse("resnet20@mnist5k#0"), parse("plainnet20@mnist5k#1")],
+        store,
+        Options(images=60, threads=1),
+    )
     t = lab.sweep(block_metrics, under=gaussian(0, 0.2)).frame
     part = t[(t["level"] == 0.2) & (t["site"] == "layer1.0")]
-    a, b = (part[part["net"] == net].set_index("image")["sigma_realised"] for net in ("resnet20", "plainnet20"))
+    a, b = (
+        part[part["net"] == net].set_index("image")["sigma_realised"]
+        for net in ("resnet20", "plainnet20")
+    )
 
     assert (a == b).all()
 
@@ -117,9 +131,16 @@ def test_realised_noise_is_in_the_table(store):
 def test_trap_n07_state_is_bit_equal_after_a_sweep(store):
     from probes.subjects.statedict import state_sha256
 
-    lab = Bench([parse("resnet20@mnist5k")], Store(store.folder / "fresh"), Options(images=40, threads=1))
+    lab = Bench(
+        [parse("resnet20@mnist5k")], Store(store.folder / "fresh"), Options(images=40, threads=1)
+    )
     model = next(iter(lab.subjects.values())).model
-    before = state_sha256(model), [m.training for m in model.modules()], torch.get_num_threads(), torch.get_rng_state()
+    before = (
+        state_sha256(model),
+        [m.training for m in model.modules()],
+        torch.get_num_threads(),
+        torch.get_rng_state(),
+    )
     lab.sweep(block_metrics, under=gaussian(0, 0.1)).frame  # noqa: B018
 
     assert state_sha256(model) == before[0]
@@ -139,7 +160,9 @@ def test_examples_show_one_image_of_each_class_at_every_level(store):
 def test_a_loader_gives_the_noise_of_a_sweep(store):
     lab = Bench([parse("resnet20@mnist5k")], store, Options(images=50))
     data = lab.data("mnist5k")
-    (clean, labels), (noisy, _) = (next(engine.loader(data, s, 50, torch.device("cpu"))) for s in (0, 0.3))
+    (clean, labels), (noisy, _) = (
+        next(engine.loader(data, s, 50, torch.device("cpu"))) for s in (0, 0.3)
+    )
     under = gaussian(0, 0.3)
     noise = under.noise("mnist5k", data.ids, (1, 28, 28), 0, 0)
 
@@ -158,9 +181,17 @@ def test_bf16_casts_convolutions_and_the_metrics_stay_near(store):
 
 @pytest.mark.parametrize(
     ("size", "padding", "expected"),
-    [(1, 1, torch.float32), (2, 1, torch.bfloat16), (3, 0, torch.float32), (3, "valid", torch.bfloat16), (4, 1, torch.bfloat16)],
+    [
+        (1, 1, torch.float32),
+        (2, 1, torch.bfloat16),
+        (3, 0, torch.float32),
+        (3, "valid", torch.bfloat16),
+        (4, 1, torch.bfloat16),
+    ],
 )
-def test_convolutions_to_a_single_position_stay_in_fp32_where_bf16_is_asked_for(size, padding, expected):
+def test_convolutions_to_a_single_position_stay_in_fp32_where_bf16_is_asked_for(
+    size, padding, expected
+):
     conv, point = nn.Conv2d(4, 4, 3, padding=padding), nn.Conv2d(4, 4, 1)
     x = torch.randn(2, 4, size, size)
     with torch.no_grad(), device.cast(torch.device("cpu"), "bf16"):
@@ -223,17 +254,25 @@ def test_a_measure_that_compares_with_clean_images_gets_them_first(store):
 def test_every_legal_convolution_runs_where_bf16_is_asked_for():
     x, w = torch.rand(2, 3, 3, 3), torch.rand(4, 3, 3, 3)
     with torch.no_grad(), device.cast(torch.device("cpu"), "bf16"):
-        found = [torch.conv2d(input=x, weight=w), torch.conv2d(x, w, stride=(2,)), torch.conv2d(x[..., :1, :1], w, padding=(1,))]
+        found = [
+            torch.conv2d(input=x, weight=w),
+            torch.conv2d(x, w, stride=(2,)),
+            torch.conv2d(x[..., :1, :1], w, padding=(1,)),
+        ]
 
     assert {t.dtype for t in found} == {torch.float32}
 
 
-def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, tmp_path, monkeypatch):
+def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(
+    store, tmp_path, monkeypatch
+):
     """The kept clean pass is not recomputed for every layer, and changes no bit."""
     under = layer_noise(0, 0.5, choice="each", on="*.bn2")
 
     def table_of(place):
-        lab = Bench([parse("resnet20@mnist5k")], Store(place), Options(images=40, threads=1, batch_size=20))
+        lab = Bench(
+            [parse("resnet20@mnist5k")], Store(place), Options(images=40, threads=1, batch_size=20)
+        )
         return lab.sweep(accuracy, under=under).frame
 
     fast = table_of(tmp_path / "fast")
@@ -245,7 +284,9 @@ def test_layers_one_at_a_time_begin_in_the_middle_with_the_same_numbers(store, t
 
 
 def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_once(tmp_path):
-    lab = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1, batch_size=20))
+    lab = Bench(
+        [parse("resnet20@mnist5k")], Store(tmp_path), Options(images=40, threads=1, batch_size=20)
+    )
     frame = lab.sweep(accuracy, under=layer_noise(0, 0.25, 0.5, layers=(1, 3))).frame
     (spread,) = (tmp_path / "spreads").glob("*.txt")
     loss = frame.groupby(["layers", "level"], observed=True)["loss"].mean().unstack("level")
@@ -256,11 +297,15 @@ def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_onc
 
 
 def test_draws_of_layers_are_nested_in_images_unless_they_are_common(tmp_path):
-    lab = Bench([parse("resnet20@mnist5k")], Store(tmp_path), Options(images=20, threads=1, batch_size=20))
+    lab = Bench(
+        [parse("resnet20@mnist5k")], Store(tmp_path), Options(images=20, threads=1, batch_size=20)
+    )
     own = lab.sweep(accuracy, under=layer_noise(0, 0.5, layers=1 / 8))
     common = lab.sweep(accuracy, under=layer_noise(0, 0.5, choice="common"), draws=2)
 
     assert own.frame.attrs["keys"] == ["layers"]
     assert common.frame.attrs["keys"] == ["layers"]
     assert common.frame.attrs["draws"] == "common"
-    assert own.design.perturbation.endswith("of BatchNorm2d: 0.125 of all layers, drawn by each image, p = 1")
+    assert own.design.perturbation.endswith(
+        "of BatchNorm2d: 0.125 of all layers, drawn by each image, p = 1"
+    )

@@ -57,7 +57,9 @@ def deadly(tmp_path, monkeypatch):
     (tmp_path / "deaths").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
     module = importlib.import_module("deadly_module")
-    yield lambda deaths, **more: module.Deadly((0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more)
+    yield lambda deaths, **more: module.Deadly(
+        (0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more
+    )
     sys.modules.pop("deadly_module", None)
 
 
@@ -69,7 +71,11 @@ def no_xdist_worker(monkeypatch):
 
 
 def bench(folder, **options):
-    return Bench([parse("resnet20@mnist5k")], Store(folder), Options(images=20, threads=1, batch_size=5, **options))
+    return Bench(
+        [parse("resnet20@mnist5k")],
+        Store(folder),
+        Options(images=20, threads=1, batch_size=5, **options),
+    )
 
 
 def cells(folder):
@@ -88,7 +94,12 @@ def test_two_processes_give_the_same_bytes_as_one_and_survive_a_death(tmp_path, 
 
 def test_a_piece_whose_process_always_dies_is_an_error_and_the_others_stand(tmp_path, deadly):
     sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(accuracy, under=deadly(99))
-    with pytest.raises(ProbesError, match=r"a process died 3 times at one piece of work \(cells: resnet20@mnist5k.*exit code -9"):
+    with pytest.raises(
+        ProbesError,
+        match=(
+            r"a process died 3 times at one piece of work \(cells: resnet20@mnist5k.*exit code -9"
+        ),
+    ):
         sweep.frame  # noqa: B018
 
     assert len(list((tmp_path / "deaths").glob("*"))) == 3
@@ -96,7 +107,9 @@ def test_a_piece_whose_process_always_dies_is_an_error_and_the_others_stand(tmp_
 
 
 def test_what_a_piece_raises_is_raised_here_and_the_others_stand(tmp_path, deadly):
-    sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(accuracy, under=deadly(0, raises=True))
+    sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(
+        accuracy, under=deadly(0, raises=True)
+    )
     with pytest.raises(BadInput, match=r"level 0.2 is not for me") as found:
         sweep.frame  # noqa: B018
 
@@ -129,7 +142,8 @@ def test_a_worker_of_xdist_is_serial_and_cores_are_shared_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"), [({"engine": "ray!"}, "engine"), ({"jobs": 0}, "jobs 0: allowed are whole numbers")]
+    ("options", "sentence"),
+    [({"engine": "ray!"}, "engine"), ({"jobs": 0}, "jobs 0: allowed are whole numbers")],
 )
 def test_engines_and_jobs_are_checked(options, sentence):
     with pytest.raises(ProbesError, match=sentence):

@@ -9,30 +9,42 @@ from torch import nn
 
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.dataset import Dataset, datasets
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
 
 SIDE = 12
 
 
 def made(split="test", n=60):
-    """Images of two classes, the bright and the dark half up; brightness moves both, flips nothing."""
+    """Images of two classes, the bright and the dark half up; brightness moves both, flips
+    nothing."""
     drawn = np.random.Generator(np.random.Philox(3 if split == "test" else 4))
     labels = np.arange(n) % 2
     images = drawn.integers(100, 120, (n, 3, SIDE, SIDE), dtype=np.uint8)
     images[labels == 0, :, : SIDE // 2] += 60
     images[labels == 1, :, SIDE // 2 :] += 60
-    return Dataset("masks_made", "made", split, images, labels, np.arange(n), ("up", "down"), (0.5,) * 3, (0.5,) * 3)
+    return Dataset(
+        "masks_made",
+        "made",
+        split,
+        images,
+        labels,
+        np.arange(n),
+        ("up", "down"),
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
 
 
 datasets.register("masks_made")(lambda split, store: made(split))
 
 
 class Planted(nn.Module):
-    """Channel 0 says up or down; on dark images something else turns the answer round, and channel 1 puts it right.
+    """Channel 0 says up or down; on dark images something else turns the answer round, and channel
+    1 puts it right.
 
-    So channel 1 matters under one augmentation only, which is what moves it: on images as they are it is 0. 30 other channels
-    compare pixels, whatever the light.
+    So channel 1 matters under one augmentation only, which is what moves it: on images as they are
+    it is 0. 30 other channels compare pixels, whatever the light.
     """
 
     def __init__(self):
@@ -56,4 +68,7 @@ def subject():
 @pytest.fixture
 def planted():
     """The subject, and a plan that samples the indices of its one module."""
-    return SimpleNamespace(subject=subject(), plan=Plan(("brightness", "hflip"), rows=128, scramblings=2, names=("probe",)))
+    return SimpleNamespace(
+        subject=subject(),
+        plan=Plan(("brightness", "hflip"), rows=128, scramblings=2, names=("probe",)),
+    )

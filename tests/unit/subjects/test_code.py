@@ -1,4 +1,6 @@
-"""An edited network has another code: its structure, plain attributes, adapters and source files count."""
+"""An edited network has another code: its structure, plain attributes, adapters and source files
+count.
+"""
 
 import importlib
 import sys
@@ -11,7 +13,7 @@ from torch import nn
 from probes.errors import BadInput
 from probes.measure import BlockAdapter, register_block
 from probes.subjects.code import code_sha256, source_sha256
-from probes.subjects.nets import Normalised
+from probes.subjects.wrapped import Normalised
 
 
 class Scaled(nn.Module):
@@ -85,18 +87,27 @@ def test_what_a_network_computes_with_counts_wherever_it_stands(place, change):
     assert hashed(place) != hashed(place, **change)
 
 
-@pytest.mark.parametrize("change", [{"comment": "# two"}, {"doc": "Other."}, {"sentence": "Noise does something else."}])
-def test_a_comment_a_docstring_or_the_sentence_of_a_claim_in_the_same_file_is_no_part_of_a_network(place, change):
+@pytest.mark.parametrize(
+    "change", [{"comment": "# two"}, {"doc": "Other."}, {"sentence": "Noise does something else."}]
+)
+def test_a_comment_a_docstring_or_the_sentence_of_a_claim_in_the_same_file_is_no_part_of_a_network(
+    place, change
+):
     assert hashed(place) == hashed(place, **change)
 
 
 @pytest.mark.parametrize(
     "keep",
-    [lambda m, v: setattr(m, "config", {"gain": v}), lambda m, v: setattr(m, "gains", [v]),
-     lambda m, v: setattr(m, "gain", torch.tensor(float(v))), lambda m, v: setattr(m, "space", types.SimpleNamespace(gain=v)),
-     lambda m, v: m.register_buffer("gain", torch.tensor(float(v)), persistent=False), lambda m, v: setattr(m, "gain", float(v))],
+    [
+        lambda m, v: setattr(m, "config", {"gain": v}),
+        lambda m, v: setattr(m, "gains", [v]),
+        lambda m, v: setattr(m, "gain", torch.tensor(float(v))),
+        lambda m, v: setattr(m, "space", types.SimpleNamespace(gain=v)),
+        lambda m, v: m.register_buffer("gain", torch.tensor(float(v)), persistent=False),
+        lambda m, v: setattr(m, "gain", float(v)),
+    ],
     ids=["dict", "list", "tensor", "namespace", "hidden buffer", "number"],
-)  # fmt: skip
+)
 def test_a_setting_of_a_network_counts_wherever_it_keeps_it(keep):
     found = []
     for value in (1, 1, 30):
@@ -107,7 +118,9 @@ def test_a_setting_of_a_network_counts_wherever_it_keeps_it(keep):
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("wrap", [torch.compile, lambda net: torch.jit.trace(net, torch.ones(1, 2)), nn.DataParallel])
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, lambda net: torch.jit.trace(net, torch.ones(1, 2)), nn.DataParallel]
+)
 def test_what_can_not_be_hooked_is_refused_before_it_is_trained_or_measured(wrap):
     with pytest.raises(BadInput, match=r"pass the (original|module|network)"):
         source_sha256(wrap(nn.Sequential(nn.Linear(2, 2))))

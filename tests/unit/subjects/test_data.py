@@ -55,8 +55,17 @@ def test_a_sample_that_can_not_be(store, n):
 
 
 def made(**changes):
-    given = {"name": "d", "title": "D", "split": "test", "images": np.zeros((2, 1, 4, 4), np.uint8), "labels": np.array([0, 1]),
-             "ids": np.array([5, 6]), "classes": ("a", "b"), "mean": (0.0,), "std": (1.0,)}  # fmt: skip
+    given = {
+        "name": "d",
+        "title": "D",
+        "split": "test",
+        "images": np.zeros((2, 1, 4, 4), np.uint8),
+        "labels": np.array([0, 1]),
+        "ids": np.array([5, 6]),
+        "classes": ("a", "b"),
+        "mean": (0.0,),
+        "std": (1.0,),
+    }
     return Dataset(**(given | changes))
 
 
@@ -64,7 +73,14 @@ def made(**changes):
     ("changes", "sentence"),
     [
         ({"images": np.zeros((2, 1, 4, 4), np.float32)}, "uint8"),
-        ({"images": np.zeros((0, 1, 4, 4), np.uint8), "labels": np.array([]), "ids": np.array([])}, "no images"),
+        (
+            {
+                "images": np.zeros((0, 1, 4, 4), np.uint8),
+                "labels": np.array([]),
+                "ids": np.array([]),
+            },
+            "no images",
+        ),
         ({"ids": np.array([5, 5])}, "different ids"),
         ({"labels": np.array([0, 2])}, "there are 2 classes"),
         ({"images": [[0]]}, "got a list"),
@@ -83,7 +99,10 @@ def test_a_dataset_that_is_none(changes, sentence):
 
 @pytest.mark.parametrize(
     ("build", "sentence"),
-    [(lambda split: made(), "called as build\\(split, store\\).*too many"), (lambda split, store: (1, 2), "returns.*not a tuple")],
+    [
+        (lambda split: made(), "called as build\\(split, store\\).*too many"),
+        (lambda split, store: (1, 2), "returns.*not a tuple"),
+    ],
 )
 def test_a_function_that_gives_no_dataset_is_said(monkeypatch, store, build, sentence):
     monkeypatch.setattr(data, "datasets", {"mine": build})
@@ -93,7 +112,12 @@ def test_a_function_that_gives_no_dataset_is_said(monkeypatch, store, build, sen
 
 def test_the_hash_is_of_images_labels_and_ids():
     assert made().sha256 == made().sha256
-    assert len({made().sha256, made(ids=np.array([5, 7])).sha256, made(labels=np.array([1, 1])).sha256}) == 3
+    assert (
+        len(
+            {made().sha256, made(ids=np.array([5, 7])).sha256, made(labels=np.array([1, 1])).sha256}
+        )
+        == 3
+    )
 
 
 def test_an_unknown_dataset_names_the_nearest():
@@ -122,14 +146,20 @@ def jpegs():
     for split in ("train", "test"):
         for c, name in enumerate(CIFAR_CLASSES[:3]):
             for i in range(2):
-                pixels = (seeds.uniform(32 * 32 * 3, split, c, i) * 255).astype(np.uint8).reshape(32, 32, 3)
+                pixels = (
+                    (seeds.uniform(32 * 32 * 3, split, c, i) * 255)
+                    .astype(np.uint8)
+                    .reshape(32, 32, 3)
+                )
                 out = io.BytesIO()
                 Image.fromarray(pixels).save(out, "JPEG", quality=90)
                 yield f"cifar10-jpeg/{split}/{name}/{i:04d}.jpg", out.getvalue()
 
 
 @pytest.mark.parametrize("form", ["tar", "folder"])
-def test_the_jpeg_copy_is_read_from_tar_or_folder_and_named_in_the_title(monkeypatch, tmp_path, form):
+def test_the_jpeg_copy_is_read_from_tar_or_folder_and_named_in_the_title(
+    monkeypatch, tmp_path, form
+):
     files = dict(jpegs())
     if form == "tar":
         with tarfile.open(tmp_path / "cifar10-jpeg.tar.xz", "w:xz") as tar:
@@ -156,9 +186,13 @@ def test_mnist_is_read_from_its_idx_files(monkeypatch, tmp_path):
     pixels = (seeds.uniform(5 * 28 * 28, "idx") * 255).astype(np.uint8)
     for part in ("train", "t10k"):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(
-            bytes.fromhex("00000803") + b"".join(n.to_bytes(4, "big") for n in (5, 28, 28)) + pixels.tobytes()
+            bytes.fromhex("00000803")
+            + b"".join(n.to_bytes(4, "big") for n in (5, 28, 28))
+            + pixels.tobytes()
         )
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(bytes.fromhex("00000801") + (5).to_bytes(4, "big") + bytes([1, 2, 3, 4, 5]))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+            bytes.fromhex("00000801") + (5).to_bytes(4, "big") + bytes([1, 2, 3, 4, 5])
+        )
     monkeypatch.setenv("PROBES_DATA", str(tmp_path))
     found = load("mnist", "test", Store(tmp_path / "store"))
 
@@ -185,7 +219,12 @@ def test_a_download_that_fails_is_said_with_the_way_round(monkeypatch, tmp_path)
 
 
 def test_cifar10_gives_a_claim_300_images_of_10000():
-    assert builtin._cifar("cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)).claim_images == 300
+    assert (
+        builtin._cifar(
+            "cifar10", "C", "test", np.zeros((400, 3, 32, 32), np.uint8), np.zeros(400, int)
+        ).claim_images
+        == 300
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated tar", "damaged image", "other class"])
@@ -210,16 +249,37 @@ def test_damaged_data_are_an_error_of_ours_that_names_them(monkeypatch, tmp_path
 
 
 def test_a_view_is_torchvisions_antialiased_resize(monkeypatch, tmp_path):
-    """Trap of resizing: within a level of PIL's, which the study uses; labels, ids and title are those of the dataset."""
+    """Trap of resizing: within a level of PIL's, which the study uses; labels, ids and title are
+    those of the dataset.
+    """
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
-    made = Dataset("viewed", "viewed", "test", images, np.arange(3), np.arange(3) + 7, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    made = Dataset(
+        "viewed",
+        "viewed",
+        "test",
+        images,
+        np.arange(3),
+        np.arange(3) + 7,
+        tuple("0123456789"),
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
     if "viewed" not in data.datasets:
         data.datasets.register("viewed")(lambda split, store: made)
     small = load("viewed@28px", "test", Store(tmp_path))
     known = [Resize(28)(Image.fromarray(np.moveaxis(image, 0, 2))) for image in images]
 
-    assert (small.name, small.title, small.images.shape) == ("viewed@28px", "viewed at 28 px", (3, 3, 28, 28))
-    assert np.abs(small.images.astype(int) - np.moveaxis(np.stack([np.asarray(k) for k in known]), 3, 1)).max() <= 1
+    assert (small.name, small.title, small.images.shape) == (
+        "viewed@28px",
+        "viewed at 28 px",
+        (3, 3, 28, 28),
+    )
+    assert (
+        np.abs(
+            small.images.astype(int) - np.moveaxis(np.stack([np.asarray(k) for k in known]), 3, 1)
+        ).max()
+        <= 1
+    )
     assert small.ids.tolist() == [7, 8, 9]
     assert small.sha256 != made.sha256
     assert load("viewed@32px", "test", Store(tmp_path)).images is images

@@ -12,7 +12,7 @@ from probes.errors import BadInput, Unavailable
 from probes.store import Store
 from probes.subjects import folders
 from probes.subjects.data import load
-from probes.subjects.folders import read_image
+from probes.subjects.imagefiles import read_image
 from probes.subjects.spec import parse
 
 
@@ -20,7 +20,11 @@ def save(path, mode="RGB", size=(40, 30), **how):
     path.parent.mkdir(parents=True, exist_ok=True)
     wide, high = size
     ramp = np.linspace(0, 255, wide * high).reshape(high, wide)
-    image = Image.fromarray(ramp.astype(np.uint8)) if mode != "I;16" else Image.fromarray((ramp * 257).astype(np.uint16))
+    image = (
+        Image.fromarray(ramp.astype(np.uint8))
+        if mode != "I;16"
+        else Image.fromarray((ramp * 257).astype(np.uint16))
+    )
     (image if mode in ("L", "I;16") else image.convert(mode)).save(path, **how)
     return path
 
@@ -41,7 +45,8 @@ def test_a_path_may_hold_an_at_sign():
 
 
 @pytest.mark.parametrize(
-    ("mode", "ending"), [("L", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("I;16", "png"), ("1", "png"), ("P", "png")]
+    ("mode", "ending"),
+    [("L", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("I;16", "png"), ("1", "png"), ("P", "png")],
 )
 def test_every_mode_of_image_works(tmp_path, mode, ending):
     found = read_image(save(tmp_path / f"x.{ending}", mode))
@@ -51,7 +56,10 @@ def test_every_mode_of_image_works(tmp_path, mode, ending):
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
-    deep, plain = read_image(save(tmp_path / "a.png", "I;16")), read_image(save(tmp_path / "b.png", "L"))
+    deep, plain = (
+        read_image(save(tmp_path / "a.png", "I;16")),
+        read_image(save(tmp_path / "b.png", "L")),
+    )
 
     assert abs(deep.astype(int) - plain.astype(int)).max() <= 2
 
@@ -67,7 +75,10 @@ def test_pixels_of_32_bits_have_no_known_range_and_are_refused(tmp_path, kind):
 def test_an_image_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    turned, plain = read_image(save(tmp_path / "a.jpg", exif=exif)), read_image(save(tmp_path / "b.jpg"))
+    turned, plain = (
+        read_image(save(tmp_path / "a.jpg", exif=exif)),
+        read_image(save(tmp_path / "b.jpg")),
+    )
 
     assert abs(turned[:, ::-1, ::-1].astype(int) - plain.astype(int)).mean() < 2
 
@@ -122,7 +133,9 @@ def _png():
 
 def _jpeg():
     kept = io.BytesIO()
-    Image.fromarray((np.arange(20 * 30 * 3) % 256).astype(np.uint8).reshape(20, 30, 3)).save(kept, "JPEG")
+    Image.fromarray((np.arange(20 * 30 * 3) % 256).astype(np.uint8).reshape(20, 30, 3)).save(
+        kept, "JPEG"
+    )
     return kept.getvalue()
 
 
@@ -132,7 +145,9 @@ def _jpeg():
     st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), max_size=4),
     st.integers(0, 2000),
 )
-def test_any_bytes_are_an_image_or_an_error_of_ours_that_names_the_file(tmp_path_factory, whole, changes, length):
+def test_any_bytes_are_an_image_or_an_error_of_ours_that_names_the_file(
+    tmp_path_factory, whole, changes, length
+):
     data = bytearray(whole)
     for place, new in changes:
         data[place : place + len(new)] = new

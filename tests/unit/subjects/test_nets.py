@@ -8,16 +8,22 @@ import torchvision
 from probes.errors import BadInput, UnknownName
 from probes.perturb.plainweights import targets
 from probes.subjects.dataset import Dataset
-from probes.subjects.nets import CifarNet, Normalised, Takes, nets, takes
-from probes.subjects.training import initial
+from probes.subjects.epochs import initial
+from probes.subjects.nets import CifarNet
+from probes.subjects.wrapped import Normalised, Takes, nets, takes
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_twins_have_the_same_parameters(channels):
-    shapes = [[(n, p.shape) for n, p in nets[name](channels, 10).named_parameters()] for name in ("resnet20", "plainnet20")]
+    shapes = [
+        [(n, p.shape) for n, p in nets[name](channels, 10).named_parameters()]
+        for name in ("resnet20", "plainnet20")
+    ]
 
     assert shapes[0] == shapes[1]
-    assert sum(p.numel() for p in nets["resnet20"](3, 10).parameters()) == 269_722  # He et al. 2015: 0.27 M
+    assert (
+        sum(p.numel() for p in nets["resnet20"](3, 10).parameters()) == 269_722
+    )  # He et al. 2015: 0.27 M
 
 
 def test_the_twins_differ_by_their_shortcuts():
@@ -75,10 +81,23 @@ def test_the_small_vgg_is_torchvisions_convolutions_and_one_linear_layer():
 
     assert net(torch.rand(2, 3, 32, 32, device="meta")).shape == (2, 10)
     assert [str(m) for m in net.features] == [str(m) for m in features]
-    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in features.parameters()) + 5130
+    assert (
+        sum(p.numel() for p in net.parameters())
+        == sum(p.numel() for p in features.parameters()) + 5130
+    )
 
 
-SMALL = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "vit_lite", "row_gru", "row_lstm", "mobilenet_v2", "resnet18")
+SMALL = (
+    "mlp_small",
+    "mlp_medium",
+    "mlp_large",
+    "cnn",
+    "vit_lite",
+    "row_gru",
+    "row_lstm",
+    "mobilenet_v2",
+    "resnet18",
+)
 
 
 @pytest.mark.parametrize("side", [28, 32])
@@ -93,12 +112,24 @@ def test_small_networks_take_grey_and_colour_of_either_side(net, channels, side)
 def made_of(channels, side, high=None):
     images = np.zeros((10, channels, high or side, side), np.uint8)
     constants = {"mean": (0.4,) * channels, "std": (0.2,) * channels}
-    return Dataset("made", "made", "test", images, np.arange(10), np.arange(10), tuple("0123456789"), **constants)
+    return Dataset(
+        "made",
+        "made",
+        "test",
+        images,
+        np.arange(10),
+        np.arange(10),
+        tuple("0123456789"),
+        **constants,
+    )
 
 
 def test_the_studys_networks_have_its_sizes():
     """MNIST as 3 x 28 x 28: 2352 inputs; the last linear layer of the CNN has 576."""
-    shapes = {net: [tuple(p.shape) for p in targets(initial(net, made_of(1, 28), 0)).values()] for net in SMALL[:4]}
+    shapes = {
+        net: [tuple(p.shape) for p in targets(initial(net, made_of(1, 28), 0)).values()]
+        for net in SMALL[:4]
+    }
 
     assert shapes["mlp_small"] == [(256, 2352), (128, 256), (10, 128)]
     assert shapes["mlp_medium"] == [(512, 2352), (256, 512), (10, 256)]
@@ -122,7 +153,9 @@ def test_a_network_for_squares_says_so():
 def test_what_a_builder_takes_is_declared_beside_it():
     @takes(channels=3, side=True, raw=True)
     def build(channels, classes, side):
-        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * side * side, classes))
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(channels * side * side, classes)
+        )
 
     assert build.takes == Takes(3, True, True)
     assert Takes() == Takes(None, False, False)

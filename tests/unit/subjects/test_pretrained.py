@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.store import Store, sha256
-from probes.subjects import pretrained
+from probes.subjects import hub, pretrained
 from probes.subjects.data import load as dataset
-from probes.subjects.nets import nets
 from probes.subjects.spec import parse
+from probes.subjects.wrapped import nets
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,13 @@ def test_eight_seeds_of_each_twin_are_shipped_with_at_least_97_percent(net, stor
 
 
 def test_the_card_tells_the_truth(digits, store):
-    from probes.subjects.training import accuracy
+    from probes.subjects.epochs import accuracy
 
     subject = pretrained.load(parse("resnet20@mnist5k#3"), digits, store)
 
-    assert accuracy(subject.model, digits) == pytest.approx(subject.card["test_accuracy"], abs=0.0011)
+    assert accuracy(subject.model, digits) == pytest.approx(
+        subject.card["test_accuracy"], abs=0.0011
+    )
     assert subject.card["test_images_sha256"] == digits.sha256
 
 
@@ -124,7 +126,10 @@ def test_a_file_of_weights_is_loaded(suffix, tmp_path, digits, store):
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path, digits, store):
-    save_file({k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()}, tmp_path / "w.safetensors")
+    save_file(
+        {k: v for k, v in nets["resnet18"](3, 10).state_dict().items() if v.is_floating_point()},
+        tmp_path / "w.safetensors",
+    )
     with pytest.raises(BadInput, match=r"do not fit|lack|does not know|of shape"):
         pretrained.load(parse(f"resnet20:{tmp_path / 'w.safetensors'}@mnist5k"), digits, store)
 
@@ -148,8 +153,13 @@ def test_random_weights_are_asked_for_and_the_same_each_time(net, digits, store)
     assert a.untrained
 
 
-def test_an_own_net_without_weights_is_the_trained_one_and_else_comes_with_its_command(digits, store):
-    with pytest.raises(Unavailable, match=r"`probes train probes.subjects.nets:resnet20 mnist5k --seeds 0 --store .*`"):
+def test_an_own_net_without_weights_is_the_trained_one_and_else_comes_with_its_command(
+    digits, store
+):
+    with pytest.raises(
+        Unavailable,
+        match=r"`probes train probes.subjects.nets:resnet20 mnist5k --seeds 0 --store .*`",
+    ):
         pretrained.load(parse("probes.subjects.nets:resnet20@mnist5k"), digits, store)
 
 
@@ -159,7 +169,9 @@ def test_untrained_networks_are_no_runs(store):
 
 
 class Entry:
-    """As an entry of torchvision's weights: a URL whose name ends in the start of the file's SHA-256."""
+    """As an entry of torchvision's weights: a URL whose name ends in the start of the file's
+    SHA-256.
+    """
 
     name = "IMAGENET1K_V1"
     meta = {"categories": [str(i) for i in range(1000)]}  # noqa: RUF012
@@ -177,8 +189,17 @@ def colour(monkeypatch, tmp_path):
 
     from probes.subjects.dataset import Dataset
 
-    return Dataset(name="d", title="D", split="test", images=np.zeros((2, 3, 32, 32), np.uint8), labels=np.array([0, 1]),
-                   ids=np.array([0, 1]), classes=("a", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)  # fmt: skip
+    return Dataset(
+        name="d",
+        title="D",
+        split="test",
+        images=np.zeros((2, 3, 32, 32), np.uint8),
+        labels=np.array([0, 1]),
+        ids=np.array([0, 1]),
+        classes=("a", "b"),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
 
 
 def saved(monkeypatch, tmp_path, digest=None):
@@ -187,17 +208,19 @@ def saved(monkeypatch, tmp_path, digest=None):
     path = tmp_path / "checkpoints" / "w.pth"
     torch.save(nets["resnet18"](3, 1000).state_dict(), path)
     entry = Entry(digest or sha256(path)[:8])
-    path.rename(pretrained.checkpoint(entry))
-    monkeypatch.setattr(pretrained, "torchvisions", lambda spec: entry)
+    path.rename(hub.checkpoint(entry))
+    monkeypatch.setattr(hub, "torchvisions", lambda spec: entry)
     return entry
 
 
-def test_torchvisions_weights_are_loaded_from_its_folder_with_their_own_head(monkeypatch, tmp_path, colour, store):
+def test_torchvisions_weights_are_loaded_from_its_folder_with_their_own_head(
+    monkeypatch, tmp_path, colour, store
+):
     entry = saved(monkeypatch, tmp_path)
     subject = pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
 
     assert subject.model.net.fc.out_features == 1000
-    assert subject.sha256 == sha256(pretrained.checkpoint(entry))
+    assert subject.sha256 == sha256(hub.checkpoint(entry))
     assert subject.weights == "torchvision IMAGENET1K_V1"
 
 
@@ -207,34 +230,38 @@ def test_torchvisions_weights_that_are_damaged_are_refused(monkeypatch, tmp_path
         pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
 
 
-def test_torchvisions_weights_that_are_not_here_come_with_their_command(monkeypatch, tmp_path, colour, store):
+def test_torchvisions_weights_that_are_not_here_come_with_their_command(
+    monkeypatch, tmp_path, colour, store
+):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(Unavailable, match="probes fetch resnet18:imagenet1k_v1"):
         pretrained.load(parse("resnet18:imagenet1k_v1@d"), colour, store)
 
 
 def test_a_host_that_can_not_be_reached_is_said_with_the_way_round(monkeypatch):
-    monkeypatch.setattr(pretrained, "torchvisions", lambda spec: Entry("00000000"))
+    monkeypatch.setattr(hub, "torchvisions", lambda spec: Entry("00000000"))
     with pytest.raises(Unavailable, match="fetch it on another machine and put it at"):
-        pretrained.fetch(parse("resnet18:imagenet1k_v1"))
+        hub.fetch(parse("resnet18:imagenet1k_v1"))
 
 
 def test_weights_that_torchvision_does_not_have_are_an_error():
     with pytest.raises(UnknownName, match="imagenet1k_v1"):
-        pretrained.fetch(parse("resnet18:imagenet1k_v9"))
+        hub.fetch(parse("resnet18:imagenet1k_v9"))
 
 
 def test_an_edited_network_is_measured_again(tmp_path, monkeypatch, digits, store):
     monkeypatch.syspath_prepend(str(tmp_path))
     code = (
-        "from torch import nn\nclass N(nn.Module):\n    def forward(self, x):\n        return x.flatten(1)[:, :10]{}\n"
-        "def build(c, k): return N()\n"
+        "from torch import nn\nclass N(nn.Module):\n    def forward(self, x):\n        return"
+        " x.flatten(1)[:, :10]{}\ndef build(c, k): return N()\n"
     )
     digests = []
     for version in ("", " * 2"):
         (tmp_path / "edited_net.py").write_text(code.format(version))
         sys.modules.pop("edited_net", None)
         importlib.invalidate_caches()
-        digests.append(pretrained.load(parse("edited_net:build:untrained@mnist5k"), digits, store).code)
+        digests.append(
+            pretrained.load(parse("edited_net:build:untrained@mnist5k"), digits, store).code
+        )
 
     assert digests[0] != digests[1]

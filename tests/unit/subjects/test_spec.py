@@ -27,7 +27,10 @@ def test_a_subject_is_split_where_the_readme_says(text, spec):
     assert parse(str(spec)) == spec
 
 
-@pytest.mark.parametrize("text", ["", "@mnist5k", "net@", "net:@d", "net:w:@d".replace(":w", ""), "a.b:@d", "ne#t@d", None, 3])
+@pytest.mark.parametrize(
+    "text",
+    ["", "@mnist5k", "net@", "net:@d", "net:w:@d".replace(":w", ""), "a.b:@d", "ne#t@d", None, 3],
+)
 def test_what_is_no_subject_is_an_error_with_the_form(text):
     with pytest.raises(BadInput, match="net\\[:weights\\]@dataset"):
         parse(text)

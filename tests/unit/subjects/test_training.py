@@ -16,12 +16,13 @@ from probes.errors import BadInput, Unavailable, UnknownName
 from probes.perturb.plainweights import targets
 from probes.perturb.weights import perturbed
 from probes.store import Store, sha256
-from probes.subjects import pretrained, training
+from probes.subjects import epochs, pretrained, training
 from probes.subjects.data import load
-from probes.subjects.nets import CifarNet, nets
+from probes.subjects.nets import CifarNet
 from probes.subjects.recipes import Recipe, default_recipe, recipes
 from probes.subjects.spec import parse
 from probes.subjects.training import train
+from probes.subjects.wrapped import nets
 
 ROOT = Path(__file__).parents[3]
 short = Recipe("short", epochs=2, batch_size=500, peak=0.05, shift=1, flip=True)
@@ -43,7 +44,9 @@ def copy_of(store, tmp_path):
 
 def test_weights_and_card_are_made_once(digits, tmp_path):
     store, said = copy_of(digits, tmp_path), []
-    path, card = train("tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append)
+    path, card = train(
+        "tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append
+    )
     again, _ = train("tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append)
 
     assert again == path
@@ -56,7 +59,9 @@ def test_weights_and_card_are_made_once(digits, tmp_path):
 @pytest.fixture(autouse=True, scope="module")
 def tiny():
     if "tiny" not in nets:
-        nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
+        nets.register("tiny")(
+            lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4)
+        )
 
 
 SCRIPT = """
@@ -67,11 +72,16 @@ from probes.subjects.training import Recipe, train
 nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
 r = Recipe("short", epochs=6, batch_size=500, peak=0.05, shift=1, flip=True)
 print(train("tiny", "mnist5k", 1, Store(sys.argv[1]), r, lambda t: print(t, flush=True))[1]["sha256"], flush=True)
-"""
+"""  # noqa: E501
 
 
 def script(store):
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(store.folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(store.folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 def test_trap_p03_a_killed_training_goes_on_and_ends_with_the_same_bytes(digits, tmp_path):
@@ -94,14 +104,17 @@ def test_twins_of_a_seed_start_from_the_same_weights_and_see_the_same_batches(di
     a, b = (training.initial(net, data, 3) for net in ("resnet20", "plainnet20"))
 
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-    first, second = (next(training.batches(data, short, 3, 0)) for _ in range(2))
+    first, second = (next(epochs.batches(data, short, 3, 0)) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
 
 
 def test_another_seed_or_epoch_is_another_order(digits):
     data = load("mnist5k", "train", digits)
-    labels = [next(training.batches(data, short, seed, epoch))[1].tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    labels = [
+        next(epochs.batches(data, short, seed, epoch))[1].tolist()
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
 
     assert labels[0] != labels[1] != labels[2] != labels[0]
 
@@ -109,14 +122,18 @@ def test_another_seed_or_epoch_is_another_order(digits):
 def test_an_epoch_visits_each_image_at_most_once_and_every_full_batch(digits):
     data = load("mnist5k", "train", digits)
     plain = dataclasses.replace(short, shift=0, flip=False)
-    seen = torch.cat([x.flatten(1).sum(1) for x, _ in training.batches(data, plain, 0, 0)])
+    seen = torch.cat([x.flatten(1).sum(1) for x, _ in epochs.batches(data, plain, 0, 0)])
 
     assert len(seen) == 4000
     assert np.isclose(seen.double().sum().item(), data.images.sum() / 255, rtol=1e-5)
 
 
 def test_no_global_state_is_left_changed(digits):
-    before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = (
+        torch.get_rng_state(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     data = load("mnist5k", "train", digits)
     training.initial("resnet20", data, 0)
     with pytest.raises(RuntimeError), training.reproducible(1):
@@ -142,7 +159,13 @@ def test_fewer_images_than_a_batch_are_an_error(digits):
 def test_the_recipe_of_the_digits_is_frozen():
     recipe = recipes["mnist5k"]
 
-    assert (recipe.epochs, recipe.batch_size, recipe.peak, recipe.threads, recipe.stored) == (10, 64, 0.05, 1, "float16")
+    assert (recipe.epochs, recipe.batch_size, recipe.peak, recipe.threads, recipe.stored) == (
+        10,
+        64,
+        0.05,
+        1,
+        "float16",
+    )
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.epochs = 1
 
@@ -152,7 +175,9 @@ def test_a_network_whose_code_was_edited_is_trained_again(digits, tmp_path, monk
     one = dataclasses.replace(short, epochs=1)
     first, _ = train("tiny", "mnist5k", 0, store, one)
     monkeypatch.setitem(
-        nets._things, "tiny", lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4, residual=False)
+        nets._things,
+        "tiny",
+        lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4, residual=False),
     )
     second, _ = train("tiny", "mnist5k", 0, store, one)
 
@@ -160,27 +185,43 @@ def test_a_network_whose_code_was_edited_is_trained_again(digits, tmp_path, monk
 
 
 noisy = Recipe(
-    "noisy-short", epochs=2, batch_size=500, peak=1e-3, optimiser="adam", regime="noisy", alpha_train=0.2, stored="float32"
+    "noisy-short",
+    epochs=2,
+    batch_size=500,
+    peak=1e-3,
+    optimiser="adam",
+    regime="noisy",
+    alpha_train=0.2,
+    stored="float32",
 )
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
-    [({"alpha_train": 0.2}, "0.2 in the clean regime: it is 0"), ({"regime": "noisy"}, "0 in the noisy regime: it is above 0"),
-     ({"alpha_train": -1.0}, "alpha_train -1.0"), ({"alpha_train": float("nan")}, "alpha_train nan"),
-     ({"regime": "loud"}, "unknown regime"), ({"optimiser": "sgdd"}, "did you mean sgd"), ({"precision": "fp64"}, "precision"),
-     ({"epochs": 0}, "0 epochs"), ({"peak": 0.0}, "learning rate")],
-)  # fmt: skip
+    [
+        ({"alpha_train": 0.2}, "0.2 in the clean regime: it is 0"),
+        ({"regime": "noisy"}, "0 in the noisy regime: it is above 0"),
+        ({"alpha_train": -1.0}, "alpha_train -1.0"),
+        ({"alpha_train": float("nan")}, "alpha_train nan"),
+        ({"regime": "loud"}, "unknown regime"),
+        ({"optimiser": "sgdd"}, "did you mean sgd"),
+        ({"precision": "fp64"}, "precision"),
+        ({"epochs": 0}, "0 epochs"),
+        ({"peak": 0.0}, "learning rate"),
+    ],
+)
 def test_recipes_that_can_not_be(changes, sentence):
     with pytest.raises((BadInput, UnknownName), match=sentence):
         Recipe(**({"name": "mine", "epochs": 1} | changes))
 
 
 def test_the_regimes_of_a_seed_differ_by_the_noise_only(digits):
-    """Same initial weights, same batches; the noise is added for the pass, and the update goes to the clean weights."""
+    """Same initial weights, same batches; the noise is added for the pass, and the update goes to
+    the clean weights.
+    """
     data = dataclasses.replace(load("mnist5k", "train", digits))
     clean = dataclasses.replace(noisy, regime="clean", alpha_train=0.0)
-    batch = [next(training.batches(data, recipe, 3, 1))[0] for recipe in (clean, noisy)]
+    batch = [next(epochs.batches(data, recipe, 3, 1))[0] for recipe in (clean, noisy)]
     model = training.initial("tiny", data, 3)
     names = dict(model.named_parameters())
     before = {name: p.detach().clone() for name, p in names.items()}
@@ -195,7 +236,7 @@ def test_the_regimes_of_a_seed_differ_by_the_noise_only(digits):
 
     assert torch.equal(batch[0], batch[1])
     assert all(torch.allclose(given[name], wanted[name]) for name in wanted)
-    training._forward(model, batch[0][:8], 0.2, torch.Generator().manual_seed(0)).sum().backward()
+    epochs._forward(model, batch[0][:8], 0.2, torch.Generator().manual_seed(0)).sum().backward()
     assert all(torch.equal(names[name], tensor) for name, tensor in before.items())
     assert all(p.grad is not None for p in names.values())
 
@@ -219,8 +260,12 @@ def test_a_noisy_training_goes_on_after_a_kill_with_the_same_bytes(digits, tmp_p
 
 def test_recipes_written_before_regimes_keep_their_keys():
     assert set(recipes["mnist5k"].json()) == {f.name for f in dataclasses.fields(Recipe)} - {
-        "optimiser", "regime", "alpha_train", "precision", "stop_at"
-    }  # fmt: skip
+        "optimiser",
+        "regime",
+        "alpha_train",
+        "precision",
+        "stop_at",
+    }
     assert recipes["noisy"].json()["alpha_train"] == 0.2
     assert default_recipe("cifar10@28px") == recipes["cifar10"]
     assert default_recipe("cifar10", "vgg19_bn_small").stop_at == 0.8
@@ -233,12 +278,17 @@ def test_training_stops_at_the_accuracy_that_a_recipe_asks_for(digits, tmp_path)
     _, card = train("tiny", "mnist5k", 0, store, recipe, said.append)
 
     assert len(card["history"]) == 1
-    assert said[-1] == "tiny@mnist5k#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
+    assert (
+        said[-1]
+        == "tiny@mnist5k#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
+    )
     assert card["recipe"]["stop_at"] == 0.0
 
 
 def test_a_network_without_weights_to_perturb_fails_before_the_work(digits):
-    nets.register("bare")(lambda channels, classes: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)))
+    nets.register("bare")(
+        lambda channels, classes: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784))
+    )
     with pytest.raises(BadInput, match="no convolution"):
         train("bare", "mnist5k", 0, digits, noisy)
 
@@ -249,7 +299,9 @@ def test_weights_of_a_named_recipe_are_found_by_its_name_only(digits, tmp_path):
     train("tiny", "mnist5k", 0, store, quick)
     data = load("mnist5k", "test", store)
 
-    assert pretrained.find(parse("tiny:clean@mnist5k"), store) == {}  # another number of epochs: another recipe
+    assert (
+        pretrained.find(parse("tiny:clean@mnist5k"), store) == {}
+    )  # another number of epochs: another recipe
     assert pretrained.find(parse("tiny@mnist5k"), store) == {}
     with pytest.raises(Unavailable, match=r"probes train tiny mnist5k --seeds 0-7 --recipe noisy"):
         pretrained.expand(parse("tiny:noisy@mnist5k#*"), store)

@@ -1,4 +1,6 @@
-"""Plots take a table or verdicts and an optional axis, and give the axis back; equal inputs give equal bytes."""
+"""Plots take a table or verdicts and an optional axis, and give the axis back; equal inputs give
+equal bytes.
+"""
 
 import dataclasses
 import importlib.util
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 from probes.judge import below, equivalent, exceeds, falls, rises
-from probes.run.settings import summarise
+from probes.judge.lazytable import summarise
 from probes.store import sha256
 from probes.studies.dynamics.plots import stages
-from probes.tell import plots
+from probes.tell import plots, runplots
 
-spec = importlib.util.spec_from_file_location("made_report", Path(__file__).with_name("test_report.py"))
+spec = importlib.util.spec_from_file_location(
+    "made_report", Path(__file__).with_name("test_report.py")
+)
 made_report = importlib.util.module_from_spec(spec)
 sys.modules["made_report"] = made_report
 spec.loader.exec_module(made_report)
@@ -51,7 +55,9 @@ def test_four_stages_are_two_by_two():
     summary = summarise(made_report.made())
     more = [
         summary.assign(
-            site=summary["site"].astype(str).str.replace(r"layer(\d)", lambda m, k=k: f"layer{int(m[1]) + k}", regex=True)
+            site=summary["site"]
+            .astype(str)
+            .str.replace(r"layer(\d)", lambda m, k=k: f"layer{int(m[1]) + k}", regex=True)
         )
         for k in (0, 2)
     ]
@@ -74,14 +80,19 @@ def test_runs_and_depth_are_drawn_for_training_seeds():
     from probes import table
 
     t = made_report.made()
-    runs = [t.assign(net=net, train_seed=s, l2_h=t["l2_h"] * np.exp(t["level"] * (s + k) / 50))
-            for k, net in enumerate(("a", "b")) for s in range(5)]  # fmt: skip
+    runs = [
+        t.assign(net=net, train_seed=s, l2_h=t["l2_h"] * np.exp(t["level"] * (s + k) / 50))
+        for k, net in enumerate(("a", "b"))
+        for s in range(5)
+    ]
     frame = table.join([r.astype({"net": str, "site": str}) for r in runs])
     found = exceeds(frame, "l2_h", between=("b", "a"), unit="train_seed", sesoi="1 %")
     assert isinstance(frame, pd.DataFrame)
 
-    assert len(plots.runs(found[""]).lines) >= 4
-    assert [t.get_text() for t in plots.by_depth(frame, "l2_h", "ratio").get_legend().get_texts()] == [
+    assert len(runplots.runs(found[""]).lines) >= 4
+    assert [
+        t.get_text() for t in runplots.by_depth(frame, "l2_h", "ratio").get_legend().get_texts()
+    ] == [
         "a (5 runs)",
         "b (5 runs)",
     ]
@@ -127,13 +138,19 @@ def test_the_shaded_side_is_the_claimed_one(ask, sesoi, side):
     shown = {"right": begin, "left": end}
 
     if side == "between":
-        assert (begin, end) == pytest.approx(sorted(plots.display([-found[0].sesoi, found[0].sesoi], "ratio")))
+        assert (begin, end) == pytest.approx(
+            sorted(plots.display([-found[0].sesoi, found[0].sesoi], "ratio"))
+        )
     else:
         assert shown[side] == pytest.approx(at)
-        assert (end if side == "right" else begin) == pytest.approx(plots.forest(found).get_xlim()[side == "right"])
+        assert (end if side == "right" else begin) == pytest.approx(
+            plots.forest(found).get_xlim()[side == "right"]
+        )
 
 
-@pytest.mark.parametrize(("ask", "sesoi", "supported"), [(exceeds, "-1 %", "layer1.0"), (below, "-1 %", "layer2.0")])
+@pytest.mark.parametrize(
+    ("ask", "sesoi", "supported"), [(exceeds, "-1 %", "layer1.0"), (below, "-1 %", "layer2.0")]
+)
 def test_a_supported_interval_lies_in_the_shade(ask, sesoi, supported):
     found = ask(made_report.made(), "l2_h", by="site", sesoi=sesoi)
     low, high = plots.display([found[supported].low, found[supported].high], "ratio")
@@ -145,7 +162,9 @@ def test_a_supported_interval_lies_in_the_shade(ask, sesoi, supported):
 
 def test_figures_name_what_was_varied(verdicts):
     assert plots.heat(verdicts, varied="alpha").get_xlabel() == "alpha"
-    assert "from strength 0 to 0.2" in plots.forest(verdicts, varied="strength").get_title().replace("\n", " ")
+    assert "from strength 0 to 0.2" in plots.forest(
+        verdicts, varied="strength"
+    ).get_title().replace("\n", " ")
     assert "noise" not in plots.forest(verdicts, varied="strength").get_title()
 
 
@@ -153,21 +172,34 @@ def test_titles_of_panels_do_not_meet():
     import dataclasses
 
     long = "change of correct, resnet34 minus vgg19_bn_small, exceeds minus 1 point (layers = 2)"
-    parts = [dataclasses.replace(v, question=long) for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")]
+    parts = [
+        dataclasses.replace(v, question=long)
+        for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")
+    ]
     joint = [dataclasses.replace(v, parts=(v, v, v)) for v in parts]
-    figure = plots.verdict_map(joint, "A claim on a pair with a long name + another long name: supported, 10,000 images")
+    figure = plots.verdict_map(
+        joint, "A claim on a pair with a long name + another long name: supported, 10,000 images"
+    )
     figure.draw_without_rendering()
     boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
     page = figure.bbox
 
     assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
-    assert all(page.x0 <= box.x0 and box.x1 <= page.x1 for box in [*boxes, figure._suptitle.get_window_extent()])
+    assert all(
+        page.x0 <= box.x0 and box.x1 <= page.x1
+        for box in [*boxes, figure._suptitle.get_window_extent()]
+    )
 
 
 def test_what_the_marks_mean_lies_on_the_page():
-    items = [dataclasses.replace(v, obstacle="too few") for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")]
+    items = [
+        dataclasses.replace(v, obstacle="too few")
+        for v in rises(made_report.made(), "l2_h", by="site", sesoi="1 %")
+    ]
     for parts in (1, 2):
-        figure = plots.verdict_map([dataclasses.replace(v, parts=(v,) * parts) for v in items], "A claim")
+        figure = plots.verdict_map(
+            [dataclasses.replace(v, parts=(v,) * parts) for v in items], "A claim"
+        )
         figure.draw_without_rendering()
         box, page = figure._supxlabel.get_window_extent(), figure.bbox
 

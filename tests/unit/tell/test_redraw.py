@@ -1,4 +1,6 @@
-"""Every committed report is drawn again from its files, byte for byte: pages, tables and evidence, and figures by name."""
+"""Every committed report is drawn again from its files, byte for byte: pages, tables and evidence,
+and figures by name.
+"""
 
 import io
 import shutil
@@ -8,10 +10,12 @@ import pytest
 from PIL import Image
 
 from probes.studies import sections
-from probes.tell import plots, report
+from probes.tell import plots, report, reportfolder
 
 REPORTS = Path(__file__).parents[3] / "reports"
-COMMITTED = sorted(p.parent for p in REPORTS.rglob("evidence.jsonl") if p.parent != REPORTS / "latest")
+COMMITTED = sorted(
+    p.parent for p in REPORTS.rglob("evidence.jsonl") if p.parent != REPORTS / "latest"
+)
 BLANK = io.BytesIO()
 Image.new("RGB", (8, 8)).save(BLANK, "png")
 
@@ -19,7 +23,9 @@ Image.new("RGB", (8, 8)).save(BLANK, "png")
 def files(folder):
     inner = [p.parent for p in folder.rglob("evidence.jsonl") if p.parent != folder]
     return {
-        p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and not any(i in p.parents for i in inner)
+        p.relative_to(folder).as_posix(): p
+        for p in folder.rglob("*")
+        if p.is_file() and not any(i in p.parents for i in inner)
     }
 
 
@@ -37,5 +43,9 @@ def test_a_committed_report_is_drawn_again_byte_for_byte(folder, tmp_path, monke
     before, after = files(folder), files(again)
     assert set(after) == set(before)
     figures = {name for name in before if name.endswith(".png")}
-    changed = [name for name in set(before) - figures - {report.MANIFEST} if before[name].read_bytes() != after[name].read_bytes()]
+    changed = [
+        name
+        for name in set(before) - figures - {reportfolder.MANIFEST}
+        if before[name].read_bytes() != after[name].read_bytes()
+    ]
     assert changed == []

@@ -12,15 +12,15 @@ from probes import cli, seeds, table
 from probes import store as stores
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
+from probes.judge.lazytable import summarise
 from probes.judge.verdict import from_json as verdict_from_json
-from probes.run.settings import summarise
 from probes.store import Store, sha256
 from probes.studies import sections
-from probes.tell import evidence, report
+from probes.tell import evidence, origins, report, reportfolder
 from probes.tell.verify import verify
 
 ALL = sections()
-RUN = evidence.provenance(Path.cwd(), ["pytest", "-k", "h1"], {"images": 400})
+RUN = origins.provenance(Path.cwd(), ["pytest", "-k", "h1"], {"images": 400})
 
 
 def made():
@@ -52,7 +52,10 @@ def made():
 
 def line(store, ident="H1", expect=None, verdicts=None, altered=()):
     t = made()
-    found = verdicts or both(rises(t, "l2_h", by="site", sesoi="1 %"), falls(t, "sparsity", by="site", sesoi="0.5 points"))
+    found = verdicts or both(
+        rises(t, "l2_h", by="site", sesoi="1 %"),
+        falls(t, "sparsity", by="site", sesoi="0.5 points"),
+    )
     return evidence.line(
         found,
         claim={
@@ -79,7 +82,13 @@ def line(store, ident="H1", expect=None, verdicts=None, altered=()):
         ],
         inputs=[evidence.deposit(frame, store) for frame in found.inputs],
         extra={
-            "weights": {"resnet20@mnist5k": {"origin": "shipped", "sha256": "cd", "accuracy": "98.6% of 1,000"}},
+            "weights": {
+                "resnet20@mnist5k": {
+                    "origin": "shipped",
+                    "sha256": "cd",
+                    "accuracy": "98.6% of 1,000",
+                }
+            },
             "where": {"device": "cpu", "threads": 1},
             "summary": evidence.deposit(summarise(t), store),
             "examples": evidence.deposit(np.zeros((3, 4, 1, 6, 6), np.uint8), store),
@@ -95,8 +104,10 @@ def store(tmp_path):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     place = tmp_path_factory.mktemp("drawn")
-    run = evidence.provenance(place, ["pytest", "-k", "h1"], {"images": 400})
-    made_here = report.assemble([line(Store(place / "store"))], run, place / "reports" / "x", sections=ALL)
+    run = origins.provenance(place, ["pytest", "-k", "h1"], {"images": 400})
+    made_here = report.assemble(
+        [line(Store(place / "store"))], run, place / "reports" / "x", sections=ALL
+    )
     shutil.rmtree(place / "store")  # a report is a function of its own files
     return made_here
 
@@ -163,8 +174,10 @@ def test_a_changed_value_in_an_input_is_found_by_the_manifest(folder):
 
 def test_a_changed_value_is_found_after_the_manifest_was_made_again_over_it(folder):
     change_a_value(folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != report.MANIFEST)
-    (folder / report.MANIFEST).write_text(json.dumps({p.relative_to(folder).as_posix(): sha256(p) for p in files}))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != reportfolder.MANIFEST)
+    (folder / reportfolder.MANIFEST).write_text(
+        json.dumps({p.relative_to(folder).as_posix(): sha256(p) for p in files})
+    )
 
     problems = verify(folder)
     assert problems
@@ -176,16 +189,22 @@ def rewrite(folder, change):
     lines = evidence.read(folder / "evidence.jsonl")
     change(lines[0])
     (folder / "evidence.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
-    listed = json.loads((folder / report.MANIFEST).read_text())
+    listed = json.loads((folder / reportfolder.MANIFEST).read_text())
     listed["evidence.jsonl"] = sha256(folder / "evidence.jsonl")
-    (folder / report.MANIFEST).write_text(json.dumps(listed))
+    (folder / reportfolder.MANIFEST).write_text(json.dumps(listed))
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda r: r.update(overall="supported"), "the evidence says supported, its tables say mixed"),
-        (lambda r: r["verdicts"][0].update(outcome="refuted"), "layer1.0: the evidence says refuted"),
+        (
+            lambda r: r.update(overall="supported"),
+            "the evidence says supported, its tables say mixed",
+        ),
+        (
+            lambda r: r["verdicts"][0].update(outcome="refuted"),
+            "layer1.0: the evidence says refuted",
+        ),
         (lambda r: r["verdicts"][0]["parts"][0].update(estimate=9.0), "estimate"),
         (lambda r: r["verdicts"][0]["parts"][0].update(n=9), "n = 9"),
     ],
@@ -212,9 +231,9 @@ def test_results_without_claims_are_checked_against_their_manifest(tmp_path, cap
     out, inner = tmp_path / "results", tmp_path / "results" / "inner"
     inner.mkdir(parents=True)
     (out / "summary.csv").write_text("a\n1\n")
-    report.manifest(out)
+    reportfolder.manifest(out)
     (inner / "other.csv").write_text("b\n2\n")
-    report.manifest(inner)
+    reportfolder.manifest(inner)
 
     assert verify(out) == verify(inner) == []
     (out / "summary.csv").write_text("a\n2\n")
@@ -227,16 +246,20 @@ def test_results_without_claims_are_checked_against_their_manifest(tmp_path, cap
 
 @pytest.mark.parametrize(("expect", "wrong"), [("mixed", False), ("supported", True)])
 def test_an_expectation_must_be_what_it_cites(tmp_path, store, expect, wrong):
-    run = evidence.provenance(tmp_path, ["pytest"], {})
-    found = report.assemble([line(store, expect=[expect, "2026-12-01", "reports/x"])], run, tmp_path / "reports" / "x")
+    run = origins.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble(
+        [line(store, expect=[expect, "2026-12-01", "reports/x"])], run, tmp_path / "reports" / "x"
+    )
 
     assert any("expect says supported" in p for p in verify(found)) == wrong
     assert bool(verify(found)) == wrong
 
 
 def test_an_expectation_that_cites_nothing_is_found(tmp_path, store):
-    run = evidence.provenance(tmp_path, ["pytest"], {})
-    found = report.assemble([line(store, expect=["mixed", "2026-12-01", "reports/no"])], run, tmp_path / "reports" / "x")
+    run = origins.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble(
+        [line(store, expect=["mixed", "2026-12-01", "reports/no"])], run, tmp_path / "reports" / "x"
+    )
 
     assert any("reports/no" in p for p in verify(found))
 
@@ -245,7 +268,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path, store):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ProbesError, match="not a report to replace"):
-        report.assemble([line(store)], evidence.provenance(tmp_path, [], {}), tmp_path / "mine")
+        report.assemble([line(store)], origins.provenance(tmp_path, [], {}), tmp_path / "mine")
 
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
@@ -254,23 +277,27 @@ def test_a_report_that_fails_leaves_the_old_one(folder, store, monkeypatch):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
     monkeypatch.setattr(report.closing, "words", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        report.assemble([line(store)], evidence.provenance(folder, [], {}), folder)
+        report.assemble([line(store)], origins.provenance(folder, [], {}), folder)
 
     assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
 
 def test_an_altered_design_is_said(tmp_path, store):
-    run = evidence.provenance(tmp_path, ["pytest"], {})
-    found = report.assemble([line(store, altered=["images 400 instead of 1000"])], run, tmp_path / "r")
+    run = origins.provenance(tmp_path, ["pytest"], {})
+    found = report.assemble(
+        [line(store, altered=["images 400 instead of 1000"])], run, tmp_path / "r"
+    )
 
     assert "Altered design:** images 400 instead of 1000" in (found / "report.md").read_text()
 
 
 def test_a_partial_run_is_said(tmp_path, store):
-    run = evidence.provenance(tmp_path, ["pytest"], {}) | {"complete": False}
+    run = origins.provenance(tmp_path, ["pytest"], {}) | {"complete": False}
 
-    assert "Partial" in (report.assemble([line(store)], run, tmp_path / "r") / "report.md").read_text()
+    assert (
+        "Partial" in (report.assemble([line(store)], run, tmp_path / "r") / "report.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', "nul\x00"])
@@ -283,7 +310,9 @@ def test_an_evidence_file_that_is_none_is_an_error_of_ours(tmp_path, text):
 def test_noise_on_the_normalised_image_is_said(tmp_path, store):
     one = line(store)
     one["design"]["space"] = "normalised"
-    text = (report.assemble([one], evidence.provenance(tmp_path, [], {}), tmp_path / "r") / "report.md").read_text()
+    text = (
+        report.assemble([one], origins.provenance(tmp_path, [], {}), tmp_path / "r") / "report.md"
+    ).read_text()
 
     assert "Gaussian noise **on the normalised image**" in text
     assert "in pixel space (range" not in text
@@ -292,15 +321,20 @@ def test_noise_on_the_normalised_image_is_said(tmp_path, store):
 def test_every_set_of_images_is_in_the_provenance(tmp_path, store):
     few = line(store)
     few["design"] |= {"images": 300, "images_sha256": "ef"}
-    text = (report.assemble([line(store), few], evidence.provenance(tmp_path, [], {}), tmp_path / "r") / "report.md").read_text()
+    text = (
+        report.assemble([line(store), few], origins.provenance(tmp_path, [], {}), tmp_path / "r")
+        / "report.md"
+    ).read_text()
 
     assert "`ab`" in text
     assert "`ef`" in text
 
 
 def test_holm_over_the_claims_of_a_family_is_a_column(tmp_path, store):
-    run = evidence.provenance(tmp_path, [], {}) | {"families": {"f": 3}}
-    text = (report.assemble([line(store, "A"), line(store, "B")], run, tmp_path / "r") / "report.md").read_text()
+    run = origins.provenance(tmp_path, [], {}) | {"families": {"f": 3}}
+    text = (
+        report.assemble([line(store, "A"), line(store, "B")], run, tmp_path / "r") / "report.md"
+    ).read_text()
 
     assert "(f, 2 of 3 ran)" in text
 
@@ -319,16 +353,31 @@ def test_a_turn_inside_the_levels_is_seen(path, turns):
     import dataclasses as d
 
     leaf = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"]
-    assert report.pages._turns(d.replace(leaf, sesoi=0.01, curve=tuple((0.1 * i, v, v, v) for i, v in enumerate(path, 1)))) == turns
+    assert (
+        report.pages._turns(
+            d.replace(
+                leaf, sesoi=0.01, curve=tuple((0.1 * i, v, v, v) for i, v in enumerate(path, 1))
+            )
+        )
+        == turns
+    )
 
 
 def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
-    old = folder.with_name(f".{folder.name}.999999.old")  # as a process leaves it that is killed right there
+    old = folder.with_name(
+        f".{folder.name}.999999.old"
+    )  # as a process leaves it that is killed right there
     folder.rename(old)
-    left, young = (folder.with_name(f".{folder.name}.{place}.new") for place in (f"4000000-{stores._here()}", "4000000-00000000"))
-    for place in (left, young):  # another machine that shares the folder may still write the younger one
+    left, young = (
+        folder.with_name(f".{folder.name}.{place}.new")
+        for place in (f"4000000-{stores._here()}", "4000000-00000000")
+    )
+    for place in (
+        left,
+        young,
+    ):  # another machine that shares the folder may still write the younger one
         place.mkdir()
-    with report.replacing_folder(folder) as scratch:
+    with reportfolder.replacing_folder(folder) as scratch:
         assert (folder / "report.md").exists()
         scratch.joinpath("x").write_text("new")
 
@@ -340,7 +389,9 @@ def test_a_report_drawn_without_torch_is_the_same(folder):
     import sys
 
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
-    subprocess.run([sys.executable, "-m", "probes.cli", "report", str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "probes.cli", "report", str(folder)], check=True, capture_output=True
+    )
 
     assert {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()} == before
 
@@ -349,7 +400,7 @@ def test_when_the_new_report_can_not_take_its_place_the_old_one_comes_back(tmp_p
     folder = tmp_path / "report"
     folder.mkdir()
     (folder / "old.txt").write_text("old")
-    report.manifest(folder)
+    reportfolder.manifest(folder)
     rename = Path.rename
 
     def fails(self, target):
@@ -358,16 +409,23 @@ def test_when_the_new_report_can_not_take_its_place_the_old_one_comes_back(tmp_p
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(KeyboardInterrupt), report.replacing_folder(folder) as scratch:
+    with pytest.raises(KeyboardInterrupt), reportfolder.replacing_folder(folder) as scratch:
         (scratch / "new.txt").write_text("new")
 
     assert (folder / "old.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
 
 
-def test_trap_f17_what_somebody_laid_beside_a_report_stays_when_it_is_drawn_or_made_again(folder, tmp_path):
+def test_trap_f17_what_somebody_laid_beside_a_report_stays_when_it_is_drawn_or_made_again(
+    folder, tmp_path
+):
     """Notes, a page and a folder of a user's own were once deleted without a word."""
-    mine = {"mynotes.txt": "notes", "sub/deep/x.bin": "bytes", "figures/my.png": "picture", "tables/my.csv": "a,b"}
+    mine = {
+        "mynotes.txt": "notes",
+        "sub/deep/x.bin": "bytes",
+        "figures/my.png": "picture",
+        "tables/my.csv": "a,b",
+    }
     for name, text in mine.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -377,21 +435,31 @@ def test_trap_f17_what_somebody_laid_beside_a_report_stays_when_it_is_drawn_or_m
 
     assert {name: (folder / name).read_text() for name in mine} == mine
     assert (folder / "empty").is_dir()
-    assert not set(json.loads((folder / "manifest.json").read_text())) & {"mynotes.txt", "sub/deep/x.bin", "figures/my.png"}
+    assert not set(json.loads((folder / "manifest.json").read_text())) & {
+        "mynotes.txt",
+        "sub/deep/x.bin",
+        "figures/my.png",
+    }
 
 
 def test_trap_f17_a_file_that_a_report_would_write_over_is_asked_for(folder, tmp_path):
     listed = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({name: h for name, h in listed.items() if name != "verdicts.csv"}))
+    (folder / "manifest.json").write_text(
+        json.dumps({name: h for name, h in listed.items() if name != "verdicts.csv"})
+    )
     (folder / "verdicts.csv").write_text("mine")
-    with pytest.raises(ProbesError, match=r"verdicts\.csv is not in the manifest of the report, which would replace it"):
+    with pytest.raises(
+        ProbesError,
+        match=r"verdicts\.csv is not in the manifest of the report, which would replace it",
+    ):
         report.assemble([line(Store(tmp_path / "store"))], RUN, folder)
 
     assert (folder / "verdicts.csv").read_text() == "mine"
 
 
 def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_not(folder):
-    """Fields that evidence lacked are filled; outcomes and numbers stay, and the report verifies."""
+    """Fields that evidence lacked are filled; outcomes and numbers stay, and the report
+    verifies."""
     lines = [json.loads(text) for text in (folder / "evidence.jsonl").read_text().splitlines()]
     for one in lines:
         for verdict in one["verdicts"]:
@@ -399,8 +467,10 @@ def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_n
                 for name in ("direction", "top", "between", "part"):
                     leaf.pop(name)
                 leaf["question"] = leaf["question"].replace("1 point", "1 points")
-    (folder / "evidence.jsonl").write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in lines))
-    report.manifest(folder)
+    (folder / "evidence.jsonl").write_text(
+        "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
+    )
+    reportfolder.manifest(folder)
     assert verify(folder) == []
     assert cli.main(["report", str(folder), "--again"]) == 0
     now = [json.loads(text) for text in (folder / "evidence.jsonl").read_text().splitlines()]
@@ -412,14 +482,20 @@ def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_n
 
 def test_an_outcome_that_its_tables_do_not_give_is_not_drawn_again(folder, capsys):
     text = (folder / "evidence.jsonl").read_text()
-    (folder / "evidence.jsonl").write_text(text.replace('"overall": "mixed"', '"overall": "supported"'))
+    (folder / "evidence.jsonl").write_text(
+        text.replace('"overall": "mixed"', '"overall": "supported"')
+    )
 
     assert cli.main(["report", str(folder), "--again"]) == 2
     assert "its evidence is to be made anew" in capsys.readouterr().err
 
 
 def test_the_page_has_a_line_for_the_block_and_each_part_with_its_own_outcome(folder):
-    rows = [row.split(" | ") for row in (folder / "report.md").read_text().splitlines() if row.startswith(("| layer", "|  | "))]
+    rows = [
+        row.split(" | ")
+        for row in (folder / "report.md").read_text().splitlines()
+        if row.startswith(("| layer", "|  | "))
+    ]
     found = evidence.members(json.loads((folder / "evidence.jsonl").read_text().splitlines()[0]))
 
     for i, member in enumerate(found):
@@ -440,7 +516,9 @@ def test_evidence_of_an_earlier_version_has_its_side_from_its_words():
         "x stays within plus or minus 1": 0,
     }
     for text, side in said.items():
-        record = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"].json() | {"question": text}
+        record = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"].json() | {
+            "question": text
+        }
         for name in ("direction", "top", "between", "part"):
             record.pop(name)
 
@@ -449,20 +527,39 @@ def test_evidence_of_an_earlier_version_has_its_side_from_its_words():
 
 def test_an_untrained_network_stands_at_the_head_of_the_page(tmp_path):
     store = Store(tmp_path / "store")
-    one = line(store) | {"weights": {"a@d": {"origin": "untrained", "sha256": "x", "accuracy": "9.1% of 400, at chance (10.0%)"}}}
+    one = line(store) | {
+        "weights": {
+            "a@d": {
+                "origin": "untrained",
+                "sha256": "x",
+                "accuracy": "9.1% of 400, at chance (10.0%)",
+            }
+        }
+    }
     report.assemble([one], RUN, tmp_path / "r")
     text = (tmp_path / "r" / "report.md").read_text()
 
-    assert text.index("**Untrained: `a@d` have random weights, as asked for.**") < text.index("| claim | subject |")
+    assert text.index("**Untrained: `a@d` have random weights, as asked for.**") < text.index(
+        "| claim | subject |"
+    )
     assert "** (untrained) |" in text
     assert "of an **untrained** network" in text
     assert "9.1% of 400, at chance (10.0%)" in text
 
 
 def test_what_was_not_judged_is_a_table_with_reasons(tmp_path):
-    lost = [{"id": "X", "subject": "a@d", "outcome": "skipped", "why": "bring it with `probes train a d --seeds 0`"}]
+    lost = [
+        {
+            "id": "X",
+            "subject": "a@d",
+            "outcome": "skipped",
+            "why": "bring it with `probes train a d --seeds 0`",
+        }
+    ]
     report.assemble([line(Store(tmp_path / "store"))], {**RUN, "not_judged": lost}, tmp_path / "r")
     text = (tmp_path / "r" / "report.md").read_text()
 
-    assert "2 claims collected. 1 claim judged, 1 decided (1 mixed); 1 not judged (1 skipped)." in text
+    assert (
+        "2 claims collected. 1 claim judged, 1 decided (1 mixed); 1 not judged (1 skipped)." in text
+    )
     assert "| X | `a@d` | skipped | bring it with `probes train a d --seeds 0` |" in text

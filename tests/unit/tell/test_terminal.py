@@ -62,7 +62,10 @@ def test_trap_p04_the_summary_counts_what_was_judged_and_decided_not_what_was_gr
 
     found = terminal.count([line(), undecided, never])
 
-    assert found == "2 claims judged, 1 decided (1 supported, 1 inconclusive); 1 not judged (1 open by design)"
+    assert (
+        found == "2 claims judged, 1 decided (1 supported, 1 inconclusive); 1 not judged (1 open by"
+        " design)"
+    )
 
 
 def test_an_altered_design_is_said():
@@ -70,7 +73,9 @@ def test_an_altered_design_is_said():
 
 
 def test_trap_p04_claims_that_came_to_no_verdict_are_counted_apart():
-    lost = [{"outcome": outcome} for outcome in ("skipped", "skipped", "error", "failed", "deselected")]
+    lost = [
+        {"outcome": outcome} for outcome in ("skipped", "skipped", "error", "failed", "deselected")
+    ]
 
     assert terminal.count([line()], lost).endswith(
         "(1 supported); 5 not judged (2 skipped, 1 with errors, 1 without a verdict, 1 deselected)"
@@ -79,7 +84,9 @@ def test_trap_p04_claims_that_came_to_no_verdict_are_counted_apart():
 
 
 def test_each_part_of_a_joint_verdict_has_an_outcome_of_its_own_and_the_block_has_one_line():
-    """A row once said "+25.3 % [24.4, 26.2], rises by more than 1 %: refuted", since another part of the block was."""
+    """A row once said "+25.3 % [24.4, 26.2], rises by more than 1 %: refuted", since another part
+    of the block was.
+    """
     one = line()["verdicts"][0]
     other = one | {
         "metric": "sparsity",
@@ -89,20 +96,32 @@ def test_each_part_of_a_joint_verdict_has_an_outcome_of_its_own_and_the_block_ha
     }
     joint = one | {"outcome": "refuted", "parts": [one, other]}
     rows = [
-        row.split() for row in text(line(overall="refuted", verdicts=[joint])).splitlines() if "refuted" in row or "l2_h" in row
+        row.split()
+        for row in text(line(overall="refuted", verdicts=[joint])).splitlines()
+        if "refuted" in row or "l2_h" in row
     ]
 
     assert ["layer1.0", "refuted"] in rows
-    assert [row[:2] for row in rows if row[0] in ("supported", "refuted") and row[1] in ("l2_h", "sparsity")] == [
+    assert [
+        row[:2]
+        for row in rows
+        if row[0] in ("supported", "refuted") and row[1] in ("l2_h", "sparsity")
+    ] == [
         ["supported", "l2_h"],
         ["refuted", "sparsity"],
     ]
 
 
 def test_what_is_compared_with_what_is_said():
-    verdict = line()["verdicts"][0] | {"question": "l2_h rises by more than 1 %", "direction": 1, "top": 0.25}
+    verdict = line()["verdicts"][0] | {
+        "question": "l2_h rises by more than 1 %",
+        "direction": 1,
+        "top": 0.25,
+    }
 
-    assert "asked: l2_h rises by more than 1 %, from alpha 0 to 0.25" in text(line(verdicts=[verdict], design={"varied": "alpha"}))
+    assert "asked: l2_h rises by more than 1 %, from alpha 0 to 0.25" in text(
+        line(verdicts=[verdict], design={"varied": "alpha"})
+    )
 
 
 def test_an_untrained_network_stands_in_the_line_of_the_verdict():
@@ -112,7 +131,14 @@ def test_an_untrained_network_stands_in_the_line_of_the_verdict():
 
 
 def test_why_a_claim_was_not_judged_is_told():
-    lost = [{"id": "X", "subject": "a@d", "outcome": "skipped", "why": "bring it with `probes train a d --seeds 0`"}] * 7
+    lost = [
+        {
+            "id": "X",
+            "subject": "a@d",
+            "outcome": "skipped",
+            "why": "bring it with `probes train a d --seeds 0`",
+        }
+    ] * 7
     found = "\n".join(t for t, _ in terminal.table([line()], lost))
 
     assert "X  a@d: skipped: bring it with `probes train a d --seeds 0`" in found

@@ -40,9 +40,18 @@ def test_put_right_they_are_h_and_the_sum():
     with torch.no_grad(), tap(model) as seen:
         model(x)
 
-    np.testing.assert_allclose(found["l2_h"][:, 0], [s["h"].norm().item() for s in seen.values()], rtol=1e-5)
-    np.testing.assert_allclose(found["var_h"][:, 0], [s["h"].var().item() for s in seen.values()], rtol=1e-5)
-    np.testing.assert_allclose(found["mean_sum"][:, 0], [s["sum"].mean().item() for s in seen.values()], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        found["l2_h"][:, 0], [s["h"].norm().item() for s in seen.values()], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["var_h"][:, 0], [s["h"].var().item() for s in seen.values()], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["mean_sum"][:, 0],
+        [s["sum"].mean().item() for s in seen.values()],
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 def test_trap_r09_the_published_norm_grows_with_the_batch():

@@ -28,8 +28,23 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "dynamics"
-    code = cli.main(["run", "dynamics", "resnet20", "--levels", "0,.2", "--images", "200", "--as-published", "--variants",
-                     "--out", str(out), "--store", str(store.folder)])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "dynamics",
+            "resnet20",
+            "--levels",
+            "0,.2",
+            "--images",
+            "200",
+            "--as-published",
+            "--variants",
+            "--out",
+            str(out),
+            "--store",
+            str(store.folder),
+        ]
+    )
     assert code == 0
     return out
 
@@ -48,7 +63,9 @@ def test_its_claims_are_those_of_the_tests():
             named = {k.arg: k.value for k in node.keywords}
             found[named["id"].value] = node.args[0].value
 
-    assert {i: sentence for i, (sentence, _) in claims.CLAIMS.items()} == {i: found[i] for i in claims.CLAIMS}
+    assert {i: sentence for i, (sentence, _) in claims.CLAIMS.items()} == {
+        i: found[i] for i in claims.CLAIMS
+    }
 
 
 def test_it_judges_as_the_tests_do(folder, store):
@@ -56,7 +73,9 @@ def test_it_judges_as_the_tests_do(folder, store):
     from probes.measure import block_metrics
     from probes.perturb import gaussian
 
-    sweep = Bench([parse("resnet20@mnist5k")], store, Options(images=200)).sweep(block_metrics, under=gaussian(0, 0.2))
+    sweep = Bench([parse("resnet20@mnist5k")], store, Options(images=200)).sweep(
+        block_metrics, under=gaussian(0, 0.2)
+    )
     mine = falls(sweep, "l2_h", by="site", sesoi="1 %")
     line = json.loads((folder / "evidence.jsonl").read_text().splitlines()[0])
 
@@ -67,7 +86,11 @@ def test_it_judges_as_the_tests_do(folder, store):
 def test_the_steps_lead_from_the_published_way_to_ours(folder):
     table = pd.read_csv(folder / "tables" / "published.csv")
 
-    assert list(dict.fromkeys(table["step"])) == [*(name for name, *_ in dynamics.STEPS), "mean over images", "per image (ours)"]
+    assert list(dict.fromkeys(table["step"])) == [
+        *(name for name, *_ in dynamics.STEPS),
+        "mean over images",
+        "per image (ours)",
+    ]
     assert set(table["metric"]) == {"l2_h", "var_h", "mean_sum", "sparsity", "sigma_realised"}
     assert table["site"].nunique() == 9
     assert not table["change"].isna().any()
@@ -95,5 +118,10 @@ def test_a_net_with_a_dataset_of_its_own_is_an_error(store, tmp_path):
 
 
 def test_an_unknown_net_is_one_line(capsys, tmp_path):
-    assert cli.main(["run", "dynamics", "resnet02", "--out", str(tmp_path / "x"), "--store", str(tmp_path)]) == 2
+    assert (
+        cli.main(
+            ["run", "dynamics", "resnet02", "--out", str(tmp_path / "x"), "--store", str(tmp_path)]
+        )
+        == 2
+    )
     assert "resnet20" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The study of feature maps: its files hold what an independent forward gives, and what is typed wrong is one line."""
+"""The study of feature maps: its files hold what an independent forward gives, and what is typed
+wrong is one line.
+"""
 
 import json
 import re
@@ -23,7 +25,7 @@ from probes.studies.features import plots as pictures
 from probes.studies.features import run as features
 from probes.studies.features.images import by_id, files
 from probes.subjects import data as datasets
-from probes.subjects import pretrained
+from probes.subjects import hub, pretrained
 from probes.subjects.spec import parse
 from probes.tell.verify import verify
 
@@ -61,21 +63,27 @@ def photo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, store, weights, photo):
-    """One image file through torchvision's ResNet-18 with weights of ImageNet's names: the study's own setting."""
+    """One image file through torchvision's ResNet-18 with weights of ImageNet's names: the study's
+    own setting.
+    """
     monkeypatch = pytest.MonkeyPatch()
-    entry = pretrained.torchvisions(parse("resnet18:imagenet1k_v1"))
+    entry = hub.torchvisions(parse("resnet18:imagenet1k_v1"))
     digest = pretrained.sha256(weights)[:8]
     named = weights.with_name(f"resnet18-{digest}.pth")
     named.write_bytes(weights.read_bytes())
-    monkeypatch.setattr(pretrained, "checkpoint", lambda e: named if e is entry else None)
+    monkeypatch.setattr(hub, "checkpoint", lambda e: named if e is entry else None)
     out = tmp_path_factory.mktemp("runs") / "out"
-    features.study("resnet18:imagenet1k_v1", str(photo), store, out, levels=LEVELS, options=Options(threads=1))
+    features.study(
+        "resnet18:imagenet1k_v1", str(photo), store, out, levels=LEVELS, options=Options(threads=1)
+    )
     monkeypatch.undo()
     return out
 
 
 def independent(weights, photo, run):
-    """Torchvision's own transforms, its network, hooks of the test; noise from the run's own pictures is not needed: level 0."""
+    """Torchvision's own transforms, its network, hooks of the test; noise from the run's own
+    pictures is not needed: level 0.
+    """
     from torchvision.models import ResNet18_Weights
 
     net = resnet18()
@@ -83,8 +91,12 @@ def independent(weights, photo, run):
     net.eval()
     kept = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
-        getattr(net, name).register_forward_hook(lambda _, __, out, name=name: kept.__setitem__(name, out.clone()))
-    image = ResNet18_Weights.IMAGENET1K_V1.transforms(antialias=True)(Image.open(photo).convert("RGB"))
+        getattr(net, name).register_forward_hook(
+            lambda _, __, out, name=name: kept.__setitem__(name, out.clone())
+        )
+    image = ResNet18_Weights.IMAGENET1K_V1.transforms(antialias=True)(
+        Image.open(photo).convert("RGB")
+    )
     with torch.no_grad():
         logits = net(image[None])
     return kept, logits
@@ -96,7 +108,9 @@ def test_files_columns_and_values_are_those_of_an_independent_forward(run, weigh
     found = pd.read_csv(folder / "features_original.csv")
 
     assert found.shape == (56 * 56, 64 + 128 + 256 + 512)
-    assert list(found.columns) == [f"{name}_{d}" for name, maps in kept.items() for d in range(maps.shape[1])]
+    assert list(found.columns) == [
+        f"{name}_{d}" for name, maps in kept.items() for d in range(maps.shape[1])
+    ]
     for name, maps in kept.items():
         flat = maps[0].flatten(1).numpy()
         for depth in (0, 7, maps.shape[1] - 1):
@@ -110,20 +124,28 @@ def test_files_columns_and_values_are_those_of_an_independent_forward(run, weigh
 
 def test_noisy_files_are_those_of_the_noise_that_is_named(run, weights, photo):
     from probes import seeds
-    from probes.subjects.folders import read_image
+    from probes.subjects.imagefiles import read_image
 
     image = torch.from_numpy(read_image(photo).copy()).float() / 255
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    eps = torch.from_numpy(seeds.normals(image.numel(), [("pixels", 0, "files", 0, 0)])).reshape(image.shape)
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    eps = torch.from_numpy(seeds.normals(image.numel(), [("pixels", 0, "files", 0, 0)])).reshape(
+        image.shape
+    )
     net = resnet18()
     net.load_state_dict(torch.load(weights, weights_only=True))
     kept = {}
     net.layer3.register_forward_hook(lambda _, __, out: kept.__setitem__("layer3", out.clone()))
     with torch.no_grad():
         net.eval()(((image - mean) / std + 0.6 * eps)[None])
-    found = pd.read_csv(run / "photo_one" / "features_noised_0.6.csv", usecols=["layer3_11"]).dropna()
+    found = pd.read_csv(
+        run / "photo_one" / "features_noised_0.6.csv", usecols=["layer3_11"]
+    ).dropna()
 
-    np.testing.assert_allclose(found["layer3_11"], kept["layer3"][0, 11].flatten(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        found["layer3_11"], kept["layer3"][0, 11].flatten(), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_parquet_holds_the_same_values_without_padding(run):
@@ -140,8 +162,14 @@ def test_aggregates_and_statistics_are_those_of_the_values(run):
     wide = pd.read_csv(run / "photo_one" / "features_noised_0.6.csv")
     layer2 = wide[[c for c in wide if c.startswith("layer2_")]].dropna()
     summed = pd.read_csv(run / "photo_one" / "aggregated" / "layer2.csv")
-    by_depth = pd.read_csv(run / "statistics_by_depth.csv").query("layer == 'layer2' and level == 0.6")
-    by_layer = pd.read_csv(run / "statistics_by_layer.csv").query("layer == 'layer2' and level == 0.6").iloc[0]
+    by_depth = pd.read_csv(run / "statistics_by_depth.csv").query(
+        "layer == 'layer2' and level == 0.6"
+    )
+    by_layer = (
+        pd.read_csv(run / "statistics_by_layer.csv")
+        .query("layer == 'layer2' and level == 0.6")
+        .iloc[0]
+    )
 
     assert list(summed.columns) == ["original", "noised_0.2", "noised_0.6"]
     np.testing.assert_allclose(summed["noised_0.6"], layer2.sum(axis=1), rtol=1e-4)
@@ -156,9 +184,16 @@ def test_aggregates_and_statistics_are_those_of_the_values(run):
 def test_an_image_has_its_folder_of_pictures_and_the_run_a_page(run):
     folder = run / "photo_one"
 
-    assert len(list((folder / "maps").glob("layer4_*_original.png"))) == 8  # 512 depths, 64 to a picture
+    assert (
+        len(list((folder / "maps").glob("layer4_*_original.png"))) == 8
+    )  # 512 depths, 64 to a picture
     assert len(list((folder / "difference").glob("*.png"))) == 2 * (1 + 2 + 4 + 8)
-    for name in ("contact_sheet.png", "image_noised_0.6.png", "histograms/by_layer.png", "histograms/layer1_by_depth_000-063.png"):
+    for name in (
+        "contact_sheet.png",
+        "image_noised_0.6.png",
+        "histograms/by_layer.png",
+        "histograms/layer1_by_depth_000-063.png",
+    ):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 200
     page = (run / "features.md").read_text()
@@ -170,16 +205,22 @@ def test_an_image_has_its_folder_of_pictures_and_the_run_a_page(run):
 def test_the_manifest_lists_every_file(run):
     listed = json.loads((run / "manifest.json").read_text())
 
-    assert set(listed) == {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()} - {"manifest.json"}
+    assert set(listed) == {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()} - {
+        "manifest.json"
+    }
 
 
 def test_many_images_stream_to_the_same_statistics_whatever_the_batch(tmp_path, store):
     for name, size in (("a", 50), ("b", 7)):
         options = Options(images=20, threads=1, batch_size=size)
-        features.study("resnet20", "mnist5k", store, tmp_path / name, levels=(0.5,), each=0, options=options)
+        features.study(
+            "resnet20", "mnist5k", store, tmp_path / name, levels=(0.5,), each=0, options=options
+        )
     a, b = (pd.read_csv(tmp_path / name / "statistics_by_depth.csv") for name in "ab")
 
-    np.testing.assert_allclose(a.drop(columns="layer"), b.drop(columns="layer"), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(
+        a.drop(columns="layer"), b.drop(columns="layer"), rtol=2e-3, atol=2e-3
+    )
     moved = pd.read_csv(tmp_path / "a" / "moved.csv")
     assert moved["images"].tolist() == [20, 20, 20]
     assert moved["distance"].between(0.01, 3).all()
@@ -187,8 +228,20 @@ def test_many_images_stream_to_the_same_statistics_whatever_the_batch(tmp_path, 
 
 
 def test_chosen_ids_layers_space_and_values(tmp_path, store):
-    features.study("resnet20", "mnist5k:12,490-520", store, tmp_path / "o", layers=["layer1.0", "layer2"], levels=(0, 0.25),
-                   space="pixels", clamp=True, each=1, values="none", scale="per map", options=Options(threads=1))  # fmt: skip
+    features.study(
+        "resnet20",
+        "mnist5k:12,490-520",
+        store,
+        tmp_path / "o",
+        layers=["layer1.0", "layer2"],
+        levels=(0, 0.25),
+        space="pixels",
+        clamp=True,
+        each=1,
+        values="none",
+        scale="per map",
+        options=Options(threads=1),
+    )
     predictions = pd.read_csv(tmp_path / "o" / "predictions.csv")
 
     assert predictions["image"].min() == 12
@@ -212,7 +265,15 @@ def test_every_kind_of_image_works(tmp_path, store, mode):
         Image.fromarray(pixels).save(path, exif=exif)
     else:
         Image.fromarray(pixels).convert(mode).save(path)
-    features.study("resnet20", str(path), store, tmp_path / "o", levels=(0.5,), each=0, options=Options(threads=1))
+    features.study(
+        "resnet20",
+        str(path),
+        store,
+        tmp_path / "o",
+        levels=(0.5,),
+        each=0,
+        options=Options(threads=1),
+    )
 
     assert len(pd.read_csv(tmp_path / "o" / "predictions.csv")) == 2
 
@@ -221,10 +282,22 @@ def test_a_folder_of_images_has_a_folder_for_each(tmp_path, store):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for place in ("in/a.png", "in/b.png", "in/deep/a.png"):
         Image.new("L", (30, 30), 99).save(tmp_path / place)
-    features.study("resnet20", str(tmp_path / "in"), store, tmp_path / "o", levels=(0.5,), each=9, values="none",
-                   options=Options(threads=1))  # fmt: skip
+    features.study(
+        "resnet20",
+        str(tmp_path / "in"),
+        store,
+        tmp_path / "o",
+        levels=(0.5,),
+        each=9,
+        values="none",
+        options=Options(threads=1),
+    )
 
-    assert sorted(p.parent.name for p in (tmp_path / "o").glob("*/contact_sheet.png")) == ["0_a", "2_a", "b"]
+    assert sorted(p.parent.name for p in (tmp_path / "o").glob("*/contact_sheet.png")) == [
+        "0_a",
+        "2_a",
+        "b",
+    ]
 
 
 @pytest.fixture
@@ -243,20 +316,51 @@ def bad(tmp_path):
     [
         ("text.png", {}, BadInput, r"text.png is no image that can be read"),
         ("half.png", {}, BadInput, r"half.png is no image that can be read"),
-        ("gone.png", {}, BadInput, r"gone.png': no such file or folder; give one, or a dataset, or DATASET:IDS"),
+        (
+            "gone.png",
+            {},
+            BadInput,
+            r"gone.png': no such file or folder; give one, or a dataset, or DATASET:IDS",
+        ),
         ("empty", {}, BadInput, r"empty': no image in this folder \(.*.bmp, .*.jpeg"),
-        ("whole.png", {"layers": ["layer9"]}, UnknownName, r"unknown layer 'layer9': did you mean layer"),
-        ("whole.png", {"layers": ["fc"]}, BadInput, r"layer 'fc' gives \(1, 10\) of torch.float32, no feature maps"),
-        ("whole.png", {"levels": (-1,)}, BadInput, r"each is a standard deviation, a finite number from 0 up"),
+        (
+            "whole.png",
+            {"layers": ["layer9"]},
+            UnknownName,
+            r"unknown layer 'layer9': did you mean layer",
+        ),
+        (
+            "whole.png",
+            {"layers": ["fc"]},
+            BadInput,
+            r"layer 'fc' gives \(1, 10\) of torch.float32, no feature maps",
+        ),
+        (
+            "whole.png",
+            {"levels": (-1,)},
+            BadInput,
+            r"each is a standard deviation, a finite number from 0 up",
+        ),
         ("whole.png", {"scale": "log"}, UnknownName, r"unknown scale 'log'"),
-        ("whole.png", {"values": "xls"}, UnknownName, r"unknown values 'xls': known: both, csv, none, parquet"),
+        (
+            "whole.png",
+            {"values": "xls"},
+            UnknownName,
+            r"unknown values 'xls': known: both, csv, none, parquet",
+        ),
         ("whole.png", {"claims": True}, BadInput, r"claims are judged on a dataset, not on files"),
         ("whole.png", {"each": -1}, BadInput, r"each -1: how many images get a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(bad, store, images, options, kind, sentence):
     with pytest.raises(kind, match=sentence) as caught:
-        features.study("resnet20", str(bad / images), store, bad / "out", **({"levels": (0.5,), "each": 0} | options))
+        features.study(
+            "resnet20",
+            str(bad / images),
+            store,
+            bad / "out",
+            **({"levels": (0.5,), "each": 0} | options),
+        )
 
     assert "\n" not in str(caught.value)
     assert not (bad / "out").exists()
@@ -276,25 +380,52 @@ def test_ids_that_are_none(tmp_path, store, ids, sentence):
         features.study("resnet20", f"mnist5k:{ids}", store, tmp_path / "o")
 
 
-def test_trap_f17_a_folder_that_exists_is_kept_and_what_is_not_ours_in_it_always(bad, store, capsys):
-    argv = ["run", "features", "--images", str(bad / "whole.png"), "--levels", ".5", "--each", "0", "--store", str(store.folder)]
+def test_trap_f17_a_folder_that_exists_is_kept_and_what_is_not_ours_in_it_always(
+    bad, store, capsys
+):
+    argv = [
+        "run",
+        "features",
+        "--images",
+        str(bad / "whole.png"),
+        "--levels",
+        ".5",
+        "--each",
+        "0",
+        "--store",
+        str(store.folder),
+    ]
 
     assert cli.main([*argv, "--out", str(bad / "there")]) == 2
-    assert "exists and is kept: choose another --out, or replace it with --force" in capsys.readouterr().err
+    assert (
+        "exists and is kept: choose another --out, or replace it with --force"
+        in capsys.readouterr().err
+    )
     assert (bad / "there" / "mine.txt").read_text() == "keep me"
     assert cli.main([*argv, "--out", str(bad / "there"), "--force"]) == 2
     assert "holds files and no manifest.json" in capsys.readouterr().err
     assert (bad / "there" / "mine.txt").read_text() == "keep me"
     assert cli.main([*argv, "--out", str(bad / "ours")]) == 0
     (bad / "ours" / "mine.txt").write_text("keep me")
-    assert cli.main([*argv[:-2], "--store", str(store.folder), "--out", str(bad / "ours"), "--force"]) == 0
+    assert (
+        cli.main([*argv[:-2], "--store", str(store.folder), "--out", str(bad / "ours"), "--force"])
+        == 0
+    )
     assert (bad / "ours" / "mine.txt").read_text() == "keep me"
     assert (bad / "ours" / "features.md").exists()
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path, store):
     for name in "ab":
-        features.study("resnet20", "mnist5k:12", store, tmp_path / name, levels=(0.5,), each=1, options=Options(threads=1))
+        features.study(
+            "resnet20",
+            "mnist5k:12",
+            store,
+            tmp_path / name,
+            levels=(0.5,),
+            each=1,
+            options=Options(threads=1),
+        )
     a, b = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in "ab")
 
     assert a == b
@@ -302,11 +433,21 @@ def test_the_same_command_writes_the_same_bytes(tmp_path, store):
 
 def test_claims_are_judged_beside_and_verify(tmp_path, store):
     features.study(
-        "resnet20", "mnist5k:12", store, tmp_path / "o", levels=(0.5,), each=0, claims=True, options=Options(images=None, threads=2)
+        "resnet20",
+        "mnist5k:12",
+        store,
+        tmp_path / "o",
+        levels=(0.5,),
+        each=0,
+        claims=True,
+        options=Options(images=None, threads=2),
     )
 
     assert verify(tmp_path / "o" / "claims") == []
-    lines = [json.loads(t) for t in (tmp_path / "o" / "claims" / "evidence.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(t)
+        for t in (tmp_path / "o" / "claims" / "evidence.jsonl").read_text().splitlines()
+    ]
     assert {line["id"] for line in lines} == {"DEPTH", "ZEROS"}
 
 
@@ -316,7 +457,9 @@ def test_claims_are_judged_beside_and_verify(tmp_path, store):
         ("resnet20@mnist5k", "twins", "resnet20@mnist5k has another than --images twins"),
     ],
 )
-def test_claims_that_can_not_be_judged_are_refused_before_any_work(tmp_path, store, monkeypatch, twins, net, images, sentence):
+def test_claims_that_can_not_be_judged_are_refused_before_any_work(
+    tmp_path, store, monkeypatch, twins, net, images, sentence
+):
     monkeypatch.setattr(features, "passes_over", lambda *_: pytest.fail("worked first"))
     with pytest.raises(BadInput, match=sentence):
         features.study(net, images, store, tmp_path / "o", claims=True)
@@ -329,15 +472,27 @@ def twins():
 
     def build(split, store):
         digits = datasets.load("mnist5k", split, store)
-        return dataclasses.replace(digits, name="twins", classes=tuple("abcdefghij"), mean=(0.9,), std=(0.1,))
+        return dataclasses.replace(
+            digits, name="twins", classes=tuple("abcdefghij"), mean=(0.9,), std=(0.1,)
+        )
 
     if "twins" not in datasets.datasets:
         datasets.datasets.register("twins")(build)
 
 
-def test_classes_and_constants_are_those_of_the_dataset_that_the_network_was_trained_on(tmp_path, store, twins):
+def test_classes_and_constants_are_those_of_the_dataset_that_the_network_was_trained_on(
+    tmp_path, store, twins
+):
     for images, name in (("mnist5k:12", "a"), ("twins:12", "b")):
-        features.study("resnet20@mnist5k", images, store, tmp_path / name, levels=(0,), each=0, options=Options(threads=1))
+        features.study(
+            "resnet20@mnist5k",
+            images,
+            store,
+            tmp_path / name,
+            levels=(0,),
+            each=0,
+            options=Options(threads=1),
+        )
     a, b = (pd.read_csv(tmp_path / name / "predictions.csv") for name in "ab")
 
     assert a["name"].tolist() == b["name"].tolist()
@@ -369,7 +524,10 @@ def test_its_claims_are_those_of_the_tests():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     told = {}
-    for thing in (module.test_feature_distance_rises_with_depth, module.test_feature_zeros_fall_with_noise):
+    for thing in (
+        module.test_feature_distance_rises_with_depth,
+        module.test_feature_zeros_fall_with_noise,
+    ):
         mark = next(m for m in thing.pytestmark if m.name == "claim")
         told[mark.kwargs["id"]] = mark.args[0]
 
@@ -400,9 +558,18 @@ def test_a_picture_says_its_scale():
 
 
 def test_a_wide_file_pads_the_shorter_layers_with_empty_cells(tmp_path):
-    mapfiles.write_wide({"a": np.ones((1, 2, 2), np.float32), "b": np.full((2, 1, 1), 3, np.float32)}, tmp_path / "w.csv")
+    mapfiles.write_wide(
+        {"a": np.ones((1, 2, 2), np.float32), "b": np.full((2, 1, 1), 3, np.float32)},
+        tmp_path / "w.csv",
+    )
 
-    assert (tmp_path / "w.csv").read_text().splitlines() == ['"a_0","b_0","b_1"', "1,3,3", "1,,", "1,,", "1,,"]
+    assert (tmp_path / "w.csv").read_text().splitlines() == [
+        '"a_0","b_0","b_1"',
+        "1,3,3",
+        "1,,",
+        "1,,",
+        "1,,",
+    ]
 
 
 @settings(max_examples=80, deadline=None)

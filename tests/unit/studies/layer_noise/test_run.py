@@ -1,4 +1,6 @@
-"""The study of noise on the outputs of layers, without pytest: its claims, tables and report, and what it refuses."""
+"""The study of noise on the outputs of layers, without pytest: its claims, tables and report, and
+what it refuses.
+"""
 
 import ast
 import json
@@ -17,7 +19,7 @@ from probes.store import Store
 from probes.studies.layer_noise import run as layernoise
 from probes.studies.layer_noise import tables as layertables
 from probes.studies.layer_noise.claims import SENTENCES
-from probes.subjects.nets import nets
+from probes.subjects.wrapped import nets
 from probes.tell.verify import verify
 
 CLAIMS = Path(__file__).parents[3] / "claims" / "test_residual.py"
@@ -31,8 +33,22 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "layers"
-    code = cli.main(["run", "layer-noise", "resnet20#0", "plainnet20#0", "--images", "40", "--strengths", "0,.5", "--out", str(out),
-                     "--store", str(store.folder)])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "layer-noise",
+            "resnet20#0",
+            "plainnet20#0",
+            "--images",
+            "40",
+            "--strengths",
+            "0,.5",
+            "--out",
+            str(out),
+            "--store",
+            str(store.folder),
+        ]
+    )
     assert code == 0
     return out
 
@@ -59,8 +75,13 @@ def test_its_claims_are_those_of_the_tests():
     found = {}
     for node in ast.walk(ast.parse(CLAIMS.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "claim":
-            found[{k.arg: k.value for k in node.keywords}["id"].value] = ast.literal_eval(node.args[0])
-    for end, pair in (("", ("resnet20", "plainnet20")), ("-PUBLISHED", ("resnet34", "vgg19_bn_small"))):
+            found[{k.arg: k.value for k in node.keywords}["id"].value] = ast.literal_eval(
+                node.args[0]
+            )
+    for end, pair in (
+        ("", ("resnet20", "plainnet20")),
+        ("-PUBLISHED", ("resnet34", "vgg19_bn_small")),
+    ):
         words = {n: t.format(first=pair[0], second=pair[1]) for n, t in SENTENCES.items()}
         assert found[f"RES{end}"] == words["RES"]
         assert found[f"RES{end}-PIXELS"] == words["RES-PIXELS"]
@@ -72,16 +93,25 @@ def test_tables_have_a_row_per_run_and_condition(folder):
     assert drops.groupby("kind").size().to_dict() == {"fractions": 6, "layers": 6, "pixels": 6}
     assert (drops["low"] <= drops["drop"]).all()
     assert (drops["drop"] <= drops["high"]).all()
-    assert list(depth[depth["net"] == "resnet20"]["layer"][:3]) == ["bn1", "layer1.0.bn1", "layer1.0.bn2"]
+    assert list(depth[depth["net"] == "resnet20"]["layer"][:3]) == [
+        "bn1",
+        "layer1.0.bn1",
+        "layer1.0.bn2",
+    ]
     assert depth.groupby("net").size().to_dict() == {"resnet20": 19, "plainnet20": 19}
     assert list(moved["stage"].unique()) == ["layer1", "layer2", "layer3"]
     assert table_of(folder, "clean").groupby("split").size().to_dict() == {"train": 2, "test": 2}
-    assert table_of(folder, "layers").groupby("net").size().to_dict() == {"resnet20": 19, "plainnet20": 19}
+    assert table_of(folder, "layers").groupby("net").size().to_dict() == {
+        "resnet20": 19,
+        "plainnet20": 19,
+    }
 
 
 def test_maps_of_an_image_are_drawn_clean_and_perturbed(folder):
     maps = table_of(folder, "maps")
-    wide = maps.pivot_table(index=["net", "stage", "channel", "y", "x"], columns="state", values="value")
+    wide = maps.pivot_table(
+        index=["net", "stage", "channel", "y", "x"], columns="state", values="value"
+    )
     first = wide.xs(("resnet20", "layer1"), level=("net", "stage"))
 
     assert len(first) == layertables.DRAWN * 28 * 28
@@ -99,8 +129,15 @@ def test_the_page_has_every_figure_and_the_studys_table(folder):
 
 
 def test_one_network_is_measured_without_a_comparison(store, tmp_path):
-    out = layernoise.study(["resnet20#1"], "mnist5k", store, tmp_path / "one", strengths=(0.0, 0.5), on="*.bn2",
-                           options=Options(images=20, threads=1))  # fmt: skip
+    out = layernoise.study(
+        ["resnet20#1"],
+        "mnist5k",
+        store,
+        tmp_path / "one",
+        strengths=(0.0, 0.5),
+        on="*.bn2",
+        options=Options(images=20, threads=1),
+    )
     lines = [json.loads(t) for t in (out / "evidence.jsonl").read_text().splitlines()]
 
     assert [(r["id"], r["subject"]) for r in lines] == [("RES-DEPTH", "resnet20@mnist5k#1")]
@@ -120,7 +157,14 @@ def test_one_network_is_measured_without_a_comparison(store, tmp_path):
 def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, change, error, says):
     asked = {"nets": ["resnet20#0"], "on": "BatchNorm2d", "strengths": (0.0, 0.5)} | change
     with pytest.raises(error, match=says):
-        layernoise.study(asked.pop("nets"), "mnist5k", store, tmp_path / "out", options=Options(images=10), **asked)
+        layernoise.study(
+            asked.pop("nets"),
+            "mnist5k",
+            store,
+            tmp_path / "out",
+            options=Options(images=10),
+            **asked,
+        )
 
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,10 @@ def frame_of(clean, *noisy):
     """Per image right or wrong: clean, and under each draw of noise."""
     runs = [(0.0, 0, clean), *((0.5, draw, values) for draw, values in enumerate(noisy))]
     images = {"net": "n", "train_seed": 0, "layers": "1", "image": np.arange(len(clean))}
-    return pd.concat([pd.DataFrame(images | {"draw": d, "level": level, "correct": c}) for level, d, c in runs], ignore_index=True)
+    return pd.concat(
+        [pd.DataFrame(images | {"draw": d, "level": level, "correct": c}) for level, d, c in runs],
+        ignore_index=True,
+    )
 
 
 def test_a_drop_is_in_points_with_the_interval_of_the_score_test():
@@ -39,7 +42,11 @@ def test_an_unchanged_accuracy_has_an_interval_that_is_not_empty():
 
 
 def test_depth_counts_places_from_input_to_output():
-    rows = [("b", 0, layer, level, c) for layer, c in (("early", 0.0), ("late", 1.0)) for level, c in ((0.0, 1.0), (0.5, c))]
+    rows = [
+        ("b", 0, layer, level, c)
+        for layer, c in (("early", 0.0), ("late", 1.0))
+        for level, c in ((0.0, 1.0), (0.5, c))
+    ]
     frame = pd.DataFrame(rows, columns=["net", "train_seed", "layer", "level", "correct"])
 
     assert layertables.depth(frame).to_dict("records") == [

@@ -1,4 +1,6 @@
-"""Tables of guided masks for claims: controls are paired with the guided mask, and nothing is computed twice."""
+"""Tables of guided masks for claims: controls are paired with the guided mask, and nothing is
+computed twice.
+"""
 
 import pytest
 
@@ -18,7 +20,9 @@ def store(tmp_path):
 
 def test_the_tables_of_a_claim(store):
     lab = Lab("resnet20@mnist5k", store=store, options=Options(images=30, threads=1), quiet=True)
-    masks = lab.masking(which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",))
+    masks = lab.masking(
+        which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",)
+    )
     beside, own = masks.random.frame, masks.own.frame
 
     assert masks.random.design.images == 20
@@ -29,7 +33,10 @@ def test_the_tables_of_a_claim(store):
     assert list(beside["site"].cat.categories) == ["hflip", "erasing"]
     assert len(own) == 30 * 2 * 2  # all images: it has no draws
     assert lab.facts(masks.random)["summary"]
-    assert falls(masks.matched, "correct", by="site", unit="image and draw", sesoi="1 point").overall == "inconclusive"
+    assert (
+        falls(masks.matched, "correct", by="site", unit="image and draw", sesoi="1 point").overall
+        == "inconclusive"
+    )
     asked = rises(masks.own, "mask_lost", by="site", sesoi="1 point")
     assert asked.overall == "inconclusive"
     assert (masks.random.design.varied, masks.own.design.varied) == ("mask", "augmentation")
@@ -38,8 +45,12 @@ def test_the_tables_of_a_claim(store):
 
 def test_what_was_computed_is_not_computed_again(store, monkeypatch):
     def frame():
-        lab = Lab("resnet20@mnist5k", store=store, options=Options(images=20, threads=1), quiet=True)
-        return lab.masking(which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",)).own.frame
+        lab = Lab(
+            "resnet20@mnist5k", store=store, options=Options(images=20, threads=1), quiet=True
+        )
+        return lab.masking(
+            which=("hflip", "erasing"), draws=2, rows=8, scramblings=2, images=20, names=("layer3",)
+        ).own.frame
 
     first = frame()
     monkeypatch.setattr(answers, "answers", lambda *_, **__: pytest.fail("computed again"))
@@ -48,9 +59,9 @@ def test_what_was_computed_is_not_computed_again(store, monkeypatch):
 
 def test_a_network_without_maps_is_refused(store):
     with pytest.raises(BadInput, match="none of its modules gives maps"):
-        Lab("resnet20@mnist5k", store=store, options=Options(images=20, threads=1), quiet=True).masking(
-            names=("fc",), rows=8
-        ).own.frame  # noqa: B018
+        Lab(
+            "resnet20@mnist5k", store=store, options=Options(images=20, threads=1), quiet=True
+        ).masking(names=("fc",), rows=8).own.compute()
 
 
 def test_the_design_is_declared():

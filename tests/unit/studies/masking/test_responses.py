@@ -1,4 +1,6 @@
-"""Responses to masks: excess over size, masks that respond alike, classes that are named, by hand and by construction."""
+"""Responses to masks: excess over size, masks that respond alike, classes that are named, by hand
+and by construction.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,18 +15,42 @@ INPUTS, SETTINGS = ("clean", "a", "b"), ((0.5, 0.0), (0.8, 0.0), (0.5, 0.5), (0.
 
 
 def table(effect, draws=40, seed=0, noise=0.01):
-    """Responses of masks of three variables: size takes away most, ``effect(input, variable)`` is added to that."""
+    """Responses of masks of three variables: size takes away most, ``effect(input, variable)`` is
+    added to that.
+    """
     rng = np.random.Generator(np.random.Philox(seed))
     rows = []
     for name in INPUTS:
         for q, alpha in SETTINGS:
             size = 0.9 - (1 - q) * (1 - alpha)
             for v in ("a", "b", "order"):
-                rows.append((name, "guided", v, "total", q, alpha, 0, size + effect(name, v) + rng.normal(0, noise)))
-            rows += [(name, "random", "", "total", q, alpha, d, size + rng.normal(0, noise)) for d in range(draws)]
+                rows.append(
+                    (
+                        name,
+                        "guided",
+                        v,
+                        "total",
+                        q,
+                        alpha,
+                        0,
+                        size + effect(name, v) + rng.normal(0, noise),
+                    )
+                )
+            rows += [
+                (name, "random", "", "total", q, alpha, d, size + rng.normal(0, noise))
+                for d in range(draws)
+            ]
         for v in ("a", "b", "order"):
-            rows += [(name, kind, v, "total", 0.8, 0.0, 0, level) for kind, level in (("full", 0.3), ("inverse", 0.7))]
-        rows += [(name, "matched", name, "total", q, a, d, 0.2 + d / 100) for q, a in SETTINGS for d in range(3) if name != "clean"]
+            rows += [
+                (name, kind, v, "total", 0.8, 0.0, 0, level)
+                for kind, level in (("full", 0.3), ("inverse", 0.7))
+            ]
+        rows += [
+            (name, "matched", name, "total", q, a, d, 0.2 + d / 100)
+            for q, a in SETTINGS
+            for d in range(3)
+            if name != "clean"
+        ]
     columns = ["input", "kind", "variable", "measure", "q", "alpha", "draw", "top1"]
     return pd.DataFrame(rows, columns=columns).assign(module="", top5=1.0)
 
@@ -108,7 +134,9 @@ def test_of_many_classes_five_are_compared_and_chance_is_that_of_random_ones():
 
     assert found["what"] == "Jaccard of five"
     assert found["value"] == pytest.approx(3 / 7)
-    assert found["chance"] == pytest.approx(25 / 1000 / 10 * 1.0, abs=0.003)  # about 5 * 5 / 1000 shared, of ten
+    assert found["chance"] == pytest.approx(
+        25 / 1000 / 10 * 1.0, abs=0.003
+    )  # about 5 * 5 / 1000 shared, of ten
     assert found["p"] == pytest.approx(0.001)
 
 
@@ -116,7 +144,9 @@ def test_of_many_classes_five_are_compared_and_chance_is_that_of_random_ones():
 def test_of_few_classes_the_first_answer_counts_and_the_mean_over_all_classes_is_chance(top):
     rng = np.random.Generator(np.random.Philox(top))
     best = rng.integers(0, 10, (200, 5))
-    values = [responses.named(best, np.eye(10)[c], "few", top, resamples=9)["value"] for c in range(10)]
+    values = [
+        responses.named(best, np.eye(10)[c], "few", top, resamples=9)["value"] for c in range(10)
+    ]
 
     assert sum(values) == pytest.approx(1)
     assert values[top] == (best[:, 0] == top).mean()

@@ -1,4 +1,6 @@
-"""The study of guided masks: a whole small run, what it leaves, going on after a kill, and what is refused."""
+"""The study of guided masks: a whole small run, what it leaves, going on after a kill, and what is
+refused.
+"""
 
 import pandas as pd
 import pytest
@@ -15,11 +17,28 @@ from probes.studies.masking.run import study
 from probes.tell import report
 from probes.tell.verify import verify
 
-SMALL = MaskPlan((("hflip", "erasing"),), ("total",), (0.8,), (0.0, 0.5), random=20, matched=2, alone=True, rows=8, scramblings=2)
+SMALL = MaskPlan(
+    (("hflip", "erasing"),),
+    ("total",),
+    (0.8,),
+    (0.0, 0.5),
+    random=20,
+    matched=2,
+    alone=True,
+    rows=8,
+    scramblings=2,
+)
 
 
 def run(tmp_path, plan=SMALL, out="out"):
-    return study("resnet20", "mnist5k", Store(tmp_path / "store"), tmp_path / out, plan, options=Options(images=20, threads=1))
+    return study(
+        "resnet20",
+        "mnist5k",
+        Store(tmp_path / "store"),
+        tmp_path / out,
+        plan,
+        options=Options(images=20, threads=1),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +55,9 @@ def test_a_run_leaves_tables_figures_and_verdicts_that_verify(made):
     assert verify(folder) == []
     assert set(table["kind"]) == {"none", "guided", "random", "matched", "full", "inverse"}
     assert set(table["module"]) == {"", "layer1", "layer2", "layer3"}
-    assert len(table[table["kind"] == "random"]) == 3 * 2 * 20 + 2 * 3 * 20  # of all modules, and of each alone
+    assert (
+        len(table[table["kind"] == "random"]) == 3 * 2 * 20 + 2 * 3 * 20
+    )  # of all modules, and of each alone
     assert (table["top5"].astype(float) >= table["top1"].astype(float)).all()
     for name in ("curves", "excesses", "alike", "tree", "alone", "decay", "classes"):
         assert (folder / "figures" / f"{name}-hflip-erasing.png").exists()
@@ -58,7 +79,9 @@ def test_the_same_command_goes_on_from_what_is_kept(made, monkeypatch):
     monkeypatch.setattr(answers, "answers", lambda *_, **__: pytest.fail("computed again"))
     again = run(tmp_path, out="again")
 
-    assert (again / "tables" / "responses.csv").read_bytes() == (folder / "tables" / "responses.csv").read_bytes()
+    assert (again / "tables" / "responses.csv").read_bytes() == (
+        folder / "tables" / "responses.csv"
+    ).read_bytes()
 
 
 def test_every_random_mask_is_shared_by_variables_and_measures():
@@ -68,7 +91,14 @@ def test_every_random_mask_is_shared_by_variables_and_measures():
     masks = plan.masks(guide, "a")
     many = pd.Series([m.kind for m in masks if not m.module]).value_counts()
 
-    assert many.to_dict() == {"none": 1, "guided": 2 * 3 * 4, "full": 6, "inverse": 6, "random": 4 * 5, "matched": 4 * 3}
+    assert many.to_dict() == {
+        "none": 1,
+        "guided": 2 * 3 * 4,
+        "full": 6,
+        "inverse": 6,
+        "random": 4 * 5,
+        "matched": 4 * 3,
+    }
     assert {m.variable for m in masks if m.kind == "matched"} == {"a"}
     assert len(set(masks)) == len(masks)
     assert not any(m.kind == "matched" or m.module for m in plan.masks(guide, "clean"))
@@ -95,14 +125,37 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
     for command in ("masking", "segments", "sensitivity"):
-        assert main(["run", command, "resnet20", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
+        assert (
+            main(
+                [
+                    "run",
+                    command,
+                    "resnet20",
+                    "--out",
+                    str(tmp_path / "out"),
+                    "--store",
+                    str(tmp_path / "store"),
+                ]
+            )
+            == 2
+        )
 
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "store").exists()  # said before the work
 
 
 def test_with_several_draws_of_parameters_responses_are_told_and_nothing_is_judged(tmp_path):
-    plan = MaskPlan((("erasing", "rolling"),), ("total",), (0.8,), (0.0,), random=2, matched=2, draws=2, rows=8, scramblings=2)
+    plan = MaskPlan(
+        (("erasing", "rolling"),),
+        ("total",),
+        (0.8,),
+        (0.0,),
+        random=2,
+        matched=2,
+        draws=2,
+        rows=8,
+        scramblings=2,
+    )
     folder = run(tmp_path, plan)
 
     assert (folder / "evidence.jsonl").read_text(encoding="utf-8") == ""
@@ -113,7 +166,10 @@ def test_with_several_draws_of_parameters_responses_are_told_and_nothing_is_judg
 
 
 def test_the_command(tmp_path, capsys):
-    words = "--set hflip,erasing --measures total --q .8 --alpha 0 --random 20 --matched 2 --rows 8 --scramblings 2 --images 20"
+    words = (
+        "--set hflip,erasing --measures total --q .8 --alpha 0 --random 20 --matched 2 --rows 8"
+        " --scramblings 2 --images 20"
+    )
     asked = [*words.split(), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
 
     assert main(["run", "masking", "resnet20", *asked]) == 0

@@ -1,4 +1,6 @@
-"""Answers under masks: a planted unit is found and random masks miss it, and nothing is computed twice."""
+"""Answers under masks: a planted unit is found and random masks miss it, and nothing is computed
+twice.
+"""
 
 import dataclasses
 
@@ -8,8 +10,8 @@ import pytest
 import torch
 
 from probes.errors import BadInput
-from probes.hooks import begins
 from probes.perturb.masks import scaled_units
+from probes.replay import begins
 from probes.run.forward import network, pixels
 from probes.run.settings import Options
 from probes.store import Store
@@ -34,9 +36,17 @@ def guide(store, planted):
 
 
 def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(store, planted):
-    """Without the units that brightness moves most, dark images are named wrong; clean ones lose nothing, random masks little."""
-    answered = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1), draws=4)
-    masks = [Mask(), Mask("guided", "brightness", q=0.95), *(Mask("random", "", 0.95, draw=d) for d in range(20))]
+    """Without the units that brightness moves most, dark images are named wrong; clean ones lose
+    nothing, random masks little.
+    """
+    answered = Answered(
+        planted.subject, planted.plan, ["total"], store, Options(threads=1), draws=4
+    )
+    masks = [
+        Mask(),
+        Mask("guided", "brightness", q=0.95),
+        *(Mask("random", "", 0.95, draw=d) for d in range(20)),
+    ]
     found = pd.concat([answered.hits(CLEAN, masks[:2]), answered.hits("brightness", masks)])
     mean = found.groupby(["input", "kind"])["correct"].mean()
 
@@ -47,9 +57,17 @@ def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(store, pla
 
 
 def test_of_every_image_there_is_a_row_for_every_mask(store, planted):
-    masks = [Mask(), Mask("guided", "hflip"), Mask("matched", "hflip", draw=1), Mask("full", "hflip"), Mask("inverse", "hflip")]
+    masks = [
+        Mask(),
+        Mask("guided", "hflip"),
+        Mask("matched", "hflip", draw=1),
+        Mask("full", "hflip"),
+        Mask("inverse", "hflip"),
+    ]
     found, other = (
-        Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1, batch_size=size)).hits(CLEAN, masks)
+        Answered(
+            planted.subject, planted.plan, ["total"], store, Options(threads=1, batch_size=size)
+        ).hits(CLEAN, masks)
         for size in (7, 60)
     )
 
@@ -65,20 +83,30 @@ def test_pieces_of_work_are_the_same_whatever_is_asked_beside():
 
     assert pieces(more)[0] == pieces(random)[0] == pieces([*none, *random])[1] == random
     assert [len(p) for p in pieces([*none, *more])] == [2, 20, 20, 20, 20, 20]
-    assert [len(p) for p in pieces([*random, *(dataclasses.replace(m, alpha=0.5) for m in random)])] == [20, 20]
+    assert [
+        len(p) for p in pieces([*random, *(dataclasses.replace(m, alpha=0.5) for m in random)])
+    ] == [20, 20]
 
 
-def test_what_is_kept_is_not_computed_again_and_progress_is_told_either_way(store, monkeypatch, planted):
+def test_what_is_kept_is_not_computed_again_and_progress_is_told_either_way(
+    store, monkeypatch, planted
+):
     masks, told = [Mask(), *(Mask("random", draw=d) for d in range(25))], []
-    first = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(CLEAN, masks, told.append)
+    first = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(
+        CLEAN, masks, told.append
+    )
     monkeypatch.setattr(answers_, "answers", lambda *_, **__: pytest.fail("computed again"))
-    again = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(CLEAN, masks, told.append)
+    again = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(
+        CLEAN, masks, told.append
+    )
 
     np.testing.assert_array_equal(again, first)
     assert sum(told) == 2 * 26 * 60
 
 
-def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(guide, monkeypatch, planted):
+def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(
+    guide, monkeypatch, planted
+):
     masks = [Mask(), Mask("guided", "hflip"), Mask("random", draw=3)]
     shared = answers(planted.subject, guide, "brightness", masks, Options(threads=1), draws=2)
     monkeypatch.setattr(answers_, "PREFIX_BYTES", -1)
@@ -89,13 +117,23 @@ def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(
 
 
 def test_what_differs_is_not_taken_from_the_store(store, planted):
-    """Another plan, seed, number of draws, measure or image, and guided masks are answered anew; random ones need no indices."""
+    """Another plan, seed, number of draws, measure or image, and guided masks are answered anew;
+    random ones need no indices.
+    """
     made = []
 
     def computed(masks, plan=planted.plan, draws=1, data=None, **options):
-        subject = planted.subject if data is None else dataclasses.replace(planted.subject, data=data)
-        before = set((store.folder / "answers").glob("*.npy")) if (store.folder / "answers").exists() else set()
-        Answered(subject, plan, ["total"], store, Options(threads=1, **options), draws).of("brightness", masks)
+        subject = (
+            planted.subject if data is None else dataclasses.replace(planted.subject, data=data)
+        )
+        before = (
+            set((store.folder / "answers").glob("*.npy"))
+            if (store.folder / "answers").exists()
+            else set()
+        )
+        Answered(subject, plan, ["total"], store, Options(threads=1, **options), draws).of(
+            "brightness", masks
+        )
         made.append(len(set((store.folder / "answers").glob("*.npy")) - before))
 
     guided, random = [Mask("guided", "hflip")], [Mask("random")]
@@ -119,13 +157,17 @@ def test_a_network_that_gives_no_number_for_each_class_is_refused(store, planted
 def test_a_mask_of_one_module_leaves_the_others(store):
     data = datasets_load("mnist5k", "test", store).sample(20)
     net = load(parse("resnet20@mnist5k"), data, store)
-    guide = guide_of(net, Plan(("hflip", "erasing"), rows=8, scramblings=2), ["total"], store, Options(threads=1))
+    guide = guide_of(
+        net, Plan(("hflip", "erasing"), rows=8, scramblings=2), ["total"], store, Options(threads=1)
+    )
     one = Mask("guided", "erasing", 0.5, module="layer2")
 
     assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
     assert guide.classes["total"].shape == (4, 10)
     assert list(one.scales(guide)) == ["layer2"]
-    network(net, Options(threads=1).where)  # looked at before it is hooked, as is where a pass may begin
+    network(
+        net, Options(threads=1).where
+    )  # looked at before it is hooked, as is where a pass may begin
     with torch.inference_mode():
         assert begins(net.model, pixels(data, slice(0, 4)), ("layer2",), through=True)
     ran = []

@@ -39,7 +39,9 @@ def test_grey_images_have_a_value_only():
 
 
 def test_normalised_images_are_refused():
-    """The published code takes hue and saturation of normalised images: 64 % of its saturations lie outside [0, 1]."""
+    """The published code takes hue and saturation of normalised images: 64 % of its saturations lie
+    outside [0, 1].
+    """
     with pytest.raises(BadInput, match="values from -2 to 1"):
         hsv(torch.tensor([-2.0, 0.0, 1.0]).reshape(3, 1, 1))
     with pytest.raises(BadInput, match="of shape"):

@@ -21,7 +21,9 @@ def indices(shapley, total=None, dead=None, groups=("a", "b", "c", "order", "ima
     shares = torch.tensor(shapley, dtype=torch.float64)
     units = shares.shape[1]
     every = torch.cat([shares, torch.full((2, units), 0.5, dtype=torch.float64)])
-    other = every if total is None else torch.cat([torch.tensor(total, dtype=torch.float64), every[3:]])
+    other = (
+        every if total is None else torch.cat([torch.tensor(total, dtype=torch.float64), every[3:]])
+    )
     mask = torch.zeros(units, dtype=torch.bool) if dead is None else torch.tensor(dead)
     return Indices(groups, 8, torch.zeros(units), torch.ones(units), mask, other, other, every)
 
@@ -30,7 +32,9 @@ def test_specialised_units_have_larger_shares_than_units_without_a_tie():
     one_each = np.eye(3)[np.arange(300) % 3].T  # each unit is moved by one augmentation only
     alike = np.full((3, 300), 1 / 3)
 
-    chance = (4 / 9 + 2 / 9 / 2 + 1 / 27 / 3) / (19 / 27)  # 1 / how many of three chances of 1/3 come, where one comes at least
+    chance = (4 / 9 + 2 / 9 / 2 + 1 / 27 / 3) / (
+        19 / 27
+    )  # 1 / how many of three chances of 1/3 come, where one comes at least
     assert sensing.specialisation(indices(one_each), "test") == pytest.approx(1 - chance, abs=0.04)
     assert sensing.specialisation(indices(alike), "test") == pytest.approx(0)
 
@@ -60,7 +64,12 @@ def test_dead_units_count_nowhere():
 def test_the_shift_is_the_distance_of_compositions_beyond_that_between_groups_of_images():
     first, last = np.array([[0.8], [0.2], [0.0]]), np.array([[0.2], [0.8], [0.0]])
     other = np.array([[0.3], [0.7], [0.0]])
-    found = sensing.rows_of([{"first": indices(first), "last": indices(last)}, {"first": indices(first), "last": indices(other)}])
+    found = sensing.rows_of(
+        [
+            {"first": indices(first), "last": indices(last)},
+            {"first": indices(first), "last": indices(other)},
+        ]
+    )
     shift = found.set_index(["image", "site"])["index_shift"]
 
     assert shift[0, "last"] == pytest.approx(0.6 - 0.1)
@@ -81,7 +90,12 @@ def test_groups_of_images_are_disjoint_and_always_the_same(tmp_path):
 
 
 def test_a_table_of_groups_is_judged_and_found_again(tmp_path):
-    lab = Lab("resnet20@mnist5k", store=Store(tmp_path), options=Options(images=200, threads=1), quiet=True)
+    lab = Lab(
+        "resnet20@mnist5k",
+        store=Store(tmp_path),
+        options=Options(images=200, threads=1),
+        quiet=True,
+    )
     sensed = lab.sensitivity(rows=8, modules=("layer3", "fc"))
     found = exceeds(sensed, "index_rho", by="site", sesoi=-1, unit="image group")
 
@@ -90,20 +104,27 @@ def test_a_table_of_groups_is_judged_and_found_again(tmp_path):
     assert (sensed.design.images, sensed.design.space) == (200, "augmentations")
     assert "20 groups of images, 8 base points each" in sensed.design.perturbation
     assert lab.facts()["weights"]
-    again = Lab("resnet20@mnist5k", store=Store(tmp_path), options=Options(images=200, threads=1), quiet=True).sensitivity(
-        rows=8, modules=("layer3", "fc")
-    )
+    again = Lab(
+        "resnet20@mnist5k",
+        store=Store(tmp_path),
+        options=Options(images=200, threads=1),
+        quiet=True,
+    ).sensitivity(rows=8, modules=("layer3", "fc"))
     assert sensed.frame.equals(again.frame)
 
 
 def mapped(level, pattern):
-    """Indices of 12 channels of 2 x 2 places: of every augmentation a level of its own, or a pattern of its own, and noise."""
+    """Indices of 12 channels of 2 x 2 places: of every augmentation a level of its own, or a
+    pattern of its own, and noise.
+    """
     rng = np.random.Generator(np.random.Philox(5))
     corners = np.eye(4)[:3].reshape(3, 1, 4) * pattern + np.arange(3).reshape(3, 1, 1) * level
     return indices((corners + rng.normal(0, 0.01, (3, 12, 4))).reshape(3, 48))
 
 
-@pytest.mark.parametrize(("level", "pattern", "named", "shape"), [(1, 0, 2 / 3, 0), (1, 1, 2 / 3, 2 / 3), (0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    ("level", "pattern", "named", "shape"), [(1, 0, 2 / 3, 0), (1, 1, 2 / 3, 2 / 3), (0, 0, 0, 0)]
+)
 def test_maps_tell_their_augmentation_by_level_or_by_pattern(level, pattern, named, shape):
     """Of three augmentations a third is guessed right: two thirds lie beyond that."""
     rows = sensing.rows_of_maps([{"m": mapped(level, pattern)}], {"m": [12, 2, 2]})
@@ -113,16 +134,25 @@ def test_maps_tell_their_augmentation_by_level_or_by_pattern(level, pattern, nam
 
 
 def test_an_augmentation_that_moves_nothing_is_no_pattern_of_its_own():
-    """Its maps are flat, and flat is not a pattern: the others are told from each other as without it."""
+    """Its maps are flat, and flat is not a pattern: the others are told from each other as without
+    it.
+    """
     one, two = mapped(0, 0), mapped(0, 0)
     one.total[2] = 0
     two.total[2] = 0
-    alone = dataclasses.replace(two, groups=("a", "b", "order", "image"), total=two.total[[0, 1, 3, 4]])
-    flat, without = (sensing.rows_of_maps([{"m": i}], {"m": [12, 2, 2]})["index_pattern"].item() for i in (one, alone))
+    alone = dataclasses.replace(
+        two, groups=("a", "b", "order", "image"), total=two.total[[0, 1, 3, 4]]
+    )
+    flat, without = (
+        sensing.rows_of_maps([{"m": i}], {"m": [12, 2, 2]})["index_pattern"].item()
+        for i in (one, alone)
+    )
 
     assert flat == without
     dead = indices(np.ones((3, 48)), dead=[True] * 48)
-    assert sensing.rows_of_maps([{"m": dead}], {"m": [12, 2, 2]})[["index_named", "index_pattern"]].to_numpy().tolist() == [[0, 0]]
+    assert sensing.rows_of_maps([{"m": dead}], {"m": [12, 2, 2]})[
+        ["index_named", "index_pattern"]
+    ].to_numpy().tolist() == [[0, 0]]
 
 
 def test_a_dead_unit_tells_nothing():

@@ -1,4 +1,6 @@
-"""Contrast over a network: planted units, draws within images, resumption, NaN, and what the command writes."""
+"""Contrast over a network: planted units, draws within images, resumption, NaN, and what the
+command writes.
+"""
 
 import dataclasses
 import json
@@ -17,12 +19,14 @@ from probes.store import Store
 from probes.studies.sensitivity import contrasts as room
 from probes.studies.sensitivity.contrasts import Contrasts, contrasts, factors
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
 
 
 class Planted(nn.Module):
-    """The mean of the image, the pixel in its middle, a constant; NaN for bright images where asked for."""
+    """The mean of the image, the pixel in its middle, a constant; NaN for bright images where asked
+    for.
+    """
 
     def __init__(self, nan=False):
         super().__init__()
@@ -34,15 +38,36 @@ class Planted(nn.Module):
 
 
 def subject(nan=False, n=30):
-    images = np.random.Generator(np.random.Philox(1)).integers(60, 180, (n, 3, 12, 12), dtype=np.uint8)
-    data = Dataset("made", "made", "test", images, np.arange(n) % 10, np.arange(n), tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    images = np.random.Generator(np.random.Philox(1)).integers(
+        60, 180, (n, 3, 12, 12), dtype=np.uint8
+    )
+    data = Dataset(
+        "made",
+        "made",
+        "test",
+        images,
+        np.arange(n) % 10,
+        np.arange(n),
+        tuple("0123456789"),
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
     return Subject(parse("planted@made"), Planted(nan).eval(), data, "weights", "random")
 
 
 def found_of(names, store, nan=False, **plan):
-    return {name: (moved["probe"], lost["probe"]) for name, moved, lost in contrasts(
-        subject(nan), names, {"probe": slice(0, 3)}, Contrasts(**{"images": 30, "draws": 2} | plan), store,
-        Options(threads=1), lambda _: None)}  # fmt: skip
+    return {
+        name: (moved["probe"], lost["probe"])
+        for name, moved, lost in contrasts(
+            subject(nan),
+            names,
+            {"probe": slice(0, 3)},
+            Contrasts(**{"images": 30, "draws": 2} | plan),
+            store,
+            Options(threads=1),
+            lambda _: None,
+        )
+    }
 
 
 @pytest.fixture
@@ -51,7 +76,8 @@ def store(tmp_path):
 
 
 def test_planted_units_are_found_under_what_moves_them(store):
-    """Erasing lowers a mean on every image; flips and rolls by whole pixels leave it where it is."""
+    """Erasing lowers a mean on every image; flips and rolls by whole pixels leave it where it
+    is."""
     found = found_of(("erasing", "rolling", "hflip"), store)
 
     assert found["erasing"][0].share[0] == 0
@@ -79,7 +105,8 @@ def test_images_whose_activations_are_nan_are_left_out_and_counted(store):
 
 
 def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
-    """Rounding of the mean over ten draws is no difference: a share of .5 and p = 1 for every unit."""
+    """Rounding of the mean over ten draws is no difference: a share of .5 and p = 1 for every
+    unit."""
 
     @augmentation("contrasts_test_nothing", "amount")
     def nothing(images, u):
@@ -94,8 +121,17 @@ def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
 def test_a_module_that_is_mostly_nan_is_left_out_and_counted(store):
     dark = subject(nan=True)
     light = dataclasses.replace(dark.data, images=np.full_like(dark.data.images, 250))
-    name, moved, lost = next(contrasts(dataclasses.replace(dark, data=light), ("rolling",), {"probe": slice(0, 3)},
-                                       Contrasts(30, 1), store, Options(threads=1), lambda _: None))  # fmt: skip
+    name, moved, lost = next(
+        contrasts(
+            dataclasses.replace(dark, data=light),
+            ("rolling",),
+            {"probe": slice(0, 3)},
+            Contrasts(30, 1),
+            store,
+            Options(threads=1),
+            lambda _: None,
+        )
+    )
 
     assert (name, moved, lost) == ("rolling", {}, {"probe": 30})
 
@@ -122,43 +158,109 @@ def test_batches_change_nothing(store, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "BATCH", 7)
     other = found_of(("erasing",), Store(tmp_path / "other"))
 
-    np.testing.assert_allclose(whole["erasing"][0].point_biserial, other["erasing"][0].point_biserial, atol=1e-6)
+    np.testing.assert_allclose(
+        whole["erasing"][0].point_biserial, other["erasing"][0].point_biserial, atol=1e-6
+    )
 
 
 def test_the_command_writes_contrasts_and_panels(tmp_path):
     out = tmp_path / "out"
-    code = cli.main(["run", "sensitivity", "resnet20", "--set", "hflip,erasing", "--rows", "8", "--scramblings", "2", "--measures",
-                     "sobol,contrast", "--contrast-images", "8", "--contrast-draws", "1", "--images", "20", "--modules",
-                     "layer3,fc", "--channels", "layer3:3", "--out", str(out), "--store", str(tmp_path / "store")])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "sensitivity",
+            "resnet20",
+            "--set",
+            "hflip,erasing",
+            "--rows",
+            "8",
+            "--scramblings",
+            "2",
+            "--measures",
+            "sobol,contrast",
+            "--contrast-images",
+            "8",
+            "--contrast-draws",
+            "1",
+            "--images",
+            "20",
+            "--modules",
+            "layer3,fc",
+            "--channels",
+            "layer3:3",
+            "--out",
+            str(out),
+            "--store",
+            str(tmp_path / "store"),
+        ]
+    )
 
     assert code == 0
     table = pd.read_csv(out / "contrast.csv")
     assert table[["module", "augmentation"]].values.tolist() == [
-        ["layer3", "hflip"], ["layer3", "erasing"], ["fc", "hflip"], ["fc", "erasing"]]  # fmt: skip
+        ["layer3", "hflip"],
+        ["layer3", "erasing"],
+        ["fc", "hflip"],
+        ["fc", "erasing"],
+    ]
     assert table["rank_biserial"].between(0, 1).all()
     with np.load(out / "contrasts" / "layer3.npz") as file:
         assert file["rank_biserial"].shape == file["adjusted"].shape == (2, 64, 7, 7)
         assert file["augmentations"].tolist() == ["hflip", "erasing"]
     text = (out / "sensitivity.md").read_text()
-    for name in ("contrast", "contrast_maps/layer3", "channels/layer3-3", "augmentations/erasing", "augmentations/hflip"):
+    for name in (
+        "contrast",
+        "contrast_maps/layer3",
+        "channels/layer3-3",
+        "augmentations/erasing",
+        "augmentations/hflip",
+    ):
         assert f"({name}.png)" in text
         assert (out / f"{name}.png").stat().st_size > 1500
     assert "Shapley effect** (" not in text
-    assert set(json.loads((out / "manifest.json").read_text())) >= {"contrast.csv", "sensitivity.md"}
+    assert set(json.loads((out / "manifest.json").read_text())) >= {
+        "contrast.csv",
+        "sensitivity.md",
+    }
     with np.load(out / "indices" / "fc.npz") as file:
         assert "shapley" not in file
 
 
 def test_the_analysis_of_maps(tmp_path):
     out = tmp_path / "out"
-    code = cli.main(["run", "sensitivity", "resnet20", "--set", "hflip,erasing", "--rows", "16", "--scramblings", "2", "--analyse",
-                     "--images", "20", "--modules", "layer3,fc", "--out", str(out), "--store", str(tmp_path / "s")])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "sensitivity",
+            "resnet20",
+            "--set",
+            "hflip,erasing",
+            "--rows",
+            "16",
+            "--scramblings",
+            "2",
+            "--analyse",
+            "--images",
+            "20",
+            "--modules",
+            "layer3,fc",
+            "--out",
+            str(out),
+            "--store",
+            str(tmp_path / "s"),
+        ]
+    )
 
     assert code == 0
     identified, agreement = pd.read_csv(out / "identify.csv"), pd.read_csv(out / "agreement.csv")
-    assert identified[["module", "measure"]].values.tolist() == [["layer3", "total"], ["layer3", "shapley"]]
+    assert identified[["module", "measure"]].values.tolist() == [
+        ["layer3", "total"],
+        ["layer3", "shapley"],
+    ]
     assert (identified["channels"] + identified["left_out"] == 64).all()
-    same = agreement[(agreement["first"] == agreement["second"]) & (agreement["group"] == agreement["other"])]
+    same = agreement[
+        (agreement["first"] == agreement["second"]) & (agreement["group"] == agreement["other"])
+    ]
     np.testing.assert_allclose(same["rho"], 1, atol=1e-5)
     assert set(agreement["second"]) == {"first", "total", "shapley", "spread / |mean|"}
     text = (out / "sensitivity.md").read_text()
@@ -170,8 +272,27 @@ def test_the_analysis_of_maps(tmp_path):
 
 def test_the_contrast_alone(tmp_path):
     out = tmp_path / "out"
-    code = cli.main(["run", "sensitivity", "resnet20", "--set", "hflip", "--measures", "contrast", "--contrast-images", "8",
-                     "--images", "20", "--modules", "fc", "--out", str(out), "--store", str(tmp_path / "store")])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "sensitivity",
+            "resnet20",
+            "--set",
+            "hflip",
+            "--measures",
+            "contrast",
+            "--contrast-images",
+            "8",
+            "--images",
+            "20",
+            "--modules",
+            "fc",
+            "--out",
+            str(out),
+            "--store",
+            str(tmp_path / "store"),
+        ]
+    )
 
     assert code == 0
     assert "hflip, each alone" in (out / "sensitivity.md").read_text()

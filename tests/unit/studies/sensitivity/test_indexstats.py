@@ -1,4 +1,6 @@
-"""Maps together: planted and permuted labels, folds that keep channels whole, rank correlation against scipy."""
+"""Maps together: planted and permuted labels, folds that keep channels whole, rank correlation
+against scipy.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,9 @@ def test_planted_patterns_are_identified():
 
 
 def test_trap_s12_maps_of_one_channel_alike_identify_nothing():
-    """A channel's maps are the same for all variables but for noise: split over folds they would seem to be told apart."""
+    """A channel's maps are the same for all variables but for noise: split over folds they would
+    seem to be told apart.
+    """
     rng = generator(1)
     maps = 3 * rng.normal(size=(1, 30, 4, 4)) + 0.1 * rng.normal(size=(3, 30, 4, 4))
     found = identify(maps, NAMES, "channels", permutations=39)
@@ -44,7 +48,9 @@ def test_trap_s12_maps_of_one_channel_alike_identify_nothing():
 def test_folds_never_split_a_channel(monkeypatch):
     seen = []
     real = indexstats._projected
-    monkeypatch.setattr(indexstats, "_projected", lambda flat, folds: seen.append(folds) or real(flat, folds))
+    monkeypatch.setattr(
+        indexstats, "_projected", lambda flat, folds: seen.append(folds) or real(flat, folds)
+    )
     identify(planted(11), NAMES, "folds", repeats=2, permutations=1)
 
     for folds in seen:
@@ -53,7 +59,12 @@ def test_folds_never_split_a_channel(monkeypatch):
 
 
 def test_p_is_uniform_enough_without_an_effect():
-    ps = [identify(generator(i).normal(size=(3, 10, 2, 2)), NAMES, "null", i, repeats=1, permutations=19).p for i in range(40)]
+    ps = [
+        identify(
+            generator(i).normal(size=(3, 10, 2, 2)), NAMES, "null", i, repeats=1, permutations=19
+        ).p
+        for i in range(40)
+    ]
 
     assert np.mean(np.array(ps) <= 0.1) <= 0.25
     assert np.mean(ps) == pytest.approx(0.5, abs=0.15)
@@ -74,7 +85,11 @@ def test_rank_correlation_is_scipys():
 
     for i in range(2):
         for j in range(3):
-            by_pixel = [stats.spearmanr(first[i, :, y, x], second[j, :, y, x]).statistic for y in range(2) for x in range(3)]
+            by_pixel = [
+                stats.spearmanr(first[i, :, y, x], second[j, :, y, x]).statistic
+                for y in range(2)
+                for x in range(3)
+            ]
             assert found.mean[i, j] == pytest.approx(np.mean(by_pixel))
             assert found.spread[i, j] == pytest.approx(np.std(by_pixel))
     assert (found.pixels, found.channels) == (6, 9)
@@ -136,7 +151,9 @@ def test_rho_is_scipys_and_a_constant_map_says_nothing():
     second[0, 1] = 0.5
     found = same_units(first, second)
 
-    assert found.rho[0] == pytest.approx(stats.spearmanr(first[0, 0].ravel(), second[0, 0].ravel()).statistic)
+    assert found.rho[0] == pytest.approx(
+        stats.spearmanr(first[0, 0].ravel(), second[0, 0].ravel()).statistic
+    )
     assert found.rho[1] == 0
     with pytest.raises(BadInput, match="two channels and three places"):
         same_units(first[:, :1], second[:, :1])

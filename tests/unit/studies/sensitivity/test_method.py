@@ -12,9 +12,28 @@ from probes.subjects.data import load
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("method") / "out"
-    code = cli.main(["run", "sensitivity", "resnet20", "--as-published", "--set", "hflip,brightness", "--rows", "64",
-                     "--scramblings", "2", "--images", "100", "--modules", "layer3,fc", "--out", str(out), "--store",
-                     str(out.parent / "store")])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "sensitivity",
+            "resnet20",
+            "--as-published",
+            "--set",
+            "hflip,brightness",
+            "--rows",
+            "64",
+            "--scramblings",
+            "2",
+            "--images",
+            "100",
+            "--modules",
+            "layer3,fc",
+            "--out",
+            str(out),
+            "--store",
+            str(out.parent / "store"),
+        ]
+    )
     assert code == 0
     return out
 
@@ -23,8 +42,13 @@ def test_the_steps_are_taken_one_by_one():
     steps = sensmethod.variants(Plan("1"))
     ways = [(p.image, p.minmax, p.absolute) for p in steps.values()]
 
-    assert ways == [("factor", False, False), ("factor", False, False), ("fresh", False, False), ("fresh", True, False),
-                    ("fresh", True, True)]  # fmt: skip
+    assert ways == [
+        ("factor", False, False),
+        ("factor", False, False),
+        ("fresh", False, False),
+        ("fresh", True, False),
+        ("fresh", True, True),
+    ]
     assert {p.factors for p in steps.values()} == {("class", "partition")}
     assert [p.seed for p in steps.values()] == [0, 1, 0, 0, 0]
 
@@ -57,5 +81,20 @@ def test_min_max_leaves_darker_images_where_they_are():
 
 
 def test_options_that_it_has_of_its_own_are_refused(capsys, tmp_path):
-    assert cli.main(["run", "sensitivity", "--as-published", "--image", "fixed", "--out", str(tmp_path / "x")]) == 2
-    assert "--as-published has measures, law, image and factors of its own" in capsys.readouterr().err
+    assert (
+        cli.main(
+            [
+                "run",
+                "sensitivity",
+                "--as-published",
+                "--image",
+                "fixed",
+                "--out",
+                str(tmp_path / "x"),
+            ]
+        )
+        == 2
+    )
+    assert (
+        "--as-published has measures, law, image and factors of its own" in capsys.readouterr().err
+    )

@@ -1,4 +1,5 @@
-"""The study of sensitivity: planted units, the image as a factor, resumption, and what it refuses."""
+"""The study of sensitivity: planted units, the image as a factor, resumption, and what it
+refuses."""
 
 import importlib
 import json
@@ -22,12 +23,14 @@ from probes.studies.sensitivity.contrasts import Contrasts
 from probes.studies.sensitivity.plan import Plan, Pool
 from probes.studies.sensitivity.work import ENOUGH
 from probes.subjects.dataset import Dataset
-from probes.subjects.pretrained import Subject
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
 
 
 class Planted(nn.Module):
-    """Units that are what they are by construction: the mean of the image, its left half, a constant, NaN on dark images."""
+    """Units that are what they are by construction: the mean of the image, its left half, a
+    constant, NaN on dark images.
+    """
 
     def __init__(self, nan=False):
         super().__init__()
@@ -41,8 +44,20 @@ class Planted(nn.Module):
 
 
 def made(n=40, side=16):
-    images = np.random.Generator(np.random.Philox(1)).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
-    return Dataset("made", "made", "test", images, np.arange(n) % 10, np.arange(n), tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    images = np.random.Generator(np.random.Philox(1)).integers(
+        0, 256, (n, 3, side, side), dtype=np.uint8
+    )
+    return Dataset(
+        "made",
+        "made",
+        "test",
+        images,
+        np.arange(n) % 10,
+        np.arange(n),
+        tuple("0123456789"),
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
 
 
 def found_of(which, rows=256, nan=False, data=None, **plan):
@@ -51,12 +66,16 @@ def found_of(which, rows=256, nan=False, data=None, **plan):
     subject = Subject(parse("planted@made"), Planted(nan).eval(), data, "weights", "random")
     plan = Plan(which, rows=rows, **plan)
     passes = scramblings.passes_of(subject, plan, {"probe": slice(0, 3)}, Options(threads=1).where)
-    one = scramblings.scrambling(passes, plan, 0, Pool([data], plan.factors), lambda: None, "test")["probe"]
+    one = scramblings.scrambling(passes, plan, 0, Pool([data], plan.factors), lambda: None, "test")[
+        "probe"
+    ]
     return dict(zip(one.groups, range(9), strict=False)), one, passes[0]
 
 
 def test_a_planted_unit_is_moved_by_what_moves_it():
-    """Brightness moves a mean; a flip moves the mean of the left half only; rolling by whole pixels moves no mean at all."""
+    """Brightness moves a mean; a flip moves the mean of the left half only; rolling by whole pixels
+    moves no mean at all.
+    """
     group, one, _ = found_of(("brightness", "hflip", "rolling"))
 
     assert one.total[group["brightness"], 0] > 0.9
@@ -67,7 +86,9 @@ def test_a_planted_unit_is_moved_by_what_moves_it():
 
 
 def test_trap_s09_inert_factors_have_nothing_although_images_change():
-    """Images differ wildly; what does nothing gets exactly 0 of the total index, and the image gets its own share."""
+    """Images differ wildly; what does nothing gets exactly 0 of the total index, and the image gets
+    its own share.
+    """
     group, one, _ = found_of(("hflip", "rolling"), data=bright())
 
     assert one.total[group["hflip"], 0] == pytest.approx(0, abs=1e-9)
@@ -84,9 +105,13 @@ def test_nan_activations_are_counted_and_their_base_points_left_out():
 
 
 def bright():
-    """Images that differ wildly in brightness, and in nothing else; the label is a tenth of the range."""
+    """Images that differ wildly in brightness, and in nothing else; the label is a tenth of the
+    range.
+    """
     data = made()
-    images = np.repeat(np.linspace(20, 230, 40).astype(np.uint8), 3 * 16 * 16).reshape(40, 3, 16, 16)
+    images = np.repeat(np.linspace(20, 230, 40).astype(np.uint8), 3 * 16 * 16).reshape(
+        40, 3, 16, 16
+    )
     return Dataset(**{**vars(data), "images": images, "labels": np.arange(40) // 4})
 
 
@@ -110,7 +135,9 @@ def test_held_fixed_the_image_has_no_share_and_the_rest_share_what_is_left():
 
 
 def test_the_class_is_a_factor_of_its_own():
-    """Brightness rises with the class: the class has nearly all, the image within its class next to nothing."""
+    """Brightness rises with the class: the class has nearly all, the image within its class next to
+    nothing.
+    """
     group, one, _ = found_of(("hflip", "rolling"), data=bright(), factors=("class",))
 
     assert one.total[group["class"], 0] > 0.95
@@ -151,7 +178,9 @@ def test_one_augmentation_has_no_order_as_a_factor():
 
 
 def test_under_the_studys_second_law_every_augmentation_may_be_off():
-    """Off half of the time, brightness explains less of what it explains when always on; total indices keep the first law."""
+    """Off half of the time, brightness explains less of what it explains when always on; total
+    indices keep the first law.
+    """
     data = bright()
     group, one, _ = found_of(("brightness", "hflip"), data=data, rows=1024)
     _, study, _ = found_of(("brightness", "hflip"), data=data, rows=1024, law="study")
@@ -180,7 +209,10 @@ def test_min_max_takes_a_darker_image_back():
     torch.testing.assert_close(readers.minmax(x * 0.3), readers.minmax(x))
     assert readers.minmax(torch.full((1, 3, 4, 4), 0.5)).abs().max() == 0
     group, one, _ = found_of(("brightness", "hflip"), minmax=True)
-    assert one.total[group["brightness"], 0] < found_of(("brightness", "hflip"))[1].total[group["brightness"], 0]
+    assert (
+        one.total[group["brightness"], 0]
+        < found_of(("brightness", "hflip"))[1].total[group["brightness"], 0]
+    )
 
 
 def test_units_in_portions_are_the_same(store, tmp_path):
@@ -189,24 +221,48 @@ def test_units_in_portions_are_the_same(store, tmp_path):
     plan = Plan(("rolling", "hflip"), rows=8, scramblings=2, names=("layer3", "fc"))
     options = Options(images=20, threads=1)
     whole, cut = (
-        sensitivity.study("resnet20", "mnist5k", store, tmp_path / name, plan, options=options, memory=memory, say=said.append)
+        sensitivity.study(
+            "resnet20",
+            "mnist5k",
+            store,
+            tmp_path / name,
+            plan,
+            options=options,
+            memory=memory,
+            say=said.append,
+        )
         for name, memory in (("whole", 4), ("cut", 1e-3))
     )
 
     assert any("do not fit" in text for text in said)
     assert json.loads((cut / "run.json").read_text())["design"]["portions"] > 2
     for name in ("layer3", "fc"):
-        with np.load(whole / "indices" / f"{name}.npz") as a, np.load(cut / "indices" / f"{name}.npz") as b:
+        with (
+            np.load(whole / "indices" / f"{name}.npz") as a,
+            np.load(cut / "indices" / f"{name}.npz") as b,
+        ):
             assert set(a) == set(b)
             for field in a:
-                np.testing.assert_allclose(a[field], b[field], atol=1e-5) if a[field].dtype.kind == "f" else None
+                (
+                    np.testing.assert_allclose(a[field], b[field], atol=1e-5)
+                    if a[field].dtype.kind == "f"
+                    else None
+                )
     assert "did not fit in memory together" in (cut / "sensitivity.md").read_text()
 
 
 def test_pooled_units_are_means_of_channels(store, tmp_path):
     plan = Plan(("rolling", "hflip"), rows=8, scramblings=2, names=("layer3", "fc"), pooled=True)
-    out = sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", plan, measures=("sobol", "contrast"),
-                            contrasted=Contrasts(8, 1), options=Options(images=20, threads=1))  # fmt: skip
+    out = sensitivity.study(
+        "resnet20",
+        "mnist5k",
+        store,
+        tmp_path / "out",
+        plan,
+        measures=("sobol", "contrast"),
+        contrasted=Contrasts(8, 1),
+        options=Options(images=20, threads=1),
+    )
 
     with np.load(out / "indices" / "layer3.npz") as file:
         assert file["total"].shape == (4, 64)
@@ -233,9 +289,13 @@ def test_a_module_that_is_always_nan_is_left_out_and_the_others_stay():
     data = made()
     subject = Subject(parse("halves@made"), Halves().eval(), data, "weights", "random")
     plan = Plan(("brightness", "hflip"), rows=16)
-    passes = scramblings.passes_of(subject, plan, {"bad": slice(0, 3), "probe": slice(0, 3)}, Options(threads=1).where)
+    passes = scramblings.passes_of(
+        subject, plan, {"bad": slice(0, 3), "probe": slice(0, 3)}, Options(threads=1).where
+    )
 
-    assert list(scramblings.scrambling(passes, plan, 0, Pool([data]), lambda: None, "test")) == ["probe"]
+    assert list(scramblings.scrambling(passes, plan, 0, Pool([data]), lambda: None, "test")) == [
+        "probe"
+    ]
     assert passes[0].lost == {"bad": 16}
 
 
@@ -272,13 +332,20 @@ def test_what_is_no_augmentation_is_refused(tmp_path, monkeypatch):
 def test_a_module_of_constants_has_no_index_and_no_figure(store, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sensitivity_constant.py").write_text(
-        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        "        self.same = nn.Identity()\n\n    def forward(self, x):\n        return self.same(torch.zeros(len(x), 10))\n\n\n"
-        "def net(channels, classes):\n    return Net()\n"
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n  "
+        "      super().__init__()\n        self.same = nn.Identity()\n\n    def forward(self, x):\n"
+        "        return self.same(torch.zeros(len(x), 10))\n\n\ndef net(channels, classes):\n   "
+        " return Net()\n"
     )
     torch.save({}, tmp_path / "nothing.pt")
-    out = sensitivity.study(f"sensitivity_constant:net:{tmp_path / 'nothing.pt'}", "mnist5k", store, tmp_path / "out",
-                            Plan(("rolling", "hflip"), 8, 2, ("same",)), options=Options(images=10, threads=1))  # fmt: skip
+    out = sensitivity.study(
+        f"sensitivity_constant:net:{tmp_path / 'nothing.pt'}",
+        "mnist5k",
+        store,
+        tmp_path / "out",
+        Plan(("rolling", "hflip"), 8, 2, ("same",)),
+        options=Options(images=10, threads=1),
+    )
 
     assert "sensitivity_constant" in (out / "sensitivity.md").read_text()
 
@@ -286,7 +353,9 @@ def test_a_module_of_constants_has_no_index_and_no_figure(store, tmp_path, monke
 def test_a_network_that_is_always_nan_is_named():
     dark = made()
     dark = Dataset(**{**vars(dark), "images": dark.images // 50})
-    with pytest.raises(ProbesError, match="probe of planted@made gave NaN or infinity in every base point"):
+    with pytest.raises(
+        ProbesError, match="probe of planted@made gave NaN or infinity in every base point"
+    ):
         found_of(("hflip", "rolling"), nan=True, rows=16, data=dark)
 
 
@@ -298,15 +367,40 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "sensitivity"
-    code = cli.main(["run", "sensitivity", "resnet20", "--rows", "8", "--scramblings", "2", "--second", "--images", "30",
-                     "--modules", "layer2,fc", "--out", str(out), "--store", str(store.folder)])  # fmt: skip
+    code = cli.main(
+        [
+            "run",
+            "sensitivity",
+            "resnet20",
+            "--rows",
+            "8",
+            "--scramblings",
+            "2",
+            "--second",
+            "--images",
+            "30",
+            "--modules",
+            "layer2,fc",
+            "--out",
+            str(out),
+            "--store",
+            str(store.folder),
+        ]
+    )
     assert code == 0
     return out
 
 
 def test_the_command_writes_indices_of_every_unit(folder):
     with np.load(folder / "indices" / "layer2.npz") as file:
-        assert list(file["groups"]) == ["erasing", "sharpness", "rolling", "gaussian_blur", "order", "image"]
+        assert list(file["groups"]) == [
+            "erasing",
+            "sharpness",
+            "rolling",
+            "gaussian_blur",
+            "order",
+            "image",
+        ]
         assert file["total"].shape == file["shapley_half"].shape == (6, 32, 14, 14)
         assert file["second"].shape == (15, 32, 14, 14)
         assert file["variance"].shape == file["dead"].shape == (32, 14, 14)
@@ -324,13 +418,23 @@ def test_the_command_writes_indices_of_every_unit(folder):
         assert f"({name}.png)" in text
 
 
-def test_a_run_goes_on_from_the_scramblings_that_are_there(store, folder, tmp_path, capsys, monkeypatch):
+def test_a_run_goes_on_from_the_scramblings_that_are_there(
+    store, folder, tmp_path, capsys, monkeypatch
+):
     before = {p.name: p.read_bytes() for p in (folder / "indices").glob("*.npz")}
     made_again = []
     real = scramblings.scrambling
-    monkeypatch.setattr(scramblings, "scrambling", lambda *a, **k: made_again.append(a[2]) or real(*a, **k))
-    sensitivity.study("resnet20", "mnist5k", store, folder, Plan(rows=8, scramblings=3, names=("layer2", "fc"), second=True),
-                      options=Options(images=30))  # fmt: skip
+    monkeypatch.setattr(
+        scramblings, "scrambling", lambda *a, **k: made_again.append(a[2]) or real(*a, **k)
+    )
+    sensitivity.study(
+        "resnet20",
+        "mnist5k",
+        store,
+        folder,
+        Plan(rows=8, scramblings=3, names=("layer2", "fc"), second=True),
+        options=Options(images=30),
+    )
 
     assert made_again == [2]
     assert {p.name for p in (folder / "indices").glob("*.npz")} == set(before)
@@ -352,7 +456,14 @@ def test_a_run_goes_on_from_the_scramblings_that_are_there(store, folder, tmp_pa
 )
 def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, plan, error, says):
     with pytest.raises(error, match=says):
-        sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", Plan(**({"rows": 8} | plan)), options=Options(images=10))
+        sensitivity.study(
+            "resnet20",
+            "mnist5k",
+            store,
+            tmp_path / "out",
+            Plan(**({"rows": 8} | plan)),
+            options=Options(images=10),
+        )
 
 
 @pytest.mark.parametrize(
@@ -368,15 +479,29 @@ def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, plan, error
 )
 def test_what_is_asked_for_is_looked_at_first(store, tmp_path, asked, says):
     with pytest.raises((BadInput, UnknownName), match=says):
-        sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", Plan(rows=8, scramblings=2, names=("fc",)),
-                          options=Options(images=10, threads=1), **asked)  # fmt: skip
+        sensitivity.study(
+            "resnet20",
+            "mnist5k",
+            store,
+            tmp_path / "out",
+            Plan(rows=8, scramblings=2, names=("fc",)),
+            options=Options(images=10, threads=1),
+            **asked,
+        )
 
 
 def test_rows_that_are_no_power_of_two_are_allowed_and_told(store, tmp_path):
     said = []
     with pytest.warns(UserWarning, match="power of 2"):
-        sensitivity.study("resnet20", "mnist5k", store, tmp_path / "out", Plan(("rolling", "hflip"), 6, 2, ("fc",)),
-                          options=Options(images=10, threads=1), say=said.append)  # fmt: skip
+        sensitivity.study(
+            "resnet20",
+            "mnist5k",
+            store,
+            tmp_path / "out",
+            Plan(("rolling", "hflip"), 6, 2, ("fc",)),
+            options=Options(images=10, threads=1),
+            say=said.append,
+        )
 
     assert any("no power of two" in text for text in said)
 
@@ -385,10 +510,12 @@ def test_the_studys_networks_are_read_at_its_checkpoints():
     data = made(side=32)
     for net, names in readers.CHECKPOINTS.items():
         with torch.device("meta"):
-            from probes.subjects.nets import nets
+            from probes.subjects.wrapped import nets
 
             model = nets[net](3, 10)
-        assert readers.default_modules(Subject(parse(f"{net}@made"), model, data, "w", "r")) == names
+        assert (
+            readers.default_modules(Subject(parse(f"{net}@made"), model, data, "w", "r")) == names
+        )
         known = dict(model.named_modules())
         assert set(names) <= set(known)
 
@@ -398,13 +525,19 @@ def test_a_study_takes_all_images_of_a_dataset_where_a_claim_takes_some(store):
 
     many = made(40)
     datasets.register("sensitivity_some")(
-        lambda split, store: Dataset(**{**vars(many), "name": "sensitivity_some", "claim_images": 5})
+        lambda split, store: Dataset(
+            **{**vars(many), "name": "sensitivity_some", "claim_images": 5}
+        )
     )
     torch.save({}, store.folder / "no.pt")
 
     def images(**options):
         found = sensitivity.subject_of(
-            f"{__name__}:planted:{store.folder / 'no.pt'}", "sensitivity_some", store, Options(**options), print
+            f"{__name__}:planted:{store.folder / 'no.pt'}",
+            "sensitivity_some",
+            store,
+            Options(**options),
+            print,
         )
         return len(found.data)
 

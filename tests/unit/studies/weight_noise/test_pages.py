@@ -9,17 +9,41 @@ from probes.studies.weight_noise import plots
 
 
 def rows(nets=("a", "b"), alphas=(0.0, 0.1, 1.0), seeds=3):
-    return pd.DataFrame([
-        {"architecture": net, "regime": regime, "seed": seed, "dataset": "d", "alpha_train": 0.2 * (regime == "noisy"),
-         "alpha_test": alpha, "acc": 0.9 - 0.01 * seed - (0.1 if regime == "noisy" else 0.2) * alpha, "loss": 0.1 + alpha}
-        for net in nets for regime in ("clean", "noisy") for seed in range(seeds) for alpha in alphas
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "architecture": net,
+                "regime": regime,
+                "seed": seed,
+                "dataset": "d",
+                "alpha_train": 0.2 * (regime == "noisy"),
+                "alpha_test": alpha,
+                "acc": 0.9 - 0.01 * seed - (0.1 if regime == "noisy" else 0.2) * alpha,
+                "loss": 0.1 + alpha,
+            }
+            for net in nets
+            for regime in ("clean", "noisy")
+            for seed in range(seeds)
+            for alpha in alphas
+        ]
+    )
 
 
 def folder_of(tmp_path, sweep, primary="yes"):
-    calibration = pd.DataFrame([{"architecture": net, "dataset": "d", "seeds": "3 4", "alpha": alpha, "drop": drop,
-                                 "primary": primary if alpha == 1 else "no"}
-                                for net in ("a", "b") for alpha, drop in ((0.1, 0.01), (1.0, 0.2))])  # fmt: skip
+    calibration = pd.DataFrame(
+        [
+            {
+                "architecture": net,
+                "dataset": "d",
+                "seeds": "3 4",
+                "alpha": alpha,
+                "drop": drop,
+                "primary": primary if alpha == 1 else "no",
+            }
+            for net in ("a", "b")
+            for alpha, drop in ((0.1, 0.01), (1.0, 0.2))
+        ]
+    )
     runs = sweep.drop_duplicates(["architecture", "regime", "seed"]).assign(
         epochs=10,
         lr=1e-3,
@@ -52,11 +76,15 @@ def test_the_section_says_what_was_perturbed_and_where_each_network_is_judged(tm
 
     assert "| a | 2 | 900 | 90.0% | 10 | 0.001 | 128 | fc1.weight, fc2.weight |" in text
     assert "| a | 3 4 | 1.00 | 20.00 | 1 |" in text
-    assert all((tmp_path / "figures" / f"{name}.png").stat().st_size > 5000 for name in ("decay", "drops"))
+    assert all(
+        (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000 for name in ("decay", "drops")
+    )
 
 
 def test_a_network_that_loses_too_little_is_said_to_have_no_primary_alpha(tmp_path):
-    assert "none: it loses less than 5 points" in decay.section(folder_of(tmp_path, rows(), primary="no"))
+    assert "none: it loses less than 5 points" in decay.section(
+        folder_of(tmp_path, rows(), primary="no")
+    )
 
 
 def test_a_folder_without_rows_has_no_section(tmp_path):
@@ -78,5 +106,11 @@ def test_the_curve_is_the_mean_over_seeds_and_the_band_their_range():
     ax = plots.curves(rows(nets=("a",)), {}).axes[0]
 
     assert np.allclose(ax.lines[0].get_ydata(), [89, 87, 69])
-    assert {round(float(y), 6) for _, y in ax.collections[0].get_paths()[0].vertices} == {68, 70, 86, 88, 90}
+    assert {round(float(y), 6) for _, y in ax.collections[0].get_paths()[0].vertices} == {
+        68,
+        70,
+        86,
+        88,
+        90,
+    }
     assert np.allclose(np.diff(ax.get_xticks()), [0.5, 1.0])

@@ -1,4 +1,6 @@
-"""Rows that several runs share: nothing lost, nothing doubled, what is damaged is kept aside and said."""
+"""Rows that several runs share: nothing lost, nothing doubled, what is damaged is kept aside and
+said.
+"""
 
 import pandas as pd
 import pytest
@@ -16,7 +18,9 @@ def fine(row):
 
 
 def read(path, said=None):
-    return rows.read(path, COLUMNS, fine, (said if said is not None else []).append, ["name", "seed"])
+    return rows.read(
+        path, COLUMNS, fine, (said if said is not None else []).append, ["name", "seed"]
+    )
 
 
 def test_a_file_that_is_not_there_has_no_rows(tmp_path):
@@ -83,9 +87,14 @@ row = st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.floats(-1, 1))
 @settings(max_examples=60, deadline=None)
 def test_a_merge_holds_every_key_once_and_the_new_rows(old, new):
     key = ["name", "seed"]
-    a, b = (pd.DataFrame(part, columns=list(COLUMNS)).drop_duplicates(key, keep="last") for part in (old, new))
+    a, b = (
+        pd.DataFrame(part, columns=list(COLUMNS)).drop_duplicates(key, keep="last")
+        for part in (old, new)
+    )
     both = rows.merge(a, b, key)
-    found = {(r.name_, r.seed): r.value for r in both.rename(columns={"name": "name_"}).itertuples()}
+    found = {
+        (r.name_, r.seed): r.value for r in both.rename(columns={"name": "name_"}).itertuples()
+    }
 
     assert len(both) == len(found)
     assert found == {(n, s): v for n, s, v in old} | {(n, s): v for n, s, v in new}

@@ -1,4 +1,6 @@
-"""A table that is narrowed keeps what it was asked under: alpha, looks, design, and the warning before the work."""
+"""A table that is narrowed keeps what it was asked under: alpha, looks, design, and the warning
+before the work.
+"""
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from probes.judge import both, decreases, falls, rises
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise
 from probes.run import claim as claims
+from probes.run import declaring
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
@@ -22,19 +25,28 @@ def store(tmp_path_factory):
 
 def lab(store, **options):
     said = []
-    made = Bench([parse("resnet20@mnist5k")], store, Options(**{"images": 120, "threads": 1} | options), say=said.append)
+    made = Bench(
+        [parse("resnet20@mnist5k")],
+        store,
+        Options(**{"images": 120, "threads": 1} | options),
+        say=said.append,
+    )
     return made, said
 
 
 def declared(**how):
-    return claims.declared(["Noise does it."], {"id": "X"} | how)
+    return declaring.declared(["Noise does it."], {"id": "X"} | how)
 
 
 def judge(one, found, tmp_path):
-    return claims.judge(declared(), "resnet20@mnist5k", "t.py::t", found, one, tmp_path, "recorded").line
+    return claims.judge(
+        declared(), "resnet20@mnist5k", "t.py::t", found, one, tmp_path, "recorded"
+    ).line
 
 
-@pytest.mark.parametrize("narrow", [lambda t: t.where(site="layer1.0"), lambda t: t.frame[t.frame["site"] == "layer1.0"]])
+@pytest.mark.parametrize(
+    "narrow", [lambda t: t.where(site="layer1.0"), lambda t: t.frame[t.frame["site"] == "layer1.0"]]
+)
 def test_trap_f12_alpha_stays_with_a_table_that_is_narrowed(store, narrow):
     one, _ = lab(store, alpha=0.01)
     sweep = one.sweep(block_metrics, under=gaussian(0, 0.2))
@@ -47,7 +59,9 @@ def test_trap_f12_the_warning_comes_before_the_work_for_a_part_of_a_table_too(st
     one, said = lab(store, images=90)
     part = one.sweep(block_metrics, under=gaussian(0, 0.3)).where(site="layer1.0")
     done = []
-    part.source.compute = lambda: done.append(list(said)) or pytest.skip("the work is not the point")
+    part.source.compute = lambda: (
+        done.append(list(said)) or pytest.skip("the work is not the point")
+    )
     with pytest.raises(pytest.skip.Exception):
         rises(part, "l2_h", sesoi="1 %")
 
@@ -58,7 +72,10 @@ def test_a_part_of_a_table_says_which_it_is(store):
     one, _ = lab(store)
     part = one.sweep(accuracy, under=layer_noise(0, 0.5, layers=(1, 3))).where(layers="3")
 
-    assert falls(part, "correct", sesoi="1 point")[""].question == "correct falls by more than 1 point (layers = 3)"
+    assert (
+        falls(part, "correct", sesoi="1 point")[""].question
+        == "correct falls by more than 1 point (layers = 3)"
+    )
     assert part.design.part == (("layers", ("3",)),)
     assert part.design.json()["part"] == {"layers": ["3"]}
     assert set(part.frame["layers"]) == {"3"}
@@ -66,7 +83,9 @@ def test_a_part_of_a_table_says_which_it_is(store):
 
 def test_levels_and_sites_that_are_left_are_those_of_the_design(store):
     one, _ = lab(store)
-    part = one.sweep(block_metrics, under=gaussian(0, 0.1, 0.2)).where(level=(0, 0.1), site=("layer1.0", "layer1.1"))
+    part = one.sweep(block_metrics, under=gaussian(0, 0.1, 0.2)).where(
+        level=(0, 0.1), site=("layer1.0", "layer1.1")
+    )
 
     assert part.design.levels == (0.0, 0.1)
     assert part.design.sites == 2
@@ -86,7 +105,9 @@ def test_a_column_or_a_value_that_is_not_there_is_named(store):
 
 def test_a_table_along_its_layers_keeps_what_it_was_asked_under(store):
     one, _ = lab(store, alpha=0.02)
-    table = one.sweep(accuracy, under=layer_noise(0, 0.5, on="layer1.*.bn2", choice="each")).along("layer")
+    table = one.sweep(accuracy, under=layer_noise(0, 0.5, on="layer1.*.bn2", choice="each")).along(
+        "layer"
+    )
     found = decreases(table, "correct")
 
     assert found.alpha == 0.02
@@ -94,15 +115,22 @@ def test_a_table_along_its_layers_keeps_what_it_was_asked_under(store):
 
 
 def test_trap_f11_a_verdict_carries_the_design_of_every_table_that_it_was_asked_of(store, tmp_path):
-    """The last table that was asked for was once recorded, so a claim over two sweeps hid a change of the first."""
+    """The last table that was asked for was once recorded, so a claim over two sweeps hid a change
+    of the first.
+    """
     lines = []
     for first in (0.05, 0.25):
         one, _ = lab(store)
         sweeps = [one.sweep(block_metrics, under=gaussian(0, level)) for level in (first, 0.1)]
         lines.append(judge(one, both(*(rises(s, "l2_h", sesoi="1 %") for s in sweeps)), tmp_path))
 
-    assert [[d["levels"] for d in evidence.designs_of(line)] for line in lines] == [[[0, 0.05], [0, 0.1]], [[0, 0.25], [0, 0.1]]]
-    assert evidence.all_differences(lines[0], evidence.designs_of(lines[1])) == ["levels [0.0, 0.25] instead of [0.0, 0.05]"]
+    assert [[d["levels"] for d in evidence.designs_of(line)] for line in lines] == [
+        [[0, 0.05], [0, 0.1]],
+        [[0, 0.25], [0, 0.1]],
+    ]
+    assert evidence.all_differences(lines[0], evidence.designs_of(lines[1])) == [
+        "levels [0.0, 0.25] instead of [0.0, 0.05]"
+    ]
 
 
 def test_trap_f11_a_table_that_was_looked_at_afterwards_changes_nothing(store, tmp_path):
@@ -127,9 +155,9 @@ def test_levels_in_another_order_are_the_same_levels(store):
     sweep = one.sweep(block_metrics, under=gaussian(0, 0.2))
 
     assert list(sweep.altered) == []
-    assert list(lab(store, levels=(0.0, 0.3))[0].sweep(block_metrics, under=gaussian(0, 0.2)).altered) == [
-        "levels 0 0.3 instead of 0 0.2"
-    ]
+    assert list(
+        lab(store, levels=(0.0, 0.3))[0].sweep(block_metrics, under=gaussian(0, 0.2)).altered
+    ) == ["levels 0 0.3 instead of 0 0.2"]
 
 
 def test_what_a_table_was_asked_under_is_not_written_with_it(store, tmp_path):

@@ -1,4 +1,6 @@
-"""A table of a lab, computed when it is first looked at: it keeps its design, its alpha and the warning before the work."""
+"""A table of a lab, computed when it is first looked at: it keeps its design, its alpha and the
+warning before the work.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from probes import table
 from probes.errors import BadInput
 from probes.judge.power import Design
 from probes.registry import unknown
-from probes.run.settings import summarise
 
 
 class LazyTable(abc.ABC):
     """What ``lab.sweep``, ``lab.sensitivity`` and ``lab.masking`` give.
 
-    ``frame`` is the DataFrame (:mod:`probes.table`), ``design`` what is known before any compute: images, draws, training seeds,
-    levels. A question asks the design first, so one that can't be decided says so before it costs. ``where`` narrows it;
-    ``altered`` says what options changed of what the test wrote; ``under`` is the perturbation, where there is one.
+    ``frame`` is the DataFrame (:mod:`probes.table`), ``design`` what is known before any compute:
+    images, draws, training seeds, levels. A question asks the design first, so one that can't be
+    decided says so before it costs. ``where`` narrows it; ``altered`` says what options changed of
+    what the test wrote; ``under`` is the perturbation, where there is one.
     """
 
     design: Design
@@ -44,14 +48,18 @@ class LazyTable(abc.ABC):
         return found
 
     def where(self, **values: Any) -> LazyTable:
-        """The rows with these values of key columns: ``table.where(layers="3")``, ``table.where(site=("layer1", "fc"))``.
+        """The rows with these values of key columns: ``table.where(layers="3")``,
+        ``table.where(site=("layer1", "fc"))``.
 
-        It keeps alpha, looks and design. Raises UnknownName for a column or a value that the table does not have.
+        It keeps alpha, looks and design. Raises UnknownName for a column or a value that the table
+        does not have.
         """
         return Narrowed(self, values)
 
     def along(self, key: str) -> LazyTable:
-        """The rows at the highest level, along the values of a key column as levels: see :func:`probes.table.along`."""
+        """The rows at the highest level, along the values of a key column as levels: see
+        :func:`probes.table.along`.
+        """
         return Along(self, key)
 
     def whole(self) -> LazyTable:
@@ -59,10 +67,14 @@ class LazyTable(abc.ABC):
         return self
 
     def summary(self) -> pd.DataFrame:
-        """Mean over units (draws averaged first) with a 90 % interval, per subject, level, site and metric."""
+        """Mean over units (draws averaged first) with a 90 % interval, per subject, level, site and
+        metric.
+        """
         return summarise(self.frame)
 
-    def __deepcopy__(self, memo: object) -> LazyTable:  # pandas copies the attributes of a table with every filter
+    def __deepcopy__(
+        self, memo: object
+    ) -> LazyTable:  # pandas copies the attributes of a table with every filter
         return self
 
 
@@ -71,7 +83,12 @@ class Derived(LazyTable):
 
     def __init__(self, source: LazyTable, design: Design) -> None:
         self.source, self.design = source, design
-        self.alpha, self.say, self.under, self.altered = source.alpha, source.say, source.under, source.altered
+        self.alpha, self.say, self.under, self.altered = (
+            source.alpha,
+            source.say,
+            source.under,
+            source.altered,
+        )
 
     def whole(self) -> LazyTable:
         """The table that this one is made from."""
@@ -100,15 +117,29 @@ class Narrowed(Derived):
         for key, given in self.values.items():
             if not given:
                 raise BadInput(f"where({key}=...): no value is left; name one or several")
-        part = tuple(sorted((*source.design.part, *((key, tuple(map(_text, value))) for key, value in self.values.items()))))
+        part = tuple(
+            sorted(
+                (
+                    *source.design.part,
+                    *((key, tuple(map(_text, value))) for key, value in self.values.items()),
+                )
+            )
+        )
         was = source.design
         wanted = {key: set(map(_text, value)) for key, value in self.values.items()}
         design = dataclasses.replace(
-            was, part=part, sites=len(wanted["site"]) if "site" in wanted else was.sites,
-            levels=tuple(v for v in was.levels if _text(v) in wanted["level"]) if "level" in wanted else was.levels,
-            runs=_runs(was.runs, wanted), draws=len(wanted["draw"]) if "draw" in wanted else was.draws,
+            was,
+            part=part,
+            sites=len(wanted["site"]) if "site" in wanted else was.sites,
+            levels=(
+                tuple(v for v in was.levels if _text(v) in wanted["level"])
+                if "level" in wanted
+                else was.levels
+            ),
+            runs=_runs(was.runs, wanted),
+            draws=len(wanted["draw"]) if "draw" in wanted else was.draws,
             images=len(wanted["image"]) if "image" in wanted else was.images,
-        )  # fmt: skip
+        )
         super().__init__(source, design)
 
     def compute(self) -> pd.DataFrame:
@@ -123,20 +154,31 @@ class Narrowed(Derived):
                 if value not in have:
                     raise unknown(f"value of {key!r}", value, list(have)[:20])
             chosen = frame[key].isin([have[_text(value)] for value in wanted])
-            rows &= chosen | (frame["level"] == 0) if key == "draw" else chosen  # a clean pass has no draws: it stands for all
+            rows &= (
+                chosen | (frame["level"] == 0) if key == "draw" else chosen
+            )  # a clean pass has no draws: it stands for all
         found = frame[rows]
         if "site" in self.values:
             found = found.assign(site=found["site"].cat.remove_unused_categories())
-        found.attrs["part"] = {**frame.attrs.get("part", {}), **{key: [_text(v) for v in vs] for key, vs in self.values.items()}}
+        found.attrs["part"] = {
+            **frame.attrs.get("part", {}),
+            **{key: [_text(v) for v in vs] for key, vs in self.values.items()},
+        }
         return found
 
 
 def _several(value: Any) -> list[Any]:
     """The values that are asked for: one, or those of anything that gives several."""
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    return (
+        list(value)
+        if isinstance(value, Iterable) and not isinstance(value, str | bytes)
+        else [value]
+    )
 
 
-def _runs(runs: tuple[tuple[str, int], ...], wanted: Mapping[str, set[str]]) -> tuple[tuple[str, int], ...]:
+def _runs(
+    runs: tuple[tuple[str, int], ...], wanted: Mapping[str, set[str]]
+) -> tuple[tuple[str, int], ...]:
     if "net" in wanted:
         runs = tuple(run for run in runs if run[0].partition(":")[0] in wanted["net"])
     if "train_seed" in wanted:
@@ -149,3 +191,30 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return str(value)
     return short if float(short := f"{float(value):g}") == float(value) else repr(float(value))
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean over images (draws averaged first), its 90 % interval by Student's t, and the number of
+    images.
+
+    One row per net, training seed, level, site and metric: columns ``n, mean, low, high``.
+    """
+    by = ["net", "weights", "dataset", "train_seed", "level", "site"]
+    metrics = table.metrics_of(frame)
+    images = frame.groupby([*by, "image"], observed=True)[metrics].mean()
+    groups = images.groupby(by, observed=True)
+    n, mean, sd = groups.size(), groups.mean(), groups.std(ddof=1)
+    half = sd.mul(stats.t.isf(0.05, n - 1) / np.sqrt(n), axis=0)
+    parts = [
+        pd.DataFrame(
+            {
+                "metric": m,
+                "n": n,
+                "mean": mean[m],
+                "low": mean[m] - half[m],
+                "high": mean[m] + half[m],
+            }
+        )
+        for m in metrics
+    ]
+    return pd.concat(parts).reset_index()

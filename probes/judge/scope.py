@@ -1,0 +1,60 @@
+"""What a verdict is about: which part of a table, over how many units, for which networks and draws."""  # noqa: E501
+
+from __future__ import annotations
+
+import pandas as pd
+
+from probes import table as tables
+from probes.judge import effects
+
+
+def part_of(frame: pd.DataFrame) -> str:
+    """Which part of a sweep a table is, where a perturbation's own key column was narrowed to one
+    of its values.
+    """
+    own = {
+        key: frame[key]
+        for key in frame.attrs.get("keys", ())
+        if isinstance(frame[key].dtype, pd.CategoricalDtype)
+    }
+    found = {
+        key: str(c.iloc[0]) for key, c in own.items() if c.nunique() == 1 < len(c.cat.categories)
+    }
+    found |= {
+        key: ", ".join(values)
+        for key, values in frame.attrs.get("part", {}).items()
+        if key not in ("level", "net")
+    }
+    return ", ".join(f"{key} = {value}" for key, value in found.items())
+
+
+def scope_of(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:
+    images, draws = (
+        frame.attrs.get(f"mean over {name}s", frame[name].nunique()) for name in ("image", "draw")
+    )
+    data = ", ".join(map(str, frame["dataset"].unique()))
+    common = tables.common_draws(frame)
+    plural = "s" if draws > 1 else ""
+    noise = (
+        f"th{'ese' if draws > 1 else 'is'} {draws} draw{plural}, common to all images"
+        if common
+        else (f"{draws} noise draw{plural} per image")
+    )
+    checkpoints = "these checkpoints" if frame["net"].nunique() > 1 else "this checkpoint"
+    if unit == effects.GROUP:
+        return f"over {n} disjoint groups of images of {data}, for {checkpoints}"
+    if unit == effects.BOTH:
+        return (
+            f"over {n:,} images of {data} and over draws ({draws} of them, common to all images),"
+            f" for {checkpoints}"
+        )
+    if unit == "image":
+        return f"over {n:,} images of {data}, for {checkpoints} and {noise}"
+    if common:
+        noise = f"{draws} draw{plural} per training seed, common to all images"
+    units = (
+        f"{n} training runs of {frame[pool].nunique()} networks"
+        if pool == "net"
+        else f"{n} training seeds"
+    )
+    return f"over {units}, on these {images:,} images of {data} and {noise}"

@@ -1,0 +1,204 @@
+"""What evidence tells of the subjects of a bench: weights, clean accuracy, the summary, pictures."""  # noqa: E501
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager as ContextManager
+from typing import Any
+
+import pandas as pd
+
+from probes.errors import BadInput
+from probes.judge import effects
+from probes.judge.lazytable import LazyTable
+from probes.judge.power import Design
+from probes.judge.verdict import counted
+from probes.measure import accuracy
+from probes.measure.protocol import Measure
+from probes.perturb import gaussian
+from probes.perturb.protocol import Perturbation
+from probes.run import engine
+from probes.run.cells import Cell
+from probes.run.forward import check
+from probes.run.settings import Options
+from probes.run.work import Place
+from probes.store import Store
+from probes.subjects import data as datasets
+from probes.subjects.dataset import Dataset
+from probes.subjects.subject import Subject
+from probes.tell import evidence
+
+
+class Facts(abc.ABC):
+    """The part of a bench that tells: it needs its subjects, its store and a way to measure."""
+
+    store: Store
+    options: Options
+    quiet: bool
+    watched: Callable[[], ContextManager]
+    _clean: dict[tuple[str, str], tuple[int, int]]
+
+    @property
+    @abc.abstractmethod
+    def subjects(self) -> dict[str, Subject]:
+        """The subjects by name."""
+
+    @property
+    @abc.abstractmethod
+    def place(self) -> Place:
+        """Where work is done."""
+
+    @abc.abstractmethod
+    def _cells(
+        self,
+        subjects: Mapping[str, Subject],
+        measure: Measure,
+        under: Perturbation,
+        draws: int,
+        per_run: bool = False,
+    ) -> list[Cell]: ...
+
+    def design(
+        self,
+        measure: Measure,
+        under: Perturbation,
+        draws: int,
+        data: Dataset,
+        runs: Mapping[str, int],
+        sites: int = 1,
+    ) -> Design:
+        """What is fixed before a sweep of these images: what an expectation is bound to."""
+        return Design(
+            dataset=data.title,
+            images=len(data),
+            images_sha256=data.sha256,
+            draws=draws,
+            seed=self.options.seed,
+            levels=under.levels,
+            runs=tuple(sorted(runs.items())),
+            **under.design(),
+            precision=self.options.precision,
+            split=self.options.split,
+            sites=sites,
+            varied=under.varied,
+            unit=under.unit,
+            description=under.describe(),
+        )
+
+    def clean(self, subject: Subject) -> tuple[int, int] | str:
+        """How many clean images a subject names right, and of how many; why that can't be told, for
+        a head of other classes.
+        """
+        if problem := self._other_classes(subject):
+            return f"not measured: {problem}"
+        name = subject.sha256, subject.data.sha256
+        if name not in self._clean:
+            one = {str(subject.spec): subject}
+            with self.watched():
+                found = engine.run(
+                    self._cells(one, accuracy, gaussian(0), 1), self.place, quiet=self.quiet
+                )
+            self._clean[name] = int(found["correct"].sum()), len(found)
+        return self._clean[name]
+
+    def seen_clean(self, frame: pd.DataFrame, subjects: Mapping[str, Subject]) -> None:
+        """Take the clean accuracy of subjects from a table that has it, instead of measuring it
+        again.
+        """
+        clean = frame[(frame["level"] == 0) & (frame["draw"] == 0)].drop_duplicates(
+            ["net", "weights", "train_seed", "image"]
+        )
+        for s in subjects.values():
+            mine = clean
+            for key in ("net", "weights", "train_seed"):
+                mine = mine[mine[key] == s.labels[key]]
+            if len(mine) == len(s.data):
+                self._clean[s.sha256, s.data.sha256] = int(mine["correct"].sum()), len(mine)
+
+    def _other_classes(self, subject: Subject) -> str:
+        looked = check(subject, self.options.where, self.store)
+        outputs, classes = looked.outputs, len(subject.data.classes)
+        if looked.probabilities:
+            return "probabilities instead of logits (leave the softmax out of its forward)"
+        if outputs == classes:
+            return ""
+        return (
+            f"{'no logit per class' if outputs is None else counted(outputs, 'output')} for"
+            f" {classes:,} classes"
+        )
+
+    def refuse_other_classes(self, subjects: Mapping[str, Subject]) -> None:
+        """Raise BadInput for a network whose outputs are not as many as the classes: its accuracy
+        would be of other labels.
+        """
+        for name, subject in subjects.items():
+            if problem := self._other_classes(subject):
+                some = ", ".join(subject.data.classes[:5])
+                raise BadInput(
+                    f"{name}: {problem} ({some}, ...): accuracy needs a logit per class; a builder"
+                    " gets (channels, classes) and returns a module that gives (images, classes)"
+                )
+
+    def floor(
+        self, subjects: Mapping[str, Subject], margin: float = effects.ABOVE_CHANCE
+    ) -> dict[str, Any]:
+        """Chance, the margin, and the clean hits of each network and run: what a claim about
+        accuracy needs to be above.
+        """
+        self.refuse_other_classes(subjects)
+        rows = [
+            [*(s.labels[key] for key in ("net", "weights", "train_seed")), *self.clean(s)]
+            for s in subjects.values()
+        ]
+        return {
+            "chance": round(next(iter(subjects.values())).data.chance, 6),
+            "margin": margin,
+            "clean": rows,
+        }
+
+    def facts(self, *asked: LazyTable | None) -> dict[str, Any]:
+        """What the evidence says of the tables that a claim asked: weights, where it ran, the
+        summary and examples, as deposits.
+        """
+        tables = [t.whole() for t in asked if t is not None]
+        found = {
+            "weights": {name: self._weights(name, s) for name, s in self.subjects.items()},
+            "where": dataclasses.asdict(self.options.where),
+        }
+        first = next(iter(self.subjects.values())).data
+        if datasets.strange(first.name):
+            found["classes"] = {
+                str(name): int((first.labels == i).sum()) for i, name in enumerate(first.classes)
+            }
+        if not tables:
+            return found
+        found["summary"] = evidence.deposit(tables[0].summary(), self.store)
+        under = tables[0].under
+        if under is not None:
+            found |= under.facts(
+                {s.spec.net: s.model for s in self.subjects.values()}, self.options.seed
+            )
+        if first.embeddable and under is not None and under.acts_on == "images":
+            shown = next(t for t in asked if t is not None).design.levels
+            examples = engine.examples(first, under.at(shown), self.options.seed)
+            found["examples"] = evidence.deposit(examples, self.store)
+        return found
+
+    def _weights(self, name: str, s: Subject) -> dict[str, Any]:
+        hits, chance = self.clean(s), s.data.chance
+        note = check(s, self.options.where, self.store).note
+        told = (
+            hits
+            if isinstance(hits, str)
+            else f"{hits[0] / hits[1]:.1%} of {hits[1]:,}"
+            + ("" if effects.above_chance(*hits, chance) else f", at chance ({chance:.1%})")
+        )
+        return {
+            "origin": s.weights,
+            "sha256": s.sha256,
+            "history": s.card["history"] if s.card and len(self.subjects) <= 2 else None,
+            "accuracy": told,
+            "notes": [*s.notes, *([note] if note else [])],
+        }

@@ -1,0 +1,54 @@
+"""Weights that torchvision publishes: which there are, where they lie, and how they are fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from probes.errors import Unavailable
+from probes.registry import unknown
+from probes.subjects.spec import Spec
+
+
+def torchvisions(spec: Spec) -> Any:
+    """Torchvision's entry for the weights of a spec, by name in any case (``imagenet1k_v1``), or
+    None.
+    """
+    return torchvisions_names(spec.net).get(str(spec.weights).lower())
+
+
+def torchvisions_names(net: str) -> dict[str, Any]:
+    try:
+        return {
+            name.lower(): entry
+            for name, entry in torchvision.models.get_model_weights(net).__members__.items()
+        }
+    except ValueError:
+        return {}
+
+
+def checkpoint(entry: Any) -> Path:
+    """Where torchvision keeps the file of an entry (``TORCH_HOME``)."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
+
+
+def fetch(spec: Spec) -> Path:
+    """Download torchvision's weights of a spec; Unavailable, with the way round, where the host
+    can't be reached.
+
+    Raises UnknownName for weights that torchvision does not have.
+    """
+    entry = torchvisions(spec)
+    if entry is None:
+        raise unknown("weights of torchvision", str(spec), ["resnet18:imagenet1k_v1"])
+    try:
+        entry.get_state_dict(progress=True, check_hash=True)
+    except OSError as e:
+        raise Unavailable(
+            f"{spec}: {entry.url} can't be reached ({e}); fetch it on another machine and put it at"
+            f" {checkpoint(entry)}"
+        ) from e
+    return checkpoint(entry)

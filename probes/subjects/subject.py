@@ -1,0 +1,55 @@
+"""A subject: a network with its weights, on images of one dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from probes.subjects.dataset import Dataset
+from probes.subjects.spec import Spec
+
+UNTRAINED = "untrained"
+"""The name of random weights, from the seed of the subject (0 where none is given):
+``resnet20:untrained@mnist5k``.
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
+
+    ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with
+    them (see :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about,
+    where known; ``training`` are training images, where a perturbation needs some; ``notes`` is
+    what a reader should know of them, a sentence each.
+    """
+
+    spec: Spec
+    model: nn.Module
+    data: Dataset
+    sha256: str
+    weights: str
+    code: str = ""
+    card: Mapping[str, Any] | None = None
+    training: Dataset | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The key columns (:data:`probes.table.KEYS`) that name this training run in every
+        table."""
+        seed = -1 if self.spec.seed is None else int(self.spec.seed)
+        return {
+            "net": self.spec.net,
+            "weights": self.weights,
+            "dataset": self.data.title,
+            "train_seed": seed,
+        }
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random ones, which were asked for."""
+        return self.weights == UNTRAINED

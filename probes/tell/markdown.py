@@ -1,0 +1,27 @@
+"""Markdown by hand: tables, and texts as file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Line = Mapping[str, Any]
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name.
+
+    >>> slug("resnet20@mnist5k#* + plainnet20@mnist5k#*")
+    'resnet20-mnist5k-all-plainnet20-mnist5k-all'
+    """
+    return re.sub(r"[^\w.]+", "-", text.replace("#*", "-all")).strip("-")
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    body = [
+        " | ".join(str(c).replace("|", "\\|") for c in row)
+        for row in [header, ["---"] * len(header), *rows]
+    ]
+    return "\n".join(f"| {row} |" for row in body)

@@ -1,0 +1,131 @@
+"""Figures of training runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probes import table as tables
+from probes.judge import effects
+from probes.judge.verdict import Verdict
+from probes.table import Kind
+from probes.tell.plots import (
+    AXIS,
+    COLOURS,
+    MARKERS,
+    OUTCOME,
+    STYLES,
+    display,
+    new_axes,
+    wrapped,
+)
+
+
+def by_depth(
+    frame: pd.DataFrame, metric: str, kind: Kind, ax: Axes | None = None, varied: str = "level"
+) -> Axes:
+    """The response of each block to the highest level, by depth: thin lines are training runs,
+    thick their median.
+    """
+    ax = new_axes(ax, (7, 4))
+    wide = effects.averaged(frame, metric, "train_seed", "site", "net")
+    found = effects.response(wide, kind, float(wide.columns[-1]))
+    for i, net in enumerate(found.index.unique("net")):
+        runs = effects.per_unit(
+            found.xs(net, level="net", drop_level=False), kind, "train_seed", "site", None
+        )
+        values = pd.DataFrame({site: effect.droplevel("net") for site, effect in runs.items()})
+        y = display(values.to_numpy(), kind)
+        ax.plot(range(y.shape[1]), y.T, STYLES[i % 4], color=COLOURS[i], lw=0.8, alpha=0.45)
+        ax.plot(
+            range(y.shape[1]),
+            np.median(y, axis=0),
+            STYLES[i % 4],
+            marker=MARKERS[i],
+            color=COLOURS[i],
+            lw=2.5,
+            label=f"{net} ({len(y)} runs)",
+        )
+        ax.set_xticks(range(y.shape[1]), list(values.columns), rotation=45, fontsize=8)
+    ax.axhline(0, color="black", lw=0.8)
+    ax.set_xlabel("block, from input to output")
+    ax.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}")
+    ax.set_title(
+        f"response to {varied} = {wide.columns[-1]:g}; thin: a training run, thick: their median",
+        fontsize=9,
+    )
+    ax.legend()
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axes:
+    """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against
+    the SESOI.
+    """
+    ax = new_axes(ax, (7, 1.9))
+    values = display(verdict.notes["runs"], verdict.kind)
+    colour, marker, word = OUTCOME[verdict.outcome]
+    low, high = np.asarray(display([verdict.low, verdict.high], verdict.kind), dtype=float)
+    ax.plot(
+        values,
+        np.zeros(len(values)),
+        "|",
+        color="black",
+        ms=16,
+        label=f"a run or pair of runs ({len(values)})",
+    )
+    if np.isfinite([low, high]).all():  # too few runs have no interval, and are shown all the same
+        ax.plot([low, high], [-0.35, -0.35], color=colour, lw=3.5)
+    ax.plot(
+        display(verdict.estimate, verdict.kind),
+        -0.35,
+        marker,
+        color=colour,
+        ms=8,
+        label=f"estimate: {word}",
+    )
+    ax.axvline(0, color="black", lw=0.8)
+    at = float(display(verdict.sesoi, verdict.kind))
+    ax.axvline(at, color="#0072B2", ls="--", lw=1, label="SESOI")
+    ax.set_ylim(-0.8, 0.5)
+    ax.set_yticks([])
+    unit = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}[verdict.kind]
+    left, right = ax.get_xlim()
+    span = {1: (at, right), -1: (left, at), 0: (-abs(at), abs(at))}[verdict.direction]
+    ax.axvspan(*span, color="#0072B2", alpha=0.07, lw=0, label="claimed side", gid="claimed")
+    ax.set_xlim(left, right)
+    ax.set_xlabel(
+        wrapped(f"{verdict.asked(varied)}{f' ({unit})' if unit else ''}", 4.5), fontsize=9
+    )
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def training(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy per epoch, from the card of trained weights."""
+    figure = Figure((8, 2.8), layout="constrained")
+    loss, hits = figure.subplots(1, 2)
+    loss.plot(history["epoch"], history["train_loss"], "-", marker="o", ms=3, color=COLOURS[0])
+    loss.set_ylabel("training loss")
+    for i, (name, word) in enumerate(
+        (("train_accuracy", "training images"), ("test_accuracy", "test images"))
+    ):
+        hits.plot(
+            history["epoch"],
+            history[name] * 100,
+            STYLES[i],
+            marker=MARKERS[i],
+            ms=3,
+            color=COLOURS[i],
+            label=word,
+        )
+    hits.set_ylabel("accuracy (%)")
+    hits.legend(fontsize=8)
+    for ax in (loss, hits):
+        ax.set_xlabel("epoch")
+        ax.grid(alpha=0.3)
+    figure.suptitle(f"training of {title}", fontsize=10)
+    return figure
