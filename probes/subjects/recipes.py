@@ -8,7 +8,6 @@ from typing import Any
 
 from probes.errors import BadInput
 from probes.registry import Registry, unknown
-from probes.subjects.recipes import OWN_NAMES
 from probes.subjects.spec import Spec
 
 REGIMES = ("clean", "noisy")
