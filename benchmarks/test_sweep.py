@@ -17,9 +17,9 @@ from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.dataset import Dataset
+from probes.subjects.nets import Normalised
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
-from probes.subjects.wrapped import Normalised
 
 LEVELS = (0, 0.05, 0.1, 0.15, 0.2, 0.25)
 FOUR = ("l2_h", "var_h", "mean_sum", "sparsity")

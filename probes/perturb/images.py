@@ -209,7 +209,7 @@ def _check(images: Tensor) -> None:
     raise BadInput(
         f"image {where} of the batch has values from {first.min():.3g} to {first.max():.3g}: noise"
         " is added to images in [0, 1] (divide bytes by 255; leave normalising to the model, see"
-        " probes.subjects.wrapped.Normalised)"
+        " probes.subjects.nets.Normalised)"
     )
 
 

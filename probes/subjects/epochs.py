@@ -20,8 +20,8 @@ from probes.perturb.plainweights import targets
 from probes.perturb.weights import perturbed
 from probes.store import Store, digest, replacing
 from probes.subjects.dataset import Dataset
+from probes.subjects.nets import Normalised, Takes, nets
 from probes.subjects.recipes import Recipe, run_name
-from probes.subjects.wrapped import Normalised, Takes, nets
 
 
 def _word(*name: str | int) -> int:

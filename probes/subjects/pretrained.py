@@ -24,13 +24,13 @@ from probes.subjects.data import strange
 from probes.subjects.dataset import Dataset
 from probes.subjects.folders import as_imagenet
 from probes.subjects.hub import checkpoint, torchvisions, torchvisions_names
+from probes.subjects.nets import Normalised, nets
 from probes.subjects.opened import opened
 from probes.subjects.recipes import OWN_NAMES, by_recipe
 from probes.subjects.remedy import training_command
 from probes.subjects.spec import Spec
 from probes.subjects.statedict import misfit, read_weights, state_sha256
 from probes.subjects.subject import UNTRAINED, Subject
-from probes.subjects.wrapped import Normalised, nets
 
 SHIPPED = Path(__file__).with_name("weights")
 

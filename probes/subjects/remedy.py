@@ -11,9 +11,9 @@ from probes.origin import installed, outside
 from probes.store import Store
 from probes.subjects.data import FOLDER
 from probes.subjects.dataset import datasets
+from probes.subjects.nets import nets
 from probes.subjects.recipes import by_recipe
 from probes.subjects.spec import Spec
-from probes.subjects.wrapped import nets
 
 
 def training_command(spec: Spec, seeds: str | int, store: Store) -> str:

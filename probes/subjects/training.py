@@ -25,9 +25,9 @@ from probes.subjects.code import source_sha256
 from probes.subjects.data import load
 from probes.subjects.dataset import Dataset
 from probes.subjects.epochs import Say, accuracy, checkpoint_of, fit, initial
+from probes.subjects.nets import nets
 from probes.subjects.recipes import Recipe, default_recipe, recipes
 from probes.subjects.stored import pack, unpack
-from probes.subjects.wrapped import nets
 
 __all__ = ["initial", "recipes", "reproducible", "train"]
 

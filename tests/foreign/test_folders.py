@@ -18,8 +18,8 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import folders, pretrained
 from probes.subjects.data import load
+from probes.subjects.nets import nets, takes
 from probes.subjects.spec import parse
-from probes.subjects.wrapped import nets, takes
 
 
 def put(path, shade, size=(30, 30), **how):

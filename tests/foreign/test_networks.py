@@ -29,10 +29,10 @@ from probes.studies.sensitivity import contrasts
 from probes.studies.sensitivity.reader import Reader, whole
 from probes.subjects.data import load
 from probes.subjects.dataset import Dataset
+from probes.subjects.nets import Normalised
 from probes.subjects.opened import opened
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
-from probes.subjects.wrapped import Normalised
 
 WHERE = Options(threads=1, batch_size=20).where
 

@@ -22,8 +22,8 @@ from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store, sha256
 from probes.subjects import data, hub, training
+from probes.subjects.nets import nets
 from probes.subjects.spec import parse
-from probes.subjects.wrapped import nets
 
 MODULE = """
 import numpy as np

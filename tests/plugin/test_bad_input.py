@@ -26,9 +26,9 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import training
 from probes.subjects.dataset import Dataset, datasets
+from probes.subjects.nets import nets
 from probes.subjects.recipes import recipes
 from probes.subjects.spec import parse
-from probes.subjects.wrapped import nets
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ IMAGES = torch.full((3, 1, 4, 4), 0.5)
             (
                 "image 2 of the batch has values from 0.5 to 255: noise is added to images in [0,"
                 " 1] (divide bytes by 255; leave normalising to the model, see"
-                " probes.subjects.wrapped.Normalised)"
+                " probes.subjects.nets.Normalised)"
             ),
         ),
         (
@@ -147,7 +147,7 @@ IMAGES = torch.full((3, 1, 4, 4), 0.5)
             (
                 "image 2 of the batch has values from -1.5 to 0.5: noise is added to images in [0,"
                 " 1] (divide bytes by 255; leave normalising to the model, see"
-                " probes.subjects.wrapped.Normalised)"
+                " probes.subjects.nets.Normalised)"
             ),
         ),
         (

@@ -14,11 +14,10 @@ from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects.nets import CifarNet
+from probes.subjects.nets import CifarNet, nets
 from probes.subjects.recipes import Recipe, recipes
 from probes.subjects.spec import parse
 from probes.subjects.training import train
-from probes.subjects.wrapped import nets
 from probes.tell import evidence, origins, report
 
 

@@ -22,9 +22,8 @@ from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data, hub, pretrained, training
-from probes.subjects.nets import CifarNet
+from probes.subjects.nets import CifarNet, nets
 from probes.subjects.spec import parse
-from probes.subjects.wrapped import nets
 from probes.versions import versions
 
 CLAIM = """

@@ -4,7 +4,7 @@ import pytest
 
 from probes import cli
 from probes.errors import BadInput
-from probes.subjects.wrapped import nets
+from probes.subjects.nets import nets
 
 
 @pytest.mark.parametrize(

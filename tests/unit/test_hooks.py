@@ -12,7 +12,7 @@ from probes.perturb.layers import layers_of
 from probes.replay import Prefix
 from probes.subjects.dataset import Dataset
 from probes.subjects.epochs import initial
-from probes.subjects.wrapped import Normalised
+from probes.subjects.nets import Normalised
 
 
 def test_trap_r05_our_hooks_go_and_the_users_stay():

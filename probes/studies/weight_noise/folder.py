@@ -17,8 +17,8 @@ from probes.studies.weight_noise import STUDY
 from probes.studies.weight_noise.plan import Plan, Rows, Say
 from probes.studies.weight_noise.rows import csv_text, merge, number, read
 from probes.subjects.dataset import Dataset
+from probes.subjects.nets import nets as known_nets
 from probes.subjects.recipes import REGIMES
-from probes.subjects.wrapped import nets as known_nets
 from probes.tell import report
 
 RUN: dict[str, Any] = {

@@ -16,8 +16,7 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
 from probes.measure.blocks import METRICS
-from probes.subjects.nets import CifarNet
-from probes.subjects.wrapped import Normalised
+from probes.subjects.nets import CifarNet, Normalised
 
 
 def rough(model, seed):

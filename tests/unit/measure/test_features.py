@@ -13,8 +13,7 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.features import METRICS, compare
-from probes.subjects.nets import CifarNet
-from probes.subjects.wrapped import Normalised, nets
+from probes.subjects.nets import CifarNet, Normalised, nets
 
 
 @pytest.fixture(scope="module")

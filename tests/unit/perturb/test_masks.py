@@ -10,7 +10,7 @@ from torch import nn
 
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.perturb.masks import BINS, at_random, largest, matched, scaled, scaled_units
-from probes.subjects.wrapped import nets
+from probes.subjects.nets import nets
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import inject, layer_noise
 from probes.perturb.layers import layers_of
-from probes.subjects.wrapped import nets
+from probes.subjects.nets import nets
 
 IDS = [5, 6, 7, 8]
 

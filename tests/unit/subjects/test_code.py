@@ -13,7 +13,7 @@ from torch import nn
 from probes.errors import BadInput
 from probes.measure import BlockAdapter, register_block
 from probes.subjects.code import code_sha256, source_sha256
-from probes.subjects.wrapped import Normalised
+from probes.subjects.nets import Normalised
 
 
 class Scaled(nn.Module):

@@ -9,8 +9,7 @@ from probes.errors import BadInput, UnknownName
 from probes.perturb.plainweights import targets
 from probes.subjects.dataset import Dataset
 from probes.subjects.epochs import initial
-from probes.subjects.nets import CifarNet
-from probes.subjects.wrapped import Normalised, Takes, nets, takes
+from probes.subjects.nets import CifarNet, Normalised, Takes, nets, takes
 
 
 @pytest.mark.parametrize("channels", [1, 3])

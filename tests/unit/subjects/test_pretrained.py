@@ -18,8 +18,8 @@ from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.store import Store, sha256
 from probes.subjects import hub, pretrained
 from probes.subjects.data import load as dataset
+from probes.subjects.nets import nets
 from probes.subjects.spec import parse
-from probes.subjects.wrapped import nets
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,10 @@ from probes.perturb.weights import perturbed
 from probes.store import Store, sha256
 from probes.subjects import epochs, pretrained, training
 from probes.subjects.data import load
-from probes.subjects.nets import CifarNet
+from probes.subjects.nets import CifarNet, nets
 from probes.subjects.recipes import Recipe, default_recipe, recipes
 from probes.subjects.spec import parse
 from probes.subjects.training import train
-from probes.subjects.wrapped import nets
 
 ROOT = Path(__file__).parents[3]
 short = Recipe("short", epochs=2, batch_size=500, peak=0.05, shift=1, flip=True)

@@ -19,7 +19,7 @@ from probes.store import Store
 from probes.studies.layer_noise import run as layernoise
 from probes.studies.layer_noise import tables as layertables
 from probes.studies.layer_noise.claims import SENTENCES
-from probes.subjects.wrapped import nets
+from probes.subjects.nets import nets
 from probes.tell.verify import verify
 
 CLAIMS = Path(__file__).parents[3] / "claims" / "test_residual.py"

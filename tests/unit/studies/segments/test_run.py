@@ -19,9 +19,9 @@ from probes.studies.segments.hsv import hsv
 from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.dataset import Dataset, datasets
+from probes.subjects.nets import nets
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
-from probes.subjects.wrapped import nets
 from probes.tell.verify import verify
 
 

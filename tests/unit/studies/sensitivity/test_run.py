@@ -510,7 +510,7 @@ def test_the_studys_networks_are_read_at_its_checkpoints():
     data = made(side=32)
     for net, names in readers.CHECKPOINTS.items():
         with torch.device("meta"):
-            from probes.subjects.wrapped import nets
+            from probes.subjects.nets import nets
 
             model = nets[net](3, 10)
         assert (
