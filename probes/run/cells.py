@@ -26,7 +26,7 @@ from probes.run.forward import Where, network, pixels
 from probes.run.work import Place, Work
 from probes.subjects.subject import Subject
 
-ENGINE = 3
+ENGINE = 2
 """The version of what lies between a cell and its numbers: memory format, casts, what is measured
 of the images.
 """
