@@ -32,6 +32,7 @@ class NotHeld(pytest.fail.Exception):  # type: ignore[name-defined, misc]
 
 
 def dest(name: str) -> str:
+    """The name of an option in the configuration."""
     return f"probes_{name.replace('-', '_')}"
 
 
@@ -57,6 +58,7 @@ def option(config: pytest.Config, name: str) -> Any:
 
 
 def chosen_subjects(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
+    """The subjects of a test after the options, those of its marker or the default one."""
     net, dataset = option(config, "model"), option(config, "dataset")
     if net is not None and "@" in net:
         raise BadInput(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     pass
 
 
+pytest_plugins = ["probes.claimplugin"]
+"""The fixtures of claims."""
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
 _COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
 

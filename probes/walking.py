@@ -25,6 +25,7 @@ def documented(code: types.CodeType) -> bool:
 
 
 def made_by_dataclass(member: Any) -> bool:
+    """Whether a member of a class was written by ``dataclasses``."""
     return (
         member is None
         or getattr(getattr(member, "__code__", None), "co_filename", "") == "<string>"

@@ -75,4 +75,5 @@ def undecidable(x: np.ndarray, few: str) -> Ruling | None:
 
 
 def alike(x: np.ndarray) -> str:
+    """Whether all values are the same one."""
     return "all effects are exactly 0" if x[0] == 0 else "all effects are the same"

@@ -29,6 +29,7 @@ def part_of(frame: pd.DataFrame) -> str:
 
 
 def scope_of(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:
+    """What a verdict rests on: over which units, for which networks, with which draws."""
     images, draws = (
         frame.attrs.get(f"mean over {name}s", frame[name].nunique()) for name in ("image", "draw")
     )

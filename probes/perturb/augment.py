@@ -76,6 +76,7 @@ def augmentation(
 
 
 def known_augmentation(name: str) -> Augmentation:
+    """An augmentation by its name; UnknownName with the known ones for another."""
     found = augmentations[name]
     if not isinstance(found, Augmentation):
         raise BadInput(

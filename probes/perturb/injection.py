@@ -56,9 +56,10 @@ def inject(
     missing or bad spread, and models that are compiled or in DataParallel; ProbesError for a layer
     that never runs.
 
+    >>> from probes.perturb import layer_noise
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
-    >>> with torch.no_grad(), inject(net, "1", layer_noise(0, 0.1, scale="absolute"), [0,
-    ...     1]) as done:
+    >>> noise = layer_noise(0, 0.1, scale="absolute")
+    >>> with torch.no_grad(), inject(net, "1", noise, [0, 1]) as done:
     ...     noisy = net(torch.zeros(2, 1, 2, 2))
     >>> done.chosen.tolist()
     [[True], [True]]

@@ -73,6 +73,7 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
 
 
 def distinct(n: int, many: int, *name: str | int) -> list[int]:
+    """``n`` different places of ``many``, drawn by a name: the first ``n`` of a longer draw."""
     found: dict[int, None] = {}
     length = 4 * n + 16
     while len(found) < n:

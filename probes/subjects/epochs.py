@@ -58,6 +58,7 @@ def batches(
 
 
 def checkpoint_of(store: Store, key: dict[str, Any]) -> Path:
+    """Where the state after the last finished epoch of a run lies."""
     return store.folder / "checkpoints" / f"{digest(store.key(key))}.pt"
 
 
@@ -139,6 +140,7 @@ def fit(
     key: dict[str, Any],
     say: Say,
 ) -> tuple[Normalised, list[dict[str, float]]]:
+    """Train, going on from the last finished epoch: the network, and what each epoch gave."""
     name = run_name(net, data.name, seed, recipe.name)
     model = initial(net, data, seed)
     model = model.to(

@@ -21,6 +21,7 @@ def torchvisions(spec: Spec) -> Any:
 
 
 def torchvisions_names(net: str) -> dict[str, Any]:
+    """The names of the weights that torchvision has of a network."""
     try:
         return {
             name.lower(): entry

@@ -18,12 +18,11 @@ from torch import Tensor
 from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.store import Store, sha256
-from probes.subjects import training
+from probes.subjects import hub, training
 from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.data import strange
 from probes.subjects.dataset import Dataset
 from probes.subjects.folders import as_imagenet
-from probes.subjects.hub import checkpoint, torchvisions, torchvisions_names
 from probes.subjects.nets import Normalised, nets
 from probes.subjects.opened import opened
 from probes.subjects.recipes import OWN_NAMES, by_recipe
@@ -140,8 +139,8 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
         return _subject(spec, model, data, state_sha256(model.net), UNTRAINED, None)
     if by_recipe(spec) or spec.weights is None:
         return _trained(dataclasses.replace(spec, seed=seed), data, store)
-    if not Path(spec.weights).exists() and (known := torchvisions(spec)):
-        path = checkpoint(known)
+    if not Path(spec.weights).exists() and (known := hub.torchvisions(spec)):
+        path = hub.checkpoint(known)
         if not path.exists():
             raise Unavailable(
                 f"{spec}: torchvision's weights are not on this machine; bring them with"
@@ -154,7 +153,7 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
             )
         outputs = len(known.meta["categories"])
         return _of_file(spec, data, seed, path, f"torchvision {known.name}", outputs)
-    if not Path(spec.weights).suffix and (names := torchvisions_names(spec.net)):
+    if not Path(spec.weights).suffix and (names := hub.torchvisions_names(spec.net)):
         known = [*names, *OWN_NAMES, UNTRAINED]
         raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
     path = Path(spec.weights)

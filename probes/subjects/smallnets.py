@@ -12,6 +12,8 @@ from probes.subjects.wrapped import Builder, nets, takes
 
 
 def mlp(name: str, *hidden: int) -> Builder:
+    """A builder of a multilayer perceptron, filed under a name."""
+
     def build(channels: int, classes: int, side: int) -> nn.Module:
         widths = [channels * side * side, *hidden]
         layers = [

@@ -21,6 +21,7 @@ def expected(line: Line) -> str:
 
 
 def anchor(line: Line) -> str:
+    """The anchor of a claim on a page."""
     return slug(f"{line['id']} on {line['subject']} {line['design']['images']}").lower()
 
 

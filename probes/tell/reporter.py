@@ -12,7 +12,6 @@ from typing import Any
 import pluggy
 
 from probes.errors import ProbesError
-from probes.tell import origins
 
 hookimpl = pluggy.HookimplMarker("pytest")
 FAILED = 1  # pytest.ExitCode.TESTS_FAILED
@@ -102,7 +101,7 @@ class Teller:
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
         if not self.lines or self.folder is None:
             return
-        from probes.tell import report
+        from probes.tell import origins, report
 
         options = {
             name: value

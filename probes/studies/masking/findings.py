@@ -35,6 +35,7 @@ def findings_of(
     tree: responses.Tree | BadInput,
     at: tuple[float, float],
 ) -> list[list[str]]:
+    """The study's findings, each as published and with controls: rows of a table."""
     none = table[table["kind"] == "none"].set_index("input")["top1"]
     own = own_masks(beside, at)
     lost = 100 * (none.reindex(own["input"]).to_numpy() - own["top1"].to_numpy())

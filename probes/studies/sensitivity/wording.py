@@ -43,6 +43,7 @@ TAKEN = {
 
 
 def front(facts: Mapping[str, Any]) -> str:
+    """The head of the page: what was sampled, how, and what was left out."""
     text = [f"# What moves the units of `{facts['subject']}`"]
     left = (
         f" Left out, since the images are grey: {', '.join(facts['left_out'])}."
@@ -89,6 +90,7 @@ def front(facts: Mapping[str, Any]) -> str:
 
 
 def means(table: pd.DataFrame) -> list[str]:
+    """The mean index of each group in each module, as a table."""
     text = []
     for measure, (name, means) in MEASURES.items():
         mine = table[table["measure"] == measure]
@@ -116,6 +118,7 @@ def means(table: pd.DataFrame) -> list[str]:
 
 
 def contrast_words(facts: Mapping[str, Any], table: pd.DataFrame) -> str:
+    """What the contrasts say, in words and a table."""
     told = facts["contrast"]
     left = "".join(
         f" {n} images of {what} were left out for NaN or infinity."
