@@ -44,7 +44,7 @@ def run(asked):
     from probes.run.bench import Bench
     from probes.run.judging import told
     from probes.subjects.spec import parse
-    from probes.tell import evidence, report
+    from probes.tell import origins, report
 
     lab = Bench([parse(asked.given.net)], asked.store, asked.options)
     table = lab.sweep(block_metrics, under=gaussian(0, 0.1))
@@ -52,7 +52,7 @@ def run(asked):
     found = rises(table, "var_h", by="site", sesoi="1 %")
     line = told(lab, found, ("NOISIEST", "Noise raises Var h(x).", ""), asked.given.net)
     spread = table.frame.groupby("site", observed=True)["var_h"].mean().reset_index()
-    run = evidence.provenance(Path.cwd(), asked.command, {})
+    run = origins.provenance(Path.cwd(), asked.command, {})
     report.assemble([line], run, asked.given.out, {"noisiest": spread}, sections=studies.sections())
     print_verdicts(asked.given.out)
 """

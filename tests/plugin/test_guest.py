@@ -122,7 +122,8 @@ BROKEN = {
 }
 MEASURE = """
 import contextlib
-class Breaks:
+from probes import Measure
+class Breaks(Measure):
     name = "breaks"
     def key(self): return {"kind": "breaks"}
     def count(self, model): return 1

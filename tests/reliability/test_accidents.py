@@ -21,7 +21,7 @@ from probes.run import cells
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
-from probes.subjects import data, hub, pretrained, training
+from probes.subjects import data, epochs, hub, training
 from probes.subjects.nets import CifarNet, nets
 from probes.subjects.spec import parse
 from probes.versions import versions
@@ -232,9 +232,10 @@ def test_two_runs_on_one_store_lose_and_double_nothing(pytester, tmp_path):
 
 def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, monkeypatch):
     store, said = Store(tmp_path / "s"), []
-    monkeypatch.setattr(
-        training, "_checkpoint", lambda store, key: store.folder / "checkpoints" / "c.pt"
-    )
+    for module in (training, epochs):
+        monkeypatch.setattr(
+            module, "checkpoint_of", lambda store, key: store.folder / "checkpoints" / "c.pt"
+        )
     if "tiny_accident" not in nets:
         nets.register("tiny_accident")(
             lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4)
@@ -311,7 +312,7 @@ def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
         [parse("alexnet:imagenet1k_v1@mnist5k")], Store(tmp_path), Options(images=8, download=True)
     )
     lab._data["mnist5k"] = colour
-    brought = Brought(monkeypatch, pretrained, bring)
+    brought = Brought(monkeypatch, hub, bring)
 
     assert next(iter(lab.subjects.values())).weights == "torchvision IMAGENET1K_V1"
     assert brought.asked == ["alexnet:imagenet1k_v1@mnist5k"]
