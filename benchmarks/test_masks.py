@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from probes.hooks import Prefix
 from probes.perturb.masks import scaled_units
-from probes.replay import Prefix
 
 SIDE, STAGES = 32, ("layer1", "layer2", "layer3", "layer4")
 

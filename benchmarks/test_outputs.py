@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision.models import resnet34
 
+from probes.hooks import Prefix
 from probes.perturb import inject, layer_noise
 from probes.perturb.layers import layers_of
-from probes.replay import Prefix
 
 SIDE = 32
 

@@ -33,9 +33,9 @@ class Lab(Bench):
     """A laboratory for one or several subjects: it gives tables, keeps what is claimed of them, and
     writes the page.
 
-    ``subjects`` are names ``net[:weights]@dataset[#seed]``. What a claim's options are under pytest
-    are arguments here: ``images``, ``levels``, ``draws``, ``device``, ``precision``,
-    ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
+    ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several. What a claim's options
+    are under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``,
+    ``precision``, ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
     ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``); ``loaded``
     are networks that one has already, by name. Raises UnknownName for another argument, BadInput
     for a value out of range.
@@ -52,9 +52,10 @@ class Lab(Bench):
 
     def __init__(
         self,
-        *subjects: str | Spec | Pair,
+        subjects: str | Spec | Pair | Sequence[str | Spec | Pair],
         store: Store | Path | str | None = None,
         options: Options | None = None,
+        *,
         quiet: bool = False,
         say: Callable[[str], None] = print_line,
         watched: Callable[[], ContextManager] = contextlib.nullcontext,
@@ -65,10 +66,11 @@ class Lab(Bench):
             if name not in FIELDS:
                 raise unknown("argument of Lab(...)", name, ("store", "options", "quiet", *FIELDS))
         specs: list[Spec] = []
-        for one in (parse(s) if isinstance(s, str) else s for s in subjects):
+        every = [subjects] if isinstance(subjects, str | Spec | Pair) else subjects
+        for one in (parse(s) if isinstance(s, str) else s for s in every):
             specs += [one.first, one.second] if isinstance(one, Pair) else [one]
         if not specs:
-            raise BadInput("Lab() needs a subject, e.g. Lab('resnet20@mnist5k')")
+            raise BadInput("Lab([]) needs a subject, e.g. Lab('resnet20@mnist5k')")
         place = (
             store if isinstance(store, Store) else Store(Path(store)) if store else Store.default()
         )

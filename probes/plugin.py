@@ -10,16 +10,23 @@ import json
 import logging
 import os
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 
-from probes.claimplugin import (
+from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
     MARKERS,
     NotHeld,
+    _probes_claim,
+    _probes_lab,
+    _probes_options,
+    _probes_store,
+    _probes_subject,
     chosen_subjects,
+    claim,
     declared_by,
     dest,
+    lab,
     option,
     registered_fixtures,
     uses,
@@ -30,12 +37,6 @@ from probes.run.declaring import Declared
 from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
 
-if TYPE_CHECKING:
-    pass
-
-
-pytest_plugins = ["probes.claimplugin"]
-"""The fixtures of claims."""
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
 _COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
 
@@ -132,17 +133,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
-        if claim := item.config.stash.get(_COLLECTED, {}).get(item.nodeid):
-            claim["deselected"] = True
+        if one := item.config.stash.get(_COLLECTED, {}).get(item.nodeid):
+            one["deselected"] = True
 
 
-def _collected(item: pytest.Item, claim: Declared) -> dict[str, Any]:
+def _collected(item: pytest.Item, declared: Declared) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
     subject = callspec.params.get("_probes_subject") if callspec else None
     return {
-        "id": claims.labelled(claim.id, item),
+        "id": claims.labelled(declared.id, item),
         "subject": str(subject or chosen_subjects(item.config, None)[0]),
-        "family": claim.family,
+        "family": declared.family,
         "deselected": False,
     }
 
@@ -180,8 +181,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     yield from _skipping(item)
-    claim = getattr(item, "_probes_claim", None)
-    if claim is not None and claim.calls == 0:
+    one = getattr(item, "_probes_claim", None)
+    if one is not None and one.calls == 0:
         raise NotHeld(claims.NEVER, pytrace=False)
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, modules, reading
+from probes.hooks import handles, reading
 from probes.measure.protocol import Measure, Reading
 from probes.moments import mean_and_variance, rows, wide
+from probes.naming import modules
 
 
 def stages(model: nn.Module) -> list[str]:

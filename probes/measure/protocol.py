@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from probes.batch import Batch
+from probes.errors import BadInput
+from probes.fingerprint import key_of
 
 
 class Reading(abc.ABC):
@@ -60,3 +63,39 @@ class Measure(abc.ABC):
         """A context in which each pass can be read: it yields ``read(batch)`` (see
         :class:`Reading`).
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class Borrowed(Measure):
+    """A measure that has the names of one, and was not derived from :class:`Measure`."""
+
+    inner: Any
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What it is called."""
+        return str(self.inner.name)
+
+    def key(self) -> dict[str, Any]:
+        """Its own key, with the hash of its code."""
+        return self.inner.key() | key_of(self.inner)
+
+    def count(self, model: nn.Module) -> int:
+        """How many sites it reads."""
+        return self.inner.count(model)
+
+    def open(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        """What it opens; ``read`` is given a batch."""
+        return self.inner.open(model)
+
+
+def measure_of(thing: Any) -> Measure:
+    """A measure as it is, or one that has the names of one; BadInput for anything else."""
+    if issubclass(type(thing), Measure):
+        return thing
+    if lost := [name for name in ("name", "key", "count", "open") if not hasattr(thing, name)]:
+        raise BadInput(
+            f"{type(thing).__name__} is no measure, it lacks {', '.join(lost)}: derive it from"
+            " probes.Measure (name, key, count, open)"
+        )
+    return Borrowed(thing)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, modules, refuse_training, refuse_wrapped
+from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.naming import modules
 from probes.registry import unknown
 
 Streams = dict[str, Any]
@@ -77,7 +78,7 @@ def adapter_of(module: nn.Module) -> BlockAdapter | None:
 
 
 def block_sites(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a model that taps know, by name (:func:`probes.hooks.modules`), in the model's
+    """The blocks of a model that taps know, by name (:func:`probes.naming.modules`), in the model's
     order.
 
     >>> from probes.subjects.nets import nets

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes.errors import BadInput
-from probes.hooks import plain
+from probes.hooks import floats
+from probes.naming import plain
 from probes.origin import outside
 from probes.perturb.plainweights import targets
-from probes.replay import floats
 
 
 def re_estimated(

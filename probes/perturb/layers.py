@@ -9,7 +9,7 @@ from torch import nn
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.hooks import modules
+from probes.naming import modules
 from probes.registry import unknown
 
 Which = str | type | Callable[[str, nn.Module], bool]
@@ -20,7 +20,7 @@ AFTER_NORM = ("BatchNorm2d",)
 
 
 def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
-    """The modules that a selection names, in the model's order, as :func:`probes.hooks.modules`
+    """The modules that a selection names, in the model's order, as :func:`probes.naming.modules`
     names them.
 
     A module that stands in several places is one layer, under its first name. A selection is a

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from probes import seeds
 from probes.errors import BadInput, ProbesError
-from probes.hooks import handles, modules, refuse_training, refuse_wrapped
+from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.naming import modules
 from probes.registry import unknown
 
 BINS = 20

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from probes import seeds
 from probes.batch import Batch
 from probes.errors import BadInput
-from probes.hooks import modules
+from probes.hooks import PREFIX_BYTES, Prefix, begins
+from probes.naming import modules
 from probes.origin import outside
 from probes.perturb.injection import Injected, inject
 from probes.perturb.layers import AFTER_NORM, Which, distinct, layers_of
@@ -23,7 +24,6 @@ from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.spread import layer_spread
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
-from probes.replay import PREFIX_BYTES, Prefix, begins
 
 SCALES = ("relative", "absolute")
 CHOICES = ("own", "common", "each")

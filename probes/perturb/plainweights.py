@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize, prune
 
 from probes.errors import BadInput
-from probes.hooks import plain
+from probes.naming import plain
 from probes.registry import unknown
 
 QUANTISED = (

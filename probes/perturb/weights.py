@@ -16,7 +16,7 @@ from torch.func import functional_call
 from probes import seeds
 from probes.batch import Batch, Draw
 from probes.errors import BadInput
-from probes.hooks import plain
+from probes.naming import plain
 from probes.origin import outside
 from probes.perturb.effective import re_estimated, reached, refuse_lost
 from probes.perturb.plainweights import targets

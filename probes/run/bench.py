@@ -16,7 +16,7 @@ from tqdm import tqdm
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
-from probes.measure.protocol import Measure
+from probes.measure.protocol import Measure, measure_of
 from probes.perturb.own import says_itself
 from probes.perturb.protocol import Perturbation
 from probes.run import engine
@@ -167,11 +167,7 @@ class Bench(Facts):
         """
         options, altered = self.options, []
         says_itself(under)
-        if not issubclass(type(measure), Measure):
-            raise BadInput(
-                f"{type(measure).__name__} is no measure: derive it from probes.Measure (name, key,"
-                " count, open)"
-            )
+        measure = measure_of(measure)
         if options.levels is not None and sorted(options.levels) != sorted(under.levels):
             altered.append(
                 f"levels {_listed(sorted(options.levels))} instead of {_listed(under.levels)}"

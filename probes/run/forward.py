@@ -1,5 +1,4 @@
-"""A network on its device, checked once, and the one way by which images reach it: always a
-copy."""
+"""A network on its device, checked once, and how images reach it: always as a copy."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from probes.errors import ProbesError
 from probes.fingerprint import fingerprint
-from probes.hooks import handles, modules
+from probes.hooks import handles
+from probes.naming import modules
 from probes.run.device import cast, exact
 from probes.store import Store
 from probes.subjects.dataset import Dataset

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
-from probes.hooks import plain
+from probes.naming import plain
 
 
 def opened(model: nn.Module) -> list[str]:

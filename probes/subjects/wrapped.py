@@ -52,7 +52,7 @@ class Normalised(nn.Module):
     to as many channels as there are means.
     """
 
-    WRAPPED = "net"  # what :func:`probes.hooks.plain` leaves out of names
+    WRAPPED = "net"  # what :func:`probes.naming.plain` leaves out of names
     mean: Tensor
     std: Tensor
 

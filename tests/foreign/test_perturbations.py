@@ -108,7 +108,10 @@ def test_what_is_no_perturbation_or_no_measure_is_one_sentence(store, strange):
     ):
         with pytest.raises(BadInput, match=sentence):
             lab_of(store).sweep(accuracy, under=under)
-    with pytest.raises(BadInput, match=r"object is no measure: derive it from probes\.Measure"):
+    with pytest.raises(
+        BadInput,
+        match=r"object is no measure, it lacks name, key, count, open: derive it",
+    ):
         lab_of(store).sweep(object(), under=gaussian(0, 0.1))
     for base in (Perturbation, Measure):
         with pytest.raises(TypeError):

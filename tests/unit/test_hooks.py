@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput
-from probes.hooks import handles, modules, plain, refuse_wrapped, twins
+from probes.hooks import Prefix, handles, refuse_wrapped
 from probes.measure.modules import outputs
+from probes.naming import modules, plain, twins
 from probes.perturb.layers import layers_of
-from probes.replay import Prefix
 from probes.subjects.dataset import Dataset
 from probes.subjects.epochs import initial
 from probes.subjects.nets import Normalised

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"batch", "errors", "fingerprint", "hooks", "kept", "moments", "origin", "ranks", "registry"}
-    | {"replay", "seeds", "store", "table", "versions", "walking"},
+    | {"naming", "seeds", "store", "table", "versions", "walking"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},

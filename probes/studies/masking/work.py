@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
+from probes.hooks import PREFIX_BYTES, Prefix, begins
 from probes.perturb.augment import augmentations
 from probes.perturb.masks import scaled_units
-from probes.replay import PREFIX_BYTES, Prefix, begins
 from probes.run import device
 from probes.run.cells import ENGINE
 from probes.run.forward import common_key, network, pixels

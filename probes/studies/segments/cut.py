@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probes.errors import BadInput
-from probes.hooks import handles, modules
+from probes.hooks import handles
 from probes.measure.features import has_places
+from probes.naming import modules
 from probes.registry import unknown
 from probes.run.forward import pixels
 from probes.run.settings import Options

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.hooks import modules
 from probes.measure.features import stages_of
 from probes.measure.modules import outputs
+from probes.naming import modules
 from probes.run import device
 from probes.run.forward import network
 from probes.store import Store

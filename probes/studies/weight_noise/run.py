@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from probes.errors import BadInput
-from probes.hooks import plain
 from probes.measure import accuracy
+from probes.naming import plain
 from probes.perturb import weight_noise
 from probes.perturb.plainweights import targets
 from probes.run.bench import Bench

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from probes.errors import BadInput
+from probes.hooks import begins
 from probes.perturb.masks import scaled_units
-from probes.replay import begins
 from probes.run.forward import network, pixels
 from probes.run.settings import Options
 from probes.store import Store
