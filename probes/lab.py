@@ -35,10 +35,10 @@ class Lab(Bench):
 
     ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several. What a claim's options
     are under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``,
-    ``precision``, ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
-    ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``); ``loaded``
-    are networks that one has already, by name. Raises UnknownName for another argument, BadInput
-    for a value out of range.
+    ``precision``, ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them
+    together as ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``);
+    ``loaded`` are networks that one has already, by name. Raises UnknownName for another argument,
+    BadInput for a value out of range.
 
     >>> from probes.judge import rises
     >>> from probes.measure import block_metrics
