@@ -117,6 +117,11 @@ class Lab(Bench):
 
         ``id`` is what the page calls it (``CLAIM-1``, ``CLAIM-2``, ... where there is none).
         """
+        if not found.asked or any(table is None for table in found.asked):
+            raise BadInput(
+                f"{sentence!r} was judged on a DataFrame that has lost its design: hand the table"
+                " of lab.sweep() itself to the question, or narrow it with table.where(...)"
+            )
         name = id or f"CLAIM-{len(self.claims) + 1}"
         self.claims.append(
             told(self, found, (name, sentence, family), " + ".join(map(str, self.specs)))

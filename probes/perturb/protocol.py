@@ -148,7 +148,6 @@ class Perturbation(abc.ABC):
 
     def __and__(self, other: Perturbation) -> Perturbation:
         """Both together, images first; see :class:`Both`."""
-
         return Both.of(self, other)
 
 
@@ -169,7 +168,7 @@ class Both(Perturbation):
     outer: Perturbation
     inner: Perturbation
     levels: tuple[float, ...]
-    inner_varies: bool
+    varies: str
     name: str = ""
     varied: str = "both"
     unit: str = ""
@@ -208,7 +207,7 @@ class Both(Perturbation):
         return cls(
             outer,
             inner,
-            inner_varies=many[1],
+            varies="inner" if many[1] else "outer" if many[0] else "",
             name=f"{outer.name} and {inner.name}",
             acts_on=outer.acts_on,
             column=outer.column or inner.column,
@@ -226,12 +225,13 @@ class Both(Perturbation):
 
     def split(self, level: float) -> tuple[float, float]:
         """The levels of the outer and of the inner one."""
-        fixed = max(self.outer.levels if self.inner_varies else self.inner.levels)
         if not level:
             return 0.0, 0.0
-        if self.inner_varies:
-            return fixed, level
-        return (level if self.levels == self.outer.levels else max(self.outer.levels)), fixed
+        outer, inner = max(self.outer.levels), max(self.inner.levels)
+        return (
+            level if self.varies == "outer" else outer,
+            level if self.varies == "inner" else inner,
+        )
 
     def key(self, level: float) -> dict[str, Any]:
         """What both depend on."""

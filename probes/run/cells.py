@@ -16,6 +16,7 @@ from torch import Tensor
 
 from probes import table
 from probes.batch import Batch, Draw
+from probes.errors import ProbesError
 from probes.fingerprint import key_of
 from probes.kept import Kept
 from probes.measure.protocol import Measure
@@ -104,6 +105,11 @@ class Cell:
         """
         subject = place.subject(self.subject, self.under.training_images)
         data, where = subject.data, self.where
+        if (subject.sha256, data.sha256) != (self.weights_sha256, self.images_sha256):
+            raise ProbesError(
+                f"{self.subject}: other weights or images lie here than those that were asked for;"
+                " they were changed while the work went on"
+            )
         net = network(subject, where, place.store)
         kept: tuple[Any, ...] = (self.weights_sha256, self.code_sha256, self.images_sha256, where)
         found: list[dict[str, np.ndarray]] = []

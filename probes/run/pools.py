@@ -79,7 +79,7 @@ class Processes:
                     if worker.has is None and queue:
                         worker.has = queue.popleft()
                         tries[worker.has] += 1
-                        worker.pipe.send(works[worker.has])
+                        self._hand(worker, works[worker.has])
                 busy = [w for w in workers if w.has is not None]
                 ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy])
                 for worker in busy:
@@ -94,6 +94,15 @@ class Processes:
                 worker.process.join()
         if failed:
             raise failed[min(failed)]
+
+    @staticmethod
+    def _hand(worker: _Worker, work: Work) -> None:
+        try:
+            worker.pipe.send(work)
+        except (pickle.PicklingError, AttributeError, TypeError) as e:
+            raise _unread(e) from e
+        except OSError:
+            pass  # it died meanwhile, which is heard next
 
     @staticmethod
     def _hear(
@@ -178,11 +187,22 @@ def _work(setup: bytes, pipe: Connection) -> None:
             work = pipe.recv()
         except (EOFError, OSError):
             return
+        except Exception as e:  # noqa: BLE001 - the class of something lies where only the other one finds it
+            pipe.send(_unread(e))
+            continue
         try:
             done(work, place)
             pipe.send(None)
         except Exception as e:  # noqa: BLE001
             pipe.send(_portable(e))
+
+
+def _unread(problem: Exception) -> BadInput:
+    return BadInput(
+        "another process can't be told this piece of work"
+        f" ({type(problem).__name__}: {problem}): define perturbations and measures in a module of"
+        " their own, not in the test or the script, or use the serial engine"
+    )
 
 
 def _portable(problem: Exception) -> Exception:

@@ -241,6 +241,27 @@ def test_a_composition_with_clean_images_is_the_other_one(store, one):
     pd.testing.assert_series_equal(frame["loss"], alone["loss"])
 
 
+def test_a_composition_at_other_levels_is_at_those(store):
+    """The outer one once stayed at its highest level where levels came from an option."""
+    both = gaussian(0, 0.1, 0.3) & weight_noise(0, 0.1)
+
+    assert both.split(0.1) == (0.1, 0.1)
+    assert both.at((0.0, 0.2)).split(0.2) == (0.2, 0.1)
+    assert (gaussian(0, 0.3) & weight_noise(0, 0.1)).split(1.0) == (0.3, 0.1)
+
+
+def test_verdicts_on_a_frame_without_its_design_are_refused_by_the_report(store):
+    from probes import rises
+
+    lab = lab_of(store)
+    frame = lab.sweep(accuracy, under=gaussian(0, 0.1)).frame.copy()
+    frame.attrs = {}
+    with pytest.raises(BadInput, match="has lost its design"):
+        lab.claim("It rises.", rises(frame, "loss", sesoi=0.01))
+    with pytest.raises(BadInput, match="nothing to report"):
+        lab.report("nowhere")
+
+
 def test_compositions_that_can_not_be_one_sweep_are_refused():
     with pytest.raises(BadInput, match="both have several levels"):
         gaussian(0, 0.1, 0.2) & weight_noise(0, 0.1, 0.2)

@@ -1,5 +1,6 @@
 """The processes engine: the same bytes as the serial one, whoever dies on the way."""
 
+import dataclasses
 import importlib
 import sys
 
@@ -115,6 +116,27 @@ def test_what_a_piece_raises_is_raised_here_and_the_others_stand(tmp_path, deadl
 
     assert any("deadly_module.py" in note for note in found.value.__notes__)
     assert len(cells(tmp_path / "s")) == 3
+
+
+def test_what_another_process_can_not_import_is_one_sentence(tmp_path, deadly):
+    class Local(type(deadly(0))):
+        """Only this function knows it."""
+
+    here = Local((0.0, 0.1, 0.3), str(tmp_path), 0)
+    sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(accuracy, under=here)
+    with pytest.raises(BadInput, match="define perturbations and measures in a module"):
+        sweep.compute()
+
+
+def test_weights_or_images_that_changed_meanwhile_are_refused(tmp_path):
+    one = bench(tmp_path / "s")
+    sweep = one.sweep(accuracy, under=gaussian(0, 0.1))
+    (name,) = one.place.subjects
+    subject = one.place.subjects[name]
+    one.place.subjects[name] = dataclasses.replace(subject, data=subject.data.sample(7))
+    sweep.cells  # noqa: B018
+    with pytest.raises(ProbesError, match="other weights or images lie here"):
+        sweep.compute()
 
 
 def test_subjects_of_this_process_only_are_measured_here(tmp_path):
