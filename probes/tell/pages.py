@@ -228,6 +228,9 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             array = np.load(folder / line["examples"]["file"])
             title = f"{line['design']['dataset']}: what the network sees"
             name = f"figures/noisy_{slug(line['design']['dataset'])}_{len(done)}.png"
-            plots.save(plots.pictures(array, line["design"]["levels"], title), folder / name)
-            text.append(f"![noisy images, a row per level]({name})")
+            level = evidence.varied(line)
+            figure = plots.pictures(array, line["design"]["levels"], title, level)
+            plots.save(figure, folder / name)
+            what = "noisy images" if level == "noise σ" else "what the network sees"
+            text.append(f"![{what}, a row per level]({name})")
     return "\n\n".join(text) if done else ""

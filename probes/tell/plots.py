@@ -210,10 +210,11 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "lev
     return ax
 
 
-def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) -> Figure:
-    """Example images, uint8 (levels, images, C, H, W), a row per noise level: what the network
-    sees.
-    """
+def pictures(
+    examples: np.ndarray, shown_levels: Sequence[float], title: str, varied: str = "noise σ"
+) -> Figure:
+    """Example images, uint8 (levels, images, C, H, W), a row per level: what the network sees."""
+    name = "σ" if varied == "noise σ" else varied
     rows, columns = examples.shape[:2]
     figure = Figure((1.0 * columns + 0.7, 1.02 * rows + 0.5), layout="constrained")
     grid: Any = figure.subplots(rows, columns, squeeze=False)
@@ -225,7 +226,7 @@ def pictures(examples: np.ndarray, shown_levels: Sequence[float], title: str) ->
         grid[y, x].set_xticks([])
         grid[y, x].set_yticks([])
         if x == 0:
-            grid[y, x].set_ylabel(f"σ = {shown_levels[y]:g}", fontsize=9)
+            grid[y, x].set_ylabel(f"{name} = {shown_levels[y]:g}", fontsize=9)
     figure.suptitle(title, fontsize=9)
     return figure
 

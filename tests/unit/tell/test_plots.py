@@ -206,3 +206,16 @@ def test_what_the_marks_mean_lies_on_the_page():
         assert "can't decide" in figure._supxlabel.get_text()
         assert page.x0 <= box.x0
         assert box.x1 <= page.x1
+
+
+def test_pictures_name_the_level_by_what_was_varied():
+    """Rows of flipped digits were once called "σ = 0" and "σ = 1"."""
+    examples = np.zeros((2, 3, 1, 4, 4), np.uint8)
+    told = {
+        varied: [
+            ax.get_ylabel() for ax in plots.pictures(examples, (0, 0.5), "t", varied).axes[::3]
+        ]
+        for varied in ("noise σ", "side")
+    }
+
+    assert told == {"noise σ": ["σ = 0", "σ = 0.5"], "side": ["side = 0", "side = 0.5"]}
