@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from probes.judge import ruling
+
 spec = importlib.util.spec_from_file_location(
     "probes_simulate", Path(__file__).with_name("simulate.py")
 )
@@ -37,7 +39,7 @@ def test_a_rule_that_is_known_to_fail_is_found_to_fail():
 
         found = stats.ttest_1samp(x, delta)
         up = stats.t.sf(found.statistic, len(x) - 1)
-        return simulate.rules.Ruling(up, 1 - up, 0, 0, x.mean(), x.std(), len(x))
+        return ruling.Ruling(up, 1 - up, 0, 0, x.mean(), x.std(), len(x))
 
     simulate.RULES["t"] = t
     try:
@@ -109,7 +111,7 @@ def test_the_committed_table_holds_what_is_held():
 )
 def test_what_is_disclosed_beside_a_verdict_is_what_was_measured():
     table = pd.read_csv(COMMITTED)
-    for rule, (_, level, tail, _) in simulate.rules.DISCLOSED.items():
+    for rule, (_, level, tail, _) in ruling.DISCLOSED.items():
         part = table[(table["rule"] == rule) & (table["status"] == "disclosed")]
         at = part[["false supported at alpha", "false refuted at alpha"]].max(axis=None) / 0.05
         at_tail = part[["false supported at alpha / 8", "false refuted at alpha / 8"]].max(
