@@ -92,12 +92,8 @@ def findings_of(
         else ["masks fall into groups", "", f"not told: {tree}"]
     )
     if len(others["ties"]):
-        worst = (
-            others["ties"]
-            .assign(more=lambda t: t["share"] - (1 - t["q"]))
-            .sort_values("more")
-            .iloc[-1]
-        )
+        ties = others["ties"].assign(more=lambda t: t["share"] - (1 - t["q"]))
+        worst = ties.loc[ties["more"].idxmax()]  # the first of equal ones, under any pandas
         share = (
             f"of {worst['module']} by {worst['measure']} of {worst['variable']}, q {worst['q']:g}:"
             f" {worst['share']:.0%}"
