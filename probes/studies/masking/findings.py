@@ -93,7 +93,7 @@ def findings_of(
     )
     if len(others["ties"]):
         ties = others["ties"].assign(more=lambda t: t["share"] - (1 - t["q"]))
-        worst = ties.loc[ties["more"].idxmax()]  # the first of equal ones, under any pandas
+        worst = ties.iloc[int(ties["more"].to_numpy().argmax())]  # the first of equal ones
         share = (
             f"of {worst['module']} by {worst['measure']} of {worst['variable']}, q {worst['q']:g}:"
             f" {worst['share']:.0%}"
