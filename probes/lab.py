@@ -14,6 +14,7 @@ from probes import studies
 from probes.errors import BadInput
 from probes.judge import Verdicts
 from probes.registry import unknown
+from probes.run import declaring
 from probes.run.bench import Bench
 from probes.run.console import say as print_line
 from probes.run.judging import told
@@ -68,7 +69,7 @@ class Lab(Bench):
         specs: list[Spec] = []
         every = [subjects] if isinstance(subjects, str | Spec | Pair) else subjects
         for one in (parse(s) if isinstance(s, str) else s for s in every):
-            specs += [one.first, one.second] if isinstance(one, Pair) else [one]
+            specs += declaring.specs(one)
         if not specs:
             raise BadInput("Lab([]) needs a subject, e.g. Lab('resnet20@mnist5k')")
         place = (

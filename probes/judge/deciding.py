@@ -1,4 +1,4 @@
-"""Decides one member of a family: chooses the rule, runs it, looks for obstacles, and tells what it found."""  # noqa: E501
+"""Decides one member of a family: the rule, its finding, what is in the way, what is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verdict is about: which part of a table, over how many units, for which networks and draws."""  # noqa: E501
+"""What a verdict is about: a part of a table, units, networks and draws."""
 
 from __future__ import annotations
 

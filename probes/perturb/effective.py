@@ -1,4 +1,4 @@
-"""Which weights count: batch norm at other weights, and weights on which the output does not depend."""  # noqa: E501
+"""Which weights count: those that noise reaches and on which the output depends; batch norm."""
 
 from __future__ import annotations
 

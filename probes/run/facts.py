@@ -1,4 +1,4 @@
-"""What evidence tells of the subjects of a bench: weights, clean accuracy, the summary, pictures."""  # noqa: E501
+"""What evidence tells of a bench's subjects: weights, clean accuracy, summary, pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network as it is measured: images in [0, 1] in, normalised inside, logits out; and the register of networks."""  # noqa: E501
+"""A network as it is measured, normalised inside, and the register of networks."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from probes.run.console import Asked, common, listed, print_verdicts
+from probes.studies.sensitivity.command import set_of
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -122,4 +123,4 @@ def sets_of(text: str) -> tuple[str | tuple[str, ...], ...]:
 
     if text == "3":
         return tuple(SETS)
-    return (text,) if text in SETS else (tuple(listed(text) or ()),)
+    return (set_of(text),)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from probes.run.console import Asked, common, listed
+from probes.studies.sensitivity.command import set_of
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -47,18 +48,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: Asked) -> None:
     """Run the study that was asked for."""
-    from probes.perturb.composed import SETS
     from probes.studies.segments import run as segments
     from probes.studies.sensitivity.plan import Plan
 
     given = asked.given
-    which = given.set if given.set in SETS else tuple(listed(given.set) or ())
     folder = segments.study(
         given.net,
         given.dataset,
         asked.store,
         given.out,
-        Plan(which, given.rows, given.scramblings, seed=given.seed),
+        Plan(set_of(given.set), given.rows, given.scramblings, seed=given.seed),
         names=listed(given.segments),
         memory=given.memory,
         **asked.common,

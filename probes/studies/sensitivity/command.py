@@ -112,7 +112,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: Asked) -> None:
     """Run the study that was asked for."""
-    from probes.perturb.composed import SETS
     from probes.studies.sensitivity import method as sensmethod
     from probes.studies.sensitivity import run as sensitivity
     from probes.studies.sensitivity.contrasts import Contrasts
@@ -121,7 +120,7 @@ def run(asked: Asked) -> None:
     given = asked.given
     which, names, nets = given.set or "1", listed(given.modules), given.nets or ["resnet20"]
     plan = sensitivity.Plan(
-        which=which if which in SETS else tuple(listed(which) or ()),
+        which=set_of(which),
         rows=given.rows,
         scramblings=given.scramblings,
         names=tuple(names) if names else None,
@@ -174,6 +173,17 @@ def run(asked: Asked) -> None:
             **asked.common,
         )
         print(f"written: {folder / 'sensitivity.md'}")
+
+
+def set_of(text: str) -> str | tuple[str, ...]:
+    """A set of augmentations as typed: one of the study, or augmentations that make one.
+
+    >>> set_of("1"), set_of("hflip,rolling")
+    ('1', ('hflip', 'rolling'))
+    """
+    from probes.perturb.composed import SETS
+
+    return text if text in SETS else tuple(listed(text) or ())
 
 
 def channels(text: str) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The indices of a network's modules from independent scramblings, in portions that fit into memory."""  # noqa: E501
+"""The indices of a network's modules from independent scramblings, in portions."""
 
 from __future__ import annotations
 
