@@ -43,9 +43,9 @@ def run(net, which):
     passes = scramblings.passes_of(subject, plan, parts, options.where)
     found = {name: Replicates() for name in parts}
     for number in range(8):
-        for name, one in scramblings.scrambling(
-            passes, plan, number, Pool([data]), lambda: None, "memory"
-        ).items():
+        for name, one in scramblings.scrambled(passes, plan, number, Pool([data]), "memory")[
+            0
+        ].items():
             found[name].add(one)
     return sum(r.estimate("shapley").half[0].numel() for r in found.values())
 

@@ -8,10 +8,10 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
-from tqdm import tqdm
 
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.lazytable import LazyTable
@@ -25,7 +25,7 @@ from probes.run.facts import Facts
 from probes.run.forward import check
 from probes.run.pools import engine_of
 from probes.run.settings import Options
-from probes.run.work import Place, runs_asked
+from probes.run.work import Place, TrainingRun, Work, runs_asked
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects import hub, pretrained, training
@@ -242,10 +242,20 @@ class Bench(Facts):
         load = None if self._given else partial(load_subject, str(self.store.folder), self.options)
         return Place(self.store, load, self.subjects)
 
+    @property
+    def engine(self) -> engine.Engine:
+        """What the options ask for; serial where the networks exist in this process only."""
+        return engine_of(1 if self._given else self.options.workers)
+
+    def fill(self, works: Sequence[Work], what: str = "probes") -> list[Path]:
+        """Where the results of pieces of work lie, made now where they are not in the store;
+        ``what`` stands before the bar.
+        """
+        return engine.fill(works, self.place, self.engine, self.quiet, what)
+
     def run(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The table of some cells, by the engine that the options ask for."""
-        workers = 1 if self._given else self.options.workers
-        return engine.run(cells, self.place, engine_of(workers), self.quiet)
+        return engine.run(cells, self.place, self.engine, self.quiet)
 
     def train(self, seeds: int | Sequence[int]) -> Bench:
         """Train, where they are not on this machine, the runs of subjects that a recipe names, with
@@ -256,22 +266,15 @@ class Bench(Facts):
         without such subjects.
         """
         runs = runs_asked(self.specs, seeds)
+        trained = [TrainingRun.of(one) for one in runs]
+        with self.watched():
+            engine.fill(trained, Place(self.store), self.engine, self.quiet, "training")
         found = {}
-        with (
-            self.watched(),
-            tqdm(
-                runs, desc="training", unit="run", disable=True if self.quiet else None, leave=False
-            ) as bar,
-        ):
-            for one in bar:
-                bar.set_postfix_str(str(one))
-                recipe = training.recipes[str(one.weights)]
-                path, card = training.train(
-                    one.net, str(one.dataset), int(str(one.seed)), self.store, recipe
-                )
-                data = self.data(str(one.dataset))
-                model = training.initial(one.net, data, int(str(one.seed)))
-                found[str(one)] = pretrained.filled(one, model, data, path, str(one.weights), card)
+        for one, run in zip(runs, trained, strict=True):
+            path, card = training.train(run.net, run.dataset, run.seed, self.store, run.recipe)
+            data = self.data(run.dataset)
+            model = training.initial(run.net, data, run.seed)
+            found[str(one)] = pretrained.filled(one, model, data, path, str(one.weights), card)
         self.specs = [spec for spec in self.specs if not by_recipe(spec)]
         self._subjects = {**self._load(), **found}
         self.__dict__.pop("place", None)

@@ -24,6 +24,7 @@ from probes.run.work import Place, Work, done
 from probes.subjects.dataset import Dataset
 
 Tick = Callable[[Work], object]
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
 
 
 class Engine(Protocol):
@@ -48,23 +49,39 @@ class Serial:
 
 
 def fill(
-    works: Sequence[Work], place: Place, engine: Engine | None = None, quiet: bool = False
+    works: Sequence[Work],
+    place: Place,
+    engine: Engine | None = None,
+    quiet: bool = False,
+    what: str = "probes",
 ) -> list[Path]:
     """Compute and keep what is not in the store, and say where each result is, in order.
 
     Memory is that of a few batches, however many pieces there are. A bar with the time to go is on
-    the terminal while it works, where there is one.
+    the terminal while it works, where there is one; it moves within a piece that tells its share.
     """
+    there = 0
     with tqdm(
-        total=len(works), desc="probes", unit="cell", disable=True if quiet else None, leave=False
+        total=len(works),
+        desc=what,
+        unit="piece",
+        bar_format=BAR,
+        disable=True if quiet else None,
+        leave=False,
     ) as bar:
 
         def tick(work: Work) -> None:
+            nonlocal there
             if isinstance(work, Cell):
                 bar.set_postfix_str(f"{work.subject} level {work.level:g}")
-            bar.update()
+            there += 1
+            bar.update(there - bar.n)
 
-        return (engine or Serial()).fill(works, place, tick)
+        place.tell = lambda share: bar.update(max(0, there + share - bar.n))
+        try:
+            return (engine or Serial()).fill(works, place, tick)
+        finally:
+            place.tell = lambda share: None
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +44,8 @@ class Place:
 
     ``load(name)`` gives a subject by its name; it is picklable where other processes are to work,
     and None where the subjects exist in this process only. ``imports`` are modules that another
-    process imports first.
+    process imports first. A piece that takes long calls ``tell(share)`` with how much of it is
+    done, between 0 and 1.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Place:
     ) -> None:
         self.store, self.load, self.kept, self.imports = store, load, Kept(), tuple(imports)
         self.subjects = dict(subjects or {})
+        self.tell: Callable[[float], object] = lambda share: None
         self._trained: dict[tuple[str, int], Subject] = {}
 
     def subject(self, name: str, training: int = 0) -> Subject:
@@ -102,6 +105,12 @@ class TrainingRun:
     kind = "weights"
     suffix = ".safetensors"
 
+    @classmethod
+    def of(cls, spec: Spec) -> TrainingRun:
+        """The run of a subject that a recipe names."""
+        seed = int(str(spec.seed or 0))
+        return cls(spec.net, str(spec.dataset), seed, training.recipes[str(spec.weights)])
+
     def key(self, place: Place) -> dict[str, Any]:
         """The network's code, the images, the seed and the recipe."""
         return self._run(place).key
@@ -112,7 +121,12 @@ class TrainingRun:
 
     def make(self, place: Place, path: Path) -> dict[str, Any]:
         """Train, going on from the last finished epoch; the card is the note of the result."""
-        return self._run(place).make(path, lambda _: None)
+        run, said = self._run(place), itertools.count(1)
+
+        def tell(_: str) -> None:
+            place.tell(min(1.0, next(said) / run.recipe.epochs))
+
+        return run.make(path, tell)
 
     def _run(self, place: Place) -> training.Run:
         return training.run_of(self.net, self.dataset, self.seed, place.store, self.recipe)

@@ -21,12 +21,13 @@ from probes.run.bench import Bench
 from probes.run.forward import network
 from probes.run.settings import Options
 from probes.store import Store
-from probes.studies.features.work import passes_over
+from probes.studies.features.passes import passes_over
 from probes.studies.masking import work as answers
 from probes.studies.masking.guide import Guide
 from probes.studies.masking.masks import Mask
 from probes.studies.sensitivity import contrasts
 from probes.studies.sensitivity.reader import Reader, whole
+from probes.studies.sensitivity.source import Source
 from probes.subjects.data import load
 from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised
@@ -122,7 +123,7 @@ def test_trap_f01_answers_under_masks_are_those_of_the_twin_that_copies():
     )
     masks = [Mask(), *(Mask("random", "", 0.5, 0.0, draw) for draw in range(3)), Mask()]
     found = [
-        answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20))
+        answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20).where)
         for one in both_twins()
     ]
 
@@ -142,15 +143,9 @@ def test_trap_f01_maps_that_are_read_twice_are_the_same():
 def test_trap_f01_contrasts_are_those_of_the_twin_that_copies(tmp_path):
     found = []
     for one in both_twins():
-        made = contrasts.contrasts(
-            one,
-            ["brightness"],
-            whole({"conv": [4, 26, 26]}),
-            contrasts.Contrasts(images=20, draws=2),
-            Store(tmp_path),
-            Options(threads=1),
-            lambda _: None,
-        )
+        lab = Bench([one.spec], Store(tmp_path), Options(threads=1), subjects={"one": one})
+        asked, parts = contrasts.Contrasts(images=20, draws=2), whole({"conv": [4, 26, 26]})
+        made = contrasts.contrasts_of(lab, Source("one"), ["brightness"], parts, asked)
         found.append(next(iter(made))[1]["conv"].share)
 
     np.testing.assert_array_equal(*found)
@@ -159,8 +154,9 @@ def test_trap_f01_contrasts_are_those_of_the_twin_that_copies(tmp_path):
 def test_trap_f01_feature_maps_are_those_of_the_twin_that_copies():
     found = []
     for one in both_twins():
-        passes = passes_over(one, ["conv"], gaussian(0, 0.1, 0.2), Options(threads=1))
-        found.append([p[level].maps["conv"] for _, p in passes for level in (0.0, 0.1, 0.2)])
+        where, under = Options(threads=1).where, gaussian(0, 0.1, 0.2)
+        passes = passes_over(one, ["conv"], under, where, 0, range(len(one.data)))
+        found.append([passes[level].maps["conv"] for level in (0.0, 0.1, 0.2)])
 
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 

@@ -10,15 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from tqdm import tqdm
 
 from probes import table
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
+from probes.studies.masking.guide import Guiding
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.work import CLEAN, Answered
 from probes.studies.sensitivity.plan import Plan
-from probes.subjects.spec import Spec
 from probes.subjects.subject import Subject
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Masked:
 
     def __init__(self, lab: Bench, asked: Masking) -> None:
         self._lab, self._asked = lab, asked
-        self._hits: dict[tuple[Spec, str], pd.DataFrame] = {}
+        self._hits: dict[tuple[str, str], pd.DataFrame] = {}
 
     @cached_property
     def random(self) -> Table:
@@ -86,22 +85,18 @@ class Masked:
         a = self._asked
         return Plan(a.which, a.rows, a.scramblings, a.names, seed=self._lab.options.seed)
 
-    def subjects(self, kind: str) -> list[Subject]:
-        """The lab's subjects with the images that masks are tested on for a table."""
-        most = self._asked.own_images if kind == "own" else self._asked.images
-        return [
-            dataclasses.replace(s, data=s.data.sample(min(most, len(s.data))))
-            for s in self._lab.subjects.values()
-        ]
+    def images(self, kind: str) -> int:
+        """How many images masks are tested on for a table, at most."""
+        return self._asked.own_images if kind == "own" else self._asked.images
 
     def hits(self, kind: str) -> Iterator[tuple[Subject, pd.DataFrame]]:
         """Each subject with what the masks of a table do to every image, from the store or computed
         now.
         """
-        for subject in self.subjects(kind):
-            if (subject.spec, kind) not in self._hits:
-                self._hits[subject.spec, kind] = self._of(subject, kind)
-            yield subject, self._hits[subject.spec, kind]
+        for name, subject in self._lab.subjects.items():
+            if (name, kind) not in self._hits:
+                self._hits[name, kind] = self._of(name, kind)
+            yield subject, self._hits[name, kind]
 
     def _wanted(self, names: Sequence[str], kind: str) -> dict[str, list[Mask]]:
         q, alpha = self._asked.q, self._asked.alpha
@@ -118,23 +113,11 @@ class Masked:
             for v in names
         }
 
-    def _of(self, subject: Subject, kind: str) -> pd.DataFrame:
-        answered = Answered(
-            subject, self.plan, [self._asked.measure], self._lab.store, self._lab.options
-        )
-        wanted = self._wanted(self.augmentations(subject), kind)
-        total = len(subject.data) * sum(map(len, wanted.values()))
-        with tqdm(
-            total=total,
-            desc="probes",
-            unit="image",
-            disable=True if self._lab.quiet else None,
-            leave=False,
-        ) as bar:
-            return pd.concat(
-                [answered.hits(name, masks, bar.update) for name, masks in wanted.items()],
-                ignore_index=True,
-            )
+    def _of(self, name: str, kind: str) -> pd.DataFrame:
+        lab = self._lab
+        guiding = Guiding(name, self.plan, (self._asked.measure,), lab.options.where)
+        wanted = self._wanted(self.augmentations(lab.subjects[name]), kind)
+        return Answered(lab, guiding, images=self.images(kind)).hits(wanted)
 
 
 class Table(LazyTable):
@@ -146,8 +129,9 @@ class Table(LazyTable):
         self._masks, self._kind = masks, kind
         lab, asked = masks._lab, masks._asked
         self.alpha, self.say = lab.options.alpha, lab.say
-        subject = masks.subjects(kind)[0]
-        data, names = subject.data, masks.augmentations(subject)
+        subject = next(iter(lab.subjects.values()))
+        data = subject.data.sample(min(masks.images(kind), len(subject.data)))
+        names = masks.augmentations(subject)
         told = (
             f"masks of the {1 - asked.q:.0%} of the units with the largest {asked.measure} index,"
             f" times {asked.alpha:g}"

@@ -5,14 +5,12 @@ and verdicts about it.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from probes.judge import falls, power, rises
 from probes.judge.power import Design
@@ -24,11 +22,10 @@ from probes.store import Store
 from probes.studies import sections
 from probes.studies.masking import responses
 from probes.studies.masking.claims import Masked, Masking
-from probes.studies.masking.guide import Guide
+from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.plan import IMAGES, MaskPlan
-from probes.studies.masking.work import CLEAN, Answered, draws_of, right
-from probes.studies.sensitivity import work as scramblings
+from probes.studies.masking.work import CLEAN, Answered, right
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects import data as datasets
 from probes.subjects.spec import on
@@ -68,7 +65,7 @@ def study(
     images = options.images or min(IMAGES, len(datasets.load(dataset, options.split, store)))
     options = dataclasses.replace(options, images=images)
     lab = Bench([spec], store, options, quiet=False, say=say)
-    subject = next(iter(lab.subjects.values()))
+    ((name_of, subject),) = lab.subjects.items()
     if not plan.factors and plan.draws == 1:  # a design that can't decide is told before the work
         data, runs = subject.data, ((subject.spec.net, 1),)
         for rule, draws in (("two-way", plan.random), ("two-way", plan.matched), ("mean", 1)):
@@ -90,32 +87,23 @@ def study(
             if isinstance(which, str) and which in SETS
             else ", ".join([which] if isinstance(which, str) else which)
         )
-        answered = Answered(subject, one, plan.measures, store, options, plan.draws)
-        augmented, design = one.designs(subject.data.channels)[0]
+        answered = Answered(lab, Guiding(name_of, one, plan.measures, options.where), plan.draws)
+        augmented, _ = one.designs(subject.data.channels)[0]
         say(f"{spec}, {label}: indices on training images, masks on {images:,} test images")
-        steps = plan.scramblings * math.ceil(plan.rows / scramblings.together(design))
-        with tqdm(total=steps, desc="indices", unit="block", leave=False, disable=None) as bar:
-            answered.guiding = bar.update
-            guide = answered.guide
+        guide = answered.guide
         wanted = {name: plan.masks(guide, name) for name in (CLEAN, *augmented.names)}
-        total = images * sum(
-            len(masks) * draws_of(name, plan.draws) for name, masks in wanted.items()
-        )
         say(
             f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on"
             f" {len(wanted)} inputs"
         )
-        with tqdm(
-            total=total, desc="masks", unit="image", unit_scale=True, leave=False, disable=None
-        ) as bar:
-            for name, masks in wanted.items():
-                best = answered.of(name, masks, bar.update)
-                hits = right(best, subject.data.labels).mean(2)
-                rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(
-                    top1=hits[:, 0], top5=hits[:, 1]
-                )
-                tables["responses"].append(rows.assign(set=label, input=name))
-                tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
+        for name, best in answered.of(wanted).items():
+            masks = wanted[name]
+            hits = right(best, subject.data.labels).mean(2)
+            rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(
+                top1=hits[:, 0], top5=hits[:, 1]
+            )
+            tables["responses"].append(rows.assign(set=label, input=name))
+            tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
         tables["decay"].append(_decay(guide, subject.data.classes).assign(set=label))
         tables["ties"].append(_ties(guide, plan.qs).assign(set=label))
         lines += _judged(lab, which, label, plan, images, say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -21,16 +21,15 @@ from probes.hooks import PREFIX_BYTES, Prefix, begins
 from probes.perturb.augment import augmentations
 from probes.perturb.masks import scaled_units
 from probes.run import device
+from probes.run.bench import Bench
 from probes.run.cells import ENGINE
-from probes.run.forward import common_key, network, pixels
-from probes.run.settings import Options
-from probes.store import Store
-from probes.studies.masking.guide import Guide, guide_of
+from probes.run.forward import Where, common_key, network, pixels
+from probes.run.work import Place, Work, made
+from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
-from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.contrasts import Contrasts, factors
-from probes.studies.sensitivity.plan import Plan
-from probes.studies.sensitivity.reader import learnt_of
+from probes.studies.sensitivity.source import Source
+from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
 
@@ -66,9 +65,10 @@ def answers(
     guide: Guide,
     name: str,
     masks: Sequence[Mask],
-    options: Options,
+    where: Where,
+    seed: int = 0,
     draws: int = 1,
-    tick: Callable[[int], object] = lambda n: None,
+    tell: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """The classes that a network names for every image of an input under every mask, the best
     first.
@@ -77,7 +77,7 @@ def answers(
     before the first masked module once for a batch. Raises BadInput for a network that gives
     anything but a number for each image and class.
     """
-    where, data = options.where, subject.data
+    data = subject.data
     net = network(subject, where)
     model = net.model
     scales = [{m: t.to(where.device) for m, t in mask.scales(guide).items()} for mask in masks]
@@ -92,7 +92,7 @@ def answers(
                 device.exact(where.threads),
                 device.cast(torch.device(where.device), where.precision),
             ):
-                x = augmented(name, images, data, part, options.seed, draw)
+                x = augmented(name, images, data, part, seed, draw)
                 with prefix.record():
                     clean = model(net.send(x))
                 if not isinstance(clean, Tensor) or clean.shape != (len(images), len(data.classes)):
@@ -115,7 +115,7 @@ def answers(
                             stack.enter_context(scaled_units(model, factors_of))
                             out = model(net.send(x))
                     found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
-                    tick(len(images))
+            tell((start * many + len(images) * (draw + 1)) / (len(data) * many))
     return found
 
 
@@ -151,98 +151,105 @@ def _drawn(mask: Mask) -> Mask | None:
     return dataclasses.replace(mask, draw=0) if mask.kind in ("random", "matched") else None
 
 
-class Answered:
-    """The answers of a subject under masks, from the store or computed now; masks are guided by
-    indices that a plan samples.
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a subject answers to an input under some masks: a piece of work.
 
-    ``draws`` of an augmentation's parameters for each image.
+    ``images`` are those that masks are tested on, at most; ``draws`` are of an augmentation's
+    parameters for each image; masks are guided by the indices of ``guiding``.
+    """
+
+    guiding: Guiding
+    input: str
+    masks: tuple[Mask, ...]
+    seed: int
+    draws: int = 1
+    images: int | None = None
+
+    kind = "answers"
+    suffix = ".npy"
+
+    @property
+    def source(self) -> Source:
+        """The subject on the images that masks are tested on."""
+        return Source(self.guiding.subject, self.images)
+
+    def key(self, place: Place) -> dict[str, Any]:
+        """What the answers depend on; random masks need no indices."""
+        guided = any(m.kind not in ("none", "random") for m in self.masks)
+        return {
+            **common_key(self.source.of(place), self.guiding.where, place.store),
+            "engine": ENGINE,
+            "masking": 4,
+            "seed": self.seed,
+            "names": self.guiding.plan.names,
+            "input": self.input,
+            "draws": self.draws,
+            "masks": [dataclasses.astuple(m) for m in self.masks],
+            "own": own_code([self.input]) if self.input != CLEAN else {},
+            **({"guide": self.guiding.key(place)} if guided else {}),
+        }
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """The indices that guide."""
+        return self.guiding.works(place)
+
+    def make(self, place: Place, path: Path) -> None:
+        """Write the classes that are named, as :func:`answers` gives them."""
+        found = answers(
+            self.source.of(place),
+            self.guiding.guide(place),
+            self.input,
+            self.masks,
+            self.guiding.where,
+            self.seed,
+            self.draws,
+            place.tell,
+        )
+        with open(path, "wb") as f:
+            np.save(f, found)
+
+
+class Answered:
+    """The answers of a lab's subject under masks, from the store or computed now.
+
+    ``draws`` of an augmentation's parameters for each image; ``images`` at most.
     """
 
     def __init__(
-        self,
-        subject: Subject,
-        plan: Plan,
-        measures: Sequence[str],
-        store: Store,
-        options: Options,
-        draws: int = 1,
+        self, lab: Bench, guiding: Guiding, draws: int = 1, images: int | None = None
     ) -> None:
-        self.subject, self.plan, self.measures, self.draws = subject, plan, tuple(measures), draws
-        self._store, self._options = store, options
-        self.guiding: Callable[[], object] = lambda: None
-        """Called at every block of rows while the indices are sampled."""
+        self._lab, self.guiding, self.draws, self.images = lab, guiding, draws, images
 
     @cached_property
     def guide(self) -> Guide:
         """The indices, from the store or sampled now."""
-        return guide_of(
-            self.subject, self.plan, self.measures, self._store, self._options, self.guiding
-        )
+        self._lab.fill(self.guiding.works(self._lab.place), "indices")
+        return self.guiding.guide(self._lab.place)
 
-    @cached_property
-    def _keys(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        learnt, (augmented_, _) = (
-            learnt_of(self.subject, self._store),
-            self.plan.designs(self.subject.data.channels)[0],
-        )
-        pool = self.plan.pool(learnt.data, self._store)
-        own = {
-            **common_key(self.subject, self._options.where, self._store),
-            "engine": ENGINE,
-            "masking": 4,
-            "seed": self._options.seed,
-            "names": self.plan.names,
-        }
-        guided = scramblings.key_of(learnt, self.plan, pool, {}, self._options) | {
-            "scramblings": self.plan.scramblings
-        }
-        return own, guided | {"augmentations": list(augmented_.names)}
+    def of(self, wanted: Mapping[str, Sequence[Mask]]) -> dict[str, np.ndarray]:
+        """The classes named under each input, mask by mask, as :func:`answers` gives them."""
+        seed = self._lab.options.seed
+        works = [
+            Answers(self.guiding, name, tuple(some), seed, draws_of(name, self.draws), self.images)
+            for name, masks in wanted.items()
+            for some in pieces(masks)
+        ]
+        if any(made(work, self._lab.place) is None for work in works):
+            self._lab.fill(self.guiding.works(self._lab.place), "indices")
+        found: dict[str, list[np.ndarray]] = {}
+        for work, path in zip(works, self._lab.fill(works, "masks"), strict=True):
+            found.setdefault(work.input, []).append(np.load(path))
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
-    def of(
-        self, name: str, masks: Sequence[Mask], tick: Callable[[int], object] = lambda n: None
-    ) -> np.ndarray:
-        """The classes named under an input, as :func:`answers` gives them."""
-        own, guided = self._keys
-        found = []
-        for some in pieces(masks):
-            key = own | {
-                "input": name,
-                "draws": draws_of(name, self.draws),
-                "masks": [dataclasses.astuple(m) for m in some],
-            }
-            key["own"] = scramblings.own_code([name]) if name != CLEAN else {}
-            if any(m.kind not in ("none", "random") for m in some):
-                key["guide"] = guided
-            done = [0]
-
-            def make(path: Path, some: list[Mask] = some, done: list[int] = done) -> None:
-                def each(n: int) -> None:
-                    done[0] += n
-                    tick(n)
-
-                with open(path, "wb") as f:
-                    np.save(
-                        f,
-                        answers(
-                            self.subject, self.guide, name, some, self._options, self.draws, each
-                        ),
-                    )
-
-            found.append(np.load(self._store.get_or_make("answers", key, ".npy", make)))
-            tick(found[-1].shape[0] * found[-1].shape[1] * found[-1].shape[2] - done[0])
-        return np.concatenate(found)
-
-    def hits(
-        self, name: str, masks: Sequence[Mask], tick: Callable[[int], object] = lambda n: None
-    ) -> pd.DataFrame:
-        """Right or wrong of every image under an input, mask by mask.
+    def hits(self, wanted: Mapping[str, Sequence[Mask]]) -> pd.DataFrame:
+        """Right or wrong of every image under each input, mask by mask.
 
         Columns ``image, input``, the fields of a :class:`probes.studies.masking.masks.Mask`,
         ``correct, top5``, both means over the draws of parameters; ``top5`` is among the five
         largest logits.
         """
-        data = self.subject.data
-        found = right(self.of(name, masks, tick), data.labels)
+        data = Source(self.guiding.subject, self.images).of(self._lab.place).data
         rows = [
             pd.DataFrame(
                 {
@@ -253,6 +260,7 @@ class Answered:
                     "top5": of[1],
                 }
             )
-            for mask, of in zip(masks, found, strict=True)
+            for name, best in self.of(wanted).items()
+            for mask, of in zip(wanted[name], right(best, data.labels), strict=True)
         ]
         return pd.concat(rows, ignore_index=True)

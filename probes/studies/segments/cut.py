@@ -17,8 +17,10 @@ from probes.naming import modules
 from probes.registry import unknown
 from probes.run.forward import pixels
 from probes.run.settings import Options
+from probes.run.work import Place
 from probes.studies.segments.hsv import HSV, hsv
 from probes.studies.sensitivity.reader import default_modules, shapes_of
+from probes.studies.sensitivity.source import Source
 from probes.subjects.subject import Subject
 
 CUT = {
@@ -165,3 +167,16 @@ def _fed(subject: Subject, name: str) -> tuple[tuple[int, ...], dict[str, float]
         return (), {}
     x = seen[0][0].double()
     return tuple(x.shape[1:]), {"mean": float(x.mean()), "spread": float(x.std())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fed(Source):
+    """A segment of a subject by name, fed with an HSV channel."""
+
+    segment: str = ""
+    channel: str = ""
+
+    def made(self, place: Place) -> Subject:
+        """The subject that is the segment."""
+        (one,) = cut(super().made(place), [self.segment])
+        return one.on(super().made(place), self.channel)

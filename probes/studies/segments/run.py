@@ -17,16 +17,16 @@ from probes.measure.indices import Replicates
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.segments import pages as segmentpages
-from probes.studies.segments.cut import PART, cut
+from probes.studies.segments.cut import PART, Fed, cut
 from probes.studies.segments.hsv import HSV
-from probes.studies.sensitivity import indices
 from probes.studies.sensitivity import run as sensitivity
 from probes.studies.sensitivity.claims import OTHERS
 from probes.studies.sensitivity.indexstats import same_units
+from probes.studies.sensitivity.indices import indices_of
 from probes.studies.sensitivity.plan import Plan
-from probes.studies.sensitivity.reader import learnt_of, shapes_of, whole
+from probes.studies.sensitivity.reader import shapes_of, whole
+from probes.studies.sensitivity.source import Source
 from probes.subjects.spec import on
-from probes.subjects.subject import Subject
 from probes.tell import origins, reportfolder
 
 Say = Callable[[str], None]
@@ -57,7 +57,8 @@ def study(
     if memory <= 0:
         raise BadInput(f"memory {memory:g} GB: the sums need some")
     options, spec = options or Options(), on(net, dataset)
-    subject = sensitivity.subject_of(net, dataset, store, options, say)
+    lab = sensitivity.lab_of(net, dataset, store, options, say)
+    ((name_of, subject),) = lab.subjects.items()
     cuts = cut(subject, names)
     channels = HSV if subject.data.channels == 3 else HSV[2:]
     if len(channels) == 1:
@@ -68,33 +69,39 @@ def study(
         "subject": str(spec),
         "dataset": subject.data.title,
         "images": len(subject.data),
-        "lost": {},
         "images_sha256": subject.data.sha256,
         "weights": subject.sha256,
-        "without": [],
         "where": dataclasses.asdict(options.where),
         "plan": dataclasses.asdict(plan),
         "fed": {c.name: {"shape": list(c.shape), **c.told} for c in cuts},
     }
 
+    lost: dict[str, int] = {}
+    without: list[str] = []
+
     def measured(
-        one: Subject, of: Sequence[str], shape: Mapping[str, Sequence[int]], what: str
+        one: Source, of: Sequence[str], shape: Mapping[str, Sequence[int]], what: str
     ) -> dict[str, Replicates]:
         say(f"{spec}: {what}")
         units = {
             name: part.stop for name, part in whole({name: shape[name] for name in of}).items()
         }
         asked = dataclasses.replace(plan, names=tuple(of))
-        told = say if one is subject else lambda _: None  # the design is the same throughout
-        return dict(indices.indices_of(one, asked, units, facts, memory, options, store, told))
+        told = say if one == Source(name_of) else lambda _: None  # the design is the same
+        found = indices_of(lab, one, asked, units, memory, told)
+        facts.update(found.facts)
+        for name, many in found.lost.items():
+            lost[name] = lost.get(name, 0) + many
+        without.extend(name for name in found.without if name not in without)
+        return dict(found)
 
     learnt = measured(
-        learnt_of(subject, store),
+        Source(name_of, learnt=True),
         lasts,
         shapes,
         "the whole network on training images, to choose channels",
     )
-    tested = measured(subject, lasts, shapes, "the whole network on test images")
+    tested = measured(Source(name_of), lasts, shapes, "the whole network on test images")
     groups = [i for i, g in enumerate(facts["groups"]) if g not in OTHERS]
     names_of = [facts["groups"][i] for i in groups]
     facts["augmentations"] = names_of
@@ -107,7 +114,7 @@ def study(
         found = {segmentpages.WHOLE: tested[one.last]}
         for channel in channels:
             part = measured(
-                one.on(subject, channel),
+                Fed(name_of, segment=one.name, channel=channel),
                 [PART],
                 {PART: shape},
                 f"{one.name} alone, fed with {channel}",
@@ -158,6 +165,7 @@ def study(
         name: pd.DataFrame(found, columns=list(segmentpages.COLUMNS[name]))
         for name, found in rows.items()
     }
+    facts |= {"lost": lost, "without": without}
     return segmentpages.write(out, tables, maps, facts, origins.provenance(Path.cwd(), command, {}))
 
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from probes import seeds, table
 from probes.errors import BadInput
@@ -21,13 +19,12 @@ from probes.measure.features import has_places
 from probes.measure.indices import Indices
 from probes.perturb.composed import ORDER
 from probes.ranks import ranked
-from probes.studies.sensitivity import work as scramblings
 from probes.studies.sensitivity.indexstats import identify
+from probes.studies.sensitivity.indices import named
 from probes.studies.sensitivity.plan import IMAGE, Plan
 from probes.studies.sensitivity.reader import default_modules, shapes_of, whole
-from probes.studies.sensitivity.work import Passes
-from probes.subjects.dataset import Dataset
-from probes.subjects.subject import Subject
+from probes.studies.sensitivity.source import Source
+from probes.studies.sensitivity.work import Scrambling, read
 
 if TYPE_CHECKING:
     from probes.run.bench import Bench
@@ -39,34 +36,6 @@ NULLS = 4
 """Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near
 that of guessing.
 """
-
-
-def groups_of(data: Dataset, many: int) -> list[Dataset]:
-    """Disjoint random groups of equal size (a fixed random order; what is left over is in none);
-    BadInput for too few images.
-
-    >>> images = np.zeros((7, 1, 2, 2), np.uint8)
-    >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),
-    ...     (1.0,))
-    >>> [len(group) for group in groups_of(data, 3)]
-    [2, 2, 2]
-    """
-    size = len(data) // many
-    if size < 2:
-        raise BadInput(
-            f"{many} groups of the {len(data)} images of {data.name}: each needs two images at"
-            " least"
-        )
-    order = seeds.permutation(len(data), "groups of images", data.name, data.split)
-    found = []
-    for start in range(0, many * size, size):
-        rows = np.sort(order[start : start + size])
-        found.append(
-            dataclasses.replace(
-                data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
-            )
-        )
-    return found
 
 
 def specialisation(one: Indices, *name: str | int) -> float:
@@ -212,8 +181,8 @@ class Sensed(LazyTable):
     def __init__(self, lab: Bench, plan: Plan, groups: int, maps: bool = False) -> None:
         self._lab, self._plan, self._groups = lab, plan, groups
         self.alpha, self.say = lab.options.alpha, lab.say
-        self._work = []
-        for subject in lab.subjects.values():
+        self._work, told = [], ""
+        for name_of, subject in lab.subjects.items():
             names = plan.names or default_modules(subject)
             shapes = shapes_of(subject, names, lab.options.where)
             kept = (
@@ -228,13 +197,13 @@ class Sensed(LazyTable):
                     f"{subject.spec}: {few[0]} has {kept[few[0]][0]} channels for {FOLDS} folds of"
                     " whole channels"
                 )
-            passes = scramblings.passes_of(subject, plan, whole(shapes), lab.options.where)
-            self._work.append((subject, passes, tuple(kept) or names, kept))
-        first, (_, (design, *_), names, _) = next(iter(lab.subjects.values())).data, self._work[0]
-        told = (
-            f"{', '.join(design.augmented.names)}: {groups} groups of images, {plan.rows} base"
-            " points each"
-        )
+            augmented, _ = plan.designs(subject.data.channels)[0]
+            self._work.append((name_of, shapes, tuple(kept) or names, kept))
+            told = told or (
+                f"{', '.join(augmented.names)}: {groups} groups of images, {plan.rows} base points"
+                " each"
+            )
+        first, (_, _, names, _) = next(iter(lab.subjects.values())).data, self._work[0]
         self.design = Design(
             dataset=first.title,
             images=len(first),
@@ -242,7 +211,7 @@ class Sensed(LazyTable):
             draws=1,
             seed=lab.options.seed,
             levels=(0.0,),
-            runs=tuple(sorted((s.spec.net, 1) for s, *_ in self._work)),
+            runs=tuple(sorted((s.spec.net, 1) for s in lab.subjects.values())),
             perturbation=f"augmentations {told}",
             clamp=False,
             space="augmentations",
@@ -265,33 +234,24 @@ class Sensed(LazyTable):
 
     def _of(
         self,
-        subject: Subject,
-        passes: list[Passes],
-        names: tuple[str, ...],
+        name: str,
+        shapes: Mapping[str, Sequence[int]],
+        sites: tuple[str, ...],
         maps: Mapping[str, Sequence[int]],
     ) -> pd.DataFrame:
-        plan, options = (
-            dataclasses.replace(self._plan, seed=self._lab.options.seed),
-            self._lab.options,
-        )
-        groups, found = groups_of(subject.data, self._groups), []
-        for g in tqdm(
-            range(self._groups),
-            desc="probes",
-            unit="group",
-            disable=True if self._lab.quiet else None,
-            leave=False,
-        ):
-            pool = plan.pool(groups[g], self._lab.store)
-            key = scramblings.key_of(subject, plan, pool, passes[0].parts, options) | {"group": g}
-            make = partial(scramblings.scrambling, passes, plan, g, pool, lambda: None, "groups")
-            found.append(scramblings.made(self._lab.store, key, passes, make)[0])
+        plan = dataclasses.replace(self._plan, seed=self._lab.options.seed)
+        parts, where = named(whole(shapes)), self._lab.options.where
+        works = [
+            Scrambling(Source(name, group=(g, self._groups)), plan, parts, where, "groups", g)
+            for g in range(self._groups)
+        ]
+        found = [read(path) for path in self._lab.fill(works, "groups of images")]
         rows = rows_of_maps(found, maps) if maps else rows_of(found)
         out = rows.assign(
-            **subject.labels,
+            **self._lab.subjects[name].labels,
             draw=0,
             level=0.0,
-            site=pd.Categorical(rows["site"], list(names), ordered=True),
+            site=pd.Categorical(rows["site"], list(sites), ordered=True),
         )
         out.attrs["groups"] = True
         return out

@@ -12,25 +12,24 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from probes.errors import BadInput
 from probes.measure.contrast import FEWEST, FIELDS, Contrast, contrast
 from probes.perturb.augment import augmentations
 from probes.perturb.augmenting import drawn_factors
 from probes.run import device
+from probes.run.bench import Bench
 from probes.run.cells import ENGINE
-from probes.run.forward import common_key, pixels
-from probes.run.settings import Options
-from probes.store import Store
+from probes.run.forward import Where, common_key, pixels
+from probes.run.work import Place, Work
+from probes.studies.sensitivity.indices import named
 from probes.studies.sensitivity.reader import Reader
+from probes.studies.sensitivity.source import Source
 from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
-from probes.subjects.subject import Subject
 
 BATCH = 128
 """Images, or draws of images, that run together."""
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _values(
     augment: Callable[[Tensor, slice, int], Tensor],
     draws: int,
     clean: Mapping[str, np.ndarray],
-    tick: Callable[[int], object],
+    tell: Callable[[float], object],
 ) -> dict[str, np.ndarray]:
     """Activations (images, units) of every module, averaged over draws, float32.
 
@@ -85,63 +84,87 @@ def _values(
                     found[name] = np.zeros((len(data), out.shape[1]), np.float32)
                 values = out.cpu().numpy()
                 found[name][rows] += values - clean[name][rows] if clean else values
-            tick(len(images))
+            tell((start * draws + len(images) * (draw + 1)) / (len(data) * draws))
     for name, before in clean.items():
         found[name] /= draws
         found[name] += before
     return found
 
 
-def contrasts(
-    subject: Subject,
+@dataclasses.dataclass(frozen=True)
+class Contrasted:
+    """The contrast of some modules' units under one augmentation: a piece of work.
+
+    Activations are held for one augmentation, beside the clean ones, which a process keeps.
+    """
+
+    source: Source
+    augmentation: str
+    parts: tuple[tuple[str, int, int], ...]
+    plan: Contrasts
+    where: Where
+    pooled: bool = False
+
+    kind = "contrasts"
+    suffix = ".npz"
+
+    def key(self, place: Place) -> dict[str, Any]:
+        """What the contrasts depend on."""
+        return {
+            **common_key(self._source.of(place), self.where, place.store),
+            "engine": ENGINE,
+            "version": 2,
+            "plan": dataclasses.asdict(self.plan),
+            "augmentation": self.augmentation,
+            "own": own_code([self.augmentation]),
+            "pooled": self.pooled,
+            "names": [list(part) for part in self.parts],
+        }
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """Nothing."""
+        return []
+
+    def make(self, place: Place, path: Path) -> None:
+        """Pass the images, clean and under each draw, and write the contrasts."""
+        subject = self._source.of(place)
+        parts = {name: slice(start, stop) for name, start, stop in self.parts}
+        reader = Reader(subject, parts, self.where, pooled=self.pooled)
+        data, one, plan = subject.data, augmentations[self.augmentation], self.plan
+        clean = place.kept.get(
+            ("clean", dataclasses.replace(self, augmentation="")),
+            lambda: _values(reader, data, lambda x, rows, draw: x, 1, {}, lambda share: None),
+        )
+
+        def under(x: Tensor, rows: slice, draw: int) -> Tensor:
+            return one(x, factors(self.augmentation, data, rows, plan, draw))
+
+        draws = 1 if one.switch else plan.draws
+        _write(path, clean, _values(reader, data, under, draws, clean, place.tell))
+
+    @property
+    def _source(self) -> Source:
+        return dataclasses.replace(self.source, images=self.plan.images)
+
+
+def contrasts_of(
+    lab: Bench,
+    source: Source,
     names: Sequence[str],
     parts: Mapping[str, slice],
     plan: Contrasts,
-    store: Store,
-    options: Options,
-    say: Say,
     pooled: bool = False,
 ) -> Iterator[tuple[str, dict[str, Contrast], dict[str, int]]]:
     """For each augmentation: its name, the contrast of every module's units, and how many images
     were left out for NaN, by module.
 
-    A module with NaN on so many images that fewer than 6 are left is not among the contrasts. What
-    is in the store is taken from there; activations are held for one augmentation at a time, beside
-    the clean ones.
+    A module with NaN on so many images that fewer than 6 are left is not among the contrasts.
     """
-    data = subject.data.sample(min(plan.images, len(subject.data)))
-    reader = Reader(subject, parts, options.where, pooled=pooled)
-    clean: dict[str, np.ndarray] = {}
-    for name in names:
-        one = augmentations[name]
-
-        def make(path: Path, name: str = name, one: Any = one) -> None:
-            if not clean:
-                clean.update(_values(reader, data, lambda x, rows, draw: x, 1, {}, lambda n: None))
-            draws = 1 if one.switch else plan.draws
-            under = lambda x, rows, draw: one(x, factors(name, data, rows, plan, draw))  # noqa: E731
-            with tqdm(
-                total=len(data) * draws,
-                desc=f"probes, {name}",
-                unit="image",
-                leave=False,
-                disable=None,
-            ) as bar:
-                moved = _values(reader, data, under, draws, clean, bar.update)
-            _write(path, clean, moved)
-            say(f"contrast under {name}: {len(data)} images")
-
-        key = {
-            **common_key(dataclasses.replace(subject, data=data), options.where, store),
-            "engine": ENGINE,
-            "version": 2,
-            "plan": dataclasses.asdict(plan),
-            "augmentation": name,
-            "own": own_code([name]),
-            "pooled": pooled,
-            "names": [[n, p.start, p.stop] for n, p in parts.items()],
-        }
-        yield name, *_read(store.get_or_make("contrasts", key, ".npz", make))
+    works = [
+        Contrasted(source, name, named(parts), plan, lab.options.where, pooled) for name in names
+    ]
+    for name, path in zip(names, lab.fill(works, "contrasts"), strict=True):
+        yield name, *_read(path)
 
 
 def _write(path: Path, clean: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray]) -> None:

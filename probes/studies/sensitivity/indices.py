@@ -2,48 +2,70 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from probes.measure.indices import Replicates
-from probes.run.settings import Options
-from probes.store import Store
-from probes.studies.sensitivity import work as scramblings
+from probes.run.bench import Bench
 from probes.studies.sensitivity.plan import Plan
-from probes.subjects.subject import Subject
+from probes.studies.sensitivity.portions import per_unit, portions
+from probes.studies.sensitivity.source import Source
+from probes.studies.sensitivity.work import ENOUGH, Scrambling, pool_of, read, told
 
 SMALL = 100_000
 """Below so many units there are 16 scramblings, else 8."""
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """The indices of modules, in the files of their scramblings: portion by portion the units that
+    are in it, and a file for each scrambling.
+
+    ``facts`` tell the design, and how many base points were ``lost`` by module; ``without`` are
+    modules that gave NaN or infinity in all of a scrambling. Iterating gives one module after the
+    other, so that one is held at a time.
+    """
+
+    units: Mapping[str, int]
+    files: Sequence[tuple[Mapping[str, slice], Sequence[Path]]]
+    facts: Mapping[str, Any]
+    lost: Mapping[str, int]
+    without: Sequence[str]
+
+    def __iter__(self) -> Iterator[tuple[str, Replicates]]:
+        open_: dict[str, list[Replicates]] = {}
+        for part, paths in self.files:
+            found = {name: Replicates() for name in part if name not in self.without}
+            for path in paths:
+                one = read(path, list(found))
+                for name in found:
+                    found[name].add(one[name])
+            for name in list(found):
+                open_.setdefault(name, []).append(found.pop(name))
+                if part[name].stop == self.units[name]:
+                    yield name, Replicates.joined(open_.pop(name))
 
 
 def indices_of(
-    subject: Subject,
+    lab: Bench,
+    source: Source,
     plan: Plan,
     units: Mapping[str, int],
-    facts: dict[str, Any],
     memory: float,
-    options: Options,
-    store: Store,
     say: Say,
-) -> Iterator[tuple[str, Replicates]]:
-    """The indices of one module after the other; what is told of the run goes into ``facts``."""
-    pool = plan.pool(subject.data, store)
+) -> Sampled:
+    """The indices of some modules with so many ``units``, sampled where they are not in the store:
+    a scrambling is the smallest piece that a kill may lose.
+    """
+    subject = source.of(lab.place)
     many = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
     designs = [design for _, design in plan.designs(subject.data.channels)]
     rows = plan.rows * sum(d.rows for d in designs)
-    parts = scramblings.portions(units, max(scramblings.per_unit(d) for d in designs), memory * 1e9)
-    chosen = {p.split: {"images": len(p), "sha256": p.sha256} for p in pool.parts}
-    facts.update(
-        groups=list(designs[0].groups),
-        rows=plan.rows,
-        scramblings=many,
-        portions=len(parts),
-        partitions=chosen,
-    )
+    parts = portions(units, max(per_unit(d) for d in designs), memory * 1e9)
+    pool = pool_of(source, plan, lab.place)
     say(
         f"{many} scramblings of {plan.rows:,} base points, {many * rows:,} rows; groups"
         f" {', '.join(designs[0].groups)}"
@@ -58,45 +80,41 @@ def indices_of(
             f"{plan.rows} rows are no power of two: the sequence loses its balance, and intervals"
             " are wider"
         )
-    if plan.rows < scramblings.ENOUGH:
+    if plan.rows < ENOUGH:
         say(
-            f"fewer than {scramblings.ENOUGH} rows: columns of the sequence may be tied, so that a"
-            " switch never changes"
+            f"fewer than {ENOUGH} rows: columns of the sequence may be tied, so that a switch never"
+            " changes"
         )
-    steps = sum(math.ceil(plan.rows / scramblings.together(d)) for d in designs)
-    open_: dict[str, list[Replicates]] = {}
-    with tqdm(
-        total=len(parts) * many * steps, desc="probes", unit="block", leave=False, disable=None
-    ) as bar:
-        for p, part in enumerate(parts):
-            passes = scramblings.passes_of(subject, plan, part, options.where)
-            key = scramblings.key_of(subject, plan, pool, part, options)
-            found = {name: Replicates() for name in part}
-            for number in range(many):
-                one, lost = scramblings.made(
-                    store,
-                    key | {"scrambling": number},
-                    passes,
-                    partial(
-                        scramblings.scrambling, passes, plan, number, pool, bar.update, "study"
-                    ),
-                )
-                bar.n = (p * many + number + 1) * steps
-                bar.refresh()
-                for name in part:
-                    if name in one:
-                        found[name].add(one[name])
-                    if lost.get(name):
-                        facts["lost"][name] = facts["lost"].get(name, 0) + lost[name]
-            for name, replicates in found.items():
-                if replicates.n < many:  # NaN or infinity in all of a scrambling
-                    if name not in facts["without"]:
-                        facts["without"].append(name)
-                        say(f"{name} gives NaN or infinity in every base point: left out")
-                    continue
-                open_.setdefault(name, []).append(replicates)
-                if part[name].stop == units[name] and name not in facts["without"]:
-                    yield name, Replicates.joined(open_.pop(name))
+    works = [
+        Scrambling(source, plan, named(part), lab.options.where, "study", number)
+        for part in parts
+        for number in range(many)
+    ]
+    paths = lab.fill(works, "scramblings")
+    files = [(part, paths[p * many : (p + 1) * many]) for p, part in enumerate(parts)]
+    lost: dict[str, int] = {}
+    without: list[str] = []
+    for part, mine in files:
+        for there, missed in map(told, mine):
+            for name, n in missed.items():
+                lost[name] = lost.get(name, 0) + n
+            without += [name for name in part if name not in (*there, *without)]
+    for name in without:
+        say(f"{name} gives NaN or infinity in every base point: left out")
+    facts = {
+        "groups": list(designs[0].groups),
+        "rows": plan.rows,
+        "scramblings": many,
+        "portions": len(parts),
+        "partitions": {p.split: {"images": len(p), "sha256": p.sha256} for p in pool.parts},
+    }
+    return Sampled(units, files, facts, lost, without)
 
 
-Say = Callable[[str], None]
+def named(parts: Mapping[str, slice]) -> tuple[tuple[str, int, int], ...]:
+    """The units of modules as a piece of work has them.
+
+    >>> named({"layer1": slice(0, 64)})
+    (('layer1', 0, 64),)
+    """
+    return tuple((name, part.start, part.stop) for name, part in parts.items())

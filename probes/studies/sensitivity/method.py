@@ -8,7 +8,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,8 @@ from probes.studies.sensitivity import methodpages as indexmethod
 from probes.studies.sensitivity.indices import indices_of
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import default_modules, minmax, shapes_of
-from probes.studies.sensitivity.run import MEMORY, subject_of
+from probes.studies.sensitivity.run import MEMORY, lab_of
+from probes.studies.sensitivity.source import Source
 from probes.subjects.dataset import Dataset
 from probes.subjects.spec import on
 from probes.tell import origins, reportfolder
@@ -93,7 +93,9 @@ def method(
     """
     reportfolder.replaceable(out)
     options = options or Options()
-    spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
+    lab = lab_of(net, dataset, store, options, say)
+    ((name_of, subject),) = lab.subjects.items()
+    spec, source = on(net, dataset), Source(name_of)
     shapes = shapes_of(subject, plan.names or default_modules(subject), options.where, plan.pooled)
     units = {name: math.prod(shape) for name, shape in shapes.items()}
     augmented, left = Augmented.of(plan.which, subject.data.channels)
@@ -101,15 +103,14 @@ def method(
     lost: dict[str, int] = {}
 
     def run(one: Plan) -> dict[str, Replicates]:
-        told: dict[str, Any] = {"lost": {}, "without": []}
-        found = dict(indices_of(subject, one, units, told, memory, options, store, lambda _: None))
-        if told["without"]:
+        found = indices_of(lab, source, one, units, memory, lambda _: None)
+        if found.without:
             raise ProbesError(
-                f"{', '.join(told['without'])} of {spec} gave NaN or infinity throughout: choose"
+                f"{', '.join(found.without)} of {spec} gave NaN or infinity throughout: choose"
                 " other modules"
             )
-        lost.update({name: max(many, lost.get(name, 0)) for name, many in told["lost"].items()})
-        return found
+        lost.update({name: max(many, lost.get(name, 0)) for name, many in found.lost.items()})
+        return dict(found)
 
     found: dict[str, Mapping[str, Replicates]] = {}
     steps = variants(plan)

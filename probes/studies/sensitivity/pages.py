@@ -51,11 +51,10 @@ def write(
     """Write the results of a run into a folder, which replaces the one of an earlier run;
     ProbesError for a folder of other files.
 
-    ``found`` gives one module after the other, so that one is held at a time, and ``facts`` may
-    fill until the last. ``moved`` are the contrasts by module and augmentation, ``sheets`` pictures
-    and captions by augmentation, ``channels`` those of each module that get a panel (None: the one
-    that an augmentation moves most). ``analyse`` adds what the maps say together
-    (:mod:`probes.studies.sensitivity.together`).
+    ``found`` gives one module after the other, so that one is held at a time. ``moved`` are the
+    contrasts by module and augmentation, ``sheets`` pictures and captions by augmentation,
+    ``channels`` those of each module that get a panel (None: the one that an augmentation moves
+    most). ``analyse`` adds what the maps say together (:mod:`probes.studies.sensitivity.together`).
 
     ``indices/MODULE.npz`` holds an array per index, (groups, *shape of the module), its half
     interval (``_half``), ``mean``, ``variance`` and ``dead``; ``contrasts/MODULE.npz`` arrays

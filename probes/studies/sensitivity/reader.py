@@ -4,7 +4,6 @@ give for them.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +16,6 @@ from probes.measure.modules import outputs
 from probes.naming import modules
 from probes.run import device
 from probes.run.forward import network
-from probes.store import Store
-from probes.subjects import data as datasets
 from probes.subjects.subject import Subject
 
 CHECKPOINTS = {
@@ -137,13 +134,3 @@ def minmax(x: Tensor) -> Tensor:
     """
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     return (x - low) / torch.where(high > low, high - low, 1)
-
-
-LEARNT = 1000
-"""Training images at most that an index is measured on."""
-
-
-def learnt_of(subject: Subject, store: Store) -> Subject:
-    """A subject with the training images that its indices are measured on."""
-    data = datasets.load(subject.data.name, "train", store)
-    return dataclasses.replace(subject, data=data.sample(min(LEARNT, len(data))))

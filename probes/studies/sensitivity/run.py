@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from probes import seeds
 from probes.errors import BadInput
 from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.features import has_places
+from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
 from probes.registry import unknown
@@ -25,15 +26,15 @@ from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import pages as indices
-from probes.studies.sensitivity import work as scramblings
-from probes.studies.sensitivity.contrasts import Contrasts, contrasts
+from probes.studies.sensitivity.contrasts import Contrasts, contrasts_of
 from probes.studies.sensitivity.indices import Say, indices_of
 from probes.studies.sensitivity.plan import Plan
+from probes.studies.sensitivity.portions import portions
 from probes.studies.sensitivity.reader import default_modules, shapes_of
+from probes.studies.sensitivity.source import Source
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
 from probes.subjects.spec import on
-from probes.subjects.subject import Subject
 from probes.tell import origins, reportfolder
 
 MEASURES = ("sobol", "shapley", "contrast")
@@ -43,12 +44,11 @@ portions, with all rows for each.
 """
 
 
-def subject_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Subject:
-    """A network with all images of its dataset, or as many as the options say."""
-    spec = on(net, dataset)
+def lab_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Bench:
+    """A bench with one network, on all images of its dataset, or as many as the options say."""
     images = options.images or len(datasets.load(dataset, options.split, store))
-    lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False, say=say)
-    return next(iter(lab.subjects.values()))
+    options = dataclasses.replace(options, images=images)
+    return Bench([on(net, dataset)], store, options, quiet=False, say=say)
 
 
 def study(
@@ -89,7 +89,9 @@ def study(
         )
     options = options or Options()
     plan = dataclasses.replace(plan, shapley="shapley" in measures)
-    spec, subject = on(net, dataset), subject_of(net, dataset, store, options, say)
+    lab = lab_of(net, dataset, store, options, say)
+    ((name_of, subject),) = lab.subjects.items()
+    source, spec = Source(name_of), on(net, dataset)
     names = plan.names or default_modules(subject)
     shapes = shapes_of(subject, names, options.where, plan.pooled)
     sampled = bool({"sobol", "shapley"} & set(measures))
@@ -113,22 +115,20 @@ def study(
         "left_out": list(left),
         "where": dataclasses.asdict(options.where),
         "measures": [m for m in MEASURES if m in measures],
-        "lost": {},
-        "without": [],
         "plan": dataclasses.asdict(plan),
     }
     say(f"{spec}: {sum(units.values()):,} units of {', '.join(names)}")
     if left:
         say(f"left out, since they change nothing on grey images: {', '.join(left)}")
-    found = (
-        indices_of(subject, plan, units, facts, memory, options, store, say)
-        if sampled
-        else iter(())
-    )
-    moved = {}
+    found: Iterable[tuple[str, Replicates]] = ()
+    facts |= {"lost": {}, "without": []}
+    if sampled:
+        found = indices_of(lab, source, plan, units, memory, say)
+        facts |= {**found.facts, "lost": found.lost, "without": found.without}
+    moved: Mapping[str, Mapping[str, Contrast]] = {}
     if "contrast" in measures:
-        moved = _contrasts(
-            subject, augmented, contrasting, units, facts, memory, options, store, say, plan.pooled
+        moved, facts["contrast"] = _contrasts(
+            lab, source, augmented, contrasting, units, memory, say, plan.pooled
         )
     shown = sheets(subject.data, augmented) if pictures or subject.data.embeddable else {}
     run = origins.provenance(Path.cwd(), command, {})
@@ -188,38 +188,35 @@ def sheets(
 
 
 def _contrasts(
-    subject: Subject,
+    lab: Bench,
+    source: Source,
     augmented: Augmented,
     plan: Contrasts,
     units: Mapping[str, int],
-    facts: dict[str, Any],
     memory: float,
-    options: Options,
-    store: Store,
     say: Say,
     pooled: bool,
-) -> dict[str, dict[str, Contrast]]:
-    """The contrasts of every module, by module and augmentation."""
-    images = min(plan.images, len(subject.data))
-    facts["contrast"] = dataclasses.asdict(plan) | {"images": images, "left_out": {}}
+) -> tuple[dict[str, dict[str, Contrast]], dict[str, Any]]:
+    """The contrasts of every module, by module and augmentation, and what is told of them."""
+    images = min(plan.images, len(source.of(lab.place).data))
+    left_out: dict[str, int] = {}
     found: dict[str, dict[str, Contrast]] = {name: {} for name in units}
-    parts = scramblings.portions(units, 8 * images, memory * 1e9)
+    parts = portions(units, 8 * images, memory * 1e9)
     if len(parts) > 1:
         say(
             f"the units do not fit in {memory:g} GB together: {len(parts)} portions, all images for"
             " each"
         )
     for part in parts:
-        for augmentation, moved, lost in contrasts(
-            subject, augmented.names, part, plan, store, options, say, pooled
+        for augmentation, moved, lost in contrasts_of(
+            lab, source, augmented.names, part, plan, pooled
         ):
             for name, one in moved.items():
                 before = found[name].get(augmentation)
                 found[name][augmentation] = before.beside(one) if before else one
             for name, many in lost.items():
                 if many:
-                    told = facts["contrast"]["left_out"]
-                    told[f"{name} under {augmentation}"] = max(
-                        many, told.get(f"{name} under {augmentation}", 0)
-                    )
-    return {name: of for name, of in found.items() if len(of) == len(augmented.names)}
+                    under = f"{name} under {augmentation}"
+                    left_out[under] = max(many, left_out.get(under, 0))
+    whole = {name: of for name, of in found.items() if len(of) == len(augmented.names)}
+    return whole, dataclasses.asdict(plan) | {"images": images, "left_out": left_out}

@@ -1,6 +1,4 @@
-"""A network on designed rows of augmented images: what is sampled, and the indices of one
-scrambling.
-"""
+"""A network on designed rows of augmented images: the indices of one scrambling."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
 from probes.run import device
 from probes.run.cells import ENGINE
-from probes.run.forward import common_key
-from probes.run.settings import Options
-from probes.store import Store
+from probes.run.forward import Where, common_key
+from probes.run.work import Place, Work
 from probes.studies.sensitivity.plan import Plan, Pool
 from probes.studies.sensitivity.reader import Reader
+from probes.studies.sensitivity.source import Source
 from probes.subjects.subject import Subject
 
 TOGETHER = 112
@@ -63,12 +61,7 @@ def blocks(
 
 
 class Passes(Reader):
-    """One subject under one design: adds blocks of rows to the sums of its modules; ``lost`` fills
-    as it goes.
-
-    ``lost`` counts the base points of a scrambling that were left out because an activation was NaN
-    or infinite, by module.
-    """
+    """One subject under one design: adds blocks of rows to the sums of its modules."""
 
     def __init__(
         self,
@@ -76,25 +69,28 @@ class Passes(Reader):
         parts: Mapping[str, slice],
         augmented: Augmented,
         design: Pairs,
-        where: Any,
+        where: Where,
         minmax: bool = False,
         pooled: bool = False,
     ) -> None:
         super().__init__(subject, parts, where, minmax, pooled)
         self.augmented, self.design = augmented, design
-        self.lost: dict[str, int] = {}
 
     def add(
         self, sums: Mapping[str, Sums], rows: np.ndarray, order: Sequence[int], pool: Pool
-    ) -> None:
-        """Run a block of rows, (rows, n, columns), and add what the modules give."""
+    ) -> dict[str, int]:
+        """Run a block of rows, (rows, n, columns), and add what the modules give.
+
+        How many of the base points were left out because an activation was NaN or infinite, by
+        module, where there are some.
+        """
         many, n, columns = rows.shape
         flat, own = rows.reshape(many * n, columns), len(self.augmented.columns)
         with device.exact(self.where.threads):
             x = self.augmented(
                 pool(flat[:, own:]), torch.from_numpy(flat[:, :own].astype(np.float32))
             )
-        found = self.read(x)
+        found, lost = self.read(x), dict[str, int]()
         with device.exact(self.where.threads):
             for name in list(found):
                 values = found.pop(name).view(many, n, -1)
@@ -102,13 +98,16 @@ class Passes(Reader):
                     values.sum().isfinite()
                 ):  # one NaN or infinity makes a sum of either; then each is looked at
                     good = values.isfinite().all(2).all(0)
-                    self.lost[name] = self.lost.get(name, 0) + int((~good).sum())
+                    lost[name] = int((~good).sum())
                     values = values[:, good]
                 if values.shape[1]:
                     sums[name].add(values, order)
+        return lost
 
 
-def passes_of(subject: Subject, plan: Plan, parts: Mapping[str, slice], where: Any) -> list[Passes]:
+def passes_of(
+    subject: Subject, plan: Plan, parts: Mapping[str, slice], where: Where
+) -> list[Passes]:
     """The passes of a plan: one, or two for the study's two laws."""
     return [
         Passes(subject, parts, *design, where, plan.minmax, plan.pooled)
@@ -116,29 +115,32 @@ def passes_of(subject: Subject, plan: Plan, parts: Mapping[str, slice], where: A
     ]
 
 
-def scrambling(
+def scrambled(
     passes: Sequence[Passes],
     plan: Plan,
     number: int,
     pool: Pool,
-    tick: Callable[[], object],
     *name: str | int,
-) -> dict[str, Indices]:
-    """The indices of every module from one scrambling; of the study's two laws, Shapley effects are
-    those of the second.
+    tell: Callable[[float], object] = lambda share: None,
+) -> tuple[dict[str, Indices], dict[str, int]]:
+    """The indices of every module from one scrambling, and how many base points were left out for
+    NaN or infinity; of the study's two laws, Shapley effects are those of the second.
 
     A module with NaN or infinity in every base point is left out; ProbesError where that is all of
     them.
     """
     found: dict[str, Indices] = {}
+    lost: dict[str, int] = {}
+    done, steps = 0, sum(math.ceil(plan.rows / together(one.design)) for one in passes)
     for law, one in enumerate(passes):
         sums = {module: Sums(one.design) for module in one.parts}
-        one.lost = {}
         for rows, order in blocks(
             one.design, plan, number, *name, *([f"law {law}"] if law else [])
         ):
-            one.add(sums, rows, order, pool)
-            tick()
+            for module, many in one.add(sums, rows, order, pool).items():
+                lost[module] = lost.get(module, 0) + many
+            done += 1
+            tell(done / steps)
         if not any(s.n for s in sums.values()):
             names = ", ".join(sums)
             raise ProbesError(
@@ -155,7 +157,7 @@ def scrambling(
                     found[module], shapley=new.shapley, dead=found[module].dead | new.dead
                 )
             found[module] = new
-    return found
+    return found, lost
 
 
 def _read(sums: Sums, plan: Plan) -> Indices:
@@ -173,19 +175,76 @@ def _read(sums: Sums, plan: Plan) -> Indices:
     return dataclasses.replace(one, **{m: value.clamp(0, 1) for m, value in cut.items()})
 
 
-def key_of(
-    subject: Subject, plan: Plan, pool: Pool, parts: Mapping[str, slice], options: Options
-) -> dict[str, Any]:
-    """What the indices of a scrambling depend on, beside its number."""
+@dataclasses.dataclass(frozen=True)
+class Scrambling:
+    """The indices of some modules from one scrambling of a plan: what a crash may lose.
+
+    ``parts`` are modules with the units that are taken, (name, start, stop); ``label`` names the
+    draws, with the ``number``.
+    """
+
+    source: Source
+    plan: Plan
+    parts: tuple[tuple[str, int, int], ...]
+    where: Where
+    label: str
+    number: int
+
+    kind = "indices"
+    suffix = ".npz"
+
+    def key(self, place: Place) -> dict[str, Any]:
+        """What the indices depend on."""
+        return sampling_key(self.source, self.plan, self.where, place) | {
+            "names": [list(part) for part in self.parts],
+            self.label: self.number,
+        }
+
+    def needs(self, place: Place) -> Sequence[Work]:
+        """Nothing."""
+        return []
+
+    def make(self, place: Place, path: Path) -> None:
+        """Run the rows, and write indices (single precision) and what was left out."""
+        subject = self.source.of(place)
+        parts = {name: slice(start, stop) for name, start, stop in self.parts}
+        passes = passes_of(subject, self.plan, parts, self.where)
+        pool = pool_of(self.source, self.plan, place)
+        found, lost = scrambled(passes, self.plan, self.number, pool, self.label, tell=place.tell)
+        arrays = {}
+        for name, one in found.items():
+            for field in FIELDS:
+                value = getattr(one, field)
+                if value is not None:
+                    arrays[f"{name}/{field}"] = (
+                        value.numpy() if field == "dead" else value.float().numpy()
+                    )
+        about = {
+            "groups": next(iter(found.values())).groups,
+            "base": {n: one.base for n, one in found.items()},
+            "lost": lost,
+        }
+        with open(path, "wb") as f:
+            np.savez(f, told=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+
+
+def pool_of(source: Source, plan: Plan, place: Place) -> Pool:
+    """The images that a plan's rows choose from, made once in each place."""
+    name = ("pool", source, plan.image, plan.factors)
+    return place.kept.get(name, lambda: plan.pool(source.of(place).data, place.store))
+
+
+def sampling_key(source: Source, plan: Plan, where: Where, place: Place) -> dict[str, Any]:
+    """What the indices of a scrambling depend on, beside its modules and its number."""
+    subject = source.of(place)
     asked = {k: v for k, v in dataclasses.asdict(plan).items() if k not in ("scramblings", "names")}
     return asked | {
-        **common_key(subject, options.where),
+        **common_key(subject, where, place.store),
         "engine": ENGINE,
-        "version": 4,
-        "images": [part.sha256 for part in pool.parts],
+        "version": 5,
+        "images": [part.sha256 for part in pool_of(source, plan, place).parts],
         "own": own_code(Augmented.of(plan.which)[0].names),
         "together": TOGETHER,
-        "names": [[name, part.start, part.stop] for name, part in parts.items()],
     }
 
 
@@ -198,88 +257,27 @@ def own_code(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def per_unit(design: Pairs) -> int:
-    """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block
-    of rows and its differences.
-    """
-    many = len(design.groups)
-    kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
-    return 3 * 8 * kept + 4 * together(design) * (design.rows + 2 * many)
-
-
-def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:
-    """The units of modules, in portions of at most ``memory`` bytes at ``each`` bytes a unit; a
-    module is cut where it must be.
-
-    >>> portions({"a": 3, "b": 5}, each=1, memory=4)
-    [{'a': slice(0, 3, None)}, {'b': slice(0, 4, None)}, {'b': slice(4, 5, None)}]
-    """
-    most = max(1, int(memory / each))
-    found: list[dict[str, slice]] = [{}]
-    left = most
-    for name, many in units.items():
-        if many > left and found[-1]:
-            found.append({})
-            left = most
-        for start in range(0, many, most):
-            if start:
-                found.append({})
-                left = most
-            found[-1][name] = slice(start, min(start + most, many))
-            left -= found[-1][name].stop - start
-    return found
-
-
 FIELDS = ("mean", "variance", "dead", "first", "total", "shapley", "second")
 
 
-def made(
-    store: Store,
-    key: Mapping[str, Any],
-    passes: Sequence[Passes],
-    make: Callable[[], dict[str, Indices]],
-) -> tuple[dict[str, Indices], dict[str, int]]:
-    """The indices of a scrambling and how many base points were left out, from the store or made
-    now (single precision).
-
-    A module that was left out altogether is not among them.
-    """
-
-    def write(path: Path) -> None:
-        found = make()
-        arrays = {}
-        for name, one in found.items():
-            for field in FIELDS:
-                value = getattr(one, field)
-                if value is not None:
-                    arrays[f"{name}/{field}"] = (
-                        value.numpy() if field == "dead" else value.float().numpy()
-                    )
-        lost: dict[str, int] = {}
-        for each in passes:
-            lost = {name: lost.get(name, 0) + each.lost.get(name, 0) for name in each.parts}
-        told = {
-            "groups": next(iter(found.values())).groups,
-            "base": {n: one.base for n, one in found.items()},
-            "lost": lost,
-        }
-        with open(path, "wb") as f:
-            np.savez(f, told=np.array(json.dumps(told)), **arrays)  # type: ignore[arg-type]
-
-    return read(store.get_or_make("indices", key, ".npz", write))
-
-
-def read(path: Path) -> tuple[dict[str, Indices], dict[str, int]]:
-    """The indices of modules from a file of a scrambling, in double precision, and how many base
-    points were left out.
+def read(path: Path, names: Sequence[str] | None = None) -> dict[str, Indices]:
+    """The indices of modules (all that there are, where none are named) from a file of a
+    scrambling, in double precision.
     """
     with np.load(path, allow_pickle=False) as file:
-        told = json.loads(str(file["told"]))
+        about = json.loads(str(file["told"]))
         found = {}
-        for name, base in told["base"].items():
+        for name in about["base"] if names is None else names:
             fields = {
                 f: torch.from_numpy(file[f"{name}/{f}"]) for f in FIELDS if f"{name}/{f}" in file
             }
             doubles = {f: v if f == "dead" else v.double() for f, v in fields.items()}
-            found[name] = Indices(tuple(told["groups"]), base, **doubles)
-    return found, told["lost"]
+            found[name] = Indices(tuple(about["groups"]), about["base"][name], **doubles)
+    return found
+
+
+def told(path: Path) -> tuple[list[str], dict[str, int]]:
+    """The modules in a file of a scrambling, and how many base points were left out, by module."""
+    with np.load(path, allow_pickle=False) as file:
+        about = json.loads(str(file["told"]))
+    return list(about["base"]), about["lost"]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from probes.run.bench import Bench
+from probes.run.settings import Options
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.dataset import Dataset, datasets
 from probes.subjects.spec import parse
@@ -72,3 +74,15 @@ def planted():
         subject=subject(),
         plan=Plan(("brightness", "hflip"), rows=128, scramblings=2, names=("probe",)),
     )
+
+
+@pytest.fixture
+def bench_of():
+    """A bench with a network that exists in this process only, and its name there."""
+
+    def made(subject, store, **options):
+        name = str(subject.spec)
+        options = {"threads": 1, "images": len(subject.data)} | options
+        return Bench([subject.spec], store, Options(**options), subjects={name: subject}), name
+
+    return made

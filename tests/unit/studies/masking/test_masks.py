@@ -6,8 +6,9 @@ import torch
 
 from probes.errors import BadInput, UnknownName
 from probes.run.settings import Options
+from probes.run.work import Place
 from probes.store import Store
-from probes.studies.masking.guide import Guide, guide_of
+from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.work import CLEAN, answers
 
@@ -24,8 +25,9 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def guide(store, planted):
-    return guide_of(planted.subject, planted.plan, ["total"], store, Options(threads=1))
+def guide(store, planted, bench_of):
+    lab, name = bench_of(planted.subject, store)
+    return Guiding(name, planted.plan, ("total",), lab.options.where).guide(lab.place)
 
 
 def test_full_masks_scale_by_the_index_and_inverse_ones_by_the_rest(guide):
@@ -82,15 +84,15 @@ def test_random_masks_are_common_to_variables_and_a_draw_is_its_name(guide):
         (lambda g, _: Mask("guided", "hflip", alpha=-1).scales(g), BadInput, "alpha -1"),
         (
             lambda _, planted: answers(
-                planted.subject, OTHER, CLEAN, [Mask("guided", "a", 0.5)], Options(threads=1)
+                planted.subject, OTHER, CLEAN, [Mask("guided", "a", 0.5)], Options(threads=1).where
             ),
             BadInput,
             "is it another network's",
         ),
         (
-            lambda _, planted: guide_of(
-                planted.subject, planted.plan, ["contrast"], Store.default(), Options(threads=1)
-            ),
+            lambda _, planted: Guiding(
+                "planted", planted.plan, ("contrast",), Options(threads=1).where
+            ).works(Place(Store.default(), None, {"planted": planted.subject})),
             UnknownName,
             "unknown measure",
         ),

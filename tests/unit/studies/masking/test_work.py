@@ -5,7 +5,6 @@ twice.
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from probes.run.forward import network, pixels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.masking import work as answers_
-from probes.studies.masking.guide import Guide, guide_of
+from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.work import CLEAN, Answered, answers, pieces
 from probes.studies.sensitivity.plan import Plan
@@ -31,23 +30,30 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def guide(store, planted):
-    return guide_of(planted.subject, planted.plan, ["total"], store, Options(threads=1))
+def answered_by(bench_of):
+    def made(subject, plan, store, draws=1, **options):
+        lab, name = bench_of(subject, store, **options)
+        return Answered(lab, Guiding(name, plan, ("total",), lab.options.where), draws)
+
+    return made
 
 
-def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(store, planted):
+@pytest.fixture
+def guide(store, planted, answered_by):
+    return answered_by(planted.subject, planted.plan, store).guide
+
+
+def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(store, planted, answered_by):
     """Without the units that brightness moves most, dark images are named wrong; clean ones lose
     nothing, random masks little.
     """
-    answered = Answered(
-        planted.subject, planted.plan, ["total"], store, Options(threads=1), draws=4
-    )
+    answered = answered_by(planted.subject, planted.plan, store, draws=4)
     masks = [
         Mask(),
         Mask("guided", "brightness", q=0.95),
         *(Mask("random", "", 0.95, draw=d) for d in range(20)),
     ]
-    found = pd.concat([answered.hits(CLEAN, masks[:2]), answered.hits("brightness", masks)])
+    found = answered.hits({CLEAN: masks[:2], "brightness": masks})
     mean = found.groupby(["input", "kind"])["correct"].mean()
 
     assert mean[CLEAN, "none"] == 1
@@ -56,7 +62,7 @@ def test_the_planted_unit_is_found_by_the_mask_and_not_by_random_ones(store, pla
     assert mean["brightness", "guided"] < mean["brightness", "random"] - 0.1
 
 
-def test_of_every_image_there_is_a_row_for_every_mask(store, planted):
+def test_of_every_image_there_is_a_row_for_every_mask(store, planted, answered_by):
     masks = [
         Mask(),
         Mask("guided", "hflip"),
@@ -65,9 +71,7 @@ def test_of_every_image_there_is_a_row_for_every_mask(store, planted):
         Mask("inverse", "hflip"),
     ]
     found, other = (
-        Answered(
-            planted.subject, planted.plan, ["total"], store, Options(threads=1, batch_size=size)
-        ).hits(CLEAN, masks)
+        answered_by(planted.subject, planted.plan, store, batch_size=size).hits({CLEAN: masks})
         for size in (7, 60)
     )
 
@@ -88,35 +92,39 @@ def test_pieces_of_work_are_the_same_whatever_is_asked_beside():
     ] == [20, 20]
 
 
-def test_what_is_kept_is_not_computed_again_and_progress_is_told_either_way(
-    store, monkeypatch, planted
-):
-    masks, told = [Mask(), *(Mask("random", draw=d) for d in range(25))], []
-    first = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(
-        CLEAN, masks, told.append
-    )
+def test_what_is_kept_is_not_computed_again(store, monkeypatch, planted, answered_by):
+    masks = [Mask(), *(Mask("random", draw=d) for d in range(25))]
+    first = answered_by(planted.subject, planted.plan, store).of({CLEAN: masks})
     monkeypatch.setattr(answers_, "answers", lambda *_, **__: pytest.fail("computed again"))
-    again = Answered(planted.subject, planted.plan, ["total"], store, Options(threads=1)).of(
-        CLEAN, masks, told.append
-    )
+    again = answered_by(planted.subject, planted.plan, store).of({CLEAN: masks})
 
-    np.testing.assert_array_equal(again, first)
-    assert sum(told) == 2 * 26 * 60
+    np.testing.assert_array_equal(again[CLEAN], first[CLEAN])
+    assert first[CLEAN].shape[:3] == (26, 1, 60)
+
+
+def test_a_piece_tells_how_far_it_is(guide, planted):
+    shares = []
+    where = Options(threads=1, batch_size=25).where
+    answers(planted.subject, guide, "erasing", [Mask()], where, draws=2, tell=shares.append)
+
+    assert shares == sorted(shares)
+    assert len(shares) == 6
+    assert shares[-1] == 1
 
 
 def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(
     guide, monkeypatch, planted
 ):
     masks = [Mask(), Mask("guided", "hflip"), Mask("random", draw=3)]
-    shared = answers(planted.subject, guide, "brightness", masks, Options(threads=1), draws=2)
+    shared = answers(planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2)
     monkeypatch.setattr(answers_, "PREFIX_BYTES", -1)
-    whole = answers(planted.subject, guide, "brightness", masks, Options(threads=1), draws=2)
+    whole = answers(planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2)
 
     assert shared.shape == (3, 2, 60, 2)
     np.testing.assert_array_equal(shared, whole)
 
 
-def test_what_differs_is_not_taken_from_the_store(store, planted):
+def test_what_differs_is_not_taken_from_the_store(store, planted, answered_by):
     """Another plan, seed, number of draws, measure or image, and guided masks are answered anew;
     random ones need no indices.
     """
@@ -131,9 +139,7 @@ def test_what_differs_is_not_taken_from_the_store(store, planted):
             if (store.folder / "answers").exists()
             else set()
         )
-        Answered(subject, plan, ["total"], store, Options(threads=1, **options), draws).of(
-            "brightness", masks
-        )
+        answered_by(subject, plan, store, draws, **options).of({"brightness": masks})
         made.append(len(set((store.folder / "answers").glob("*.npy")) - before))
 
     guided, random = [Mask("guided", "hflip")], [Mask("random")]
@@ -151,15 +157,13 @@ def test_what_differs_is_not_taken_from_the_store(store, planted):
 def test_a_network_that_gives_no_number_for_each_class_is_refused(store, planted):
     planted.subject.model.forward = lambda x: planted.subject.model.probe(x)
     with pytest.raises(BadInput, match=r"gives \(60, 3, 12, 12\) for 60 images of 2 classes"):
-        answers(planted.subject, Guide((), {}, {}), CLEAN, [Mask()], Options(threads=1))
+        answers(planted.subject, Guide((), {}, {}), CLEAN, [Mask()], Options(threads=1).where)
 
 
-def test_a_mask_of_one_module_leaves_the_others(store):
+def test_a_mask_of_one_module_leaves_the_others(store, answered_by):
     data = datasets_load("mnist5k", "test", store).sample(20)
     net = load(parse("resnet20@mnist5k"), data, store)
-    guide = guide_of(
-        net, Plan(("hflip", "erasing"), rows=8, scramblings=2), ["total"], store, Options(threads=1)
-    )
+    guide = answered_by(net, Plan(("hflip", "erasing"), rows=8, scramblings=2), store).guide
     one = Mask("guided", "erasing", 0.5, module="layer2")
 
     assert list(guide.magnitude) == ["layer1", "layer2", "layer3"]
@@ -173,7 +177,7 @@ def test_a_mask_of_one_module_leaves_the_others(store):
     ran = []
     net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
     net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))
-    found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1))
+    found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1).where)
     assert ran.count(0) == 1  # once, for the clean pass
     assert ran.count(1) == 1 + 3  # and it gives what it gave
     with torch.no_grad(), scaled_units(net.model, one.scales(guide)):

@@ -146,8 +146,11 @@ def test_an_unknown_channel_is_refused():
         Segment(nn.Identity(), "L", (1, 2, 2))
 
 
-def test_channels_are_chosen_on_training_images_and_shown_on_others(tmp_path, subject, monkeypatch):
-    monkeypatch.setattr(segments.sensitivity, "subject_of", lambda *_: subject)
+def test_channels_are_chosen_on_training_images_and_shown_on_others(
+    tmp_path, subject, monkeypatch, bench_of
+):
+    lab, _ = bench_of(subject, Store(tmp_path / "store"))
+    monkeypatch.setattr(segments.sensitivity, "lab_of", lambda *_: lab)
     seen = []
     real = scramblings.Passes.add
     monkeypatch.setattr(

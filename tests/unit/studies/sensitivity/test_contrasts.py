@@ -14,10 +14,10 @@ from torch import nn
 from probes import cli
 from probes.errors import BadInput
 from probes.perturb.augment import augmentation
-from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import contrasts as room
-from probes.studies.sensitivity.contrasts import Contrasts, contrasts, factors
+from probes.studies.sensitivity.contrasts import Contrasts, contrasts_of, factors
+from probes.studies.sensitivity.source import Source
 from probes.subjects.dataset import Dataset
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
@@ -55,19 +55,18 @@ def subject(nan=False, n=30):
     return Subject(parse("planted@made"), Planted(nan).eval(), data, "weights", "random")
 
 
-def found_of(names, store, nan=False, **plan):
-    return {
-        name: (moved["probe"], lost["probe"])
-        for name, moved, lost in contrasts(
-            subject(nan),
-            names,
-            {"probe": slice(0, 3)},
-            Contrasts(**{"images": 30, "draws": 2} | plan),
-            store,
-            Options(threads=1),
-            lambda _: None,
-        )
-    }
+@pytest.fixture
+def found_of(bench_of):
+    def found(names, store, nan=False, **plan):
+        lab, name_of = bench_of(subject(nan), store)
+        asked = Contrasts(**{"images": 30, "draws": 2} | plan)
+        parts = {"probe": slice(0, 3)}
+        return {
+            name: (moved["probe"], lost["probe"])
+            for name, moved, lost in contrasts_of(lab, Source(name_of), names, parts, asked)
+        }
+
+    return found
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
-def test_planted_units_are_found_under_what_moves_them(store):
+def test_planted_units_are_found_under_what_moves_them(store, found_of):
     """Erasing lowers a mean on every image; flips and rolls by whole pixels leave it where it
     is."""
     found = found_of(("erasing", "rolling", "hflip"), store)
@@ -97,14 +96,14 @@ def test_factors_are_nested_in_images():
     assert factors("hflip", data, slice(0, 3), plan, 0).tolist() == [[0.0]] * 3
 
 
-def test_images_whose_activations_are_nan_are_left_out_and_counted(store):
+def test_images_whose_activations_are_nan_are_left_out_and_counted(store, found_of):
     found = found_of(("brightness", "hflip"), store, nan=True)
 
     assert 0 < found["brightness"][1] == 30 - found["brightness"][0].images
     assert found["hflip"][1] == 0
 
 
-def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
+def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store, found_of):
     """Rounding of the mean over ten draws is no difference: a share of .5 and p = 1 for every
     unit."""
 
@@ -118,19 +117,13 @@ def test_what_changes_nothing_moves_no_unit_whatever_the_draws(store):
     assert found.p[:2].tolist() == [1, 1]
 
 
-def test_a_module_that_is_mostly_nan_is_left_out_and_counted(store):
+def test_a_module_that_is_mostly_nan_is_left_out_and_counted(store, bench_of):
     dark = subject(nan=True)
     light = dataclasses.replace(dark.data, images=np.full_like(dark.data.images, 250))
-    name, moved, lost = next(
-        contrasts(
-            dataclasses.replace(dark, data=light),
-            ("rolling",),
-            {"probe": slice(0, 3)},
-            Contrasts(30, 1),
-            store,
-            Options(threads=1),
-            lambda _: None,
-        )
+    lab, name_of = bench_of(dataclasses.replace(dark, data=light), store)
+    parts = {"probe": slice(0, 3)}
+    ((name, moved, lost),) = contrasts_of(
+        lab, Source(name_of), ["rolling"], parts, Contrasts(30, 1)
     )
 
     assert (name, moved, lost) == ("rolling", {}, {"probe": 30})
@@ -142,7 +135,7 @@ def test_too_few_images_or_draws_are_refused(images, draws):
         Contrasts(images, draws)
 
 
-def test_a_run_goes_on_from_the_augmentations_that_are_there(store, monkeypatch):
+def test_a_run_goes_on_from_the_augmentations_that_are_there(store, monkeypatch, found_of):
     first = found_of(("erasing", "rolling"), store)
     made = []
     real = room._write
@@ -153,7 +146,7 @@ def test_a_run_goes_on_from_the_augmentations_that_are_there(store, monkeypatch)
     np.testing.assert_array_equal(again["erasing"][0].p, first["erasing"][0].p)
 
 
-def test_batches_change_nothing(store, tmp_path, monkeypatch):
+def test_batches_change_nothing(store, tmp_path, monkeypatch, found_of):
     whole = found_of(("erasing",), store)
     monkeypatch.setattr(room, "BATCH", 7)
     other = found_of(("erasing",), Store(tmp_path / "other"))

@@ -61,15 +61,14 @@ def made(n=40, side=16):
 
 
 def found_of(which, rows=256, nan=False, data=None, **plan):
-    """The indices of the planted units, the place of each group, and the passes."""
+    """The indices of the planted units, the place of each group, and what was left out."""
     data = data or made()
     subject = Subject(parse("planted@made"), Planted(nan).eval(), data, "weights", "random")
     plan = Plan(which, rows=rows, **plan)
     passes = scramblings.passes_of(subject, plan, {"probe": slice(0, 3)}, Options(threads=1).where)
-    one = scramblings.scrambling(passes, plan, 0, Pool([data], plan.factors), lambda: None, "test")[
-        "probe"
-    ]
-    return dict(zip(one.groups, range(9), strict=False)), one, passes[0]
+    found, lost = scramblings.scrambled(passes, plan, 0, Pool([data], plan.factors), "test")
+    one = found["probe"]
+    return dict(zip(one.groups, range(9), strict=False)), one, lost
 
 
 def test_a_planted_unit_is_moved_by_what_moves_it():
@@ -98,9 +97,9 @@ def test_trap_s09_inert_factors_have_nothing_although_images_change():
 
 
 def test_nan_activations_are_counted_and_their_base_points_left_out():
-    group, one, passes = found_of(("brightness", "hflip"), nan=True)
+    group, one, lost = found_of(("brightness", "hflip"), nan=True)
 
-    assert 0 < passes.lost["probe"] == 256 - one.base
+    assert 0 < lost["probe"] == 256 - one.base
     assert one.first[group["brightness"], 0].isfinite()
 
 
@@ -293,10 +292,9 @@ def test_a_module_that_is_always_nan_is_left_out_and_the_others_stay():
         subject, plan, {"bad": slice(0, 3), "probe": slice(0, 3)}, Options(threads=1).where
     )
 
-    assert list(scramblings.scrambling(passes, plan, 0, Pool([data]), lambda: None, "test")) == [
-        "probe"
-    ]
-    assert passes[0].lost == {"bad": 16}
+    found, lost = scramblings.scrambled(passes, plan, 0, Pool([data]), "test")
+    assert list(found) == ["probe"]
+    assert lost == {"bad": 16}
 
 
 def own_augmentation(folder, name, text):
@@ -423,9 +421,9 @@ def test_a_run_goes_on_from_the_scramblings_that_are_there(
 ):
     before = {p.name: p.read_bytes() for p in (folder / "indices").glob("*.npz")}
     made_again = []
-    real = scramblings.scrambling
+    real = scramblings.scrambled
     monkeypatch.setattr(
-        scramblings, "scrambling", lambda *a, **k: made_again.append(a[2]) or real(*a, **k)
+        scramblings, "scrambled", lambda *a, **k: made_again.append(a[2]) or real(*a, **k)
     )
     sensitivity.study(
         "resnet20",
@@ -532,14 +530,14 @@ def test_a_study_takes_all_images_of_a_dataset_where_a_claim_takes_some(store):
     torch.save({}, store.folder / "no.pt")
 
     def images(**options):
-        found = sensitivity.subject_of(
+        found = sensitivity.lab_of(
             f"{__name__}:planted:{store.folder / 'no.pt'}",
             "sensitivity_some",
             store,
             Options(**options),
             print,
         )
-        return len(found.data)
+        return len(next(iter(found.subjects.values())).data)
 
     assert (images(), images(images=7)) == (40, 7)
 

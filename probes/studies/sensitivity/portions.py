@@ -1,0 +1,41 @@
+"""How many units are taken at once, so that their sums fit in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from probes.measure.sensitivity import Pairs
+from probes.studies.sensitivity.work import together
+
+
+def per_unit(design: Pairs) -> int:
+    """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block
+    of rows and its differences.
+    """
+    many = len(design.groups)
+    kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
+    return 3 * 8 * kept + 4 * together(design) * (design.rows + 2 * many)
+
+
+def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:
+    """The units of modules, in portions of at most ``memory`` bytes at ``each`` bytes a unit; a
+    module is cut where it must be.
+
+    >>> portions({"a": 3, "b": 5}, each=1, memory=4)
+    [{'a': slice(0, 3, None)}, {'b': slice(0, 4, None)}, {'b': slice(4, 5, None)}]
+    """
+    most = max(1, int(memory / each))
+    found: list[dict[str, slice]] = [{}]
+    left = most
+    for name, many in units.items():
+        if many > left and found[-1]:
+            found.append({})
+            left = most
+        for start in range(0, many, most):
+            if start:
+                found.append({})
+                left = most
+            found[-1][name] = slice(start, min(start + most, many))
+            left -= found[-1][name].stop - start
+    return found

@@ -1,0 +1,76 @@
+"""Of what network, on which of its images, units are measured: by name, so that any process finds
+the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from probes import seeds
+from probes.errors import BadInput
+from probes.run.work import Place
+from probes.subjects import data as datasets
+from probes.subjects.dataset import Dataset
+from probes.subjects.subject import Subject
+
+LEARNT = 1000
+"""Training images at most that an index is measured on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A subject of a place by its name: on a sample of its ``images``, on training images
+    (``learnt``, 1,000 at most), or on the ``group`` of a number among so many disjoint ones.
+    """
+
+    subject: str
+    images: int | None = None
+    learnt: bool = False
+    group: tuple[int, int] | None = None
+
+    def of(self, place: Place) -> Subject:
+        """The subject with these images, made once in each place."""
+        return place.kept.get(self, lambda: self.made(place))
+
+    def made(self, place: Place) -> Subject:
+        """The subject with these images."""
+        subject = place.subject(self.subject)
+        data = subject.data
+        if self.learnt:
+            data = datasets.load(data.name, "train", place.store)
+            data = data.sample(min(LEARNT, len(data)))
+        if self.images is not None:
+            data = data.sample(min(self.images, len(data)))
+        if self.group is not None:
+            number, many = self.group
+            data = groups_of(data, many)[number]
+        return subject if data is subject.data else dataclasses.replace(subject, data=data)
+
+
+def groups_of(data: Dataset, many: int) -> list[Dataset]:
+    """Disjoint random groups of equal size (a fixed random order; what is left over is in none);
+    BadInput for too few images.
+
+    >>> images = np.zeros((7, 1, 2, 2), np.uint8)
+    >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),
+    ...     (1.0,))
+    >>> [len(group) for group in groups_of(data, 3)]
+    [2, 2, 2]
+    """
+    size = len(data) // many
+    if size < 2:
+        raise BadInput(
+            f"{many} groups of the {len(data)} images of {data.name}: each needs two images at"
+            " least"
+        )
+    order = seeds.permutation(len(data), "groups of images", data.name, data.split)
+    found = []
+    for start in range(0, many * size, size):
+        rows = np.sort(order[start : start + size])
+        found.append(
+            dataclasses.replace(
+                data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
+            )
+        )
+    return found
