@@ -45,9 +45,13 @@ class Asked:
 
         names = ("images", "device", "threads", "precision")
         given = {name: getattr(self.given, name) for name in names if hasattr(self.given, name)}
-        return Options(
-            **given, engine="serial" if self.given.jobs == 1 else "processes", jobs=self.given.jobs
-        )
+        return Options(**given, **self.engine)
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What the command says of processes, as options."""
+        jobs = self.given.jobs
+        return {"engine": "serial" if jobs == 1 else "processes", "jobs": jobs}
 
     @property
     def common(self) -> dict[str, Any]:

@@ -92,7 +92,11 @@ def run(asked: Asked) -> None:
         force=given.force,
         claims=given.claims,
         options=Options(
-            images=given.count, device=given.device, threads=given.threads, seed=given.seed
+            images=given.count,
+            device=given.device,
+            threads=given.threads,
+            seed=given.seed,
+            **asked.engine,
         ),
         command=asked.command,
         say=asked.say,

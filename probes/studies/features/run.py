@@ -6,22 +6,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
 
 from probes.errors import BadInput
 from probes.measure import stages
-from probes.perturb import gaussian
+from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
+from probes.run.engine import fill
 from probes.run.judging import judge
+from probes.run.pools import engine_of
 from probes.run.settings import Options
+from probes.run.work import Place
 from probes.store import Store, write_text
 from probes.studies import sections
 from probes.studies.features import pages as mapfiles
 from probes.studies.features.claims import CLAIMS, check_claims
+from probes.studies.features.found import Found
 from probes.studies.features.images import chosen_images
-from probes.studies.features.work import Found, captions, passes_over
+from probes.studies.features.passes import batches, captions, passes_over
+from probes.studies.features.work import Maps
 from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
 from probes.tell import origins, report, reportfolder
 
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -77,30 +87,19 @@ def study(
     chosen = list(layers) if layers else stages(subject.model)
     if claims:
         check_claims(subject, images, parse(net))
+    load = partial(_load, net, images, str(store.folder), options)
+    place = Place(store, load, {net: subject})
+    works = [
+        Maps(net, tuple(chosen), under, options.where, options.seed, batch.start, batch.stop)
+        for batch in batches(subject, options.where)
+    ]
     found = Found(chosen, under.levels)
+    for path in fill(works, place, engine_of(options.workers), what="features"):
+        found.update(Found.read(path, chosen, under.levels))
     with reportfolder.replacing_folder(out) as scratch:
-        for batch, passes in passes_over(subject, chosen, under, options):
-            found.add(batch, passes, subject)
-            for i, image in enumerate(batch):
-                if image < each:
-                    say(
-                        f"{names[image]}: values and pictures ({image + 1} of"
-                        f" {min(each, len(names))})"
-                    )
-                    one = {
-                        level: {layer: maps[i] for layer, maps in p.maps.items()}
-                        for level, p in passes.items()
-                    }
-                    shown = {level: p.images[i] for level, p in passes.items()}
-                    mapfiles.one_image(
-                        scratch / names[image],
-                        one,
-                        shown,
-                        captions(passes, i, subject),
-                        names[image],
-                        scale,
-                        values,
-                    )
+        for i, one, shown, said in _pictured(subject, chosen, under, options, each):
+            say(f"{names[i]}: values and pictures ({i + 1} of {min(each, len(names))})")
+            mapfiles.one_image(scratch / names[i], one, shown, said, names[i], scale, values)
         tables = found.write(scratch, subject, len(subject.data), by_depth=each < len(subject.data))
         run = origins.provenance(Path.cwd(), command, {})
         if claims:
@@ -142,9 +141,24 @@ def study(
     return out
 
 
-# --- which images, which network
-# ----------------------------------------------------------------------------------------
+def _load(net: str, images: str, folder: str, options: Options, name: str) -> Subject:
+    """The network with the images that are asked for: for other processes."""
+    return chosen_images(net, images, Store(folder), options)[0]
 
 
-# --- passes
-# --------------------------------------------------------------------------------------------------
+def _pictured(
+    subject: Subject, layers: Sequence[str], under: Gaussian, options: Options, each: int
+) -> Iterator[tuple[int, dict[float, dict[str, Tensor]], dict[float, np.ndarray], dict]]:
+    """The first images: place, and at each level the maps, the image and what is predicted."""
+    for batch in batches(subject, options.where):
+        if batch.start >= each:
+            return
+        passes = passes_over(subject, layers, under, options.where, options.seed, batch)
+        for i, image in enumerate(batch):
+            if image < each:
+                maps = {
+                    level: {layer: maps[i] for layer, maps in p.maps.items()}
+                    for level, p in passes.items()
+                }
+                shown = {level: p.images[i] for level, p in passes.items()}
+                yield image, maps, shown, captions(passes, i, subject)

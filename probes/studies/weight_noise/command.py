@@ -73,7 +73,6 @@ def run(asked: Asked) -> None:
     """Run the study that was asked for."""
     import pandas as pd
 
-    from probes.run.settings import Options
     from probes.studies.weight_noise import pages as decay
     from probes.studies.weight_noise import run as weightnoise
     from probes.studies.weight_noise.plan import NETS, QUICK, Plan
@@ -104,12 +103,7 @@ def run(asked: Asked) -> None:
         plan,
         asked.store,
         given.out or Path("results/weight-noise") / given.dataset,
-        options=Options(
-            images=given.images,
-            device=given.device,
-            threads=given.threads,
-            precision=given.precision,
-        ),
+        options=asked.options,
         checkpoints=given.checkpoints,
         command=asked.command,
         say=asked.say,

@@ -19,7 +19,7 @@ from probes import cli
 from probes.errors import BadInput, UnknownName
 from probes.run.settings import Options
 from probes.store import Store
-from probes.studies.features import claims
+from probes.studies.features import claims, work
 from probes.studies.features import pages as mapfiles
 from probes.studies.features import plots as pictures
 from probes.studies.features import run as features
@@ -460,7 +460,7 @@ def test_claims_are_judged_beside_and_verify(tmp_path, store):
 def test_claims_that_can_not_be_judged_are_refused_before_any_work(
     tmp_path, store, monkeypatch, twins, net, images, sentence
 ):
-    monkeypatch.setattr(features, "passes_over", lambda *_: pytest.fail("worked first"))
+    monkeypatch.setattr(work, "passes_over", lambda *_: pytest.fail("worked first"))
     with pytest.raises(BadInput, match=sentence):
         features.study(net, images, store, tmp_path / "o", claims=True)
 
