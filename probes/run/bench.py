@@ -82,7 +82,7 @@ class Bench(Facts):
     """One claim's laboratory: its subjects, the store, and what the options say.
 
     ``specs`` are the subjects of the claim (two of them for a pair), ``subjects`` the networks
-    themselves where one has them.
+    themselves where one has them, and ``load``, picklable, gives them to other processes by name.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Bench(Facts):
         say: Callable[[str], None] = lambda _: None,
         watched: Callable[[], ContextManager] = contextlib.nullcontext,
         subjects: Mapping[str, Subject] | None = None,
+        load: Callable[[str], Subject] | None = None,
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
         self.quiet, self.say, self.watched = quiet, say, watched
@@ -102,6 +103,7 @@ class Bench(Facts):
             (dict(subjects) if subjects is not None else None),
             subjects is not None,
         )
+        self._load_one = load
         self._clean: dict[tuple[str, str], tuple[int, int]] = {}
 
     def data(self, name: str) -> Dataset:
@@ -239,13 +241,16 @@ class Bench(Facts):
         """Where the work of this bench is done: its store, its subjects, and what is kept between
         pieces of work.
         """
-        load = None if self._given else partial(load_subject, str(self.store.folder), self.options)
+        load = self._load_one
+        if not self._given:
+            load = partial(load_subject, str(self.store.folder), self.options)
         return Place(self.store, load, self.subjects)
 
     @property
     def engine(self) -> engine.Engine:
         """What the options ask for; serial where the networks exist in this process only."""
-        return engine_of(1 if self._given else self.options.workers)
+        alone = self._given and self._load_one is None
+        return engine_of(1 if alone else self.options.workers)
 
     def fill(self, works: Sequence[Work], what: str = "probes") -> list[Path]:
         """Where the results of pieces of work lie, made now where they are not in the store;

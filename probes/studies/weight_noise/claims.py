@@ -37,9 +37,6 @@ class Planned(Protocol):
     """What of a study's plan its claims depend on."""
 
     @property
-    def dataset(self) -> str: ...
-
-    @property
     def draws(self) -> int: ...
 
     @property
@@ -227,6 +224,7 @@ def _line(
     options: Options,
     store: Store,
 ) -> dict[str, Any]:
+    dataset = frame["dataset"].iloc[0]
     nets, regimes = (list(dict.fromkeys(frame[name])) for name in ("net", "weights"))
     seeds = frame.groupby("net")["train_seed"].nunique()
     lab = Bench([], store, options)
@@ -242,7 +240,7 @@ def _line(
     known = {(r["architecture"], r["regime"], r["seed"]): r for _, r in runs.iterrows()}
     used = frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)
     weights = {
-        f"{net}:{regime}@{plan.dataset}#{seed}": _provenance(
+        f"{net}:{regime}@{dataset}#{seed}": _provenance(
             known[net, regime, seed], rows["summary"], len(data)
         )
         for net, regime, seed in used
@@ -252,7 +250,7 @@ def _line(
         "where": dataclasses.asdict(options.where),
         "summary": evidence.deposit(_summary(frame), store),
     }
-    subject = " + ".join(nets) + f"@{plan.dataset}{suffix}"
+    subject = " + ".join(nets) + f"@{dataset}{suffix}"
     return record(
         found,
         (ident, sentence, "weight noise"),

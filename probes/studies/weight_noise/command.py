@@ -90,7 +90,6 @@ def run(asked: Asked) -> None:
         **{name: value for name, value in chosen.items() if value is not None},
     }
     plan = Plan(
-        dataset=given.dataset,
         draws=given.draws,
         alpha_train=given.alpha_train,
         lr=given.lr,
@@ -100,9 +99,10 @@ def run(asked: Asked) -> None:
     )
     folder = weightnoise.study(
         given.nets or (["mlp_small"] if given.quick else NETS),
-        plan,
+        given.dataset,
         asked.store,
         given.out or Path("results/weight-noise") / given.dataset,
+        plan,
         options=asked.options,
         checkpoints=given.checkpoints,
         command=asked.command,

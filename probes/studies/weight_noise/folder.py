@@ -3,6 +3,7 @@ lock."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,15 @@ import pandas as pd
 from filelock import FileLock
 
 from probes.errors import BadInput
-from probes.run.settings import Options
+from probes.naming import plain
+from probes.perturb.plainweights import targets
 from probes.studies.weight_noise import STUDY
-from probes.studies.weight_noise.plan import Plan, Rows, Say
+from probes.studies.weight_noise.networks import Run
+from probes.studies.weight_noise.plan import LOST, MAIN, PRIMARY, Rows, Say
 from probes.studies.weight_noise.rows import csv_text, merge, number, read
-from probes.subjects.dataset import Dataset
 from probes.subjects.nets import nets as known_nets
 from probes.subjects.recipes import REGIMES
+from probes.subjects.subject import Subject
 from probes.tell import report
 
 RUN: dict[str, Any] = {
@@ -67,6 +70,15 @@ RUNS: dict[str, Any] = RUN | {
 KEY = ["architecture", "regime", "seed", "alpha_train"]
 
 
+KEYS = {
+    "summary": KEY,
+    "sweep": [*KEY, "alpha_test"],
+    "calibration": ["architecture", "alpha"],
+    "runs": KEY,
+}
+COLUMNS = {"summary": SUMMARY, "sweep": SWEEP, "calibration": CALIBRATION, "runs": RUNS}
+
+
 SWEPT = ("draws", "noise_seed", "images_sha256", "precision")
 """What all runs in one folder must share."""
 
@@ -75,20 +87,91 @@ TRAINED = ("epochs", "lr", "batch_size")
 """What the runs of one network must share; 0 epochs stand for a checkpoint of unknown training."""
 
 
-def locked(out: Path) -> FileLock:
-    """The lock of a folder, beside it: one run merges its rows at a time."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(out.with_name(f".{out.name}.lock"))
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The folder of a study, its rows and its lock: of one dataset and one ``design`` that all rows
+    share, for the networks ``nets`` and the seeds that are judged.
+    """
 
+    out: Path
+    dataset: str
+    nets: tuple[str, ...]
+    judged: tuple[int, ...]
+    design: Mapping[str, Any]
 
-def commands_of(out: Path) -> list[str]:
-    """The commands whose rows are in a folder, as its report tells them."""
-    try:
-        return str(
-            json.loads((out / "run.json").read_text(encoding="utf-8"))["command"]
-        ).splitlines()
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    def locked(self) -> FileLock:
+        """The lock, beside the folder: one run merges its rows at a time."""
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.out.with_name(f".{self.out.name}.lock"))
+
+    def commands(self) -> list[str]:
+        """The commands whose rows are there, as the report tells them."""
+        try:
+            text = (self.out / "run.json").read_text(encoding="utf-8")
+            return str(json.loads(text)["command"]).splitlines()
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def aside(self) -> dict[str, bytes]:
+        """Rows that did not fit and were put aside, as files of the report."""
+        return {
+            f"aside/{path.name}": path.read_bytes()
+            for path in sorted((self.out / "aside").glob("*"))
+        }
+
+    def rows(self, say: Say = lambda _: None, new: Rows | None = None) -> Rows:
+        """The rows that are there, and new ones merged in; BadInput where their design is
+        another.
+        """
+        rows = {
+            name: read(self.out / f"{name}.csv", COLUMNS[name], self._foreign, say, KEYS[name])
+            for name in KEYS
+        }
+        self._refuse_another_design(rows)
+        new = dict(new or {})
+        if "calibration" in new:  # what is recorded stays
+            mine, known = new["calibration"], rows["calibration"]["architecture"]
+            new["calibration"] = mine[~mine["architecture"].isin(known)]
+        if (
+            "runs" in new
+        ):  # a run that was made again with other weights leaves none of its old rows
+            both = rows["runs"].merge(new["runs"], on=KEY, suffixes=("", "_new"))
+            other = both[both["weights_sha256"] != both["weights_sha256_new"]][KEY]
+            unknown = new["runs"][KEY].merge(rows["runs"][KEY], how="left", indicator=True)
+            other = pd.concat(
+                [other, unknown[unknown["_merge"] == "left_only"][KEY]]
+            ).drop_duplicates()
+            marked = rows["sweep"].merge(other, on=KEY, how="left", indicator=True)
+            rows["sweep"] = rows["sweep"][(marked["_merge"] == "left_only").to_numpy()]
+        return {
+            name: merge(old, new[name], KEYS[name]) if name in new else old
+            for name, old in rows.items()
+        }
+
+    def _foreign(self, row: Mapping[str, Any]) -> str:
+        if row["dataset"] != self.dataset:
+            return f"is of {row['dataset']}, not of {self.dataset}"
+        if "regime" in row and row["regime"] not in REGIMES:
+            return f"has the regime {row['regime']}"
+        known = row["architecture"] in known_nets or ":" in row["architecture"]
+        return "" if known else f"is of {row['architecture']}, unknown here"
+
+    def _refuse_another_design(self, rows: Rows) -> None:
+        for _, run in rows["runs"].iterrows():
+            trained = run["epochs"] and run["architecture"] in self.nets
+            alike = (*SWEPT, *(TRAINED if trained else ()))
+            here = self.design
+            if differs := [f"{n} {run[n]}, not {here[n]}" for n in alike if run[n] != here[n]]:
+                raise BadInput(
+                    f"{self.out} holds {run['architecture']} {run['regime']} seed {run['seed']}"
+                    f" with {'; '.join(differs)}: choose another --out, or ask for the same"
+                )
+        calibrated = {int(s) for text in rows["calibration"]["seeds"] for s in text.split()}
+        if both := sorted(calibrated & {*self.judged}):
+            raise BadInput(
+                f"{self.out} was calibrated on seed {both[0]}, which is to be judged: choose other"
+                " seeds, or another --out"
+            )
 
 
 def check_places(out: Path, checkpoints: Path | None) -> None:
@@ -109,84 +192,61 @@ def check_places(out: Path, checkpoints: Path | None) -> None:
         raise BadInput(f"--out {out} holds {strange[0]}, which is not ours: choose another folder")
 
 
-def kept_aside(out: Path) -> dict[str, bytes]:
-    """Rows that did not fit and were put aside, as files of the report."""
-    return {f"aside/{path.name}": path.read_bytes() for path in sorted((out / "aside").glob("*"))}
-
-
-def opened_rows(
-    out: Path, nets: Sequence[str], plan: Plan, say: Say, new: Rows, data: Dataset, options: Options
+def measured(
+    runs: Sequence[Run],
+    subjects: Sequence[Subject],
+    found: pd.DataFrame,
+    design: Mapping[str, Any],
 ) -> Rows:
-    """The rows of a folder, and new ones merged in; BadInput where the folder's design is
-    another."""
-
-    def foreign(row: Mapping[str, Any]) -> str:
-        if row["dataset"] != plan.dataset:
-            return f"is of {row['dataset']}, not of {plan.dataset}"
-        if "regime" in row and row["regime"] not in REGIMES:
-            return f"has the regime {row['regime']}"
-        return (
-            ""
-            if row["architecture"] in known_nets or ":" in row["architecture"]
-            else f"is of {row['architecture']}, unknown here"
+    """The rows of some runs, from their accuracy and loss by image."""
+    groups = found.groupby(["weights", "train_seed", "level"], observed=True)
+    every = groups[["correct", "loss"]].mean()
+    rows: dict[str, list[dict[str, Any]]] = {"sweep": [], "summary": [], "runs": []}
+    for run, subject in zip(runs, subjects, strict=True):
+        means: pd.DataFrame = every.loc[(run.regime, run.seed)]  # type: ignore[assignment]
+        rows["sweep"] += [
+            run.row | {"alpha_test": float(str(level)), "acc": row["correct"], "loss": row["loss"]}
+            for level, row in means.iterrows()
+        ]
+        clean, noisy = (float(means["correct"][a]) for a in (0.0, MAIN))
+        rows["summary"].append(
+            run.row | {"acc_0": clean, "acc_01": noisy, "drop_at_01": clean - noisy}
         )
-
-    keys = {
-        "summary": KEY,
-        "sweep": [*KEY, "alpha_test"],
-        "calibration": ["architecture", "alpha"],
-        "runs": KEY,
-    }
-    columns = {"summary": SUMMARY, "sweep": SWEEP, "calibration": CALIBRATION, "runs": RUNS}
-    rows = {
-        name: read(out / f"{name}.csv", columns[name], foreign, say, keys[name]) for name in keys
-    }
-    here = design_of(plan, data, options)
-    for _, run in rows["runs"].iterrows():
-        alike = (*SWEPT, *(TRAINED if run["epochs"] and run["architecture"] in nets else ()))
-        if differs := [f"{n} {run[n]}, not {here[n]}" for n in alike if run[n] != here[n]]:
-            raise BadInput(
-                f"{out} holds {run['architecture']} {run['regime']} seed {run['seed']} with"
-                f" {'; '.join(differs)}: choose another --out, or ask for the same"
-            )
-    calibrated = rows["calibration"]
-    if both := sorted(
-        {int(s) for text in calibrated["seeds"] for s in text.split()} & {*plan.seeds}
-    ):
-        raise BadInput(
-            f"{out} was calibrated on seed {both[0]}, which is to be judged: choose other seeds, or"
-            " another --out"
+        weights, card = targets(subject.model), subject.card or {}
+        unknown = {} if "recipe" in card else {"epochs": 0, "lr": 0.0, "batch_size": 0}
+        rows["runs"].append(
+            {**run.row, **design, **unknown}
+            | {
+                "weights": card.get("origin", "trained"),
+                "perturbed": " ".join(plain(subject.model, n) for n in weights),
+                "weights_sha256": subject.sha256,
+                "perturbed_tensors": len(weights),
+                "perturbed_parameters": sum(w.numel() for w in weights.values()),
+                "parameters": sum(p.numel() for p in subject.model.parameters()),
+            }
         )
-    if "calibration" in new:  # what is recorded stays
-        mine = new["calibration"]
-        new = new | {"calibration": mine[~mine["architecture"].isin(calibrated["architecture"])]}
-    if "runs" in new:  # a run that was made again with other weights leaves none of its old rows
-        both_runs = rows["runs"].merge(new["runs"], on=KEY, suffixes=("", "_new"))
-        other = both_runs[both_runs["weights_sha256"] != both_runs["weights_sha256_new"]][KEY]
-        unknown_origin = new["runs"][KEY].merge(rows["runs"][KEY], how="left", indicator=True)
-        other = pd.concat(
-            [other, unknown_origin[unknown_origin["_merge"] == "left_only"][KEY]]
-        ).drop_duplicates()
-        marked = rows["sweep"].merge(other, on=KEY, how="left", indicator=True)
-        rows["sweep"] = rows["sweep"][(marked["_merge"] == "left_only").to_numpy()]
-    return {
-        name: merge(old, new[name], keys[name]) if name in new else old
-        for name, old in rows.items()
-    }
+    return {name: with_columns(some, COLUMNS[name]) for name, some in rows.items()}
 
 
-def design_of(plan: Plan, data: Dataset, options: Options) -> dict[str, Any]:
-    """What all rows of a folder share: training, draws, seed, images and precision."""
-    return {
-        "epochs": plan.epochs,
-        "lr": plan.lr,
-        "batch_size": plan.batch_size,
-        "draws": plan.draws,
-        "noise_seed": options.seed,
-        "images": len(data),
-        "images_sha256": data.sha256,
-        "precision": options.precision,
+def calibrated(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
+    """The loss of accuracy of a network's clean regime at each candidate alpha, over runs that
+    nobody judges; one is primary.
+    """
+    means = found.groupby("level")["correct"].mean()
+    drops = {alpha: float(means[0.0] - means[alpha]) for alpha in PRIMARY}
+    primary = next((alpha for alpha in PRIMARY if round(drops[alpha], 9) >= LOST), None)
+    one = {
+        "architecture": runs[0].net,
+        "dataset": runs[0].dataset,
+        "seeds": " ".join(str(run.seed) for run in runs),
     }
+    return with_columns(
+        [
+            one | {"alpha": alpha, "drop": drop, "primary": "yes" if alpha == primary else "no"}
+            for alpha, drop in drops.items()
+        ],
+        CALIBRATION,
+    )
 
 
 def files_of(rows: Rows) -> dict[str, bytes]:

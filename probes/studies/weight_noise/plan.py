@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 
 import pandas as pd
 
 from probes.errors import BadInput
 from probes.perturb import weight_noise
-from probes.subjects.recipes import WEIGHT_NOISE, Recipe
+from probes.subjects.recipes import REGIMES, WEIGHT_NOISE, Recipe
 
 MAIN = 0.1
 """The strength of the study's own summary: its drop stays in the tables."""
@@ -47,7 +48,6 @@ class Plan:
     can't be.
     """
 
-    dataset: str = "mnist"
     alphas: tuple[float, ...] = ALPHAS
     draws: int = 5
     alpha_train: float = 0.2
@@ -69,27 +69,26 @@ class Plan:
             raise BadInput(
                 f"seed {both[0]} is to be judged and to calibrate: name others with --calibrate-on"
             )
-        self.recipe("noisy"), self.recipe("clean")
         object.__setattr__(self, "alphas", tuple(sorted(_short(a) for a in self.alphas)))
         for name in ("alpha_train", "lr"):
             object.__setattr__(self, name, _short(getattr(self, name)))
+        assert len(self.recipes) == 2  # an error before the work
 
-    def recipe(self, regime: str) -> Recipe:
-        """The recipe of a regime: the same but for the noise."""
-        return dataclasses.replace(
-            WEIGHT_NOISE,
-            name=regime,
-            regime=regime,
-            alpha_train=self.alpha_train if regime == "noisy" else 0.0,
-            epochs=self.epochs,
-            peak=self.lr,
-            batch_size=self.batch_size,
-        )
-
-    @property
-    def view(self) -> str:
-        """The images: CIFAR-10 is made 28 px, as in the study; ``cifar10@32px`` keeps its size."""
-        return "cifar10@28px" if self.dataset == "cifar10" else self.dataset
+    @cached_property
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of each regime: the same but for the noise."""
+        return {
+            regime: dataclasses.replace(
+                WEIGHT_NOISE,
+                name=regime,
+                regime=regime,
+                alpha_train=self.alpha_train if regime == "noisy" else 0.0,
+                epochs=self.epochs,
+                peak=self.lr,
+                batch_size=self.batch_size,
+            )
+            for regime in REGIMES
+        }
 
 
 def _short(value: float) -> float:

@@ -14,6 +14,8 @@ from probes.errors import BadInput, UnknownName
 from probes.store import Store, sha256
 from probes.studies.weight_noise import run as weightnoise
 from probes.studies.weight_noise.claims import _claims, relative, tidy
+from probes.studies.weight_noise.folder import calibrated
+from probes.studies.weight_noise.networks import Run, view_of
 from probes.studies.weight_noise.plan import Plan
 from probes.studies.weight_noise.rows import csv_text
 from probes.tell import evidence, plots
@@ -394,7 +396,7 @@ def test_plans_that_can_not_be(changes, sentence):
 
 def test_an_unknown_network_is_named_before_any_work(tmp_path):
     with pytest.raises(UnknownName, match="mlp_small"):
-        weightnoise.study(["mlp_smal"], Plan("mnist5k"), Store(tmp_path), tmp_path / "out")
+        weightnoise.study(["mlp_smal"], "mnist5k", Store(tmp_path), tmp_path / "out", Plan())
     assert not (tmp_path / "out").exists()
 
 
@@ -402,7 +404,7 @@ def test_seeds_that_calibrate_are_others_and_cifar10_is_28_px():
     assert Plan(seeds=(0, 1, 2)).others == (1000, 1001)
     with pytest.raises(BadInput, match="seed 4 is to be judged and to calibrate"):
         Plan(seeds=(3, 4), others=(4, 5))
-    assert (Plan("cifar10").view, Plan("cifar10@32px").view) == ("cifar10@28px", "cifar10@32px")
+    assert (view_of("cifar10"), view_of("cifar10@32px")) == ("cifar10@28px", "cifar10@32px")
 
 
 def sweep_rows(nets):
@@ -464,13 +466,13 @@ def test_seeds_that_were_swept_at_other_alphas_are_judged_where_they_can_be():
     }
 
 
-def test_calibration_takes_the_smallest_alpha_that_costs_5_points(monkeypatch):
+def test_calibration_takes_the_smallest_alpha_that_costs_5_points():
     frame = pd.DataFrame(
         {"level": [0.0, 0.1, 0.2, 0.5, 1.0], "correct": [0.95, 0.94, 0.9, 0.7, 0.2]}
     )
-    monkeypatch.setattr(weightnoise, "_sweep", lambda *_: frame)
-    monkeypatch.setattr(weightnoise, "subject_of", lambda *_: None)
-    found = weightnoise.calibrate("a", Plan("d"), None, None, None)
+    plan = Plan()
+    runs = [Run("a", "clean", seed, "d", plan.recipes["clean"]) for seed in plan.others]
+    found = calibrated(runs, frame)
 
     assert found[found["primary"] == "yes"]["alpha"].tolist() == [0.2]
     assert found["drop"].tolist() == pytest.approx([0.01, 0.05, 0.25, 0.75])
