@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
@@ -58,22 +58,36 @@ def register_block(block: type[nn.Module], adapter: BlockAdapter) -> None:
     >>> class Mine(nn.Module): ...
     >>> register_block(Mine, BlockAdapter(branch="f", relu="act"))
     """
-    if _ADAPTERS.get(block, adapter) != adapter:
-        raise BadInput(f"block type {block.__name__} is already registered with {_ADAPTERS[block]}")
+    if (known := _adapters().get(block, adapter)) != adapter:
+        raise BadInput(f"block type {block.__name__} is already registered with {known}")
     _ADAPTERS[block] = adapter
 
 
-register_block(BasicBlock, BlockAdapter("bn2", "relu", calls=2, shortcut="downsample"))
-register_block(Bottleneck, BlockAdapter("bn3", "relu", calls=3, shortcut="downsample"))
+_TORCHVISIONS = {
+    "BasicBlock": BlockAdapter("bn2", "relu", calls=2, shortcut="downsample"),
+    "Bottleneck": BlockAdapter("bn3", "relu", calls=3, shortcut="downsample"),
+}
+
+
+def _adapters() -> dict[type[nn.Module], BlockAdapter]:
+    """All adapters; those of torchvision's blocks are among them once it is loaded, which takes
+    longer than a small measurement.
+    """
+    resnet = sys.modules.get("torchvision.models.resnet")
+    for name, adapter in _TORCHVISIONS.items():
+        if block := getattr(resnet, name, None):
+            _ADAPTERS.setdefault(block, adapter)
+    return _ADAPTERS
 
 
 def adapter_of(module: nn.Module) -> BlockAdapter | None:
     """The adapter of a block, None for any other module; a subclass with a forward of its own is
     another block.
     """
+    adapters = _adapters()
     for kind in type(module).__mro__:
-        if kind in _ADAPTERS:
-            return _ADAPTERS[kind] if type(module).forward is kind.forward else None
+        if kind in adapters:
+            return adapters[kind] if type(module).forward is kind.forward else None
     return None
 
 
@@ -94,7 +108,9 @@ def _whose(kind: type) -> str:
 
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
     blocks = block_sites(model)
-    known = ", ".join(sorted(map(_whose, _ADAPTERS)))
+    known = ", ".join(
+        sorted({*map(_whose, _adapters()), *(f"torchvision's {name}" for name in _TORCHVISIONS)})
+    )
     way_out = (
         "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
     )
@@ -102,7 +118,7 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
         own = [
             n
             for n, child in modules(model).items()
-            if issubclass(type(child), tuple(_ADAPTERS)) and adapter_of(child) is None
+            if issubclass(type(child), tuple(_adapters())) and adapter_of(child) is None
         ]
         if own:
             kind = type(modules(model)[own[0]]).__name__

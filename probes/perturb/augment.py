@@ -15,7 +15,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from probes.errors import BadInput
 from probes.registry import Registry
@@ -148,7 +147,7 @@ def rolling(x: Tensor, u: Tensor) -> Tensor:
 @augmentation("grayscaling", "on", colour=True, switch=True)
 def grayscaling(x: Tensor, u: Tensor) -> Tensor:
     """Three equal channels."""
-    return vision.rgb_to_grayscale(x, num_output_channels=3)
+    return _gray(x).expand(-1, 3, -1, -1).clone()
 
 
 def _blurred(x: Tensor, kernels: Tensor) -> Tensor:
@@ -187,7 +186,9 @@ def brightness(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _gray(x: Tensor) -> Tensor:
-    return vision.rgb_to_grayscale(x) if x.shape[1] == 3 else x
+    from torchvision.transforms.v2.functional import rgb_to_grayscale
+
+    return rgb_to_grayscale(x) if x.shape[1] == 3 else x
 
 
 def _blended(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import PIL
-import torchvision
 from PIL import Image, UnidentifiedImageError
 
 from probes import seeds
@@ -141,7 +140,9 @@ def mnist(split: Split, store: Store) -> Dataset:
             " fetch mnist`"
         )
     try:
-        files = torchvision.datasets.MNIST(str(here[0]), train=split == "train", download=False)
+        from torchvision.datasets import MNIST
+
+        files = MNIST(str(here[0]), train=split == "train", download=False)
     except RuntimeError as e:
         raise BadInput(f"{here[0] / 'MNIST'}: {e}; a file is damaged or missing") from e
     return Dataset(
@@ -169,7 +170,9 @@ def cifar10(split: Split, store: Store) -> Dataset:
     if not (root / "cifar-10-batches-py").is_dir():
         return _cifar_jpeg("cifar10", split, store, root)
     try:
-        files = torchvision.datasets.CIFAR10(str(root), train=split == "train", download=False)
+        from torchvision.datasets import CIFAR10
+
+        files = CIFAR10(str(root), train=split == "train", download=False)
     except RuntimeError as e:
         raise BadInput(f"{root / 'cifar-10-batches-py'}: {e}; a file is damaged or missing") from e
     return _cifar(
@@ -273,7 +276,9 @@ def fetch(name: str) -> Path:
 
     Raises UnknownName for a dataset that torchvision does not bring here.
     """
-    kinds = {"cifar10": torchvision.datasets.CIFAR10, "mnist": torchvision.datasets.MNIST}
+    from torchvision.datasets import CIFAR10, MNIST
+
+    kinds = {"cifar10": CIFAR10, "mnist": MNIST}
     if name not in kinds:
         raise unknown("dataset to fetch", name, kinds, "mnist5k comes with the installation")
     if not (named := os.environ.get("PROBES_DATA")):

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-from torchvision.transforms.functional import resize as resized
 
 from probes.errors import BadInput
 from probes.origin import outside
 from probes.store import Store
 from probes.subjects.builtin import fetch, here
 from probes.subjects.dataset import Dataset, Split, datasets
+from probes.versions import version_of
 
 __all__ = ["FOLDER", "Dataset", "Split", "datasets", "fetch", "here", "load", "strange"]
 
@@ -78,6 +77,8 @@ def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
         return dataclasses.replace(data, name=name)
 
     def resize(path: Path) -> None:
+        from torchvision.transforms.functional import resize as resized
+
         small = [
             resized(
                 torch.from_numpy(np.array(data.images[i : i + 1000])), [side, side], antialias=True
@@ -93,7 +94,7 @@ def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
             "images": data.sha256,
             "side": side,
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version_of("torchvision"),
         },
         ".npy",
         resize,

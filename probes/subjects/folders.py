@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import PIL
-import torchvision
 
 from probes.errors import BadInput, Unavailable
 from probes.store import Store, file_hashes
@@ -32,13 +31,18 @@ from probes.subjects.imagefiles import (
 
 log = logging.getLogger("probes")
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CATEGORIES: tuple[str, ...] = tuple(
-    torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
-)
 TEST, TRAIN = ("val", "valid", "validation", "test", "testing"), ("train", "training")
 """Folders of a split, whatever their case, the first of them that is there; any other folder is a
 class.
 """
+
+
+@functools.cache
+def categories() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, as torchvision has them."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 @functools.cache
@@ -136,7 +140,7 @@ def _labels(
             " write 02"
         )
     place_of = {name: i for i, name in enumerate(names)}
-    classes = CATEGORIES if list(names) == list(wnids()) else tuple(names)
+    classes = categories() if list(names) == list(wnids()) else tuple(names)
     return np.array([place_of[name] for name in each], dtype=np.int64), classes
 
 
@@ -151,12 +155,12 @@ def as_imagenet(data: Dataset) -> Dataset | None:
     [0, 999]
     """
     order = {name: i for i, name in enumerate(wnids())}
-    if data.classes == CATEGORIES:
+    if data.classes == categories():
         return data
     if not all(name in order for name in data.classes):
         return None
     labels = np.array([order[data.classes[i]] for i in data.labels], dtype=np.int64)
-    return dataclasses.replace(data, labels=labels, classes=CATEGORIES)
+    return dataclasses.replace(data, labels=labels, classes=categories())
 
 
 def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:

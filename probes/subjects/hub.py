@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from probes.errors import Unavailable
 from probes.registry import unknown
@@ -22,10 +21,11 @@ def torchvisions(spec: Spec) -> Any:
 
 def torchvisions_names(net: str) -> dict[str, Any]:
     """The names of the weights that torchvision has of a network."""
+    from torchvision import models
+
     try:
         return {
-            name.lower(): entry
-            for name, entry in torchvision.models.get_model_weights(net).__members__.items()
+            name.lower(): entry for name, entry in models.get_model_weights(net).__members__.items()
         }
     except ValueError:
         return {}

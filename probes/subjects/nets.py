@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from probes.errors import BadInput
@@ -135,7 +134,9 @@ def _torchvisions(name: str) -> Builder:
             raise BadInput(
                 f"{name} takes images of 3 channels (grey ones are repeated), these have {channels}"
             )
-        return torchvision.models.get_model(name, weights=None, num_classes=classes)
+        from torchvision import models  # takes as long as torch, and most runs need none of it
+
+        return models.get_model(name, weights=None, num_classes=classes)
 
     build.__doc__ = f"Torchvision's {name}, with a head of its own."
     return takes(channels=3)(build)

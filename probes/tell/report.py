@@ -17,7 +17,7 @@ import pandas as pd
 from probes.errors import ProbesError
 from probes.judge import questions
 from probes.store import sha256, write_text
-from probes.tell import closing, evidence, frontpage, pages
+from probes.tell import evidence
 from probes.tell.reportfolder import MANIFEST, manifest, replacing_folder
 
 NOTES = "notes.md"
@@ -194,6 +194,8 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
 
 
 def _draw(folder: Path, sections: Sections) -> None:
+    from probes.tell import closing, frontpage, pages  # figures load matplotlib
+
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     _verdict_table(lines).to_csv(

@@ -314,7 +314,7 @@ def test_weights_that_do_not_fit_the_classes_name_the_classes_with_their_images(
 def test_the_wordnet_names_are_a_thousand_in_the_order_of_torchvisions_categories():
     names = folders.wnids()
 
-    assert len(names) == len(set(names)) == len(folders.CATEGORIES) == 1000
+    assert len(names) == len(set(names)) == len(folders.categories()) == 1000
     assert list(names) == sorted(names)
-    assert folders.CATEGORIES[names.index("n02099601")] == "golden retriever"
+    assert folders.categories()[names.index("n02099601")] == "golden retriever"
     assert np.all([name[0] == "n" and name[1:].isdigit() for name in names])

@@ -15,7 +15,7 @@ from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects import hub, pretrained
 from probes.subjects.dataset import Dataset
-from probes.subjects.folders import CATEGORIES, IMAGENET
+from probes.subjects.folders import IMAGENET, categories
 from probes.subjects.imagefiles import WANTED, endings, images_below, read_image, tell_skipped
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
@@ -87,7 +87,7 @@ def files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
         )
     side, channels = (224, 3) if like is None else (like.images.shape[2], like.channels)
     pixels = np.stack([read_image(p, side, channels) for p in paths])
-    classes = like.classes if like else CATEGORIES
+    classes = like.classes if like else categories()
     constants = IMAGENET if like is None else {"mean": like.mean, "std": like.std}
     stems = [re.sub(r"[^\w.-]+", "_", p.stem) for p in paths]
     names = [f"{i}_{s}" if stems.count(s) > 1 or s in TAKEN else s for i, s in enumerate(stems)]

@@ -16,7 +16,7 @@ from probes.perturb import Gaussian
 from probes.run import device
 from probes.run.cells import images_under
 from probes.run.forward import Where, network, pixels
-from probes.subjects.folders import CATEGORIES
+from probes.subjects.folders import categories
 from probes.subjects.subject import Subject
 
 
@@ -71,7 +71,7 @@ def class_names(subject: Subject, outputs: int) -> Sequence[str]:
     """
     known = subject.data.classes
     if len(known) != outputs == 1000:
-        known = CATEGORIES
+        known = categories()
     return known if len(known) == outputs else [str(i) for i in range(outputs)]
 
 

@@ -12,9 +12,6 @@ import dataclasses
 
 import numpy as np
 from scipy import stats
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import confusion_matrix
 from threadpoolctl import threadpool_limits
 
 from probes import seeds
@@ -86,6 +83,8 @@ def identify(
             f"{channels} channels without dead units for {folds} folds: a fold needs a channel at"
             " least"
         )
+    from sklearn.metrics import confusion_matrix
+
     labels = np.repeat(np.arange(len(maps))[:, None], channels, 1)
     parts = [
         np.array_split(seeds.permutation(channels, "folds", *name, r), folds)
@@ -126,6 +125,8 @@ def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
     """The principal components of each fold, which do not depend on labels: found once, used for
     every permutation.
     """
+    from sklearn.decomposition import PCA
+
     found = []
     for held in folds:
         others = np.setdiff1d(np.arange(flat.shape[1]), held)
@@ -146,6 +147,8 @@ def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
     """The label (variables, channels) that each map is given by an analysis of the channels of the
     other folds.
     """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     out = np.empty_like(labels)
     for fold in folds:
         analysis = LinearDiscriminantAnalysis().fit(fold.fitted, labels[:, fold.others].ravel())
