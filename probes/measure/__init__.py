@@ -1,10 +1,11 @@
 """What is read off a subject: numbers per image and site."""
 
+from probes.measure.adapters import BlockAdapter, block_sites, register_block
 from probes.measure.blocks import BlockMetrics, block_metrics
 from probes.measure.features import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.predictions import Predictions, accuracy
 from probes.measure.protocol import Measure, Reading
-from probes.measure.taps import BlockAdapter, Streams, block_sites, register_block, tap
+from probes.measure.taps import Streams, tap
 
 __all__ = [
     "BlockAdapter",

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
+from probes.measure.adapters import adapter_of, block_sites
 from probes.measure.protocol import Measure
-from probes.measure.taps import Streams, adapter_of, block_sites, tap
+from probes.measure.taps import Streams, tap
 from probes.moments import power_sums, rows, sign_sums
 from probes.registry import unknown
 

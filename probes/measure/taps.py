@@ -10,8 +10,6 @@ reduces (or copies) each stream inside the hook that sees it first, and reads th
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
+from probes.measure.adapters import BlockAdapter, adapter_of, adapters, block_sites, known, whose
 from probes.naming import modules
 from probes.registry import unknown
 
@@ -32,85 +31,8 @@ reduced.
 PARTS = ("h", "x", "sum", "out")
 
 
-@dataclasses.dataclass(frozen=True)
-class BlockAdapter:
-    """Where a block type keeps its streams.
-
-    ``branch`` is the module whose output is h; ``relu`` the module that gets x + h, at its
-    ``calls``-th call in a forward pass; ``shortcut`` the attribute that holds the shortcut module.
-    Where that attribute is None, x is the block's input if ``identity``, else the block is plain:
-    it has no x, and its sum is h.
-    """
-
-    branch: str
-    relu: str
-    calls: int = 1
-    shortcut: str | None = None
-    identity: bool = True
-
-
-_ADAPTERS: dict[type[nn.Module], BlockAdapter] = {}
-
-
-def register_block(block: type[nn.Module], adapter: BlockAdapter) -> None:
-    """Teach taps a block type: an own ``nn.Module`` class and where its streams are.
-
-    >>> class Mine(nn.Module): ...
-    >>> register_block(Mine, BlockAdapter(branch="f", relu="act"))
-    """
-    if (known := _adapters().get(block, adapter)) != adapter:
-        raise BadInput(f"block type {block.__name__} is already registered with {known}")
-    _ADAPTERS[block] = adapter
-
-
-_TORCHVISIONS = {
-    "BasicBlock": BlockAdapter("bn2", "relu", calls=2, shortcut="downsample"),
-    "Bottleneck": BlockAdapter("bn3", "relu", calls=3, shortcut="downsample"),
-}
-
-
-def _adapters() -> dict[type[nn.Module], BlockAdapter]:
-    """All adapters; those of torchvision's blocks are among them once it is loaded, which takes
-    longer than a small measurement.
-    """
-    resnet = sys.modules.get("torchvision.models.resnet")
-    for name, adapter in _TORCHVISIONS.items():
-        if block := getattr(resnet, name, None):
-            _ADAPTERS.setdefault(block, adapter)
-    return _ADAPTERS
-
-
-def adapter_of(module: nn.Module) -> BlockAdapter | None:
-    """The adapter of a block, None for any other module; a subclass with a forward of its own is
-    another block.
-    """
-    adapters = _adapters()
-    for kind in type(module).__mro__:
-        if kind in adapters:
-            return adapters[kind] if type(module).forward is kind.forward else None
-    return None
-
-
-def block_sites(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a model that taps know, by name (:func:`probes.naming.modules`), in the model's
-    order.
-
-    >>> from probes.subjects.nets import nets
-    >>> list(block_sites(nets["resnet20"](1, 10)))[:2]
-    ['layer1.0', 'layer1.1']
-    """
-    return {name: m for name, m in modules(model).items() if adapter_of(m) is not None}
-
-
-def _whose(kind: type) -> str:
-    return f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
-
-
 def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Module]:
     blocks = block_sites(model)
-    known = ", ".join(
-        sorted({*map(_whose, _adapters()), *(f"torchvision's {name}" for name in _TORCHVISIONS)})
-    )
     way_out = (
         "teach it with probes.measure.register_block(TYPE, BlockAdapter(branch=..., relu=...))"
     )
@@ -118,7 +40,7 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
         own = [
             n
             for n, child in modules(model).items()
-            if issubclass(type(child), tuple(_adapters())) and adapter_of(child) is None
+            if issubclass(type(child), tuple(adapters())) and adapter_of(child) is None
         ]
         if own:
             kind = type(modules(model)[own[0]]).__name__
@@ -127,9 +49,9 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
                 " name the sites to read"
             )
         if not blocks:
-            kinds = Counter(_whose(type(m)) for m in model.modules() if len(list(m.children())) > 1)
+            kinds = Counter(whose(type(m)) for m in model.modules() if len(list(m.children())) > 1)
             raise BadInput(
-                f"no block that taps know ({known}) in a network of"
+                f"no block that taps know ({known()}) in a network of"
                 f" {', '.join(kinds) or 'no blocks'}; {way_out}"
             )
         return blocks
@@ -140,7 +62,7 @@ def _chosen(model: nn.Module, sites: Sequence[str] | None) -> dict[str, nn.Modul
         if site not in blocks:
             raise BadInput(
                 f"{site!r} is a {type(known_modules[site]).__name__}, no block that taps know"
-                f" ({known}); {way_out}"
+                f" ({known()}); {way_out}"
             )
     return {site: blocks[site] for site in blocks if site in set(sites)}
 

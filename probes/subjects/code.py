@@ -11,7 +11,7 @@ from torch import nn
 
 from probes.fingerprint import fingerprint
 from probes.hooks import refuse_wrapped
-from probes.measure.taps import adapter_of
+from probes.measure.adapters import adapter_of
 
 INTERNAL = {
     "training",

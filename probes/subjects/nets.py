@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from probes.errors import BadInput
-from probes.measure.taps import BlockAdapter, register_block
+from probes.measure.adapters import BlockAdapter, register_block
 from probes.subjects.smallnets import Rows, VitLite, mlp
 from probes.subjects.wrapped import Builder, Normalised, Takes, nets, takes
 

@@ -130,12 +130,12 @@ def test_occlusion(lab, claim):
 """
 
 
-def test_a_claim_about_occlusion_runs_in_two_workers(pytester, monkeypatch, tmp_path):
+def test_a_claim_about_occlusion_runs_in_two_workers(pytester, monkeypatch, tmp_path, run_pytest):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "store"))
     (pytester.path / "strange_perturbations.py").write_text(PLACE.read_text())
     pytester.makepyfile(test_it=CLAIM)
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
-    done = pytester.runpytest_subprocess("-n", "2", "--probes-images=200", "-p", "no:randomly")
+    done = run_pytest("-n", "2", "--probes-images=200", "-p", "no:randomly")
 
     done.assert_outcomes(passed=2)
     done.stdout.fnmatch_lines(["2 claims judged, 2 decided (2 supported)"])

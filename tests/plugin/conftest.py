@@ -37,13 +37,5 @@ def elsewhere(monkeypatch, shared_store):
 
 
 @pytest.fixture(autouse=True)
-def blank_figures(monkeypatch, shared_store):
-    """Figures of runs in this process are blank files: none of these tests looks at one, and each
-    costs a quarter of a second.
-    """
-
-    def save(figure, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-    monkeypatch.setattr(plots, "save", save)
+def figures(shared_store, undrawn):
+    """None of these tests looks at a figure."""

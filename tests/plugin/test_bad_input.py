@@ -259,10 +259,8 @@ def test_options_that_agree():
     )
 
 
-def test_options_that_contradict_are_a_usage_error(pytester):
-    result = pytester.runpytest_subprocess(
-        "--probes-report=out", "--probes-store=out", "-p", "no:cacheprovider"
-    )
+def test_options_that_contradict_are_a_usage_error(pytester, run_pytest):
+    result = run_pytest("--probes-report=out", "--probes-store=out", "-p", "no:cacheprovider")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(

@@ -315,11 +315,11 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("plugin", BESIDE)
-def test_claims_are_judged_beside_other_plugins(pytester, plugin):
+def test_claims_are_judged_beside_other_plugins(pytester, plugin, run_pytest):
     pytest.importorskip(plugin)
     pytester.makeini("[pytest]\naddopts = -p no:benchmark -p no:cacheprovider")
     pytester.makepyfile(HEAD + NOISE + OTHER)
-    result = pytester.runpytest_subprocess(IMAGES, *BESIDE[plugin])
+    result = run_pytest(IMAGES, *BESIDE[plugin])
 
     result.assert_outcomes(passed=2)
     assert "(f, 2 of 2 ran)" in (pytester.path / "reports/latest/report.md").read_text()
@@ -329,22 +329,22 @@ def test_claims_are_judged_beside_other_plugins(pytester, plugin):
     ("module", "options"),
     [("pytest_repeat", ("--count=2",)), ("pytest_rerunfailures", ("--reruns=2",))],
 )
-def test_trap_p02_repeats_and_reruns_of_a_claim_are_refused(pytester, module, options):
+def test_trap_p02_repeats_and_reruns_of_a_claim_are_refused(pytester, module, options, run_pytest):
     pytest.importorskip(module)
     pytester.makepyfile(HEAD + NOISE)
-    result = pytester.runpytest_subprocess(IMAGES, QUIET, *options)
+    result = run_pytest(IMAGES, QUIET, *options)
 
     assert "extra looks at the data" in result.stderr.str() + result.stdout.str()
     assert result.ret != 0
 
 
-def test_trap_f14_under_xdist_nothing_of_the_report_is_lost(pytester):
+def test_trap_f14_under_xdist_nothing_of_the_report_is_lost(pytester, run_pytest):
     """``m of M ran`` was empty, since the controller collects nothing itself."""
     pytest.importorskip("xdist")
     pytester.makepyfile(HEAD + NOISE + OTHER.replace("resnet20@mnist5k", "resnet20@cifar10"))
     pages = {}
     for how in ((), ("-n", "2", "--dist", "loadscope")):
-        run_it = pytester.runpytest_subprocess if how else pytester.runpytest
+        run_it = run_pytest if how else pytester.runpytest
         run_it(IMAGES, *how).assert_outcomes(passed=1, skipped=1)
         run = json.loads((pytester.path / "reports/latest/run.json").read_text())
         pages[how] = (run["families"], run["not_judged"])

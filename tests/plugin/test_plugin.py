@@ -200,14 +200,12 @@ def test_the_outcome_does_not_depend_on_k(pytester):
     assert story(pytester) == {k: v for k, v in together.items() if k[0] == "NORM"}
 
 
-def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester):
+def test_trap_p01_serial_xdist_and_junit_tell_the_same_story(pytester, run_pytest):
     write(pytester, NOISE, NORM)
     pytester.runpytest(IMAGES)
     serial = story(pytester)
     junit = pytester.runpytest(IMAGES, "--junitxml=out.xml", "--probes-report=reports/junit")
-    parallel = pytester.runpytest_subprocess(
-        IMAGES, "-n", "2", "--junitxml=two.xml", "--probes-report=reports/two"
-    )
+    parallel = run_pytest(IMAGES, "-n", "2", "--junitxml=two.xml", "--probes-report=reports/two")
 
     parallel.assert_outcomes(passed=1, failed=1)
     parallel.stdout.fnmatch_lines(["FAILED *test_norm* - NotHeld: NORM*"])
@@ -237,9 +235,9 @@ def test_broken(lab, claim):
 
 
 @pytest.mark.parametrize("how", [[], ["-n", "2"], ["--junitxml=out.xml"]])
-def test_trouble_in_preparing_is_an_error_in_a_claims_body_too(pytester, how):
+def test_trouble_in_preparing_is_an_error_in_a_claims_body_too(pytester, how, run_pytest):
     write(pytester, BROKEN)
-    result = pytester.runpytest_subprocess(*how)
+    result = run_pytest(*how)
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*BadInput: typed this, allowed is that*"])
@@ -338,9 +336,9 @@ def test_a_marker_that_is_wrong_is_a_usage_error_naming_the_test(pytester, code,
     result.stderr.fnmatch_lines([f"*test_it.py::test_*{sentence}*"])
 
 
-def test_a_marker_that_is_wrong_is_an_error_of_its_test_on_xdist_workers(pytester):
+def test_a_marker_that_is_wrong_is_an_error_of_its_test_on_xdist_workers(pytester, run_pytest):
     write(pytester, '@pytest.mark.subjects("resnet20@")\ndef test_x(lab): pass\ndef test_y(): pass')
-    result = pytester.runpytest_subprocess("-n", "2")
+    result = run_pytest("-n", "2")
 
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*BadInput: subject 'resnet20@' is not of the form*"])
@@ -459,10 +457,10 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_not_judged(pytester)
     )
 
 
-def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester):
+def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest):
     write(pytester, NOISE)
     pytester.makeconftest("def pytest_runtest_logfinish():\n    raise KeyboardInterrupt\n")
-    pytester.runpytest_subprocess(IMAGES)
+    run_pytest(IMAGES)
 
     assert "Partial" in (pytester.path / "reports" / "latest" / "report.md").read_text()
 

@@ -10,7 +10,7 @@ from probes.subjects.data import load
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path):
+def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path, run_pytest):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path))
     code = next(
         block
@@ -18,7 +18,7 @@ def test_the_network_in_ten_lines_is_judged(pytester, monkeypatch, tmp_path):
         if "# test_mine.py" in block
     )
     (pytester.path / "test_mine.py").write_text(code)
-    result = pytester.runpytest_subprocess("--probes-images=200", "-p", "no:cacheprovider")
+    result = run_pytest("--probes-images=200", "-p", "no:cacheprovider")
 
     result.stdout.fnmatch_lines(["MINE  test_mine:mine:untrained@mnist5k", "1 claim judged*"])
 

@@ -44,7 +44,7 @@ def main(folder):
         return keep(frame, path)
 
     cells.Cell.make, cells.table.write = counted, kept
-    lab = Bench([parse("tiny@mnist5k#0")], store, Options(images=600, threads=1, batch_size=10))
+    lab = Bench([parse("tiny@mnist5k#0")], store, Options(images=400, threads=1, batch_size=10))
     sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
     found = rises(sweep, "l2_h", by="site", sesoi="1 %")
     say("phase", "evidence")

@@ -11,7 +11,6 @@ cells, evidence and report, nothing else left.
 import argparse
 import hashlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -37,19 +36,28 @@ def contents(folder):
     }
 
 
+class Process(subprocess.Popen):
+    """A process whose lines are read as it says them."""
+
+    def __init__(self, argv):
+        argv = [sys.executable, *map(str, argv)]
+        super().__init__(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def __iter__(self):
+        return iter(self.stdout)
+
+    def readline(self):
+        return self.stdout.readline()
+
+
 def start(folder):
-    return subprocess.Popen(
-        [sys.executable, str(JOURNEY), str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return Process([JOURNEY, folder])
 
 
 def undisturbed(folder):
     """Run to the end: the lines said, and the seconds from the first phase to the last."""
     process, said, began = start(folder), [], None
-    for line in process.stdout:
+    for line in process:
         began = began or (time.monotonic() if line.startswith("phase") else None)
         said.append(line.strip())
     assert process.wait() == 0, "\n".join(said)
@@ -61,11 +69,11 @@ def killed(folder, after):
     finished before.
     """
     process = start(folder)
-    first = process.stdout.readline()
+    first = process.readline()
     assert first.startswith("phase"), first
     time.sleep(after)
-    process.send_signal(signal.SIGKILL)
-    said = [first.strip(), *(line.strip() for line in process.stdout)]
+    process.kill()
+    said = [first.strip(), *(line.strip() for line in process)]
     return None if process.wait() == 0 else said
 
 

@@ -5,8 +5,6 @@ versions, two runs at once.
 import errno
 import os
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -89,7 +87,7 @@ def test_a_full_disk_is_said_leaves_nothing_half_written_and_the_same_sweep_goes
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs RLIMIT_FSIZE")
-def test_a_disk_that_takes_no_more_bytes_ends_a_study_in_one_line(tmp_path):
+def test_a_disk_that_takes_no_more_bytes_ends_a_study_in_one_line(tmp_path, child):
     """The operating system itself refuses: no file may grow beyond 20 kB, as with a quota."""
     code = (
         "import resource, sys; from probes import cli; resource.setrlimit(resource.RLIMIT_FSIZE,"
@@ -97,15 +95,13 @@ def test_a_disk_that_takes_no_more_bytes_ends_a_study_in_one_line(tmp_path):
         " '0,.1', '--out', sys.argv[1]]))"
     )
     env = os.environ | {"PROBES_STORE": str(tmp_path / "s")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, env=env
-    )
+    code, _, said = child(["-c", code, tmp_path / "out"], env=env).told()
 
-    assert done.returncode == 2
+    assert code == 2
     assert re.search(
         r"^probes: could not write .*(File too large|requested and \d+ written); make room or"
         r" choose another folder$",
-        done.stderr,
+        said,
         re.M,
     )
     assert not (tmp_path / "out").exists()
@@ -133,12 +129,12 @@ def test_a_store_that_is_read_only_is_an_error_with_the_way_out(tmp_path, capsys
 
 
 def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_told(
-    pytester, tmp_path, monkeypatch
+    pytester, tmp_path, monkeypatch, run_pytest
 ):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "s"))
     pytester.makepyfile(test_it=CLAIM.replace('sesoi="1 %"', 'sesoi="-90 %"'))
     (pytester.path / "reports").write_text("a file where a folder should be")
-    result = pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20")
+    result = run_pytest(*OPTIONS, "-k", "resnet20")
 
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -153,14 +149,14 @@ def test_a_report_that_can_not_be_written_fails_the_run_after_the_verdicts_were_
     )
 
 
-def test_a_damaged_cell_is_made_again_and_said(pytester, tmp_path, monkeypatch):
+def test_a_damaged_cell_is_made_again_and_said(pytester, tmp_path, monkeypatch, run_pytest):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path / "s"))
     pytester.makepyfile(test_it=CLAIM)
-    pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20", "--probes-report=reports/a")
+    run_pytest(*OPTIONS, "-k", "resnet20", "--probes-report=reports/a")
     hurt = sorted((tmp_path / "s" / "cells").glob("*.parquet"))[0]
     whole = hurt.read_bytes()
     hurt.write_bytes(whole[: len(whole) // 2])
-    result = pytester.runpytest_subprocess(*OPTIONS, "-k", "resnet20", "--probes-report=reports/b")
+    result = run_pytest(*OPTIONS, "-k", "resnet20", "--probes-report=reports/b")
 
     result.stdout.fnmatch_lines([f"note: {hurt} is corrupt: it is made again"])
     assert hurt.read_bytes() == whole
@@ -202,24 +198,18 @@ def test_a_sidecar_that_nobody_can_read_is_an_entry_that_does_not_exist(tmp_path
     assert "is corrupt: it is made again" in caplog.text
 
 
-def test_two_runs_on_one_store_lose_and_double_nothing(pytester, tmp_path):
+def test_two_runs_on_one_store_lose_and_double_nothing(pytester, tmp_path, child):
     pytester.makepyfile(test_it=CLAIM)
-    command = [sys.executable, "-m", "pytest", *OPTIONS, "--continue-on-collection-errors"]
+    command = ["-m", "pytest", *OPTIONS, "--continue-on-collection-errors"]
 
     def run(store, report):
         env = os.environ | {"PROBES_STORE": str(tmp_path / store)}
-        return subprocess.Popen(
-            [*command, f"--probes-report=reports/{report}"],
-            cwd=pytester.path,
-            env=env,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        where = {"cwd": pytester.path, "env": env, "blank": True}
+        return child([*command, f"--probes-report=reports/{report}"], **where)
 
     both = [run("one", "a"), run("one", "b")]
-    told = [p.communicate()[0] for p in both]
-    alone = run("other", "c")
-    told.append(alone.communicate()[0])
+    told = [p.told()[1] for p in both]
+    told.append(run("other", "c").told()[1])
 
     assert all("2 claims judged" in text for text in told)
     assert len({(pytester.path / "reports" / r / "verdicts.csv").read_text() for r in "abc"}) == 1

@@ -183,6 +183,11 @@ def test_the_plugin_loads_neither_torch_nor_pandas():
     assert loaded("import probes.plugin", "torch", "pandas", "numpy", "matplotlib") == []
 
 
+def test_the_laboratory_loads_nothing_that_it_does_not_use_yet():
+    heavy = ("torchvision", "matplotlib", "sklearn")
+    assert loaded("import probes.lab", *heavy) == []
+
+
 def test_measure_and_perturb_never_import_each_other():
     for one, other in (("measure", "perturb"), ("perturb", "measure")):
         for path in (ROOT / "probes" / one).rglob("*.py"):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from probes.batch import Batch
+from probes.measure.adapters import block_sites
 from probes.measure.protocol import Measure
-from probes.measure.taps import block_sites, tap
+from probes.measure.taps import tap
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,3 +86,10 @@ def bench_of():
         return Bench([subject.spec], store, Options(**options), subjects={name: subject}), name
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def figures(request):
+    """Figures of a test are not drawn, unless it is marked ``drawn``."""
+    if not request.node.get_closest_marker("drawn"):
+        request.getfixturevalue("undrawn")

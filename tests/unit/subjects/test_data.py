@@ -5,6 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import torchvision
 from PIL import Image
 from torchvision.transforms import Resize
 
@@ -211,7 +212,7 @@ def test_a_download_that_fails_is_said_with_the_way_round(monkeypatch, tmp_path)
         raise OSError("Name or service not known")
 
     monkeypatch.setenv("PROBES_DATA", str(tmp_path))
-    monkeypatch.setattr(data.torchvision.datasets, "CIFAR10", unreachable)
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", unreachable)
     with pytest.raises(Unavailable, match="by other means"):
         data.fetch("cifar10")
     with pytest.raises(UnknownName, match="did you mean mnist"):

@@ -16,7 +16,7 @@ from probes.judge.lazytable import summarise
 from probes.judge.verdict import from_json as verdict_from_json
 from probes.store import Store, sha256
 from probes.studies import sections
-from probes.tell import evidence, origins, report, reportfolder
+from probes.tell import closing, evidence, origins, pages, report, reportfolder
 from probes.tell.verify import verify
 
 ALL = sections()
@@ -275,7 +275,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path, store):
 
 def test_a_report_that_fails_leaves_the_old_one(folder, store, monkeypatch):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
-    monkeypatch.setattr(report.closing, "words", lambda: 1 / 0)
+    monkeypatch.setattr(closing, "words", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.assemble([line(store)], origins.provenance(folder, [], {}), folder)
 
@@ -354,7 +354,7 @@ def test_a_turn_inside_the_levels_is_seen(path, turns):
 
     leaf = rises(made(), "l2_h", by="site", sesoi="1 %")["layer1.0"]
     assert (
-        report.pages._turns(
+        pages._turns(
             d.replace(
                 leaf, sesoi=0.01, curve=tuple((0.1 * i, v, v, v) for i, v in enumerate(path, 1))
             )

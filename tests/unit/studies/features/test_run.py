@@ -415,6 +415,7 @@ def test_trap_f17_a_folder_that_exists_is_kept_and_what_is_not_ours_in_it_always
     assert (bad / "ours" / "features.md").exists()
 
 
+@pytest.mark.drawn
 def test_the_same_command_writes_the_same_bytes(tmp_path, store):
     for name in "ab":
         features.study(
@@ -440,7 +441,7 @@ def test_claims_are_judged_beside_and_verify(tmp_path, store):
         levels=(0.5,),
         each=0,
         claims=True,
-        options=Options(images=None, threads=2),
+        options=Options(images=250, threads=2),
     )
 
     assert verify(tmp_path / "o" / "claims") == []

@@ -77,6 +77,7 @@ def test_several_runs_are_told_by_their_mean_and_range(tmp_path):
     assert "published" not in text
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("name", ["drops", "strengths", "depth", "activations"])
 def test_every_figure_is_written(tmp_path, name):
     layers.section(folder_of(tmp_path, ["one", "two"], runs=2))

@@ -66,6 +66,7 @@ def test_a_run_leaves_tables_figures_and_verdicts_that_verify(made):
     assert "MASK-OWN hflip, erasing" in text
 
 
+@pytest.mark.drawn
 def test_a_report_is_drawn_again_from_its_files(made):
     _, folder = made
     before = (folder / "report.md").read_text(encoding="utf-8")

@@ -156,6 +156,7 @@ def test_batches_change_nothing(store, tmp_path, monkeypatch, found_of):
     )
 
 
+@pytest.mark.drawn
 def test_the_command_writes_contrasts_and_panels(tmp_path):
     out = tmp_path / "out"
     code = cli.main(
@@ -219,6 +220,7 @@ def test_the_command_writes_contrasts_and_panels(tmp_path):
         assert "shapley" not in file
 
 
+@pytest.mark.drawn
 def test_the_analysis_of_maps(tmp_path):
     out = tmp_path / "out"
     code = cli.main(

@@ -71,6 +71,7 @@ def test_the_summary_gives_points_lost_with_their_range():
     assert lines[2][6] == ""
 
 
+@pytest.mark.drawn
 def test_the_section_says_what_was_perturbed_and_where_each_network_is_judged(tmp_path):
     text = decay.section(folder_of(tmp_path, rows()))
 

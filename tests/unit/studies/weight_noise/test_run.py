@@ -18,7 +18,7 @@ from probes.studies.weight_noise.folder import calibrated
 from probes.studies.weight_noise.networks import Run, view_of
 from probes.studies.weight_noise.plan import Plan
 from probes.studies.weight_noise.rows import csv_text
-from probes.tell import evidence, plots
+from probes.tell import evidence
 from probes.tell.verify import verify
 
 FILES = ("summary.csv", "sweep.csv", "results.json")
@@ -41,19 +41,6 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("quick")
     assert main([*QUICK, "--out", str(place / "out"), "--store", str(place / "store")]) == 0
     return place
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Figures cost most of a quick run: only the folder above and what is compared with it are
-    drawn.
-    """
-
-    def save(figure, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-    monkeypatch.setattr(plots, "save", save)
 
 
 def test_it_writes_the_studys_files_and_a_report_that_verifies(folder, capsys):
@@ -88,8 +75,8 @@ def test_it_writes_the_studys_files_and_a_report_that_verifies(folder, capsys):
     assert verify(out) == []
 
 
-def test_two_empty_stores_give_equal_bytes(folder, tmp_path, monkeypatch):
-    monkeypatch.undo()
+@pytest.mark.drawn
+def test_two_empty_stores_give_equal_bytes(folder, tmp_path):
     assert main([*QUICK, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
     pictures = [p.relative_to(folder / "out") for p in (folder / "out").rglob("*.png")]
 
