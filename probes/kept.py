@@ -28,7 +28,8 @@ class Kept:
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._things: OrderedDict[Hashable, Any] = OrderedDict()
+        self._things: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._taken = 0
 
     def __iter__(self) -> Any:
         """The names, the least recently used first."""
@@ -39,16 +40,16 @@ class Kept:
         if name not in self._things:
             self.put(name, make())
         self._things.move_to_end(name)
-        return self._things[name]
+        return self._things[name][0]
 
     def put(self, name: Hashable, thing: Any) -> None:
         """Keep a thing, in place of another one of its name."""
-        self._things[name] = thing
-        self._things.move_to_end(name)
-        taken = sum(map(nbytes, self._things.values()))
-        while taken > self.most and len(self._things) > 1:
-            _, oldest = self._things.popitem(last=False)
-            taken -= nbytes(oldest)
+        self._taken -= self._things.pop(name, (None, 0))[1]
+        self._things[name] = thing, nbytes(thing)
+        self._taken += self._things[name][1]
+        while self._taken > self.most and len(self._things) > 1:
+            _, (_, size) = self._things.popitem(last=False)
+            self._taken -= size
 
 
 def nbytes(thing: Any) -> int:

@@ -140,7 +140,10 @@ class Perturbation(abc.ABC):
 
     def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:
         """Find that out, as a JSON value: ``run()`` passes clean images through the network."""
-        raise NotImplementedError
+        raise BadInput(
+            f"{type(self).__name__}.prepares() says what must be known of the clean network, and"
+            " prepare(model, run), which finds it out, is not defined"
+        )
 
     def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
         """What the evidence tells of it beside its design, for networks by name."""

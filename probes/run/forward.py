@@ -36,7 +36,7 @@ class Where:
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
-    batch_size: int = 100
+    batch_size: int = 250
 
 
 @dataclasses.dataclass(frozen=True)

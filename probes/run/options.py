@@ -89,7 +89,7 @@ OPTIONS = (
     Option("draws", "noise draws per image", int),
     Option("device", "cuda, mps or cpu (default: the best one here)"),
     Option("precision", "fp32, or bf16 by autocast", str, "fp32", ("fp32", "bf16")),
-    Option("batch-size", "images per forward pass", int, 100),
+    Option("batch-size", "images per forward pass", int, 250),
     Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
     Option("seed", "seed of the noise", int, 0),
     Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),

@@ -33,7 +33,7 @@ class Options:
     draws: int | None = None
     device: str | None = None
     precision: str = "fp32"
-    batch_size: int = 100
+    batch_size: int = 250
     threads: int | None = None
     seed: int = 0
     alpha: float = 0.05

@@ -234,7 +234,7 @@ def test_broken(lab, claim):
 """
 
 
-@pytest.mark.parametrize("how", [[], ["-n", "2"], ["--junitxml=out.xml"]])
+@pytest.mark.parametrize("how", [[], ["-n", "1"], ["--junitxml=out.xml"]])
 def test_trouble_in_preparing_is_an_error_in_a_claims_body_too(pytester, how, run_pytest):
     write(pytester, BROKEN)
     result = run_pytest(*how)
@@ -338,7 +338,7 @@ def test_a_marker_that_is_wrong_is_a_usage_error_naming_the_test(pytester, code,
 
 def test_a_marker_that_is_wrong_is_an_error_of_its_test_on_xdist_workers(pytester, run_pytest):
     write(pytester, '@pytest.mark.subjects("resnet20@")\ndef test_x(lab): pass\ndef test_y(): pass')
-    result = run_pytest("-n", "2")
+    result = run_pytest("-n", "1")
 
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*BadInput: subject 'resnet20@' is not of the form*"])

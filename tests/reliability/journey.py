@@ -30,7 +30,7 @@ def main(folder):
     store = Store(folder / "store")
     say("phase", "train")
     recipe = Recipe("short", epochs=2, batch_size=1000, peak=0.05)
-    train("tiny", "mnist5k", 0, store, recipe, lambda _: say("epoch"))
+    train("tiny", "mnist5k@14px", 0, store, recipe, lambda _: say("epoch"))
 
     make, keep = cells.Cell.make, cells.table.write
 
@@ -44,7 +44,9 @@ def main(folder):
         return keep(frame, path)
 
     cells.Cell.make, cells.table.write = counted, kept
-    lab = Bench([parse("tiny@mnist5k#0")], store, Options(images=400, threads=1, batch_size=10))
+    lab = Bench(
+        [parse("tiny@mnist5k@14px#0")], store, Options(images=400, threads=1, batch_size=10)
+    )
     sweep = lab.sweep(block_metrics, under=gaussian(0, 0.05, 0.1, 0.2))
     found = rises(sweep, "l2_h", by="site", sesoi="1 %")
     say("phase", "evidence")
@@ -53,7 +55,12 @@ def main(folder):
     designs = [table.design.json() for table in found.asked]
     facts = lab.facts(*found.asked)
     line = evidence.line(
-        found, claim=claim, subject="tiny@mnist5k#0", designs=designs, inputs=inputs, extra=facts
+        found,
+        claim=claim,
+        subject="tiny@mnist5k@14px#0",
+        designs=designs,
+        inputs=inputs,
+        extra=facts,
     )
     say("phase", "report")
     run = origins.provenance(folder, ["journey"], {})

@@ -231,12 +231,12 @@ def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, monkeyp
             lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4)
         )
     recipe = training.dataclasses.replace(training.recipes["mnist5k"], epochs=1, batch_size=500)
-    clean = training.train("tiny_accident", "mnist5k", 3, Store(tmp_path / "clean"), recipe)[1][
-        "sha256"
-    ]
+    clean = training.train("tiny_accident", "mnist5k@14px", 3, Store(tmp_path / "clean"), recipe)[
+        1
+    ]["sha256"]
     (store.folder / "checkpoints").mkdir(parents=True)
     (store.folder / "checkpoints" / "c.pt").write_bytes(b"half a checkpoint")
-    card = training.train("tiny_accident", "mnist5k", 3, store, recipe, said.append)[1]
+    card = training.train("tiny_accident", "mnist5k@14px", 3, store, recipe, said.append)[1]
 
     assert "its checkpoint can't be read" in said[0]
     assert card["sha256"] == clean

@@ -113,7 +113,7 @@ def test_facts_name_weights_where_and_the_summary(store):
         "device": str(one.options.where.device),
         "precision": "fp32",
         "threads": 1,
-        "batch_size": 100,
+        "batch_size": 250,
     }
     assert set(facts) == {"weights", "where", "summary", "examples"}
 

@@ -40,9 +40,11 @@ def copy_of(store, tmp_path):
 def test_weights_and_card_are_made_once(digits, tmp_path):
     store, said = copy_of(digits, tmp_path), []
     path, card = train(
-        "tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append
+        "tiny", "mnist5k@14px", 0, store, dataclasses.replace(short, epochs=1), said.append
     )
-    again, _ = train("tiny", "mnist5k", 0, store, dataclasses.replace(short, epochs=1), said.append)
+    again, _ = train(
+        "tiny", "mnist5k@14px", 0, store, dataclasses.replace(short, epochs=1), said.append
+    )
 
     assert again == path
     assert len(said) == 1
@@ -66,7 +68,7 @@ from probes.subjects.nets import CifarNet, nets
 from probes.subjects.training import Recipe, train
 nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
 r = Recipe("short", epochs=3, batch_size=500, peak=0.05, shift=1, flip=True)
-print(train("tiny", "mnist5k", 1, Store(sys.argv[1]), r, lambda t: print(t, flush=True))[1]["sha256"], flush=True)
+print(train("tiny", "mnist5k@14px", 1, Store(sys.argv[1]), r, lambda t: print(t, flush=True))[1]["sha256"], flush=True)
 """  # noqa: E501
 
 
@@ -164,13 +166,13 @@ def test_the_recipe_of_the_digits_is_frozen():
 def test_a_network_whose_code_was_edited_is_trained_again(digits, tmp_path, monkeypatch):
     store = copy_of(digits, tmp_path)
     one = dataclasses.replace(short, epochs=1)
-    first, _ = train("tiny", "mnist5k", 0, store, one)
+    first, _ = train("tiny", "mnist5k@14px", 0, store, one)
     monkeypatch.setitem(
         nets._things,
         "tiny",
         lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4, residual=False),
     )
-    second, _ = train("tiny", "mnist5k", 0, store, one)
+    second, _ = train("tiny", "mnist5k@14px", 0, store, one)
 
     assert first != second
 
@@ -234,16 +236,16 @@ def test_the_regimes_of_a_seed_differ_by_the_noise_only(digits):
 
 def test_a_noisy_training_goes_on_after_a_kill_with_the_same_bytes(digits, tmp_path, monkeypatch):
     store = copy_of(digits, tmp_path)
-    whole, _ = train("tiny", "mnist5k", 0, copy_of(digits, tmp_path / "other"), noisy)
+    whole, _ = train("tiny", "mnist5k@14px", 0, copy_of(digits, tmp_path / "other"), noisy)
 
     def interrupt(text):
         if "epoch 1/2" in text:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train("tiny", "mnist5k", 0, store, noisy, interrupt)
+        train("tiny", "mnist5k@14px", 0, store, noisy, interrupt)
     said = []
-    again, _ = train("tiny", "mnist5k", 0, store, noisy, said.append)
+    again, _ = train("tiny", "mnist5k@14px", 0, store, noisy, said.append)
 
     assert "goes on after epoch 1" in said[0]
     assert sha256(again) == sha256(whole)
@@ -266,12 +268,12 @@ def test_recipes_written_before_regimes_keep_their_keys():
 def test_training_stops_at_the_accuracy_that_a_recipe_asks_for(digits, tmp_path):
     store, said = copy_of(digits, tmp_path), []
     recipe = Recipe("early", epochs=3, peak=0.05, stop_at=0.0)
-    _, card = train("tiny", "mnist5k", 0, store, recipe, said.append)
+    _, card = train("tiny", "mnist5k@14px", 0, store, recipe, said.append)
 
     assert len(card["history"]) == 1
     assert (
         said[-1]
-        == "tiny@mnist5k#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
+        == "tiny@mnist5k@14px#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
     )
     assert card["recipe"]["stop_at"] == 0.0
 
@@ -287,7 +289,7 @@ def test_a_network_without_weights_to_perturb_fails_before_the_work(digits):
 def test_weights_of_a_named_recipe_are_found_by_its_name_only(digits, tmp_path):
     store = copy_of(digits, tmp_path)
     quick = dataclasses.replace(recipes["clean"], epochs=1)
-    train("tiny", "mnist5k", 0, store, quick)
+    train("tiny", "mnist5k@14px", 0, store, quick)
     data = load("mnist5k", "test", store)
 
     assert (
