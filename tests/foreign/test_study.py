@@ -2,13 +2,17 @@
 reports and verifies like ours.
 """
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
+import probes
 from probes import studies
 from probes.errors import BadInput
 from probes.studies.study import Study
@@ -164,3 +168,31 @@ def test_an_entry_point_that_is_no_study_is_one_sentence(monkeypatch, loaded, se
     finally:
         monkeypatch.undo()
         studies.studies.cache_clear()
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "your-study.md"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_work_of_ones_own_in_the_docs_is_done_once_by_any_engine(tmp_path, monkeypatch, jobs):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    (tmp_path / "confident.py").write_text(next(b for b in blocks if "class Confidence" in b))
+    monkeypatch.syspath_prepend(tmp_path)
+    confident = importlib.import_module("confident")
+    lab = probes.Lab(
+        "resnet20@mnist5k",
+        tmp_path / "store",
+        quiet=True,
+        images=100,
+        threads=1,
+        engine="processes",
+        jobs=jobs,
+    )
+    found = confident.confidence(lab)
+    monkeypatch.setattr(confident.Confidence, "make", lambda *_: pytest.fail("made again"))
+
+    assert confident.confidence(lab) == found
+    assert len(found) == 2
+    assert all(0.8 < value < 1 for value in found)
+    sys.modules.pop("confident")

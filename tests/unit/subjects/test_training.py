@@ -271,9 +271,8 @@ def test_training_stops_at_the_accuracy_that_a_recipe_asks_for(digits, tmp_path)
     _, card = train("tiny", "mnist5k@14px", 0, store, recipe, said.append)
 
     assert len(card["history"]) == 1
-    assert (
-        said[-1]
-        == "tiny@mnist5k@14px#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
+    assert said[-1] == (
+        "tiny@mnist5k@14px#0: stops after epoch 1, at the accuracy of 0.0 that its recipe asks for"
     )
     assert card["recipe"]["stop_at"] == 0.0
 
