@@ -17,15 +17,9 @@ from probes.tell import plots
 
 CHILD = Path(__file__).with_name("child.py")
 LOADED = (
-    *(
-        "pytest",
-        "torch",
-        "torch._dynamo",
-        "probes.lab",
-        "probes.cli",
-        "probes.studies.weight_noise.run",
-    ),
-    *("probes.tell.pages", "probes.tell.closing", "probes.tell.frontpage"),
+    *("pytest", "hypothesis.strategies", "torch", "torch._dynamo", "probes.lab", "probes.cli"),
+    *("probes.studies.weight_noise.run", "probes.tell.pages", "probes.tell.closing"),
+    "probes.tell.frontpage",
 )
 CONTEXT = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

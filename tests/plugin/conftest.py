@@ -2,16 +2,22 @@
 cost nothing.
 """
 
+import hypothesis.strategies  # noqa: F401
 import pytest
 
 from probes.judge import rises
+from probes.lab import Lab
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
+from probes.studies.dynamics import pages as dynamics_pages
 from probes.subjects.spec import parse
-from probes.tell import plots, terminal
+from probes.tell import closing, frontpage, pages, plots, terminal
+
+USED = (Lab, dynamics_pages, closing, frontpage, pages)
+"""Loaded beforehand, as hypothesis is: else each run in this process loads them again."""
 
 
 @pytest.fixture(scope="session")
