@@ -19,6 +19,7 @@ import pandas as pd
 from probes import table as tables
 from probes.errors import BadInput
 from probes.judge import effects, power
+from probes.judge.chance import at_chance
 from probes.judge.deciding import ASKS, BY_UNIT, FLOORED, TRENDS, Asked
 from probes.judge.scope import part_of, scope_of
 from probes.judge.sesoi import sesoi_of
@@ -73,13 +74,15 @@ class Question(Asked):
         """
         alpha = sweep.alpha if alpha is None else alpha
         kind = tables.kind_of(self.metric)
+        design = sweep.design
         ternary = "score" if self.ask in TRENDS else None
+        if kind == "hit" and (design.draws > 1 or (self.between and len(design.levels) > 1)):
+            kind = "share"  # means over draws, and drops compared, are not -1, 0 or 1
         rule = (
             BY_UNIT.get(self.unit)
             or ternary
             or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         )
-        design = sweep.design
         if self.pool:
             design = dataclasses.replace(
                 design,
@@ -110,10 +113,17 @@ class Question(Asked):
             )
         top = levels[-1] if len(levels) > 1 else None
         arms = (self.arm, self.between) if self.between else None
-        units = {
-            lv: effects.per_unit(effects.response(wide, kind, lv), kind, self.unit, self.by, arms)
+        if kind == "ratio":
+            effects.refuse_no_ratio(wide, self.metric)
+        responses = {
+            lv: effects.whole(effects.response(wide, kind, lv), self.by, arms[0] if arms else None)
             for lv in ([top] if top is None else levels[1:])
         }
+        units = {
+            lv: effects.per_unit(found, kind, self.unit, self.by, arms)
+            for lv, found in responses.items()
+        }
+        lost = effects.lost(responses[top], self.by) if self.unit == "train_seed" else {}
         labels = list(units[top])
         items = []
         for label in labels:
@@ -125,6 +135,7 @@ class Question(Asked):
                 sesoi,
                 alpha,
                 len(labels),
+                lost.get(label, (0, 0.0)),
             )
             if self.unit == "image" and not self.between:
                 here = wide if self.by is None else wide.xs(label, level=self.by)
@@ -138,7 +149,7 @@ class Question(Asked):
         """The verdicts, open where a network is not above chance on clean images: there is no
         accuracy to lose.
         """
-        if self.metric not in FLOORED or not (problem := effects.at_chance(frame)):
+        if self.metric not in FLOORED or not (problem := at_chance(frame)):
             return items
         return [
             dataclasses.replace(v, obstacle=v.obstacle or problem, p_supported=1.0, p_refuted=1.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from probes.errors import BadInput
 from probes.judge import effects, power, rules, ruling
@@ -37,6 +39,26 @@ BY_UNIT: Mapping[str, str] = {
 """The rule of a unit, where it needs no look at the values."""
 
 
+def _outside(found: ruling.Ruling, other: ruling.Ruling, sesoi: float, rule: str) -> float:
+    """The p-value of an effect beyond plus or minus the SESOI, from the rulings at either: the
+    smaller one, and the chance that the estimate lies as far out on the other side.
+
+    Exact where the effect is at an edge; twice the smaller p for ranks, whose law has no scale.
+    """
+    p = min(found.p_up, other.p_down)
+    se = found.spread / math.sqrt(found.n)
+    if rule == "signed rank" or not (se > 0 and math.isfinite(se)):
+        return min(1.0, 2 * p)
+    return min(1.0, p + float(stats.norm.sf(stats.norm.isf(p) + 2 * sesoi / se)))
+
+
+def _unreached(x: np.ndarray, sesoi: float, rule: str, top: float | None) -> bool:
+    """Whether no effect of a perturbation is a thousandth of the SESOI, and some are not 0."""
+    if rule == "score" or top is None or not sesoi or not x.any():
+        return False
+    return bool(np.abs(x).max() < abs(sesoi) / 1000)
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """What is asked of a table: the verb, the metric, the SESOI, and of which units and arms."""
@@ -60,8 +82,12 @@ class Asked:
         sesoi: float,
         alpha: float,
         k: int,
+        lost: tuple[int, float] = (0, 0.0),
     ) -> Verdict:
-        """The verdict of one of ``k`` members, from its effects at each level; Holm comes later."""
+        """The verdict of one of ``k`` members, from its effects at each level; Holm comes later.
+
+        ``lost`` is how many images are 0/0 inside training runs, and the largest share in one.
+        """
         values = effects.matrix if self.unit == effects.BOTH else effects.known
         x = values(units[top])
         if len(x) == 0:
@@ -76,7 +102,18 @@ class Asked:
         if self.ask == "equivalent":
             other = run(x, -sesoi, alpha)
             p_supported = max(found.p_down, other.p_up)
-            p_refuted = min(1.0, 2 * min(found.p_up, other.p_down))
+            p_refuted = _outside(found, other, sesoi, rule)
+        excluded = len(units[top]) - len(x) if x.ndim == 1 else 0
+        share = max(excluded / len(units[top]), lost[1])
+        if share > rules.TRIM and not obstacle:
+            inside = " of a training run" if lost[1] == share else ""
+            obstacle = (
+                f"{share:.0%} of the images{inside} are 0/0 and left out, at most 20 % may be"
+            )
+        if _unreached(x, sesoi, rule, top) and not obstacle:
+            obstacle = (
+                "the perturbation did not reach this metric: no effect is a thousandth of the SESOI"
+            )
         if (
             rule == "signed rank"
             and not obstacle
@@ -103,11 +140,8 @@ class Asked:
         curve = [
             (lv, run(values(part), 0.0, alpha)) for lv, part in units.items() if lv is not None
         ]
-        notes: dict[str, Any] = (
-            {"excluded": len(units[top]) - len(x)}
-            if x.ndim == 1 and len(units[top]) > len(x)
-            else {}
-        )
+        notes: dict[str, Any] = {"excluded": many} if (many := excluded + lost[0]) else {}
+        promised = top is not None or bool(self.between)  # else 0 is not what an effect may be
         needed = power.needed(
             found.spread,
             sesoi,
@@ -116,7 +150,10 @@ class Asked:
             k,
             runs=rule == "signed rank",
             ternary=rule == "score",
+            both_sides=self.ask == "equivalent",
         )
+        if not promised:
+            needed = None
         if self.unit == "train_seed":
             notes["runs"] = [round(float(v), 6) for v in x]
         if each:

@@ -99,6 +99,15 @@ def averaged(
             f" {', '.join(map(str, frame[loose[0]].unique()[:4]))}; compare two with between=(...),"
             " give by=..., or select one"
         )
+    whose = list(dict.fromkeys(filter(None, ("net", "train_seed", arm, by, pool))))
+    networks = frame[list(dict.fromkeys([*whose, "weights"]))].drop_duplicates()
+    mixed = networks.loc[networks.duplicated(whose, keep=False), "weights"].unique()
+    if len(mixed):
+        raise BadInput(
+            f"the table holds several values of 'weights' of one network:"
+            f" {', '.join(map(str, mixed[:4]))}; compare two with between=(...), arm='weights', or"
+            " select one"
+        )
     runs = frame[["train_seed", *filter(None, [arm])]].drop_duplicates()
     if unit != "train_seed" and len(runs) > (frame[arm].nunique() if arm else 1):
         raise BadInput(
@@ -129,48 +138,48 @@ def averaged(
     return wide
 
 
-ABOVE_CHANCE = 0.05
-"""Points of accuracy by which a network is above chance before a claim about its accuracy is
-judged.
-"""
-
-
-def at_chance(frame: pd.DataFrame) -> str:
-    """Why there is no accuracy to lose: the first network whose clean accuracy is not 5 points
-    above chance, at 95 %; else empty.
-
-    Read from ``attrs["floor"]``, where what measured the table put it: chance, the margin, and hits
-    of images for each run.
+def refuse_no_ratio(wide: pd.DataFrame, metric: str) -> None:
+    """Raise BadInput, naming the image, where a metric that is judged by ratios is negative or
+    infinite.
     """
-    floor = frame.attrs.get("floor")
-    if not floor:
-        return ""
-    here = {
-        tuple(map(str, row))
-        for row in frame[["net", "weights", "train_seed"]].drop_duplicates().itertuples(index=False)
-    }
-    for net, weights, seed, hits, n in floor["clean"]:
-        if (net, weights, str(seed)) in here and not above_chance(
-            hits, n, floor["chance"], floor["margin"]
-        ):
-            return (
-                f"at chance: {net} ({weights}) names {hits / n:.1%} of {n:,} clean images right,"
-                f" not {floor['margin'] * 100:g} points above the {floor['chance']:.1%} of chance,"
-                " so there is nothing to lose"
+    values = wide.to_numpy()
+    for bad, word in ((values < 0, "below 0"), (np.isinf(values), "infinite")):
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            names = wide.index.names
+            key = wide.index[row] if len(names) > 1 else (wide.index[row],)
+            where = ", ".join(
+                f"{n} {v}" for n, v in zip(names, key, strict=True) if n in ("site", "image")
             )
-    return ""
+            raise BadInput(
+                f"{metric} is {values[row, column]:g} ({word}) for {where} at level"
+                f" {wide.columns[column]:g}: a metric that is judged by ratios is 0 or positive;"
+                " declare it as 'plain', which is judged by differences"
+            )
 
 
-def above_chance(hits: int, n: int, chance: float, margin: float = ABOVE_CHANCE) -> bool:
-    """Whether hits of n images show an accuracy above chance by a margin: the exact one-sided 95 %
-    bound (Clopper, Pearson 1934).
-
-    >>> above_chance(200, 1000, 0.1), above_chance(150, 1000, 0.1)
-    (True, False)
+def whole(effect: pd.Series, by: str | None, arm: str | None) -> pd.Series:
+    """Effects per site, without the images of which one of the sites that will be averaged is
+    0/0.
     """
-    if not hits:
-        return False
-    return bool(stats.beta.ppf(0.05, hits, n - hits + 1) > chance + margin)
+    if "site" in (by, arm) or not effect.isna().any():
+        return effect
+    rest = [n for n in effect.index.names if n != "site"]
+    return effect.mask(effect.isna().groupby(level=rest, observed=True).transform("any"))
+
+
+def lost(effect: pd.Series, by: str | None) -> dict[str, tuple[int, float]]:
+    """How many images are 0/0 inside training runs, and the largest share in one of them, for each
+    member of the family.
+    """
+    names = [n for n in effect.index.names if n != "image"]
+    none = effect.isna().groupby(level=names, observed=True).agg(["sum", "mean"])
+    labels = [""] * len(none) if by is None else list(map(str, none.index.get_level_values(by)))
+    found: dict[str, tuple[int, float]] = {}
+    for label, (many, share) in zip(labels, none.to_numpy(), strict=True):
+        before = found.get(label, (0, 0.0))
+        found[label] = before[0] + int(many), max(before[1], float(share))
+    return found
 
 
 def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:

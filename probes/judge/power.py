@@ -66,6 +66,7 @@ def needed(
     k: int = 1,
     runs: bool = False,
     ternary: bool = False,
+    both_sides: bool = False,
 ) -> int | None:
     """Units that tell an effect of 0, and of twice the SESOI, from the SESOI with power .8 in a
     family of k.
@@ -73,7 +74,8 @@ def needed(
     n = ((z(1 - alpha/k) + z(.8)) s / SESOI)^2, where s is the units' spread, below 50 units its
     upper 80 % limit. The observed effect is not used. Effects of -1, 0 and 1 (``ternary``) have a
     spread s^2 of SESOI (1 - SESOI) at least, the least that a mean of the SESOI can have: no flip
-    among few images says little. None where there is no SESOI or no spread.
+    among few images says little. Where an effect must be told from either side (``both_sides``)
+    z(.9) takes the place of z(.8). None where there is no SESOI or no spread.
 
     >>> needed(spread=1.0, sesoi=0.4, n=100, alpha=0.05)
     39
@@ -84,7 +86,8 @@ def needed(
         spread *= math.sqrt((n - 1) / float(stats.chi2.ppf(0.2, n - 1)))
     if ternary:
         spread = max(spread, math.sqrt(abs(sesoi) * (1 - min(1.0, abs(sesoi)))))
-    z = float(stats.norm.isf(alpha / k) + stats.norm.ppf(POWER))
+    chance = (1 + POWER) / 2 if both_sides else POWER
+    z = float(stats.norm.isf(alpha / k) + stats.norm.ppf(chance))
     return max(math.ceil((z * spread / abs(sesoi)) ** 2), runs_needed(alpha, k) if runs else 1)
 
 

@@ -118,7 +118,8 @@ def equivalent(
 ) -> Verdicts:
     """Does the effect stay within plus or minus the SESOI?  Two one-sided tests (Schuirmann 1987).
 
-    Refuted by twice the smaller p beyond either side. BadInput for a SESOI that is not positive.
+    Refuted where the effect lies beyond either side, by a test that is exact at its edge. BadInput
+    for a SESOI that is not positive.
     """
     question = Question("equivalent", metric, sesoi, by, unit, between, arm)
     if not quantity(sesoi)[0] > 0:
@@ -187,6 +188,12 @@ def both(*parts: Verdicts) -> Verdicts:
         raise BadInput(
             "both() joins two or more questions over the same blocks, at the same alpha; these are"
             f" {'; '.join(what) or 'none'}"
+        )
+    units = list(dict.fromkeys(v.unit for part in parts for v in part))
+    if len(units) > 1:
+        raise BadInput(
+            "both() joins questions about the same units, these are about"
+            f" {' and about '.join(f'{unit}s' for unit in units)}"
         )
     items = []
     for label in labels[0]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from probes.errors import BadInput
-from probes.judge.ruling import UNDECIDED, Ruling, alike, undecidable
+from probes.judge.ruling import UNDECIDED, Ruling, alike, second_group, undecidable
 
 TRIM = 0.2
 
@@ -51,6 +51,7 @@ def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     if np.ptp(winsorised) <= 1e-12 * np.abs(winsorised).max():
         return Ruling(**UNDECIDED, estimate=m, spread=0.0, n=n, obstacle=alike(winsorised))
     se = float(winsorised.std(ddof=1)) * math.sqrt((n - 1) / (h * (h - 1)))
+    few = few or second_group(s, k, winsorised, TRIM)
     t, q = (m - delta) / se, float(stats.t.isf(alpha, h - 1))
     return Ruling(
         float(stats.t.sf(t, h - 1)),

@@ -77,3 +77,26 @@ def undecidable(x: np.ndarray, few: str) -> Ruling | None:
 def alike(x: np.ndarray) -> str:
     """Whether all values are the same one."""
     return "all effects are exactly 0" if x[0] == 0 else "all effects are the same"
+
+
+def second_group(s: np.ndarray, k: int, winsorised: np.ndarray, trim: float) -> str:
+    """Why the standard error of a trimmed mean can't be trusted: of sorted effects, a share of
+    other ones may be just over or just under what is trimmed, and the winsorised spread sees none
+    of them.
+
+    The spread winsorised two standard errors of that share earlier, on either side, is then more
+    than 1.5 times as large.
+    """
+    n = len(s)
+    early = max(0, k - int(2 * math.sqrt(trim * (1 - trim) * n)))
+    sides = (s[early], s[n - k - 1]), (s[k], s[n - early - 1])
+    wider = max(
+        float(np.clip(s, *side).std(ddof=1)) if np.isfinite(side).all() else math.inf
+        for side in sides
+    )
+    if wider <= 1.5 * float(winsorised.std(ddof=1)):
+        return ""
+    return (
+        "a second group of images begins at the trimming point, so that chance says whether it"
+        " counts; judge the two groups by themselves"
+    )

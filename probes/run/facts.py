@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import BadInput
-from probes.judge import effects
+from probes.judge.chance import ABOVE_CHANCE, above_chance
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
 from probes.judge.verdict import counted
@@ -142,7 +142,7 @@ class Facts(abc.ABC):
                 )
 
     def floor(
-        self, subjects: Mapping[str, Subject], margin: float = effects.ABOVE_CHANCE
+        self, subjects: Mapping[str, Subject], margin: float = ABOVE_CHANCE
     ) -> dict[str, Any]:
         """Chance, the margin, and the clean hits of each network and run: what a claim about
         accuracy needs to be above.
@@ -193,7 +193,7 @@ class Facts(abc.ABC):
             hits
             if isinstance(hits, str)
             else f"{hits[0] / hits[1]:.1%} of {hits[1]:,}"
-            + ("" if effects.above_chance(*hits, chance) else f", at chance ({chance:.1%})")
+            + ("" if above_chance(*hits, chance) else f", at chance ({chance:.1%})")
         )
         return {
             "origin": s.weights,

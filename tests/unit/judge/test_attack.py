@@ -1,0 +1,203 @@
+"""What an attack on the judge found: input that gave a verdict which was wrong, and levels that
+were not held. Each is refused, or open with its reason, or decided as it should be.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from probes import table as tables
+from probes.errors import BadInput
+from probes.judge import both, equivalent, exceeds, rises, rules
+from probes.judge.asking import Question
+from probes.judge.power import Design, needed
+
+
+def rng(*name):
+    return np.random.Generator(np.random.Philox(key=np.array(name, np.uint64)))
+
+
+def table(clean, noisy, metric, level=0.1, **names):
+    """Values of each image at level 0 and at a level, as a table."""
+    base = {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "site": "a"} | names
+    return pd.concat(
+        [
+            pd.DataFrame(
+                base | {"image": np.arange(len(v)), "draw": 0, "level": lv, metric: np.asarray(v)}
+            )
+            for lv, v in ((0.0, clean), (level, noisy))
+        ],
+        ignore_index=True,
+    )
+
+
+# --- 1.1: a share of responders just above 20 %
+
+
+def test_trap_a11_responders_at_the_trimming_point_are_no_false_refuted():
+    """At most 20 % of a sample respond where 21 % do: all were trimmed and winsorised, and the
+    typical image was said not to move (9 alpha, without the guard).
+    """
+    g = rng(11, 1)
+    whole = np.sort(np.where(g.uniform(size=400_000) < 0.21, 3, 0) + g.normal(0, 0.1, 400_000))
+    truth = whole[80_000:320_000].mean()
+    wrong = []
+    for _ in range(400):
+        x = np.where(g.uniform(size=300) < 0.21, 3.0, 0.0) + g.normal(0, 0.1, 300)
+        found = rules.trimmed_mean(x, truth)
+        wrong.append(found.p_down <= 0.05 and not found.obstacle)
+
+    assert np.mean(wrong) <= 0.05 * 1.2 + 2 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_trap_a11_the_guard_lets_ordinary_effects_pass():
+    g = rng(11, 2)
+    for draw in (g.standard_normal, lambda n: g.standard_t(3, n)):
+        refused = [bool(rules.trimmed_mean(draw(300), 0.0).obstacle) for _ in range(300)]
+        assert np.mean(refused) <= 0.02
+
+
+def test_trap_a11_two_groups_are_said_to_be_two():
+    x = np.concatenate([np.full(58, 3.0), np.zeros(242)]) + rng(11, 3).normal(0, 0.1, 300)
+
+    assert "a second group of images begins" in rules.trimmed_mean(x, 0.5).obstacle
+
+
+# --- 1.3: wrong input
+
+
+def test_trap_a13_two_networks_are_not_averaged_where_between_was_forgotten():
+    g = rng(13, 1)
+    frames = [
+        table(np.ones(300), np.exp(m + g.normal(0, 0.05, 300)), "var_h", weights=w)
+        for w, m in (("A", 0.4), ("B", 0.01))
+    ]
+    with pytest.raises(BadInput, match=r"several values of 'weights' of one network: A, B"):
+        rises(tables.join(frames), "var_h", sesoi="1 %")
+    runs = [
+        table(np.ones(20), np.full(20, v), "loss", weights=w, train_seed=s)
+        for s in range(8)
+        for w, v in (("clean", 1.0), ("noisy", 2.0))
+    ]
+    with pytest.raises(BadInput, match="several values of 'weights'"):
+        exceeds(tables.join(runs), "loss", sesoi=0.1, unit="train_seed")
+    arms = {"between": ("noisy", "clean"), "arm": "weights", "unit": "train_seed"}
+    assert exceeds(tables.join(runs), "loss", sesoi=0.1, **arms).overall == "supported"
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(-0.5, "is -0.5 \\(below 0\\)"), (np.inf, "is inf \\(infinite\\)")]
+)
+def test_trap_a13_a_ratio_of_what_is_negative_or_infinite_is_refused(value, word):
+    noisy = np.full(300, 1.1)
+    noisy[7] = value
+    with pytest.raises(BadInput, match=f"var_h {word} for site a, image 7 at level 0.1"):
+        rises(table(np.ones(300), noisy, "var_h"), "var_h", sesoi="1 %")
+
+
+def test_trap_a13_where_most_images_are_zero_over_zero_nothing_is_decided():
+    clean = np.where(np.arange(4000) < 3800, 0.0, 1.0)
+    noisy = clean * 1.2 * np.exp(rng(13, 2).normal(0, 0.05, 4000))
+    found = rises(table(clean, noisy, "var_h"), "var_h", sesoi="1 %")[""]
+
+    assert found.outcome == "inconclusive"
+    assert "95% of the images are 0/0" in found.obstacle
+
+
+def test_trap_a13_zero_over_zero_inside_a_training_run_is_counted():
+    clean = np.where(np.arange(400) < 360, 0.0, 1.0)
+    frames = [
+        table(clean, clean * 1.2 * np.exp(rng(13, s).normal(0, 0.05, 400)), "var_h", train_seed=s)
+        for s in range(8)
+    ]
+    found = rises(tables.join(frames), "var_h", sesoi="1 %", unit="train_seed")[""]
+
+    assert found.outcome == "inconclusive"
+    assert "90% of the images of a training run are 0/0" in found.obstacle
+    assert found.notes["excluded"] == 8 * 360
+
+
+def test_trap_a13_an_image_of_which_one_site_is_zero_over_zero_is_left_out_whole():
+    g, some = rng(13, 9), np.arange(400) < 40
+    live = table(np.ones(400), 1.3 * np.exp(g.normal(0, 0.05, 400)), "var_h", site="a")
+    half = np.where(some, 0.0, 1.0)
+    dead = table(half, half * 1.3 * np.exp(g.normal(0, 0.05, 400)), "var_h", site="b")
+    found = rises(tables.join([live, dead]), "var_h", sesoi="1 %")[""]
+
+    assert (found.n, found.notes["excluded"]) == (360, 40)
+
+
+def test_trap_a13_what_moves_in_the_last_digits_only_was_not_reached():
+    moved = 1 + 1.2e-7 * rng(13, 10).choice([-1, 0, 1], 1000)
+    found = rises(table(np.ones(1000), moved, "var_h"), "var_h", sesoi="1 %")[""]
+
+    assert found.outcome == "inconclusive"
+    assert "the perturbation did not reach this metric" in found.obstacle
+
+
+def test_trap_a13_both_takes_questions_about_the_same_units():
+    g = rng(13, 11)
+    images = table(np.zeros(300), g.uniform(0.2, 0.3, 300), "sparsity")
+    runs = tables.join(
+        [table(np.zeros(5), np.full(5, 1.0 + s / 10), "loss", train_seed=s) for s in range(8)]
+    )
+    with pytest.raises(BadInput, match="same units, these are about images and about training"):
+        both(
+            rises(images, "sparsity", sesoi="1 point"),
+            exceeds(runs, "loss", sesoi=0.1, unit="train_seed"),
+        )
+
+
+# --- 1.12: how many more
+
+
+def test_trap_a112_what_is_promised_for_equivalence_has_its_power():
+    """A spread of .1 and a SESOI of .01: 857 units, where 619 had a power of .6."""
+    n = needed(0.1, 0.01, 1000, 0.05, both_sides=True)
+    g = rng(112, 1)
+    inside = []
+    for _ in range(400):
+        x = g.normal(0, 0.1, n)
+        up, down = (
+            stats.ttest_1samp(x, d, alternative=a).pvalue
+            for d, a in ((0.01, "less"), (-0.01, "greater"))
+        )
+        inside.append(max(up, down) <= 0.05)
+
+    assert n == 857
+    assert np.mean(inside) >= 0.8 - 2 * np.sqrt(0.8 * 0.2 / 400)
+
+
+def test_trap_a112_nothing_is_promised_where_the_null_is_not_0():
+    frame = table(np.ones(300), np.ones(300), "loss")
+    frame = frame[frame["level"] == 0].assign(loss=rng(112, 2).normal(0.8, 0.1, 300))
+
+    assert exceeds(frame, "loss", sesoi=0.8)[""].needed is None
+
+
+def test_trap_a112_the_rule_that_is_foreseen_is_the_one_that_is_used():
+    """Drops compared are not -1, 0 or 1: the mean rule, which needs 200 images."""
+
+    class Sweep:
+        design = Design("d", 100, "", 1, 0, (0.0, 0.1), (("a", 1), ("b", 1)))
+        alpha = 0.05
+        said: list = []  # noqa: RUF012
+        say = said.append
+
+    Question("exceeds", "correct", "1 point", between=("a", "b")).foresee(Sweep())
+
+    assert "the mean rule needs 200 images, the design has 100" in Sweep.said[0]
+
+
+# --- 1.13: too strict
+
+
+def test_trap_a113_an_interval_outside_is_refuted():
+    """The estimate lies 1.65 standard errors beyond the SESOI: twice the smaller p left it open."""
+    x = rng(113, 1).normal(0, 0.1, 1000)
+    x = (x - x.mean()) / x.std(ddof=1) * 0.1 + 0.0155
+    found = equivalent(table(np.zeros(1000), x, "sparsity"), "sparsity", sesoi="1 point")[""]
+
+    assert found.low > 0.01
+    assert found.outcome == "refuted"
