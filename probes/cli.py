@@ -219,7 +219,7 @@ def reports_in(folder: Path) -> list[Path]:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from probes.judge.verdict import counted
+    from probes.judge.wording import counted
     from probes.tell.verify import verify
 
     bad = 0

@@ -20,7 +20,7 @@ from probes import table as tables
 from probes.errors import BadInput
 from probes.judge import effects, power
 from probes.judge.chance import at_chance
-from probes.judge.deciding import ASKS, BY_UNIT, FLOORED, TRENDS, Asked
+from probes.judge.deciding import ASKS, BY_UNIT, FALLS, FLOORED, TRENDS, Asked
 from probes.judge.scope import part_of, scope_of
 from probes.judge.sesoi import sesoi_of
 from probes.judge.verdict import Verdict, Verdicts, settle
@@ -97,7 +97,7 @@ class Question(Asked):
         if self.ask in TRENDS:
             return self._trends(frame, alpha)
         kind = self.kind or tables.metric(self.metric, frame).kind
-        sesoi = sesoi_of(self.sesoi, self.metric, kind)
+        sesoi = sesoi_of(self.sesoi, self.metric, kind, -1 if self.ask in FALLS else 1)
         wide = effects.averaged(
             frame, self.metric, self.unit, self.by, self.arm if self.between else None, self.pool
         )

@@ -13,10 +13,13 @@ from scipy import stats
 
 from probes.errors import BadInput
 from probes.judge import effects, power, rules, ruling
-from probes.judge.verdict import Verdict, shown
+from probes.judge.sesoi import LARGEST
+from probes.judge.verdict import Verdict
+from probes.judge.wording import shown
 from probes.table import Kind
 
 TRENDS = ("increases", "decreases")
+FALLS = ("falls", "below")
 FLOORED = ("correct", "mask_lost")
 """Metrics of accuracy: of a network that names no more than chance does there is nothing to lose.
 """
@@ -227,11 +230,12 @@ class Asked:
             found |= effects.trend(wide)
         if kind == "ratio" and top is not None:
             ratio = float(np.log(wide[top].mean() / wide.iloc[:, 0].mean()))
-            beyond = np.sign(verdict.sesoi or 1) * effects.known(effects.response(wide, kind, top))
+            side = verdict.direction or 1
+            beyond = side * (effects.known(effects.response(wide, kind, top)) - verdict.sesoi)
             found |= {
                 "ratio_of_means": ratio,
                 "signs_differ": bool(ratio * verdict.estimate < 0),
-                "share_beyond": float(np.mean(beyond > abs(verdict.sesoi))),
+                "share_beyond": float(np.mean(beyond > 0)),
             }
         return found
 
@@ -248,6 +252,8 @@ class Asked:
             if sesoi >= 0
             else f"minus {shown(abs(sesoi), kind, sign=False)}"
         )
+        if kind == "ratio" and abs(math.expm1(sesoi)) > LARGEST / 100 and self.ask in FALLS:
+            size = f"a factor of {math.exp(sesoi):.3g} ({math.expm1(-sesoi) * 100:.3g} %)"
         who = f", {self.between[0]} minus {self.between[1]}," if self.between else ""
         verb = {
             "rises": "rises by more than",

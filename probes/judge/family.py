@@ -36,10 +36,10 @@ def conjunction(p_supported: Sequence[float], p_refuted: Sequence[float]) -> tup
 
 
 def outcomes(
-    p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float
+    p_supported: Sequence[float], p_refuted: Sequence[float], alpha: float | Sequence[float]
 ) -> list[Outcome]:
     """Each member's outcome: Holm at alpha over the p-values of ``supported``, and again over those
-    of ``refuted``.
+    of ``refuted``. Members may have an alpha each, which their adjusted p is held to.
 
     P(any false ``supported``) <= alpha and P(any false ``refuted``) <= alpha, whatever the
     dependence.
@@ -47,7 +47,8 @@ def outcomes(
     >>> outcomes([0.01, 0.9], [0.99, 0.02], 0.05)
     ['supported', 'refuted']
     """
-    sides = zip(holm(p_supported) <= alpha, holm(p_refuted) <= alpha, strict=True)
+    level = np.broadcast_to(np.asarray(alpha, float), len(p_supported))
+    sides = zip(holm(p_supported) <= level, holm(p_refuted) <= level, strict=True)
     return ["supported" if up else "refuted" if down else "inconclusive" for up, down in sides]
 
 

@@ -11,14 +11,24 @@ from probes.table import Kind
 UNIT_OF = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}
 
 
-def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
+LARGEST = 10
+"""Percent from which a fall is written as a factor: -33 % is a factor of 1/1.5, not 50 %."""
+
+
+def sesoi_of(text: str | float, metric: str, kind: Kind, side: int = 1) -> float:
     """The smallest effect of interest in working units; BadInput when its unit does not fit the
     metric.
 
+    ``side`` is -1 where a fall is asked for. A fall of 10 % or more is written as a factor.
+
+    >>> round(sesoi_of("/1.5", "l2_h", "ratio", side=-1), 4) == round(math.log(1.5), 4)
+    True
     >>> round(sesoi_of("1 %", "var_h", "ratio"), 6), sesoi_of("0.5 points", "sparsity", "share")
     (0.00995, 0.005)
     """
     unit = UNIT_OF[kind]
+    if kind == "ratio" and (factor := _factor(text)):
+        return math.log(factor)
     example = f'"1 {unit}"' if unit else "0.5"
     value, given = quantity(text, f"for {metric} e.g. {example}")
     if given != unit:
@@ -27,6 +37,15 @@ def sesoi_of(text: str | float, metric: str, kind: Kind) -> float:
             f" {example}"
         )
     if kind == "ratio":
+        falls = value > 0 if side < 0 else value < 0
+        if falls and abs(value) >= LARGEST:
+            factor = 1 + abs(value) / 100
+            raise BadInput(
+                f"sesoi {text!r}: ratios are judged by their logarithm, so a fall of"
+                f" {abs(value):g} % would be a factor below 1/{factor:g}, which is"
+                f" {100 / factor - 100:.3g} %; write the factor, e.g. '/{factor:g}', or '/2' for"
+                " half"
+            )
         return math.copysign(math.log1p(abs(value) / 100), value)
     return value / 100 if unit else value
 
@@ -50,3 +69,9 @@ def quantity(text: str | float, way_out: str = "e.g. 0.5 or '1 point'") -> tuple
     if not found or not math.isfinite(value):
         raise BadInput(f"sesoi {text!r}: a number with its unit, {way_out}")
     return value, "points" if found[2].startswith("point") else found[2]
+
+
+def _factor(text: str | float) -> float:
+    """The factor of ``"/1.5"``, a fall to less than 1/1.5; 0 for anything else."""
+    found = re.fullmatch(r"\s*/\s*(\d+\.?\d*)\s*", str(text))
+    return float(found[1]) if found and float(found[1]) > 1 else 0.0

@@ -14,7 +14,7 @@ from probes.errors import BadInput
 from probes.judge.chance import ABOVE_CHANCE, above_chance
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
-from probes.judge.verdict import counted
+from probes.judge.wording import counted
 from probes.measure import accuracy
 from probes.measure.protocol import Measure
 from probes.perturb import gaussian

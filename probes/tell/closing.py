@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from probes.judge.wording import cover
 from probes.tell import plots, runplots
 from probes.tell.markdown import Line, grid, slug
 
 
-def words() -> str:
-    """How to read a verdict."""
-    return """## How to read a verdict
+def words(alphas: Iterable[float] = (0.05,)) -> str:
+    """How to read a verdict; ``alphas`` are those of the claims."""
+    covers = " or ".join(dict.fromkeys(map(cover, alphas))) or cover(0.05)
+    return f"""## How to read a verdict
 
 - **supported**: a one-sided test at alpha excludes every effect up to the SESOI (the smallest effect of interest), in the
   claimed direction. **refuted**: it excludes every effect as large as the SESOI. **inconclusive** (open): neither.
   **mixed**: after Holm's correction at least one block is supported and at least one refuted.
-- Test and interval are one procedure: supported means that the 90 % interval lies beyond the SESOI, refuted that it ends
+- Test and interval are one procedure: supported means that the {covers} interval lies beyond the SESOI, refuted that it ends
   short of it. Where a rule can't decide (too few images, say) a verdict is open whatever its interval; the last column says why.
 - A ratio is judged by the 20 % trimmed mean over images of its logarithm, the typical image; the ratio of the means, which
   a few images can dominate, stands beside it. rho: mean Spearman correlation with σ over images, with the p of

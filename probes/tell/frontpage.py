@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probes.judge import family
-from probes.judge.verdict import counted
+from probes.judge.wording import counted
 from probes.tell import evidence, terminal
 from probes.tell.markdown import Line, grid, slug
 
@@ -41,7 +41,7 @@ def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
         ]
         collected = run.get("families", {}).get(name)
         ran = f"{len(mine)} of {collected} ran" if collected else f"{len(mine)} ran"
-        alpha = lines[next(iter(mine.values()))]["alpha"]
+        alpha = [lines[i]["alpha"] for i in mine.values()]
         for i, outcome in zip(mine.values(), family.outcomes(p[0], p[1], alpha), strict=True):
             found[i] = f"{outcome} ({name}, {ran})"
     return found

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probes.judge.verdict import Verdict, counted, disclosures, p_shown, shown
+from probes.judge.verdict import Verdict, disclosures
+from probes.judge.wording import counted, cover, p_shown, shown
 from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
 from probes.tell.markdown import Line, grid, slug
@@ -78,9 +79,12 @@ def section(
                     f" run]({place.as_posix()}/by_depth{which}.png)"
                 )
     else:
-        plots.save(plots.verdict_map(members, title, varied), folder / place / "verdicts.png")
+        plots.save(
+            plots.verdict_map(members, title, varied, line["alpha"]),
+            folder / place / "verdicts.png",
+        )
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
-    text.append(_blocks(members))
+    text.append(_blocks(members, line["alpha"]))
     text.extend(_remarks(members, varied))
     for part in zip(*(m.leaves for m in members), strict=True):
         if len(part[0].curve) > 1:
@@ -95,7 +99,7 @@ def section(
     return "\n\n".join(text)
 
 
-def _blocks(members: Sequence[Verdict]) -> str:
+def _blocks(members: Sequence[Verdict], alpha: float) -> str:
     rows = []
     for member in members:
         if member.parts:
@@ -130,7 +134,7 @@ def _blocks(members: Sequence[Verdict]) -> str:
         "block",
         "verdict",
         "question",
-        "effect [90 %]",
+        f"effect [{cover(alpha)}]",
         "simultaneous",
         "n",
         "p supported",

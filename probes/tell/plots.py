@@ -22,6 +22,7 @@ from PIL import Image
 
 from probes import table as tables
 from probes.judge.verdict import Verdict
+from probes.judge.wording import cover
 from probes.table import Kind
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -149,7 +150,9 @@ def forest(
     return ax
 
 
-def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") -> Figure:
+def verdict_map(
+    verdicts: Sequence[Verdict], title: str, varied: str = "level", alpha: float = 0.05
+) -> Figure:
     """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the
     right.
     """
@@ -175,7 +178,7 @@ def verdict_map(verdicts: Sequence[Verdict], title: str, varied: str = "level") 
         else ""
     )
     figure.supxlabel(
-        f"thick: the block's 90 % interval; thin: simultaneous over the blocks{between}"
+        f"thick: the block's {cover(alpha)} interval; thin: simultaneous over the blocks{between}"
         f"dashed: SESOI, claimed side shaded   ▲ supported  ▼ refuted  ● open{hollow}",
         fontsize=8,
     )

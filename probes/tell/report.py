@@ -207,7 +207,7 @@ def _draw(folder: Path, sections: Sections) -> None:
         *(told(folder) for file, told in sections.front if (folder / file).exists()),
         *(pages.section(folder, line, sections.below) for line in lines),
         pages.noise(folder, lines),
-        closing.words(),
+        closing.words(line["alpha"] for line in lines),
         closing.made(folder, lines, run),
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probes.judge.verdict import shown
+from probes.judge.wording import shown
 from probes.studies.dynamics.plots import stages, steps
 from probes.table import kind_of, label_of
 from probes.tell import evidence, plots

@@ -9,8 +9,9 @@ from scipy import stats
 
 from probes import table as tables
 from probes.errors import BadInput
-from probes.judge import both, equivalent, exceeds, rises, rules
+from probes.judge import both, equivalent, exceeds, falls, rises, rules
 from probes.judge.asking import Question
+from probes.judge.family import outcomes
 from probes.judge.power import Design, needed
 
 
@@ -201,3 +202,75 @@ def test_trap_a113_an_interval_outside_is_refuted():
 
     assert found.low > 0.01
     assert found.outcome == "refuted"
+
+
+# --- 1.5: falls in percent
+
+
+def test_trap_a15_a_large_fall_is_written_as_a_factor_and_printed_as_both():
+    """A factor of .63 was "falls by more than 50 %"."""
+    noisy = 0.63 * np.exp(rng(15, 1).normal(0, 0.02, 1000))
+    frame = table(np.ones(1000), noisy, "l2_h")
+    with pytest.raises(BadInput, match=r"a factor below 1/1.5, which is -33.3 %; write .*'/1.5'"):
+        falls(frame, "l2_h", sesoi="50 %")
+    with pytest.raises(BadInput, match="write the factor"):
+        rises(frame, "l2_h", sesoi="-20 %")
+    found = falls(frame, "l2_h", sesoi="/1.5")[""]
+
+    assert found.outcome == "supported"
+    assert found.question == "l2_h falls by more than a factor of 1.5 (-33.3 %)"
+    assert falls(frame, "l2_h", sesoi="/2").overall == "refuted"
+
+
+# --- 1.6: alpha is visible
+
+
+def test_trap_a16_the_cover_of_an_interval_is_that_of_its_alpha():
+    from probes.judge.wording import cover
+    from probes.tell import closing
+
+    assert [cover(a) for a in (0.05, 0.2, 0.025, 0.05 / 8)] == ["90 %", "60 %", "95 %", "98.75 %"]
+    assert "the 60 % interval lies beyond the SESOI" in closing.words([0.2])
+
+
+# --- 1.7: several claims of a family
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_trap_a17_holm_over_claims_holds_each_to_its_own_alpha(first):
+    """p = .03 at alpha .025 was supported after a claim at .05, and not in the other order."""
+    claims = [(0.05, 0.001), (0.025, 0.03)]
+    claims = [claims[first], claims[1 - first]]
+    found = outcomes([p for _, p in claims], [1 - p for _, p in claims], [a for a, _ in claims])
+
+    assert dict(zip([a for a, _ in claims], found, strict=True)) == {
+        0.05: "supported",
+        0.025: "inconclusive",
+    }
+
+
+def test_trap_a17_a_claim_that_is_decided_as_a_whole_says_that_no_block_is_by_itself():
+    g = rng(17, 1)
+    frames = []
+    for site in "abcdefghi":
+        x = g.normal(0, 0.1, 300)
+        x = (x - x.mean()) / x.std(ddof=1) * 0.1 + 0.01 + 1.8 * 0.1 / np.sqrt(300)
+        frames.append(table(np.zeros(300), x, "sparsity", site=site))
+    found = rises(tables.join(frames), "sparsity", by="site", sesoi="1 point")
+
+    assert found.overall == "supported"
+    assert found.counts() == "0 supported, 0 refuted, 9 open; each at alpha"
+
+
+# --- 1.14: the share of images beyond a SESOI that is not reached from 0
+
+
+def test_trap_a114_images_beyond_a_negative_sesoi_are_those_on_the_claimed_side():
+    found = rises(
+        table(np.ones(1000), np.exp(rng(114, 1).normal(0, 0.001, 1000)), "l2_h"),
+        "l2_h",
+        sesoi="-1 %",
+    )[""]
+
+    assert found.outcome == "supported"
+    assert found.notes["share_beyond"] == 1.0

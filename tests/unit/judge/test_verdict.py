@@ -7,7 +7,8 @@ import math
 import pytest
 
 from probes.judge import verdict
-from probes.judge.verdict import Verdict, Verdicts, shown
+from probes.judge.verdict import Verdict, Verdicts
+from probes.judge.wording import shown
 
 one = Verdict(
     label="layer1.0",

@@ -275,7 +275,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path, store):
 
 def test_a_report_that_fails_leaves_the_old_one(folder, store, monkeypatch):
     before = {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
-    monkeypatch.setattr(closing, "words", lambda: 1 / 0)
+    monkeypatch.setattr(closing, "words", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.assemble([line(store)], origins.provenance(folder, [], {}), folder)
 
