@@ -127,7 +127,7 @@ def claimed(ax):
         (below, "1 %", "left"),
         (below, "-1 %", "left"),
         (below, "0 %", "left"),
-        (falls, "90 %", "left"),
+        (falls, "/1.9", "left"),
         (equivalent, "1 %", "between"),
     ],
 )
