@@ -12,12 +12,12 @@ sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  #
 os.environ.clear()
 os.environ.update(ASKED["env"])  # noqa: F821
 os.chdir(ASKED["cwd"])  # noqa: F821
-if ASKED["blank"]:  # noqa: F821
+if ASKED["pixel"]:  # noqa: F821
     from probes.tell import plots
 
     def save(figure, path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        path.write_bytes(ASKED["pixel"])  # noqa: F821
 
     plots.save = save
 how, *rest = ASKED["argv"]  # noqa: F821

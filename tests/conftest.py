@@ -15,6 +15,10 @@ from PIL import Image
 
 from probes.tell import plots
 
+_pixel = io.BytesIO()
+Image.new("RGB", (1, 1)).save(_pixel, "PNG")
+PIXEL = _pixel.getvalue()
+"""What stands for a figure that is not drawn."""
 CHILD = Path(__file__).with_name("child.py")
 LOADED = (
     *("pytest", "hypothesis.strategies", "torch", "torch._dynamo", "probes.lab", "probes.cli"),
@@ -41,7 +45,7 @@ class Child:
             "cwd": str(cwd or Path.cwd()),
             "out": str(self.out),
             "err": str(self.err),
-            "blank": blank,
+            "pixel": PIXEL if blank else b"",
         }
         self.process = CONTEXT.Process(
             target=runpy.run_path, args=(str(CHILD),), kwargs={"init_globals": {"ASKED": asked}}
@@ -83,12 +87,10 @@ def undrawn(monkeypatch):
     """Figures are single pixels: most of a small study is spent on drawing them. What a module's
     own fixture makes is drawn, and there it is looked at.
     """
-    pixel = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(pixel, "PNG")
 
     def save(figure, path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pixel.getvalue())
+        path.write_bytes(PIXEL)
 
     monkeypatch.setattr(plots, "save", save)
 
@@ -96,7 +98,7 @@ def undrawn(monkeypatch):
 @pytest.fixture(scope="session")
 def child(tmp_path_factory):
     """Start a child process: ``child(argv, env=..., cwd=..., blank=...)``; with ``blank`` its
-    figures are empty files.
+    figures are single pixels.
     """
 
     def start(argv, **how):

@@ -38,7 +38,7 @@ network.
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(Work):
     """One subject, one draw of noise at one level, one run of images (``start`` to ``stop``).
     Frozen and picklable.
 
@@ -161,7 +161,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class Prepared(Work):
     """What a perturbation must know of the clean network (the spread of its layers), once per
     network and images.
     """
@@ -174,10 +174,6 @@ class Prepared:
     def key(self, place: Place) -> dict[str, Any]:
         """The network, its images, and what is asked of them."""
         return self.cell.common | {"dataset": self.cell.dataset, **json.loads(self.asked)}
-
-    def needs(self, place: Place) -> Sequence[Work]:
-        """Nothing."""
-        return []
 
     def make(self, place: Place, path: Path) -> None:
         """Pass the first images through the clean network."""

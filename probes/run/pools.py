@@ -19,7 +19,7 @@ import torch
 
 from probes.errors import BadInput, ProbesError
 from probes.run.engine import Engine, Serial, Tick
-from probes.run.work import Place, Work, done, made
+from probes.run.work import Place, Work, done, made, provide
 from probes.store import Store
 
 TRIES = 3
@@ -68,8 +68,7 @@ class Processes:
         those that failed raised.
         """
         for i in todo:  # what several pieces need is made once, here
-            for need in works[i].needs(place):
-                done(need, place)
+            provide(works[i], place)
         queue, tries, failed = deque(todo), dict.fromkeys(todo, 0), dict[int, BaseException]()
         start = _starter(place)
         workers = [start() for _ in range(min(self.jobs, len(todo)))]

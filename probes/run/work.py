@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from probes.errors import BadInput
 from probes.kept import Kept
-from probes.store import Store
+from probes.store import Store, digest
 from probes.subjects import data as datasets
 from probes.subjects import training
 from probes.subjects.recipes import Recipe, by_recipe
@@ -22,7 +23,8 @@ class Work(Protocol):
     """A piece of work, frozen and picklable: names, numbers and plans, never a network.
 
     ``kind`` is its folder in the store, ``suffix`` ends its file. Its result depends on its key and
-    on nothing else, so it is the same from any process, and it is made once.
+    on nothing else, so it is the same from any process, and it is made once. A piece that derives
+    from this one needs nothing where it does not say so.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Work(Protocol):
 
     def needs(self, place: Place) -> Sequence[Work]:
         """Pieces that must lie in the store first."""
+        return []
 
     def make(self, place: Place, path: Path) -> object:
         """Compute the result and write it to a path."""
@@ -79,11 +82,19 @@ def done(work: Work, place: Place) -> Path:
     """Where the result of a piece of work lies in the store: made now, after what it needs, where
     it was not there.
     """
+
+    def make(path: Path) -> object:
+        provide(work, place)
+        return work.make(place, path)
+
+    return place.store.get_or_make(work.kind, work.key(place), work.suffix, make)
+
+
+def provide(work: Work, place: Place) -> None:
+    """See to it that what a piece of work needs lies in the store; a place looks once for each."""
     for first in work.needs(place):
-        done(first, place)
-    return place.store.get_or_make(
-        work.kind, work.key(place), work.suffix, lambda path: work.make(place, path)
-    )
+        name = "there", first.kind, digest(first.key(place))
+        place.kept.get(name, partial(done, first, place))
 
 
 def made(work: Work, place: Place) -> Path | None:
@@ -92,7 +103,7 @@ def made(work: Work, place: Place) -> Path | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingRun:
+class TrainingRun(Work):
     """A network trained on a dataset with a seed; its result lies where
     :func:`probes.subjects.training.train` finds it.
     """
@@ -114,10 +125,6 @@ class TrainingRun:
     def key(self, place: Place) -> dict[str, Any]:
         """The network's code, the images, the seed and the recipe."""
         return self._run(place).key
-
-    def needs(self, place: Place) -> Sequence[Work]:
-        """Nothing."""
-        return []
 
     def make(self, place: Place, path: Path) -> dict[str, Any]:
         """Train, going on from the last finished epoch; the card is the note of the result."""

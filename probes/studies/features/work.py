@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from probes.studies.features.passes import passes_over
 
 
 @dataclasses.dataclass(frozen=True)
-class Maps:
+class Maps(Work):
     """What a batch of a subject's images gives at every level: a piece of work."""
 
     subject: str
@@ -41,10 +40,6 @@ class Maps:
             "seed": self.seed,
             "range": [self.start, self.stop],
         }
-
-    def needs(self, place: Place) -> Sequence[Work]:
-        """Nothing."""
-        return []
 
     def make(self, place: Place, path: Path) -> None:
         """Pass the batch at every level, and write what is known of its maps."""

@@ -152,7 +152,7 @@ def _drawn(mask: Mask) -> Mask | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Answers(Work):
     """What a subject answers to an input under some masks: a piece of work.
 
     ``images`` are those that masks are tested on, at most; ``draws`` are of an augmentation's

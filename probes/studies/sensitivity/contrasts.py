@@ -92,7 +92,7 @@ def _values(
 
 
 @dataclasses.dataclass(frozen=True)
-class Contrasted:
+class Contrasted(Work):
     """The contrast of some modules' units under one augmentation: a piece of work.
 
     Activations are held for one augmentation, beside the clean ones, which a process keeps.
@@ -120,10 +120,6 @@ class Contrasted:
             "pooled": self.pooled,
             "names": [list(part) for part in self.parts],
         }
-
-    def needs(self, place: Place) -> Sequence[Work]:
-        """Nothing."""
-        return []
 
     def make(self, place: Place, path: Path) -> None:
         """Pass the images, clean and under each draw, and write the contrasts."""

@@ -43,19 +43,18 @@ class Source:
         if self.images is not None:
             data = data.sample(min(self.images, len(data)))
         if self.group is not None:
-            number, many = self.group
-            data = groups_of(data, many)[number]
+            data = group_of(data, *self.group)
         return subject if data is subject.data else dataclasses.replace(subject, data=data)
 
 
-def groups_of(data: Dataset, many: int) -> list[Dataset]:
-    """Disjoint random groups of equal size (a fixed random order; what is left over is in none);
-    BadInput for too few images.
+def group_of(data: Dataset, number: int, many: int) -> Dataset:
+    """One of so many disjoint random groups of equal size (a fixed random order; what is left over
+    is in none); BadInput for too few images.
 
     >>> images = np.zeros((7, 1, 2, 2), np.uint8)
     >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),
     ...     (1.0,))
-    >>> [len(group) for group in groups_of(data, 3)]
+    >>> [len(group_of(data, number, 3)) for number in range(3)]
     [2, 2, 2]
     """
     size = len(data) // many
@@ -65,12 +64,7 @@ def groups_of(data: Dataset, many: int) -> list[Dataset]:
             " least"
         )
     order = seeds.permutation(len(data), "groups of images", data.name, data.split)
-    found = []
-    for start in range(0, many * size, size):
-        rows = np.sort(order[start : start + size])
-        found.append(
-            dataclasses.replace(
-                data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
-            )
-        )
-    return found
+    rows = np.sort(order[number * size : (number + 1) * size])
+    return dataclasses.replace(
+        data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
+    )

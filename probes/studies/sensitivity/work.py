@@ -176,7 +176,7 @@ def _read(sums: Sums, plan: Plan) -> Indices:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scrambling:
+class Scrambling(Work):
     """The indices of some modules from one scrambling of a plan: what a crash may lose.
 
     ``parts`` are modules with the units that are taken, (name, start, stop); ``label`` names the
@@ -199,10 +199,6 @@ class Scrambling:
             "names": [list(part) for part in self.parts],
             self.label: self.number,
         }
-
-    def needs(self, place: Place) -> Sequence[Work]:
-        """Nothing."""
-        return []
 
     def make(self, place: Place, path: Path) -> None:
         """Run the rows, and write indices (single precision) and what was left out."""

@@ -132,9 +132,7 @@ class Folder:
         if "calibration" in new:  # what is recorded stays
             mine, known = new["calibration"], rows["calibration"]["architecture"]
             new["calibration"] = mine[~mine["architecture"].isin(known)]
-        if (
-            "runs" in new
-        ):  # a run that was made again with other weights leaves none of its old rows
+        if "runs" in new:  # none of the old rows of a run that has other weights now is left
             both = rows["runs"].merge(new["runs"], on=KEY, suffixes=("", "_new"))
             other = both[both["weights_sha256"] != both["weights_sha256_new"]][KEY]
             unknown = new["runs"][KEY].merge(rows["runs"][KEY], how="left", indicator=True)

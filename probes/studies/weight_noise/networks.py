@@ -34,7 +34,7 @@ from probes.subjects.subject import Subject
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One training run of the study, and the files in which its checkpoint may lie; where there is
-    none it is put into the last.
+    none it is put into the first.
     """
 
     net: str

@@ -13,7 +13,7 @@ from probes.measure.indices import Indices
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import claims as sensing
-from probes.studies.sensitivity.source import groups_of
+from probes.studies.sensitivity.source import group_of
 from probes.subjects.data import load
 
 
@@ -80,14 +80,14 @@ def test_the_shift_is_the_distance_of_compositions_beyond_that_between_groups_of
 
 def test_groups_of_images_are_disjoint_and_always_the_same(tmp_path):
     data = load("mnist5k", "test", Store(tmp_path))
-    groups = groups_of(data, 20)
+    groups = [group_of(data, number, 20) for number in range(20)]
     ids = np.concatenate([g.ids for g in groups])
 
     assert {len(g) for g in groups} == {50}
     assert len(np.unique(ids)) == 1000
-    assert (groups_of(data, 20)[3].ids == groups[3].ids).all()
+    assert (group_of(data, 3, 20).ids == groups[3].ids).all()
     with pytest.raises(BadInput, match="each needs two images at least"):
-        groups_of(data, 600)
+        group_of(data, 0, 600)
 
 
 def test_a_table_of_groups_is_judged_and_found_again(tmp_path):

@@ -1,0 +1,61 @@
+"""A piece of work and what it needs: made where it is missing, and looked at once."""
+
+import dataclasses
+
+from probes.run.work import Place, Work, done
+from probes.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Flour(Work):
+    """Needs nothing, and does not say so."""
+
+    kind = "flour"
+    suffix = ".txt"
+
+    def key(self, place):
+        return {"flour": 1}
+
+    def make(self, place, path):
+        path.write_text("flour")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bread(Work):
+    """Needs flour."""
+
+    number: int
+    kind = "bread"
+    suffix = ".txt"
+
+    def key(self, place):
+        return {"bread": self.number}
+
+    def needs(self, place):
+        return [Flour()]
+
+    def make(self, place, path):
+        assert place.store.find("flour", Flour().key(place), ".txt")
+        path.write_text("bread")
+
+
+class Seen(Store):
+    """A store that notes what is looked up."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.asked = []
+
+    def get_or_make(self, kind, key, suffix, make):
+        self.asked.append(kind)
+        return super().get_or_make(kind, key, suffix, make)
+
+
+def test_what_several_pieces_need_is_looked_at_once_and_not_at_all_where_they_are_there(tmp_path):
+    cold, warm = Seen(tmp_path), Seen(tmp_path)
+    first = [done(Bread(number), place) for place in [Place(cold)] for number in range(3)]
+    again = [done(Bread(number), place) for place in [Place(warm)] for number in range(3)]
+
+    assert first == again
+    assert sorted(cold.asked) == ["bread", "bread", "bread", "flour"]
+    assert warm.asked == ["bread", "bread", "bread"]
