@@ -27,6 +27,7 @@ ASKED = "asked"
 and looks. It is not written.
 """
 Kind = Literal["ratio", "share", "hit", "plain"]
+Bound = Literal["", "lower", "upper"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,24 +37,26 @@ class Metric:
 
     ``ratio``: positive, compared by log-ratio, SESOI in ``%``. ``share``: in [0, 1], compared by
     difference, SESOI in ``points``. ``hit``: 0 or 1, likewise. ``plain``: compared by difference,
-    SESOI a bare number.
+    SESOI a bare number. ``bound`` is ``lower`` or ``upper`` for a number that the true one lies
+    above or below: a question is then decided on that side only.
     """
 
     name: str
     kind: Kind
     label: str
+    bound: Bound = ""
 
 
 _METRICS: dict[str, Metric] = {}
 
 
-def declare_metric(name: str, kind: Kind, label: str) -> Metric:
+def declare_metric(name: str, kind: Kind, label: str, bound: Bound = "") -> Metric:
     """Declare a column that a measure fills; declaring it again otherwise is a BadInput.
 
     >>> declare_metric("example_norm", "ratio", "an example").kind
     'ratio'
     """
-    metric = Metric(name, kind, label)
+    metric = Metric(name, kind, label, bound)
     if _METRICS.setdefault(name, metric) != metric:
         raise BadInput(f"metric {name!r} is already declared as {_METRICS[name]}")
     return metric
@@ -81,7 +84,9 @@ declare_metric("mask_lost", "share", "accuracy lost to the mask")
 declare_metric(
     "index_peak", "plain", "largest share of a unit, beyond that of units whose shares have no tie"
 )
-declare_metric("index_rho", "plain", "rank correlation of total indices and Shapley effects")
+declare_metric(
+    "index_rho", "plain", "rank correlation of total indices and Shapley effects", bound="lower"
+)
 declare_metric(
     "index_named", "plain", "share of maps whose augmentation is told right, beyond permuted labels"
 )
@@ -89,7 +94,7 @@ declare_metric("index_pattern", "plain", "the same of maps without their level")
 declare_metric(
     "index_shift",
     "plain",
-    "distance of the mean shares from those of the first module, beyond chance",
+    "squared distance of the mean shares from those of the first module",
 )
 
 
@@ -108,16 +113,29 @@ def kind_of(name: str) -> Kind:
     return _METRICS[name].kind if name in _METRICS else "plain"
 
 
+def bound_of(name: str) -> Bound:
+    """Of which side a metric is a bound; empty where it is an estimate."""
+    return _METRICS[name].bound if name in _METRICS else ""
+
+
 def label_of(name: str) -> str:
     """The words that a plot calls a metric."""
     return _METRICS[name].label if name in _METRICS else name
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
-    """The key columns of a table: those of every table, and those that a perturbation declared
-    (``table.attrs``).
+    """The key columns of a table: those of every table, those that a perturbation declared, and
+    those of clusters that images are nested in (``table.attrs``).
     """
-    return [k for k in (*KEYS, *table.attrs.get("keys", ())) if k in table.columns]
+    own = (*table.attrs.get("keys", ()), *table.attrs.get("clusters", ()))
+    return [k for k in (*KEYS, *own) if k in table.columns]
+
+
+def clusters_of(table: pd.DataFrame) -> list[str]:
+    """The key columns that images are nested in, such as a patient (``attrs["clusters"]``, set by
+    the dataset).
+    """
+    return [k for k in table.attrs.get("clusters", ()) if k in table.columns]
 
 
 def common_draws(table: pd.DataFrame) -> bool:
@@ -181,7 +199,7 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         ignore_index=True,
     )
     out.attrs = dict(tables[0].attrs)
-    for name in ("net", "weights", "dataset", *out.attrs.get("keys", ())):
+    for name in ("net", "weights", "dataset", *out.attrs.get("keys", ()), *clusters_of(out)):
         out[name] = out[name].astype("category")
     return check(out)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from probes import table as tables
 from probes.errors import BadInput
-from probes.judge import effects, power
+from probes.judge import effects, leftout, power
 from probes.judge.chance import at_chance
 from probes.judge.deciding import ASKS, BY_UNIT, FALLS, FLOORED, TRENDS, Asked
 from probes.judge.scope import part_of, scope_of
@@ -61,6 +61,11 @@ class Question(Asked):
                 " the second"
             )
         asked = table.attrs.get(tables.ASKED) if isinstance(table, pd.DataFrame) else table
+        if self.typical not in (None, "draw") or (self.typical and self.unit != effects.BOTH):
+            raise BadInput(
+                f"typical={self.typical!r} with unit={self.unit!r}: the typical draw is"
+                f" typical='draw' with unit={effects.BOTH!r}"
+            )
         if alpha is None:
             alpha = 0.05 if asked is None else asked.alpha
         if not isinstance(table, pd.DataFrame):
@@ -76,10 +81,12 @@ class Question(Asked):
         kind = tables.kind_of(self.metric)
         design = sweep.design
         ternary = "score" if self.ask in TRENDS else None
-        if kind == "hit" and (design.draws > 1 or (self.between and len(design.levels) > 1)):
+        if kind == "hit" and (
+            self.cluster or design.draws > 1 or (self.between and len(design.levels) > 1)
+        ):
             kind = "share"  # means over draws, and drops compared, are not -1, 0 or 1
         rule = (
-            BY_UNIT.get(self.unit)
+            ("typical draw" if self.typical == "draw" else BY_UNIT.get(self.unit))
             or ternary
             or {"ratio": "trimmed mean", "hit": "score"}.get(kind, "mean")
         )
@@ -99,7 +106,12 @@ class Question(Asked):
         kind = self.kind or tables.metric(self.metric, frame).kind
         sesoi = sesoi_of(self.sesoi, self.metric, kind, -1 if self.ask in FALLS else 1)
         wide = effects.averaged(
-            frame, self.metric, self.unit, self.by, self.arm if self.between else None, self.pool
+            effects.clustered(frame, self.cluster, self.unit),
+            self.metric,
+            self.unit,
+            self.by,
+            self.arm if self.between else None,
+            self.pool,
         )
         levels = [float(v) for v in wide.columns]
         if len(levels) > 1 and levels[0] != 0:
@@ -114,16 +126,16 @@ class Question(Asked):
         top = levels[-1] if len(levels) > 1 else None
         arms = (self.arm, self.between) if self.between else None
         if kind == "ratio":
-            effects.refuse_no_ratio(wide, self.metric)
+            leftout.refuse_no_ratio(wide, self.metric)
         responses = {
-            lv: effects.whole(effects.response(wide, kind, lv), self.by, arms[0] if arms else None)
+            lv: leftout.whole(effects.response(wide, kind, lv), self.by, arms[0] if arms else None)
             for lv in ([top] if top is None else levels[1:])
         }
         units = {
             lv: effects.per_unit(found, kind, self.unit, self.by, arms)
             for lv, found in responses.items()
         }
-        lost = effects.lost(responses[top], self.by) if self.unit == "train_seed" else {}
+        lost = leftout.lost(responses[top], self.by) if self.unit == "train_seed" else {}
         labels = list(units[top])
         items = []
         for label in labels:
@@ -164,7 +176,7 @@ class Question(Asked):
             items = [
                 dataclasses.replace(v, question=f"{v.question} ({part})", part=part) for v in items
             ]
-        scope = scope_of(frame, self.unit, items[0].n, self.pool)
+        scope = scope_of(frame, self.unit, items[0].n, self.pool, self.cluster, self.typical)
         used = frame[keep]
         used.attrs = {name: value for name, value in frame.attrs.items() if name != tables.ASKED}
         return Verdicts(settle(items, alpha), alpha, scope, self.json() | {"kind": kind}, (used,))
@@ -179,7 +191,9 @@ class Question(Asked):
             raise BadInput(
                 f"{self.ask}({self.metric}) is asked of images or of training runs, of one arm"
             )
-        wide = effects.averaged(frame, self.metric, self.unit, self.by, None)
+        wide = effects.averaged(
+            effects.clustered(frame, self.cluster, self.unit), self.metric, self.unit, self.by, None
+        )
         if len(wide.columns) < 3:
             raise BadInput(
                 f"{self.ask}({self.metric}) needs three levels or more, the table has"
@@ -190,9 +204,15 @@ class Question(Asked):
             found = {
                 label: np.sign(rho).where(rho.abs() > bound, 0.0) for label, rho in found.items()
             }
-        delta = 0.0 if self.unit == "image" else bound
+        images = self.unit == "image"
+        delta = sesoi_of(self.least, self.metric, "share") if images else bound
+        if images and not 0 < delta < 1:
+            raise BadInput(
+                f"{self.ask}(least={self.least!r}): a share of the images between 0 and 100 points"
+            )
+        kind: Kind = "share" if images else "plain"
         items = [
-            self.decide(label, {None: x}, None, "plain", delta, alpha, len(found))
+            self.decide(label, {None: x}, None, kind, delta, alpha, len(found))
             for label, x in found.items()
         ]
-        return self._settled(self._with_floor(items, frame), frame, "plain", alpha)
+        return self._settled(self._with_floor(items, frame), frame, kind, alpha)

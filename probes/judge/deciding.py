@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from probes import table as tables
 from probes.errors import BadInput
-from probes.judge import effects, power, rules, ruling
+from probes.judge import crossed, effects, power, ranking, rules, ruling, unseen
+from probes.judge.obstacles import in_the_way, pooled
 from probes.judge.sesoi import LARGEST
 from probes.judge.verdict import Verdict
 from probes.judge.wording import shown
@@ -24,22 +26,28 @@ FLOORED = ("correct", "mask_lost")
 """Metrics of accuracy: of a network that names no more than chance does there is nothing to lose.
 """
 ASKS = ("rises", "falls", "exceeds", "below", "equivalent", *TRENDS)
+LEAST = "5 points"
+"""By how much the images that follow a trend outnumber those that go against it, where a claim
+names no other share.
+"""
 RULES: Mapping[str, Callable[..., ruling.Ruling]] = {
     "trimmed mean": rules.trimmed_mean,
     "mean": rules.mean,
     "score": rules.score,
-    "signed rank": rules.signed_rank,
-    "two-way": rules.two_way,
-    "group mean": rules.group_mean,
+    "signed rank": ranking.signed_rank,
+    "two-way": crossed.two_way,
+    "typical draw": crossed.typical_draw,
+    "typical group": ranking.typical_group,
 }
 
 
 BY_UNIT: Mapping[str, str] = {
     "train_seed": "signed rank",
     effects.BOTH: "two-way",
-    effects.GROUP: "group mean",
+    effects.GROUP: "typical group",
 }
 """The rule of a unit, where it needs no look at the values."""
+UNIT_NAMES = {"train_seed": "training seed", effects.GROUP: "image group"}
 
 
 def _outside(found: ruling.Ruling, other: ruling.Ruling, sesoi: float, rule: str) -> float:
@@ -55,13 +63,6 @@ def _outside(found: ruling.Ruling, other: ruling.Ruling, sesoi: float, rule: str
     return min(1.0, p + float(stats.norm.sf(stats.norm.isf(p) + 2 * sesoi / se)))
 
 
-def _unreached(x: np.ndarray, sesoi: float, rule: str, top: float | None) -> bool:
-    """Whether no effect of a perturbation is a thousandth of the SESOI, and some are not 0."""
-    if rule == "score" or top is None or not sesoi or not x.any():
-        return False
-    return bool(np.abs(x).max() < abs(sesoi) / 1000)
-
-
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """What is asked of a table: the verb, the metric, the SESOI, and of which units and arms."""
@@ -75,6 +76,9 @@ class Asked:
     arm: str = "net"
     kind: Kind | None = None
     pool: str | None = None
+    least: str | float = LEAST
+    typical: str | None = None
+    cluster: str | None = None
 
     def decide(
         self,
@@ -95,81 +99,50 @@ class Asked:
         x = values(units[top])
         if len(x) == 0:
             raise BadInput(f"{self.metric} {label}: every ratio is 0/0, nothing is left to judge")
-        each: dict[str, float] = {}
         rule = self._rule(x, kind, list(units.values()))
         run = RULES[rule]
         sign = -1.0 if self.ask in ("falls", "below", "decreases") else 1.0
         found = run(sign * x, sesoi, alpha)
         p_supported, p_refuted = found.p_up, found.p_down
-        obstacle = found.obstacle
+        other = run(x, -sesoi, alpha) if self.ask == "equivalent" else found
         if self.ask == "equivalent":
-            other = run(x, -sesoi, alpha)
             p_supported = max(found.p_down, other.p_up)
             p_refuted = _outside(found, other, sesoi, rule)
         excluded = len(units[top]) - len(x) if x.ndim == 1 else 0
         share = max(excluded / len(units[top]), lost[1])
-        if share > rules.TRIM and not obstacle:
-            inside = " of a training run" if lost[1] == share else ""
-            obstacle = (
-                f"{share:.0%} of the images{inside} are 0/0 and left out, at most 20 % may be"
-            )
-        if _unreached(x, sesoi, rule, top) and not obstacle:
-            obstacle = (
-                "the perturbation did not reach this metric: no effect is a thousandth of the SESOI"
-            )
-        if (
-            rule == "signed rank"
-            and not obstacle
-            and (least := power.runs_needed(alpha, k)) > len(x)
-        ):
-            obstacle = f"a family of {k} needs {least} training runs, there are {len(x)}"
-        if self.pool:
-            parts = units[top].groupby(level=self.pool, observed=True)
-            each = {
-                str(name): sign * run(sign * part.to_numpy(float), sesoi, alpha).estimate
-                for name, part in parts
-            }
-            against = [
-                name for name, estimate in each.items() if estimate * sign * found.estimate <= 0
-            ]
-            if against and not obstacle:
-                obstacle = (
-                    f"not pooled: {', '.join(against)} {'points' if len(against) == 1 else 'point'}"
-                    " the other way"
-                )
+        against, each = pooled(units[top], self.pool, sign, found.estimate, sesoi, run)
+        obstacle = found.obstacle or in_the_way(
+            x, rule, sesoi, alpha, k, reached_at=top, share=share, inside=lost[1] == share
+        )
+        obstacle = obstacle or against
+        notes: dict[str, Any] = {"excluded": many} if (many := excluded + lost[0]) else {}
+        if bound := tables.bound_of(self.metric):
+            notes["bound"] = bound
+            if (bound == "lower") == (sign > 0):
+                p_refuted = 1.0
+            else:
+                p_supported = 1.0
+            if self.ask == "equivalent":
+                p_supported, p_refuted = 1.0, found.p_up if bound == "lower" else other.p_down
+            if top is not None or self.between:
+                obstacle = obstacle or f"{self.metric} is a {bound} bound, a difference is none"
         if obstacle:
             p_supported = p_refuted = 1.0
-        simultaneous = run(sign * x, sesoi, alpha / k)
-        curve = [
-            (lv, run(values(part), 0.0, alpha)) for lv, part in units.items() if lv is not None
-        ]
-        notes: dict[str, Any] = {"excluded": many} if (many := excluded + lost[0]) else {}
-        promised = top is not None or bool(self.between)  # else 0 is not what an effect may be
-        needed = power.needed(
-            found.spread,
-            sesoi,
-            len(x),
-            alpha,
-            k,
-            runs=rule == "signed rank",
-            ternary=rule == "score",
-            both_sides=self.ask == "equivalent",
-        )
-        if not promised:
-            needed = None
         if self.unit == "train_seed":
             notes["runs"] = [round(float(v), 6) for v in x]
         if each:
             notes["pooled"] = {name: round(estimate, 6) for name, estimate in each.items()}
-        if found.components:
-            n, draws = x.shape
-            needed, more = power.needed_crossed(found.components, sesoi, n, draws, alpha, k)
-            images_limit = found.components[0] / n > found.components[1] / draws
-            notes |= {
-                "draws": draws,
-                "needed_draws": more,
-                "limit": "images" if images_limit else "draws",
-            }
+        needed, more = self._needed(found, x, rule, top, sesoi, alpha, k)
+        notes |= more
+        if kind in ("share", "hit") and min(p_supported, p_refuted) <= alpha:
+            side = 1 if p_supported <= alpha else -1
+            edge = sesoi * side if self.ask == "equivalent" and side < 0 else sesoi
+            if (undone := unseen.fragility(sign * x, run, edge, alpha, side)) is not None:
+                notes["fragility"] = undone
+        simultaneous = run(sign * x, sesoi, alpha / k)
+        curve = [
+            (lv, run(values(part), 0.0, alpha)) for lv, part in units.items() if lv is not None
+        ]
         return Verdict(
             label=label,
             question=(
@@ -191,9 +164,7 @@ class Asked:
             p_supported=p_supported,
             p_refuted=p_refuted,
             n=len(x),
-            unit={"train_seed": "training seed", effects.GROUP: "image group"}.get(
-                self.unit, "image"
-            ),
+            unit=UNIT_NAMES.get(self.unit, self.cluster or "image"),
             rule=rule,
             spread=found.spread,
             needed=needed,
@@ -205,12 +176,48 @@ class Asked:
             between=self.between,
         )
 
+    def _needed(
+        self,
+        found: ruling.Ruling,
+        x: np.ndarray,
+        rule: str,
+        top: float | None,
+        sesoi: float,
+        alpha: float,
+        k: int,
+    ) -> tuple[int | None, dict[str, Any]]:
+        """How many units would decide, and what limits where draws are common to all images."""
+        if found.components:
+            n, draws = x.shape
+            needed, more = power.needed_crossed(found.components, sesoi, n, draws, alpha, k)
+            images_limit = found.components[0] / n > found.components[1] / draws
+            limit = "images" if images_limit else "draws"
+            return needed, {"draws": draws, "needed_draws": more, "limit": limit}
+        balance = self.ask in TRENDS and self.unit == "image"
+        if top is None and not self.between and not balance:
+            return None, {}  # 0 is not what such an effect may be
+        return (
+            power.needed(
+                found.spread,
+                sesoi,
+                len(x),
+                alpha,
+                k,
+                runs=rule == "signed rank",
+                ternary=rule == "score",
+                both_sides=self.ask == "equivalent",
+            ),
+            {},
+        )
+
     def _rule(self, x: np.ndarray, kind: Kind, all_units: list[pd.Series]) -> str:
         if self.unit == effects.BOTH and kind == "ratio":
             raise BadInput(
                 f"{self.metric} is judged by log-ratios, which the two-way rule does not take: it"
                 " averages differences"
             )
+        if self.unit == effects.BOTH and self.typical == "draw":
+            return "typical draw"
         if self.unit in BY_UNIT:
             return BY_UNIT[self.unit]
         if self.ask in TRENDS:
@@ -240,10 +247,12 @@ class Asked:
         return found
 
     def _trend_sentence(self) -> str:
-        whose = "images that do" if self.unit == "image" else "runs"
+        beyond = f"rho beyond {'minus ' * (self.ask == 'decreases')}{self.sesoi}"
+        if self.unit == "train_seed":
+            return f"{self.metric} {self.ask} with the level: runs, {beyond}"
         return (
-            f"{self.metric} {self.ask} with the level: {whose}, rho beyond"
-            f" {'minus ' * (self.ask == 'decreases')}{self.sesoi}"
+            f"{self.metric} {self.ask} with the level: images that do, {beyond}, outnumber those"
+            f" that go the other way by more than {self.least} of all"
         )
 
     def _sentence(self, kind: Kind, sesoi: float, top: float | None) -> str:

@@ -91,7 +91,10 @@ def averaged(
         )
     )
     loose = [
-        k for k in keys if k not in (*index, "draw", "level", "weights") and frame[k].nunique() > 1
+        k
+        for k in keys
+        if k not in (*index, *tables.clusters_of(frame), "draw", "level", "weights")
+        and frame[k].nunique() > 1
     ]
     if loose:
         raise BadInput(
@@ -138,48 +141,33 @@ def averaged(
     return wide
 
 
-def refuse_no_ratio(wide: pd.DataFrame, metric: str) -> None:
-    """Raise BadInput, naming the image, where a metric that is judged by ratios is negative or
-    infinite.
+def clustered(frame: pd.DataFrame, cluster: str | None, unit: str) -> pd.DataFrame:
+    """The table with the values of a key column, such as a patient, in the place of images: what
+    is measured of the images of one is averaged, as draws are.
+
+    Raises UnknownName for a column that the table does not have, BadInput for another unit than
+    images.
     """
-    values = wide.to_numpy()
-    for bad, word in ((values < 0, "below 0"), (np.isinf(values), "infinite")):
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            names = wide.index.names
-            key = wide.index[row] if len(names) > 1 else (wide.index[row],)
-            where = ", ".join(
-                f"{n} {v}" for n, v in zip(names, key, strict=True) if n in ("site", "image")
-            )
-            raise BadInput(
-                f"{metric} is {values[row, column]:g} ({word}) for {where} at level"
-                f" {wide.columns[column]:g}: a metric that is judged by ratios is 0 or positive;"
-                " declare it as 'plain', which is judged by differences"
-            )
-
-
-def whole(effect: pd.Series, by: str | None, arm: str | None) -> pd.Series:
-    """Effects per site, without the images of which one of the sites that will be averaged is
-    0/0.
-    """
-    if "site" in (by, arm) or not effect.isna().any():
-        return effect
-    rest = [n for n in effect.index.names if n != "site"]
-    return effect.mask(effect.isna().groupby(level=rest, observed=True).transform("any"))
-
-
-def lost(effect: pd.Series, by: str | None) -> dict[str, tuple[int, float]]:
-    """How many images are 0/0 inside training runs, and the largest share in one of them, for each
-    member of the family.
-    """
-    names = [n for n in effect.index.names if n != "image"]
-    none = effect.isna().groupby(level=names, observed=True).agg(["sum", "mean"])
-    labels = [""] * len(none) if by is None else list(map(str, none.index.get_level_values(by)))
-    found: dict[str, tuple[int, float]] = {}
-    for label, (many, share) in zip(labels, none.to_numpy(), strict=True):
-        before = found.get(label, (0, 0.0))
-        found[label] = before[0] + int(many), max(before[1], float(share))
-    return found
+    if cluster is None:
+        return frame
+    own = tables.clusters_of(frame)
+    if cluster not in own:
+        raise unknown(
+            "cluster",
+            cluster,
+            own,
+            "Dataset(..., clusters={'patient': one number or name for each image}) declares some",
+        )
+    if unit != "image":
+        raise BadInput(f"cluster={cluster!r} with unit={unit!r}: images are in clusters")
+    spread = frame[["image", cluster]].drop_duplicates()
+    if spread["image"].duplicated().any():
+        twice = spread.loc[spread["image"].duplicated(), "image"].iloc[0]
+        raise BadInput(
+            f"cluster={cluster!r}: image {twice} has two values of it; an image is in one cluster"
+        )
+    codes = pd.factorize(frame[cluster], sort=True)[0]
+    return frame.assign(image=codes)
 
 
 def response(wide: pd.DataFrame, kind: Kind, level: float | None) -> pd.Series:

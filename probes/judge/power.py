@@ -140,7 +140,8 @@ def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> f
     )
 
 
-MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200, "group mean": 200}
+MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200}
+MINIMUM |= {"typical draw": 200, "typical group": 200}
 DRAWS = 20
 """Draws common to all images without which the two-way rule does not decide."""
 
@@ -165,9 +166,9 @@ def foresee(design: Design, rule: str, alpha: float, k: int = 1) -> str:
             f"can not decide: the {rule} rule needs {MINIMUM[rule]} images, the design has"
             f" {design.images}"
         )
-    elif rule == "two-way" and design.draws < DRAWS:
+    elif rule in ("two-way", "typical draw") and design.draws < DRAWS:
         return (
-            f"can not decide: the two-way rule needs {DRAWS} draws common to all images, the design"
+            f"can not decide: the {rule} rule needs {DRAWS} draws common to all images, the design"
             f" has {design.draws}"
         )
     return ""

@@ -1,12 +1,18 @@
-"""What a rule finds: an estimate, an interval, two p-values, and why it can't decide."""
+"""What a rule finds: an estimate, an interval, two p-values, and why it can't decide.
+
+A rule takes one sample, or many of one size along leading axes: then every field is an array.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+Say = str | Callable[[tuple[int, ...]], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,73 +36,83 @@ class Ruling:
     """Of the two-way rule: the variance of images, of draws, and of what is left."""
 
 
-UNDECIDED: dict[str, Any] = {"p_up": 1.0, "p_down": 1.0, "low": -math.inf, "high": math.inf}
+def ruling(
+    n: int,
+    *,
+    p_up: Any,
+    p_down: Any,
+    low: Any,
+    high: Any,
+    estimate: Any,
+    spread: Any,
+    alike: Any,
+    obstacle: Any = "",
+    components: tuple[Any, Any, Any] | None = None,
+) -> Ruling:
+    """The ruling of arrays, or of numbers where there is one sample; nothing is decided, and the
+    interval is unbounded, for samples that are ``alike`` in all their units.
+    """
+    found = [
+        np.where(alike, 1.0, p_up),
+        np.where(alike, 1.0, p_down),
+        np.where(alike, -math.inf, low),
+        np.where(alike, math.inf, high),
+        np.asarray(estimate, float),
+        np.where(alike, 0.0, spread),
+    ]
+    if found[0].ndim:
+        return Ruling(*found, n, obstacle, components)  # type: ignore
+    parts = None if components is None else tuple(float(v) for v in components)
+    return Ruling(*(float(v) for v in found), n, obstacle, parts)  # type: ignore
 
 
-DISCLOSED: dict[str, tuple[float, float, float, str]] = {
-    "trimmed mean": (1000, 1.34, 2.24, "with skewed or heavy-tailed effects"),
-    "mean": (1000, 1.32, 2.44, "with skewed or heavy-tailed effects"),
-    "two-way": (math.inf, 2.64, 18.3, "where one draw in ten is catastrophic"),
-    "signed rank": (math.inf, 1.28, 2.52, "with skewed runs"),
-    "group mean": (math.inf, 3.65, 23.0, "where one group in ten is an outlier"),
-}
-"""By rule: units from which alpha is held (within 1.2), the worst level measured below that, in
-units of alpha and, in a family of eight, of alpha / 8, and on what. From
-``reports/calibration/calibration.csv``; the score test holds alpha."""
+def first_true(shape: tuple[int, ...], *reasons: tuple[Any, Say]) -> Any:
+    """The text of the first condition that holds, of every sample; a string where there is one.
+
+    >>> first_true((), (False, "few"), (True, "skewed"))
+    'skewed'
+    """
+    told = np.full(shape, "", object)
+    for condition, say in reasons:
+        for at in zip(*np.nonzero(np.atleast_1d(condition & (told == ""))), strict=True):
+            told[at if shape else ()] = say if isinstance(say, str) else say(at if shape else ())
+    return told if shape else str(told[()])
 
 
-def disclosed(rule: str, n: int) -> str:
-    """What is known of a rule's false verdicts at ``n`` units beyond alpha; empty where alpha is
-    held.
-
-    >>> disclosed("trimmed mean", 300)
-    'the trimmed mean at n = 300 reaches 1.34 alpha with skewed or heavy-tailed effects (2.24 alpha / 8 in a family of eight)'
-    """  # noqa: E501
-    held, level, tail, when = DISCLOSED.get(rule, (0, 0, 0, ""))
-    if n >= held:
-        return ""
-    return (
-        f"the {rule} at n = {n:,} reaches {level:g} alpha {when} ({tail:g} alpha / 8 in a family of"
-        " eight)"
-    )
+def same(x: np.ndarray) -> np.ndarray:
+    """Whether all units of a sample have one value, but for rounding."""
+    return np.ptp(x, axis=-1) <= 1e-12 * np.abs(x).max(-1)
 
 
-def undecidable(x: np.ndarray, few: str) -> Ruling | None:
-    """The ruling on units without a spread: too few of them, or all alike."""
-    if len(x) > 1 and np.ptp(x) > 1e-12 * np.abs(x).max():
-        return None
-    return Ruling(
-        **UNDECIDED,
-        estimate=float(np.mean(x)),
-        spread=0.0,
-        n=len(x),
-        obstacle=alike(x) if len(x) > 1 else few,
-    )
+def named_same(x: np.ndarray) -> Say:
+    """What units of one value are called: 0, which a perturbation that reached nothing gives, or
+    another.
+    """
+    return lambda at: "all effects are exactly 0" if x[at][0] == 0 else "all effects are the same"
 
 
-def alike(x: np.ndarray) -> str:
-    """Whether all values are the same one."""
-    return "all effects are exactly 0" if x[0] == 0 else "all effects are the same"
-
-
-def second_group(s: np.ndarray, k: int, winsorised: np.ndarray, trim: float) -> str:
-    """Why the standard error of a trimmed mean can't be trusted: of sorted effects, a share of
+def second_group(s: np.ndarray, k: int, winsorised: np.ndarray, trim: float) -> np.ndarray:
+    """Whether the standard error of a trimmed mean can't be trusted: of sorted effects, a share of
     other ones may be just over or just under what is trimmed, and the winsorised spread sees none
     of them.
 
     The spread winsorised two standard errors of that share earlier, on either side, is then more
     than 1.5 times as large.
     """
-    n = len(s)
+    n = s.shape[-1]
     early = max(0, k - int(2 * math.sqrt(trim * (1 - trim) * n)))
-    sides = (s[early], s[n - k - 1]), (s[k], s[n - early - 1])
-    wider = max(
-        float(np.clip(s, *side).std(ddof=1)) if np.isfinite(side).all() else math.inf
-        for side in sides
-    )
-    if wider <= 1.5 * float(winsorised.std(ddof=1)):
-        return ""
-    return (
-        "a second group of images begins at the trimming point, so that chance says whether it"
-        " counts; judge the two groups by themselves"
-    )
+    limit = 1.5 * winsorised.std(-1, ddof=1)
+    found = np.zeros(s.shape[:-1], bool)
+    for low, high in ((early, n - k - 1), (k, n - early - 1)):
+        side = s[..., low, None], s[..., high, None]
+        bounded = np.isfinite(side[0][..., 0]) & np.isfinite(side[1][..., 0])
+        with np.errstate(invalid="ignore"):
+            wider = np.clip(s, *side).std(-1, ddof=1)
+        found = found | ~bounded | (wider > limit)
+    return found
+
+
+SECOND_GROUP = (
+    "a second group of images begins at the trimming point, so that chance says whether it counts;"
+    " judge the two groups by themselves"
+)

@@ -28,12 +28,23 @@ def part_of(frame: pd.DataFrame) -> str:
     return ", ".join(f"{key} = {value}" for key, value in found.items())
 
 
-def scope_of(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) -> str:
-    """What a verdict rests on: over which units, for which networks, with which draws."""
+def scope_of(
+    frame: pd.DataFrame,
+    unit: str,
+    n: int,
+    pool: str | None = None,
+    cluster: str | None = None,
+    typical: str | None = None,
+) -> str:
+    """What a verdict rests on: over which units, taken as independent, of which classes, for which
+    networks, from which initial weights, with which draws.
+    """
     images, draws = (
         frame.attrs.get(f"mean over {name}s", frame[name].nunique()) for name in ("image", "draw")
     )
     data = ", ".join(map(str, frame["dataset"].unique()))
+    if classes := frame.attrs.get("classes"):
+        data += f" (of these {classes} classes)"
     common = tables.common_draws(frame)
     plural = "s" if draws > 1 else ""
     noise = (
@@ -43,14 +54,21 @@ def scope_of(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) ->
     )
     checkpoints = "these checkpoints" if frame["net"].nunique() > 1 else "this checkpoint"
     if unit == effects.GROUP:
-        return f"over {n} disjoint groups of images of {data}, for {checkpoints}"
-    if unit == effects.BOTH:
         return (
-            f"over {n:,} images of {data} and over draws ({draws} of them, common to all images),"
-            f" for {checkpoints}"
+            f"over {n} disjoint groups of images of {data}, taken as independent, for the typical"
+            f" group, for {checkpoints}"
+        )
+    if unit == effects.BOTH:
+        kind = "the typical draw" if typical == "draw" else "draws"
+        return (
+            f"over {n:,} images of {data}, taken as independent, and over {kind} ({draws} of them,"
+            f" common to all images), for {checkpoints}"
         )
     if unit == "image":
-        return f"over {n:,} images of {data}, for {checkpoints} and {noise}"
+        what = f"{n:,} images of {data}"
+        if cluster:
+            what = f"{n:,} values of {cluster!r} ({images:,} images of {data})"
+        return f"over {what}, taken as independent, for {checkpoints} and {noise}"
     if common:
         noise = f"{draws} draw{plural} per training seed, common to all images"
     units = (
@@ -58,4 +76,6 @@ def scope_of(frame: pd.DataFrame, unit: str, n: int, pool: str | None = None) ->
         if pool == "net"
         else f"{n} training seeds"
     )
+    shared = frame.attrs.get("initial", 0)
+    units += {0: "", 1: " from this initialisation"}.get(shared, f" from {shared} initialisations")
     return f"over {units}, on these {images:,} images of {data} and {noise}"

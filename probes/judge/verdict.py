@@ -8,12 +8,12 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from probes.judge import family, ruling
+from probes.judge import family
 from probes.judge.family import Outcome
 from probes.judge.wording import counted, p_shown, shown
 from probes.table import Kind
@@ -130,6 +130,8 @@ class Verdict:
             return f"open: the {self.notes['limit']} limit" + (
                 f"; {more} would decide" if more else ""
             )
+        if bound := self.notes.get("bound"):
+            return f"open: {self.metric} is a {bound} bound, which decides on one side only"
         if self.needed is None:
             return "open"
         if self.n >= self.needed:
@@ -249,12 +251,6 @@ class Verdicts:
     def __str__(self) -> str:
         head = f"{self.overall}" + (f" ({self.counts()})" if len(self) > 1 else "")
         return "\n".join([f"{head} {self.scope}", *(f"  {v}" for v in self)])
-
-
-def disclosures(members: Iterable[Verdict]) -> list[str]:
-    """What calibration knows of the rules of some verdicts at their numbers of units, each once."""
-    told = (ruling.disclosed(leaf.rule, leaf.n) for member in members for leaf in member.leaves)
-    return list(dict.fromkeys(filter(None, told)))
 
 
 def settle(items: list[Verdict], alpha: float) -> tuple[Verdict, ...]:

@@ -37,6 +37,15 @@ def counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
+def percent(share: float) -> str:
+    """A share in percent, with two digits.
+
+    >>> percent(0.139), percent(0.002991)
+    ('14 %', '0.3 %')
+    """
+    return f"{100 * share:.2g} %"
+
+
 def p_shown(p: float, equals: str = "") -> str:
     """A p-value as it is printed: two digits after ``equals``, or that it lies below 1e-4.
 

@@ -32,7 +32,7 @@ from probes.subjects import hub, pretrained, training
 from probes.subjects.dataset import Dataset
 from probes.subjects.recipes import by_recipe
 from probes.subjects.spec import Spec, parse
-from probes.subjects.subject import Subject
+from probes.subjects.subject import Subject, shared_initialisations
 
 T = TypeVar("T")
 
@@ -75,6 +75,8 @@ class Sweep(LazyTable):
             self._lab.seen_clean(found, self._subjects)
         if measure.floor is not None:
             found.attrs["floor"] = self._lab.floor(self._subjects, measure.floor)
+        if shared := shared_initialisations(self._subjects.values()):
+            found.attrs["initial"] = shared
         return found
 
 

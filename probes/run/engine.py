@@ -92,18 +92,25 @@ def run(
         _labelled(cell, place, path)
         for cell, path in zip(cells, fill(cells, place, engine, quiet), strict=True)
     ]
-    under = cells[0].under
-    frames[0].attrs |= ({"keys": [under.column]} if under.column else {}) | (
-        {"draws": "common"} if under.common else {}
+    under, data = cells[0].under, place.subject(cells[0].subject).data
+    frames[0].attrs |= (
+        ({"keys": [under.column]} if under.column else {})
+        | ({"draws": "common"} if under.common else {})
+        | ({"clusters": list(data.clusters)} if data.clusters else {})
+        | {"classes": len(data.classes)}
     )
     return table.join(frames)
 
 
 def _labelled(cell: Cell, place: Place, path: Path) -> pd.DataFrame:
-    labels = place.subject(cell.subject).labels | {"draw": cell.draw}
-    return table.read(path).assign(
+    subject = place.subject(cell.subject)
+    labels = subject.labels | {"draw": cell.draw}
+    found = table.read(path).assign(
         **labels, **({cell.under.column: cell.arm} if cell.under.column else {})
     )
+    for name, values in subject.data.clusters.items():
+        found[name] = found["image"].map(dict(zip(subject.data.ids, values, strict=True)))
+    return found
 
 
 def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -14,6 +14,7 @@ from probes import seeds
 from probes.errors import BadInput
 from probes.registry import Registry
 from probes.store import Store
+from probes.table import KEYS
 
 Split = Literal["train", "test"]
 
@@ -26,7 +27,9 @@ class Dataset:
     channel) that a model wrapper normalises with. An id belongs to the image, not to its place.
     ``embeddable`` says whether pictures of it may stand in a committed report; ``claim_images`` is
     how many images a claim is judged on where nothing else is asked for (None: all of them);
-    ``files`` names the images, where they are files.
+    ``files`` names the images, where they are files. ``clusters`` are what images are nested in,
+    one value for each image by name (``{"patient": ...}``), which a question may name as
+    ``cluster=``.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Dataset:
     embeddable: bool = False
     claim_images: int | None = None
     files: tuple[str, ...] = ()
+    clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(self)
@@ -85,6 +89,7 @@ class Dataset:
             labels=self.labels[rows],
             ids=self.ids[rows],
             files=files,
+            clusters={name: np.asarray(values)[rows] for name, values in self.clusters.items()},
         )
 
     @property
@@ -154,6 +159,12 @@ def check(data: Dataset) -> None:
             f"dataset {data.name}: labels run from {data.labels.min()} to {data.labels.max()}, "
             f"but there are {len(data.classes)} classes"
         )
+    for name, values in data.clusters.items():
+        if len(values) != n or name in KEYS or not str(name).isidentifier():
+            raise BadInput(
+                f"dataset {data.name}: clusters {name!r} have {len(values)} values for {n} images;"
+                " one for each, under a name of their own such as 'patient'"
+            )
     for what, least in (("mean", 0.0), ("std", np.nextafter(0.0, 1.0))):
         constants = np.asarray(getattr(data, what), float)
         if (

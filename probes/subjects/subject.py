@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -53,3 +53,18 @@ class Subject:
     def untrained(self) -> bool:
         """Whether the weights are random ones, which were asked for."""
         return self.weights == UNTRAINED
+
+
+def shared_initialisations(subjects: Iterable[Subject]) -> int:
+    """From how many initial weights the training runs of one arm began, where several share one
+    (fine-tuning, say); 0 where each has its own, or their cards do not tell.
+
+    What such runs have in common is no chance of theirs: a verdict over them says so.
+    """
+    arms: dict[tuple[str, str], list[str]] = {}
+    for s in subjects:
+        first = (s.card or {}).get("initial_sha256")
+        if first:
+            arms.setdefault((s.spec.net, s.weights), []).append(first)
+    few = [len(set(found)) for found in arms.values() if len(set(found)) < len(found)]
+    return min(few, default=0)

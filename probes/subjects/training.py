@@ -27,6 +27,7 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.epochs import Say, accuracy, checkpoint_of, fit, initial
 from probes.subjects.nets import nets
 from probes.subjects.recipes import Recipe, default_recipe, recipes
+from probes.subjects.statedict import state_sha256
 from probes.subjects.stored import pack, unpack
 
 __all__ = ["initial", "recipes", "reproducible", "train"]
@@ -82,6 +83,7 @@ class Run:
                 "test_images_sha256": test.sha256,
                 "history": history,
                 "sha256": sha256(path),
+                "initial_sha256": state_sha256(initial(self.net, data, self.seed)),
                 "source": self.key["source"],
                 "package": __version__,
                 "torch": torch.__version__.split("+")[0],

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probes.judge.verdict import Verdict, disclosures
+from probes.judge.unseen import disclosures
+from probes.judge.verdict import Verdict
 from probes.judge.wording import counted, cover, p_shown, shown
 from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
@@ -85,7 +86,7 @@ def section(
         )
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
     text.append(_blocks(members, line["alpha"]))
-    text.extend(_remarks(members, varied))
+    text.extend(_remarks(members, varied, line["alpha"]))
     for part in zip(*(m.leaves for m in members), strict=True):
         if len(part[0].curve) > 1:
             name = f"heat_{part[0].metric}.png"
@@ -148,7 +149,7 @@ def _blocks(members: Sequence[Verdict], alpha: float) -> str:
     )
 
 
-def _remarks(members: Sequence[Verdict], varied: str) -> list[str]:
+def _remarks(members: Sequence[Verdict], varied: str, alpha: float) -> list[str]:
     text = []
     leaves = [(m.label, leaf) for m in members for leaf in m.leaves]
     turned = [f"{label} ({leaf.metric})" for label, leaf in leaves if _turns(leaf)]
@@ -170,7 +171,7 @@ def _remarks(members: Sequence[Verdict], varied: str) -> list[str]:
             f"Rule: {', '.join(rules)}; Holm over {len(members)} block{'s' * (len(members) > 1)},"
             " once towards each side."
         )
-    text += [f"Error rate: {told}." for told in disclosures(members)]
+    text += [f"{told}." for told in disclosures(members, alpha)]
     return text
 
 

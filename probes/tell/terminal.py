@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from probes.judge import verdict as verdicts
+from probes.judge.unseen import disclosures
 from probes.tell.evidence import perturbed, untrained, varied
 
 COLOUR = {
@@ -56,8 +57,8 @@ def table(
         members = [verdicts.from_json(v) for v in line["verdicts"]]
         yield from _asked(members, line)
         yield from _blocks(members)
-        for text in verdicts.disclosures(members):
-            yield f"  error rate: {text}", {}
+        for text in disclosures(members, line["alpha"]):
+            yield f"  {text[0].lower()}{text[1:]}", {}
         for text in perturbed(line):
             yield f"  {text}", {}
         for name, weights in line.get("weights", {}).items():

@@ -24,7 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from probes import seeds
-from probes.judge import rules
+from probes.judge import crossed, ranking, rules
 from probes.store import write_text
 
 ALPHA = 0.05
@@ -96,9 +96,9 @@ def _score(b: int, c: int, n: int, delta: float) -> tuple[float, float]:
 RULES: dict[str, Callable] = {
     "trimmed mean": rules.trimmed_mean,
     "mean": rules.mean,
-    "signed rank": rules.signed_rank,
-    "two-way": rules.two_way,
-    "group mean": rules.group_mean,
+    "signed rank": ranking.signed_rank,
+    "two-way": crossed.two_way,
+    "typical group": ranking.typical_group,
 }
 
 
@@ -241,7 +241,7 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
     for law, draw in symmetric.items():
         for n in (5, 8) if quick else (5, 6, 8, 10, 15):
             yield cell("signed rank", law, draw, n, repetitions, "held")
-        yield cell("group mean", law, draw, 20, repetitions, "held")
+        yield cell("typical group", law, draw, 20, repetitions, "held")
     if quick:
         return
     for law, draw in (measured("ratio") | continuous()).items():
@@ -256,7 +256,7 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
             "two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed"
         )
     for law in [law for law in continuous() if law not in symmetric]:
-        yield cell("group mean", law, continuous()[law], 20, repetitions, "disclosed")
+        yield cell("typical group", law, continuous()[law], 20, repetitions, "disclosed")
     for law in ("lognormal .5", "lognormal 1"):
         for n in (5, 8, 10):
             yield cell("signed rank", law, continuous()[law], n, repetitions, "disclosed")

@@ -72,7 +72,7 @@ def test_control_sensitivity_of_planted_units_is_specialised_and_of_untied_ones_
     assert verdict(table_of(make), "index_peak", 0.02) == expected
 
 
-@pytest.mark.parametrize(("alike", "expected"), [(True, "supported"), (False, "refuted")])
+@pytest.mark.parametrize(("alike", "expected"), [(True, "supported"), (False, "inconclusive")])
 def test_control_sensitivity_ranks_that_agree_are_found_and_others_are_not(alike, expected):
     def make(group, module):
         rng = drawn("rho", group, module)
@@ -91,7 +91,7 @@ def test_control_sensitivity_ranks_that_agree_are_found_and_others_are_not(alike
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.6, "supported"), (0.0, "refuted")])
 def test_control_sensitivity_that_changes_with_depth_is_found_and_chance_is_not(shift, expected):
-    """The last module's mean shares lie .3 from the first's, or nowhere but where chance puts
+    """The last module's mean shares lie .37 from the first's, or nowhere but where chance puts
     them."""
 
     def make(group, module):
@@ -103,4 +103,4 @@ def test_control_sensitivity_that_changes_with_depth_is_found_and_chance_is_not(
 
     frame = table_of(make)
     last = frame[frame["site"] == "last"]
-    assert exceeds(last, "index_shift", unit="image group", sesoi=0.1).overall == expected
+    assert exceeds(last, "index_shift", unit="image group", sesoi=0.01).overall == expected

@@ -97,26 +97,43 @@ def composition(one: Indices) -> np.ndarray:
     return shares.sum(0) / total if total > 0 else np.full(shares.shape[1], 1 / shares.shape[1])
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Total variation: half of the sum of differences, between 0 and 1."""
-    return float(np.abs(a - b).sum() / 2)
+def squared_distances(differences: np.ndarray) -> np.ndarray:
+    """The squared length of a mean difference, (groups, dimensions) -> a number for each group,
+    without the bias of its noise.
+
+    It is the inner product of the differences of two groups, the mean over all pairs: 0 where there
+    is none, where the plug-in is the variance. Each group has its jackknife pseudo-value (Tukey
+    1958), whose mean over groups is that estimate exactly.
+
+    >>> x = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
+    >>> round(float(squared_distances(x).mean()), 12)  # (1 * 1 + ...) and (0 * 1 + ...) over pairs
+    0.666666666667
+    """
+    n = len(differences)
+    with_others = (differences * (differences.sum(0) - differences)).sum(1)
+    every = with_others.sum() / (n * (n - 1))
+    without = (with_others.sum() - 2 * with_others) / ((n - 1) * (n - 2))
+    return n * every - (n - 1) * without
 
 
 def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
     """A row per group of images and module: ``index_peak``, ``index_rho``, ``index_shift``.
 
     ``index_peak``: :func:`specialisation`. ``index_rho``: :func:`agreement`. ``index_shift``: the
-    :func:`distance` between the compositions of this and of the first module, less what it is
-    between this module's of this and of the next group of images.
+    :func:`squared_distances` between the compositions of this and of the first module. Raises
+    BadInput for fewer than three groups.
     """
-    names = list(found[0])
-    mixes = [{name: composition(one) for name, one in group.items()} for group in found]
+    if len(found) < 3:
+        raise BadInput(f"{len(found)} groups of images: a distance between indices needs three")
+    mixes = {name: np.stack([composition(group[name]) for group in found]) for name in found[0]}
+    first = next(iter(mixes.values()))
+    shifts = {name: squared_distances(mix - first) for name, mix in mixes.items()}
     rows = []
     for g, group in enumerate(found):
         for name, one in group.items():
-            noise = distance(mixes[g][name], mixes[(g + 1) % len(found)][name])
-            shift = distance(mixes[g][name], mixes[g][names[0]]) - noise
-            rows.append((g, name, specialisation(one, g, name), agreement(one), shift))
+            rows.append(
+                (g, name, specialisation(one, g, name), agreement(one), float(shifts[name][g]))
+            )
     return pd.DataFrame(rows, columns=["image", "site", "index_peak", "index_rho", "index_shift"])
 
 

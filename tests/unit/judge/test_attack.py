@@ -8,11 +8,12 @@ import pytest
 from scipy import stats
 
 from probes import table as tables
-from probes.errors import BadInput
-from probes.judge import both, equivalent, exceeds, falls, rises, rules
+from probes.errors import BadInput, UnknownName
+from probes.judge import both, crossed, decreases, equivalent, exceeds, falls, ranking, rises, rules
 from probes.judge.asking import Question
 from probes.judge.family import outcomes
 from probes.judge.power import Design, needed
+from probes.judge.unseen import disclosures, share_unseen
 
 
 def rng(*name):
@@ -274,3 +275,218 @@ def test_trap_a114_images_beyond_a_negative_sesoi_are_those_on_the_claimed_side(
 
     assert found.outcome == "supported"
     assert found.notes["share_beyond"] == 1.0
+
+
+# --- 1.2: what has not been seen
+
+
+def test_trap_a12_draws_that_were_not_seen_are_told_as_a_bound():
+    """One draw in a hundred that loses everything is in one sample of 20 in five: no number of
+    alphas is the worst.
+    """
+    g = rng(12, 1)
+    y = -0.02 + 0.001 * g.standard_normal((300, 20)) + 0.001 * g.standard_normal(20)
+    found = exceeds(crossed_table(y), "seen_share", sesoi="-5 points", unit="image and draw")
+    told = disclosures(list(found))
+
+    assert found.overall == "supported"
+    assert "Not seen: 20 draws do not exclude that up to 14 % of all draws behave otherwise" in told
+    assert share_unseen(60) == pytest.approx(0.0487, abs=1e-4)
+
+
+def crossed_table(y):
+    """Differences of images x draws as a table of shares at one level."""
+    images, draws = np.indices(y.shape)
+    base = {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "level": 0.1, "site": "a"}
+    frame = pd.DataFrame(
+        base | {"image": images.ravel(), "draw": draws.ravel(), "seen_share": y.ravel()}
+    )
+    frame.attrs["draws"] = "common"
+    return frame
+
+
+tables.declare_metric("seen_share", "share", "a made share")
+
+
+def test_trap_a12_how_many_images_would_undo_a_verdict_is_told():
+    """.5 images of 200 are expected at +1: one of them is mostly not seen, and undoes it."""
+    g = rng(12, 2)
+    x = 0.01 * g.standard_normal(200)
+    found = rises(table(0.5 + 0 * x, 0.5 + x, "seen_share"), "seen_share", sesoi="0.25 points")
+    told = disclosures(list(found))
+
+    assert (found.overall, found[""].notes["fragility"]) == ("refuted", 1)
+    assert any("1 further image at the bound would undo" in t for t in told)
+    assert any("rests on no image being extreme" in t for t in told)
+
+    firm = rises(
+        table(
+            0 * np.arange(2000.0), np.full(2000, 0.2) + np.tile([0.01, -0.01], 1000), "seen_share"
+        ),
+        "seen_share",
+        sesoi="1 point",
+    )
+    assert firm[""].notes["fragility"] > 100
+    assert not any("no image being extreme" in t for t in disclosures(list(firm)))
+
+
+def test_trap_a12_the_two_way_rule_is_corrected_for_skewed_draws():
+    """Log-normal draws: Student's t falsely refuted 2.6 times as often as it may."""
+    g = rng(12, 3)
+    draws = 0.04 * (g.lognormal(0, 1, (2000, 1, 20)) - np.exp(0.5)) / 2.161
+    y = draws + 0.05 * g.standard_normal((2000, 200, 1)) + 0.1 * g.standard_normal((2000, 200, 20))
+    refuted = crossed.two_way(y, 0.0).p_down <= 0.05
+
+    assert refuted.mean() < 1.9 * 0.05
+
+
+def test_trap_a12_the_typical_draw_is_an_estimand_of_its_own():
+    g = rng(12, 4)
+    y = -0.02 + 0.01 * g.standard_normal((300, 1)) + 0.005 * g.standard_normal((1, 25))
+    y[:, :1] -= 0.9
+    ask = {"sesoi": "-5 points", "unit": "image and draw"}
+    mean, typical = (
+        exceeds(crossed_table(y), "seen_share", typical=one, **ask) for one in (None, "draw")
+    )
+
+    assert mean.overall != "supported"
+    assert typical.overall == "supported"
+    assert "the typical draw" in typical.scope
+    with pytest.raises(BadInput, match="typical"):
+        exceeds(crossed_table(y), "seen_share", typical="image", **ask)
+
+
+# --- 1.4: a trend over images has a smallest effect of interest
+
+
+def test_trap_a14_a_balance_of_a_few_images_is_no_trend():
+    """110 of 10,000 images fall and 70 rise: "accuracy decreases with the level" was supported."""
+    moves = np.zeros(10_000)
+    moves[:110], moves[110:180] = -1, 1
+    rows = [
+        pd.DataFrame(
+            {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "site": "a"}
+            | {"image": np.arange(10_000), "draw": 0, "level": lv, "thing": lv * moves}
+        )
+        for lv in (0.0, 0.1, 0.2)
+    ]
+    found = decreases(pd.concat(rows, ignore_index=True), "thing")
+
+    assert found.overall == "refuted"
+    assert found[""].effect().startswith("-0.4 points")
+    assert "outnumber those that go the other way by more than 5 points" in found[""].question
+    assert decreases(pd.concat(rows), "thing", least="0.1 points").overall == "supported"
+    with pytest.raises(BadInput, match="least"):
+        decreases(pd.concat(rows), "thing", least="0 points")
+
+
+# --- 1.8: pooling by the side of the SESOI
+
+
+def test_trap_a18_costs_at_most_is_decided_where_nothing_costs_anything():
+    """No cost in any of four networks: by the sign of their estimates .13 of such pools decided."""
+    g = rng(18, 1)
+    supported = []
+    for _ in range(60):
+        rows = [
+            {"net": net, "weights": arm, "dataset": "d", "train_seed": seed, "image": 0, "draw": 0}
+            | {"level": 0.0, "site": "a", "thing": 0.2 * g.standard_normal()}
+            for net in "abcd"
+            for seed in range(8)
+            for arm in ("with", "without")
+        ]
+        found = exceeds(
+            pd.DataFrame(rows),
+            "thing",
+            between=("with", "without"),
+            arm="weights",
+            unit="train_seed",
+            pool="net",
+            sesoi=-0.5,
+        )
+        supported.append(found.overall == "supported")
+
+    assert np.mean(supported) > 0.95
+
+
+# --- 1.9: a bound, and the typical group
+
+
+def test_trap_a19_a_lower_bound_is_supported_or_open_and_never_refuted():
+    rows = {"net": "n", "weights": "w", "dataset": "d", "train_seed": 0, "image": np.arange(20)}
+    low = 0.7 + 0.01 * rng(19, 1).standard_normal(20)
+    frame = pd.DataFrame(rows | {"draw": 0, "level": 0.0, "site": "a", "index_rho": low})
+    frame.attrs["groups"] = True
+    ask = {"unit": "image group"}
+
+    assert exceeds(frame, "index_rho", sesoi=0.6, **ask).overall == "supported"
+    found = exceeds(frame, "index_rho", sesoi=0.8, **ask)
+    assert found.overall == "inconclusive"
+    assert "is a lower bound, which decides on one side only" in str(found)
+    assert equivalent(frame, "index_rho", sesoi=0.8, **ask).overall == "inconclusive"
+    assert equivalent(frame, "index_rho", sesoi=0.6, **ask).overall == "refuted"
+
+
+@pytest.mark.parametrize("law", ["one group in twenty far out", "log-normal"])
+def test_trap_a19_the_typical_group_holds_its_level(law):
+    """Student's t over groups reached 7.5 alpha, 3.5 for log-normal groups."""
+    g = rng(19, 2)
+    x = (
+        np.where(g.uniform(size=(4000, 20)) < 0.05, 3.0, 0.0)
+        + np.where(g.uniform(size=(4000, 20)) < 0.05, 1.0, 0.1) * g.standard_normal((4000, 20))
+        if law != "log-normal"
+        else g.lognormal(0, 1, (4000, 20))
+    )
+    truth = np.median((x[:, :10] + x[:, 10:]) / 2)
+    found = ranking.typical_group(x, truth)
+
+    assert max((found.p_up <= 0.05).mean(), (found.p_down <= 0.05).mean()) < 1.45 * 0.05
+
+
+# --- 1.11: what independence is assumed, of which classes, from which initial weights
+
+
+def test_trap_a111_near_duplicates_are_averaged_by_their_cluster():
+    """Fives of near-duplicates: 4.5 alpha as images, alpha as clusters."""
+    g = rng(111, 1)
+    wrong = {None: 0, "scene": 0}
+    for _ in range(200):
+        x = np.repeat(g.standard_normal(60), 5) + 0.3 * g.standard_normal(300)
+        frame = table(0 * x, x, "thing")
+        frame["scene"] = frame["image"] // 5
+        frame.attrs["clusters"] = ["scene"]
+        for cluster in wrong:
+            v = exceeds(frame, "thing", sesoi=0.0001, cluster=cluster)[""]
+            wrong[cluster] += min(v.low > 0.0001, 1) + (v.high < 0.0001)
+            assert (v.n, v.unit) == ((300, "image") if cluster is None else (60, "scene"))
+
+    assert wrong[None] > 200 * 0.25
+    assert wrong["scene"] < 200 * 0.1 + 3 * np.sqrt(200 * 0.1 * 0.9)
+
+
+def test_trap_a111_a_verdict_says_what_was_taken_as_independent_and_of_which_classes():
+    x = rng(111, 2).standard_normal(300)
+    frame = table(0 * x, x, "thing")
+    frame["scene"] = frame["image"] // 5
+    frame.attrs |= {"clusters": ["scene"], "classes": 10}
+
+    assert exceeds(frame, "thing", sesoi=0.1).scope == (
+        "over 300 images of d (of these 10 classes), taken as independent, for this checkpoint and"
+        " 1 noise draw per image"
+    )
+    assert "over 60 values of 'scene' (300 images of d" in (
+        exceeds(frame, "thing", sesoi=0.1, cluster="scene").scope
+    )
+    with pytest.raises(UnknownName, match="patient"):
+        exceeds(frame, "thing", sesoi=0.1, cluster="patient")
+
+
+def test_trap_a111_runs_from_one_initialisation_are_said_to_be():
+    frame = pd.concat(
+        [table([0.0], [float(seed)], "thing", train_seed=seed) for seed in range(6)],
+        ignore_index=True,
+    )
+    frame.attrs["initial"] = 1
+
+    found = exceeds(frame, "thing", sesoi=0.1, unit="train_seed")
+    assert "over 6 training seeds from this initialisation, on these" in found.scope

@@ -461,8 +461,8 @@ def test_over_images_and_draws_the_two_way_rule_decides():
     assert v.estimate == pytest.approx(-0.06, abs=0.01)
     assert (
         found.scope
-        == "over 240 images of d and over draws (24 of them, common to all images), for this"
-        " checkpoint"
+        == "over 240 images of d, taken as independent, and over draws (24 of them, common to all"
+        " images), for this checkpoint"
     )
 
 
@@ -476,7 +476,8 @@ def test_the_two_way_interval_is_wider_than_that_of_these_very_draws():
     assert over[""].high - over[""].low > 2 * (these[""].high - these[""].low)
     assert (
         these.scope
-        == "over 240 images of d, for this checkpoint and these 24 draws, common to all images"
+        == "over 240 images of d, taken as independent, for this checkpoint and these 24 draws,"
+        " common to all images"
     )
 
 
@@ -586,17 +587,18 @@ def groups_of(values):
     return frame
 
 
-def test_groups_of_images_are_judged_by_students_t():
+def test_groups_of_images_are_judged_by_signed_ranks():
     x = seeds.normals(20, [("groups",)])[0].astype(float) / 10 + 0.3
     found = exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group")[""]
-    theirs = stats.ttest_1samp(x, 0.2, alternative="greater")
+    theirs = stats.wilcoxon(x - 0.2, alternative="greater", method="exact")
 
     assert found.outcome == "supported"
     assert found.p_supported == pytest.approx(theirs.pvalue)
-    assert (found.unit, found.n, found.rule) == ("image group", 20, "group mean")
+    assert (found.unit, found.n, found.rule) == ("image group", 20, "typical group")
     assert (
         exceeds(groups_of(x), "made_index", sesoi=0.2, unit="image group").scope
-        == "over 20 disjoint groups of images of d, for this checkpoint"
+        == "over 20 disjoint groups of images of d, taken as independent, for the typical group,"
+        " for this checkpoint"
     )
 
 
@@ -606,7 +608,7 @@ def test_fewer_than_twenty_groups_decide_nothing():
     ]
 
     assert found.outcome == "inconclusive"
-    assert "decides from 20 groups, there are 19" in found.obstacle
+    assert "decided from 20 groups, there are 19" in found.obstacle
 
 
 def test_groups_are_no_images_and_images_no_groups():

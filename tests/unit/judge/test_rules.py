@@ -13,7 +13,7 @@ from scipy import stats
 
 from probes import seeds
 from probes.errors import BadInput
-from probes.judge import rules
+from probes.judge import ranking, rules
 
 # Made by an implementation of the same published formulas that shares no code with ours.
 REFERENCE = pd.read_csv(Path(__file__).with_name("reference_rules.csv"))
@@ -21,7 +21,7 @@ RULES = {
     "trimmed_mean": rules.trimmed_mean,
     "mean": rules.mean,
     "score": rules.score,
-    "signed_rank": rules.signed_rank,
+    "signed_rank": ranking.signed_rank,
 }
 
 
@@ -84,95 +84,6 @@ def test_mirrored_effects_give_mirrored_answers(case, delta):
     )
 
 
-CROSSED = pd.read_csv(Path(__file__).with_name("reference_two_way.csv"))
-
-
-def crossed(n, draws, case=0, image=0.2, draw=0.05, left=0.3, label="reference crossed"):
-    def z(name, *shape):
-        return (
-            seeds.normals(int(np.prod(shape)), [(label, case, name)])[0]
-            .astype(float)
-            .reshape(shape)
-        )
-
-    return image * z("image", n, 1) + draw * z("draw", 1, draws) + left * z("left", n, draws)
-
-
-@pytest.mark.parametrize("c", list(CROSSED.itertuples()), ids=lambda c: f"two-way-{c.case}")
-def test_the_two_way_rule_equals_the_independent_implementation(c):
-    y = crossed(
-        c.n, c.draws, c.case, [0.2, 0.02, 1.0][c.case % 3], [0.05, 0.3, 0.001][(c.case // 2) % 3]
-    )
-    found = rules.two_way(y, c.delta, c.alpha)
-
-    expected = [c.p_up, c.p_down, c.low, c.high, c.estimate]
-    np.testing.assert_allclose(
-        [found.p_up, found.p_down, found.low, found.high, found.estimate],
-        expected,
-        rtol=1e-6,
-        atol=1e-9,
-    )
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(2, 12),
-    st.integers(2, 12),
-    st.floats(-1, 1),
-    st.sampled_from([0.05, 0.005]),
-    st.integers(0, 99),
-)
-def test_the_two_way_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(
-    n, draws, delta, alpha, case
-):
-    y = crossed(n, draws, case, draw=0.2)
-    found, other = rules.two_way(y, delta, alpha), rules.two_way(-y, -delta, alpha)
-
-    assert (found.p_up <= alpha) == (found.low > delta)
-    assert (found.p_down <= alpha) == (found.high < delta)
-    np.testing.assert_allclose(
-        [found.p_up, found.low, found.high],
-        [other.p_down, -other.high, -other.low],
-        rtol=1e-9,
-        atol=1e-12,
-    )
-
-
-def test_the_components_are_those_that_the_effects_were_made_of():
-    image, draw, left = rules.two_way(
-        crossed(3000, 400, image=0.2, draw=0.05, left=0.3), 0
-    ).components
-
-    assert (image, draw, left) == (
-        pytest.approx(0.04, rel=0.1),
-        pytest.approx(0.0025, rel=0.2),
-        pytest.approx(0.09, rel=0.02),
-    )
-
-
-def test_trap_s06c_draws_that_all_images_share_are_no_replicates():
-    """With one effect per image the interval ignores the draws, and misses the mean over draws in
-    nearly half of the cases.
-    """
-    missed = {"image": 0, "two-way": 0}
-    for case in range(200):
-        y = crossed(300, 20, case, image=0.2, draw=0.1, left=0.3, label="trap s06c")
-        for name, found in (("image", rules.mean(y.mean(1), 0)), ("two-way", rules.two_way(y, 0))):
-            missed[name] += not found.low <= 0 <= found.high
-
-    assert missed["image"] > 60
-    assert missed["two-way"] < 32  # 10 % of 200, and three standard errors
-
-
-def test_the_two_way_rule_names_what_is_missing():
-    assert (
-        "200 images and 20 draws, there are 300 and 5" in rules.two_way(crossed(300, 5), 0).obstacle
-    )
-    assert "there are 100 and 20" in rules.two_way(crossed(100, 20), 0).obstacle
-    assert rules.two_way(np.zeros((300, 20)), 0).obstacle == "all effects are exactly 0"
-    assert rules.two_way(crossed(300, 1), 0).p_up == 1
-
-
 def test_the_trimmed_mean_is_that_of_scipy():
     x = seeds.normals(201, [("scipy", 0)])[0].astype(float) ** 3
 
@@ -194,38 +105,6 @@ def test_the_mean_rule_is_students_t_where_there_is_no_skewness():
     assert rules.mean(x, 0).p_up == pytest.approx(
         stats.ttest_1samp(x, 0, alternative="greater").pvalue, rel=1e-6
     )
-
-
-@pytest.mark.parametrize("n", [5, 8, 15])
-def test_signed_rank_is_that_of_scipy_without_ties(n):
-    x = seeds.normals(n, [("scipy", 3, n)])[0].astype(float) + 0.3
-    found = rules.signed_rank(x, 0.1)
-
-    assert found.p_up == pytest.approx(
-        stats.wilcoxon(x - 0.1, alternative="greater", method="exact").pvalue
-    )
-    assert found.p_down == pytest.approx(
-        stats.wilcoxon(x - 0.1, alternative="less", method="exact").pvalue
-    )
-
-
-def test_signed_rank_with_ties_is_the_permutation_test_of_scipy():
-    x = np.array([1.0, 1.0, 2.0, 2.0, -1.0, 3.0, 3.0, 0.5])
-    exact = stats.wilcoxon(
-        x - 0.2,
-        alternative="greater",
-        zero_method="zsplit",
-        method=stats.PermutationMethod(n_resamples=2**9),
-    )
-
-    assert rules.signed_rank(x, 0.2).p_up >= exact.pvalue - 1e-12
-    assert rules.signed_rank(x, 0.2).p_up == pytest.approx(exact.pvalue, abs=0.02)
-
-
-@pytest.mark.parametrize(("n", "best"), [(3, 0.125), (4, 0.0625), (5, 0.03125)])
-def test_few_runs_reach_only_so_small_a_p(n, best):
-    assert rules.signed_rank(np.arange(1.0, n + 1), 0).p_up == best
-    assert bool(rules.signed_rank(np.arange(1.0, n + 1), 0).obstacle) == (n < 5)
 
 
 def test_the_score_test_needs_361_unchanged_images_to_refute_one_point():
@@ -265,11 +144,7 @@ def test_trap_s06_identical_effects_leave_a_t_rule_without_a_verdict(rule, value
 
 def test_trap_s06_all_zero_effects_are_judged_by_the_score_test_alone():
     assert rules.score(np.zeros(1000), 0.01).p_down < 0.01
-    assert rules.signed_rank(np.zeros(8), 0.01).obstacle == "all effects are exactly 0"
-
-
-def test_identical_nonzero_runs_are_judged_by_the_signed_rank():
-    assert rules.signed_rank(np.full(8, 0.3), 0.1).p_up == pytest.approx(0.5**8)
+    assert ranking.signed_rank(np.zeros(8), 0.01).obstacle == "all effects are exactly 0"
 
 
 def test_dead_units_in_the_tails_leave_the_trimmed_mean_alone():

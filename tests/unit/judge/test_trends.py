@@ -129,11 +129,11 @@ def test_runs_are_pooled_over_networks_that_agree():
     assert "over 9 training runs of 3 networks" in found.scope
 
 
-def test_one_network_that_points_the_other_way_leaves_the_pool_open():
+def test_one_network_on_the_other_side_of_the_sesoi_leaves_the_pool_open():
     found = ask({"x": 1.0, "y": 2.0, "z": -0.5}, pool="net")
 
     assert found.overall == "inconclusive"
-    assert found[""].obstacle == "not pooled: z points the other way"
+    assert found[""].obstacle == "not pooled: z lies on the other side of the SESOI"
 
 
 def test_a_family_of_networks_needs_enough_pairs():

@@ -37,6 +37,7 @@ def line(**changes):
         "altered": [],
         "expect": ["supported", "2026-12-01", "r"],
         "scope": "over 1,000 images",
+        "alpha": 0.05,
         "passed": True,
         "verdicts": [verdict],
     } | changes

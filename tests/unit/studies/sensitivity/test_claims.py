@@ -62,20 +62,37 @@ def test_dead_units_count_nowhere():
     assert sensing.specialisation(indices(shares, dead=[True, True]), "test") == 0
 
 
-def test_the_shift_is_the_distance_of_compositions_beyond_that_between_groups_of_images():
-    first, last = np.array([[0.8], [0.2], [0.0]]), np.array([[0.2], [0.8], [0.0]])
-    other = np.array([[0.3], [0.7], [0.0]])
-    found = sensing.rows_of(
-        [
-            {"first": indices(first), "last": indices(last)},
-            {"first": indices(first), "last": indices(other)},
-        ]
-    )
-    shift = found.set_index(["image", "site"])["index_shift"]
+def test_the_shift_is_the_squared_distance_of_compositions_over_pairs_of_groups():
+    first = np.array([[0.8], [0.2], [0.0]])
+    lasts = [np.array([[a], [1 - a], [0.0]]) for a in (0.2, 0.3, 0.4)]
+    found = sensing.rows_of([{"first": indices(first), "last": indices(last)} for last in lasts])
+    shift = found.groupby("site")["index_shift"]
+    pairs = [2 * (0.6 * 0.5), 2 * (0.6 * 0.4), 2 * (0.5 * 0.4)]
 
-    assert shift[0, "last"] == pytest.approx(0.6 - 0.1)
-    assert shift[1, "last"] == pytest.approx(0.5 - 0.1)
-    assert shift[0, "first"] == 0
+    assert shift.mean()["last"] == pytest.approx(np.mean(pairs))
+    assert (shift.get_group("first") == 0).all()
+    with pytest.raises(BadInput, match="needs three"):
+        sensing.rows_of([{"first": indices(first)}] * 2)
+
+
+def test_trap_a19_a_distance_between_indices_has_no_bias_where_there_is_none():
+    """The plug-in less that of neighbouring groups was -.05 to .07 where nothing shifts."""
+    g = np.random.Generator(np.random.Philox(19))
+    even, other = np.full(5, 0.2), np.array([0.4, 0.15, 0.15, 0.15, 0.15])
+
+    def found(mean, many=3000):
+        return np.array(
+            [
+                sensing.squared_distances(
+                    g.dirichlet(20 * mean, 20) - g.dirichlet(20 * even, 20)
+                ).mean()
+                for _ in range(many)
+            ]
+        )
+
+    for mean in (even, other):
+        values = found(mean)
+        assert abs(values.mean() - ((mean - even) ** 2).sum()) < 4 * values.std() / np.sqrt(3000)
 
 
 def test_groups_of_images_are_disjoint_and_always_the_same(tmp_path):
