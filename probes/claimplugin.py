@@ -6,16 +6,17 @@ import dataclasses
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.claimoptions import option
+from probes.claims import declaring
+from probes.claims import finding as claims
+from probes.claims.declaring import Declared
 from probes.errors import BadInput
 from probes.registry import unknown
-from probes.run import claim as claims
-from probes.run import declaring
-from probes.run.declaring import Declared
-from probes.run.options import OPTIONS
 from probes.subjects.spec import Pair, Spec, parse
 
 if TYPE_CHECKING:
@@ -29,32 +30,6 @@ class NotHeld(pytest.fail.Exception):  # type: ignore[name-defined, misc]
     """What the verdict of a claim fails with: anything else in a claim is an error."""
 
     __module__ = "builtins"  # pytest prints the name of an exception with its module
-
-
-def dest(name: str) -> str:
-    """The name of an option in the configuration."""
-    return f"probes_{name.replace('-', '_')}"
-
-
-def option(config: pytest.Config, name: str) -> Any:
-    """An option of ours: typed, else from the ini file, else its default; UsageError for an ini
-    value that is none.
-    """
-    spec = next(o for o in OPTIONS if o.name == name)
-    if (typed := config.getoption(dest(name))) is not None:
-        return typed
-    written = config.getini(dest(name))
-    if written in (None, "", False):
-        return spec.default
-    try:
-        value = written if spec.flag else spec.kind(written)
-    except ValueError as e:
-        raise pytest.UsageError(f"{dest(name)} = {written} (ini): {e}") from e
-    if spec.choices and value not in spec.choices:
-        raise pytest.UsageError(
-            f"{dest(name)} = {written} (ini): allowed are {', '.join(spec.choices)}"
-        )
-    return value
 
 
 def chosen_subjects(config: pytest.Config, args: tuple | None) -> list[Spec | Pair]:
@@ -130,6 +105,7 @@ def _probes_options(pytestconfig: pytest.Config) -> Options:
         "download",
         "engine",
         "jobs",
+        "until",
     )
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
 
@@ -162,9 +138,11 @@ def _probes_lab(
             with capture.global_and_fixture_disabled():
                 terminal.write_line(f"{request.node.nodeid}: {text}", yellow=True)
 
-    if (declared := declared_by(request.node)) is not None and declared.looks > 1:
+    if (declared := declared_by(request.node)) is not None:
         _probes_options = dataclasses.replace(
-            _probes_options, alpha=_probes_options.alpha / declared.looks
+            _probes_options,
+            alpha=_probes_options.alpha / declared.looks,
+            until=_until(_probes_options, declared),
         )
     watched = {} if quiet or capture is None else {"watched": capture.global_and_fixture_disabled}
     return Lab(
@@ -175,6 +153,15 @@ def _probes_lab(
         say=say,
         **watched,
     )
+
+
+def _until(options: Options, declared: Declared) -> int | None:
+    """At how many images a claim is decided at the latest; an option goes before its marker, and
+    looks that a claim declares itself before an option.
+    """
+    if declared.looks > 1:
+        return None
+    return options.until or (None if options.images else declared.until)
 
 
 @pytest.fixture
@@ -191,6 +178,8 @@ class Claim:
     def __init__(self, item: pytest.Item, declared: Declared, subject: str, lab: Lab) -> None:
         self._item, self._declared, self._subject, self._lab = item, declared, subject, lab
         self.calls = 0
+        self._looking = False
+        self._seen: Verdicts | None = None
 
     def holds(self, verdicts: Verdicts) -> None:
         """Leave the evidence; the test passes when the verdict is the expected one (``supported``
@@ -202,6 +191,41 @@ class Claim:
                 "claim.holds() is called exactly once per claim: this is the second call",
                 pytrace=False,
             )
+        if self._looking:
+            self._seen = verdicts
+        else:
+            self._decide(verdicts)
+
+    def as_soon_as_decided(self) -> bool:
+        """Run the test at one look after the other, where it has a number of images at which it is
+        decided at the latest (``until``).
+        """
+        until = self._lab.options.until
+        if until is None:
+            return False
+        from probes.judge import sequential
+
+        item: Any = self._item
+        function, given, names = item.obj, item.funcargs, item._fixtureinfo.argnames
+        last = self._lab
+
+        def ask(n: int, level: float) -> Verdicts:
+            nonlocal last
+            self.calls, self._looking = 0, True
+            last = self._lab.at_look(n, level)
+            function(**{name: last if name == "lab" else given[name] for name in names})
+            self._looking = False
+            if self._seen is None:
+                raise NotHeld(claims.NEVER, pytrace=False)
+            found, self._seen = self._seen, None
+            return found
+
+        found = sequential(ask, until, self._lab.options.alpha, self._lab.say)
+        self._lab = last.at_look(last.options.upto or until, self._lab.options.alpha)
+        self._decide(found)
+        return True
+
+    def _decide(self, verdicts: Verdicts) -> None:
         config = self._item.config
         found = claims.judge(
             self._declared,
@@ -211,6 +235,7 @@ class Claim:
             self._lab,
             config.rootpath,
             option(config, "expect"),
+            ledger_of(config),
         )
         self._item.user_properties.append(("probes", json.dumps(found.line, allow_nan=False)))
         if not found.passed:
@@ -236,6 +261,12 @@ def claim(_probes_claim: Claim) -> Claim:
     return _probes_claim
 
 
+def ledger_of(config: pytest.Config) -> Path | None:
+    """The file of looks of a project; None where it is off."""
+    name = option(config, "ledger")
+    return None if name == "off" else config.rootpath / name
+
+
 def uses(item: Any, *names: str) -> bool:
     """Whether a test uses fixtures of ours: any, or one of those named."""
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
@@ -254,8 +285,8 @@ def registered_fixtures(config: pytest.Config) -> set[str]:
 
 MARKERS = {
     "claim": (
-        "claim(sentence, *, id, family='', expect={}, looks=1): a claim about a network, judged by"
-        " claim.holds(verdicts)"
+        "claim(sentence, *, id, family='', expect={}, looks=1, until=None, exploratory=False): a"
+        " claim about a network, judged by claim.holds(verdicts)"
     ),
     "subjects": (
         "subjects('net[:weights]@dataset[#seed]', pair(a, b), ...): what a claim is judged on, a"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pytest
 
+from probes.claimoptions import dest, option
 from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
     MARKERS,
     NotHeld,
@@ -25,16 +26,14 @@ from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
     chosen_subjects,
     claim,
     declared_by,
-    dest,
     lab,
-    option,
     registered_fixtures,
     uses,
 )
+from probes.claims import finding as claims
+from probes.claims.declaring import Declared
+from probes.claims.options import OPTIONS, contradiction
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.run import claim as claims
-from probes.run.declaring import Declared
-from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
 
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
@@ -184,6 +183,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     one = getattr(item, "_probes_claim", None)
     if one is not None and one.calls == 0:
         raise NotHeld(claims.NEVER, pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A claim that is decided as soon as it can be runs once a look; others as pytest runs them."""
+    one = getattr(pyfuncitem, "_probes_claim", None)
+    return True if one is not None and one.as_soon_as_decided() else None
 
 
 class _Notes(logging.Handler):

@@ -10,6 +10,7 @@ from probes.judge.questions import (
     increases,
     rises,
 )
+from probes.judge.sequential import sequential
 from probes.judge.verdict import Verdict, Verdicts
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "falls",
     "increases",
     "rises",
+    "sequential",
 ]

@@ -255,6 +255,18 @@ def both(*parts: Verdicts) -> Verdicts:
     )
 
 
+def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A question as JSON with every field that it has today, so that two can be compared."""
+    if spec.get("ask") == "both":
+        return {"ask": "both", "parts": [normal(part) for part in spec["parts"]]}
+    fields = {f.name: f.default for f in dataclasses.fields(Question)}
+    return {
+        name: spec.get(name, default)
+        for name, default in fields.items()
+        if name in ("ask", "metric", "sesoi", "unit") or spec.get(name, default) != default
+    }
+
+
 def again(spec: Mapping[str, Any], inputs: list[pd.DataFrame], alpha: float) -> Verdicts:
     """Judge once more: a question as JSON (``Verdicts.spec``), the tables of its parts in order,
     and alpha.

@@ -140,14 +140,15 @@ class Verdict:
 
     def json(self) -> dict[str, Any]:
         """As JSON values; an unbounded or missing number is null."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: tuples are lists, an unbounded or missing number is null."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
@@ -194,6 +195,18 @@ def _said(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """One look at a number of images: its nominal level, how many blocks were decided by it, and
+    of each block the (estimate, low, high) of its parts then.
+    """
+
+    n: int
+    level: float
+    decided: int
+    blocks: tuple[tuple[tuple[float, float, float], ...], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdicts:
     """The verdicts of one question over its family (blocks, say), after Holm; ``overall`` is the
     answer.
@@ -201,7 +214,8 @@ class Verdicts:
     ``scope`` says over what the answer generalises; ``spec`` is the question as JSON, and
     ``inputs`` the tables that it was asked of, in the order of its parts: from both, anyone can
     judge again. ``asked`` are the tables of a lab that these are, with their designs; None for one
-    that is nobody's.
+    that is nobody's. ``path`` are the looks of a claim that was judged as soon as it was decided,
+    at most at ``until`` images; p-values are then sequential.
     """
 
     items: tuple[Verdict, ...]
@@ -210,6 +224,8 @@ class Verdicts:
     spec: Mapping[str, Any]
     inputs: tuple[pd.DataFrame, ...] = ()
     asked: tuple[Any, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    path: tuple[Look, ...] = ()
+    until: int | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("verdicts are no boolean: read .overall, or hand them to claim.holds()")
@@ -229,6 +245,11 @@ class Verdicts:
         return family.overall(
             [v.p_supported for v in self], [v.p_refuted for v in self], self.alpha
         )
+
+    @property
+    def level(self) -> float:
+        """The level that the intervals were made at: alpha, or that of the last look."""
+        return self.path[-1].level if self.path else self.alpha
 
     @property
     def judged(self) -> bool:

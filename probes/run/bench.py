@@ -5,17 +5,17 @@ evidence tells of them.
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pandas as pd
 
 from probes.errors import BadInput, Unavailable, UnknownName
-from probes.judge.lazytable import LazyTable
-from probes.judge.power import Design
 from probes.measure.protocol import Measure, measure_of
 from probes.perturb.own import says_itself
 from probes.perturb.protocol import Perturbation
@@ -25,6 +25,7 @@ from probes.run.facts import Facts
 from probes.run.forward import check
 from probes.run.pools import engine_of
 from probes.run.settings import Options
+from probes.run.sweeping import Sweep
 from probes.run.work import Place, TrainingRun, Work, runs_asked
 from probes.store import Store
 from probes.subjects import data as datasets
@@ -32,52 +33,9 @@ from probes.subjects import hub, pretrained, training
 from probes.subjects.dataset import Dataset
 from probes.subjects.recipes import by_recipe
 from probes.subjects.spec import Spec, parse
-from probes.subjects.subject import Subject, shared_initialisations
+from probes.subjects.subject import Subject
 
 T = TypeVar("T")
-
-
-class Sweep(LazyTable):
-    """The table that a sweep gives, computed when it is first looked at: one row per image, draw,
-    level and site.
-    """
-
-    def __init__(
-        self,
-        lab: Bench,
-        cells: Callable[[], Sequence[Cell]],
-        subjects: dict[str, Subject],
-        design: Design,
-        under: Perturbation,
-        measure: Measure,
-        altered: Sequence[str] = (),
-    ) -> None:
-        self._lab, self._make, self._subjects, self._measure = lab, cells, subjects, measure
-        self.design, self.under, self.altered = design, under, altered
-        self.alpha = lab.options.alpha
-        self.say = lab.say
-
-    @cached_property
-    def cells(self) -> Sequence[Cell]:
-        """The pieces of work: a network is looked at for them (its memory layout is part of their
-        keys).
-        """
-        return self._make()
-
-    def compute(self) -> pd.DataFrame:
-        """The table, from the store or computed now."""
-        measure = self._measure
-        if measure.answers:
-            self._lab.refuse_other_classes(self._subjects)
-        with self._lab.watched():
-            found = self._lab.run(self.cells)
-        if measure.answers:
-            self._lab.seen_clean(found, self._subjects)
-        if measure.floor is not None:
-            found.attrs["floor"] = self._lab.floor(self._subjects, measure.floor)
-        if shared := shared_initialisations(self._subjects.values()):
-            found.attrs["initial"] = shared
-        return found
 
 
 class Bench(Facts):
@@ -110,7 +68,8 @@ class Bench(Facts):
 
     def data(self, name: str) -> Dataset:
         """The images of a dataset: as many as the options say, else as the dataset gives a claim,
-        else all.
+        else all; in the order in which they are looked at, where claims are decided as soon as they
+        can be.
 
         Raises BadInput, with their names, for images of a user's own that are equal: they are
         judged as independent.
@@ -121,7 +80,10 @@ class Bench(Facts):
                 partial(datasets.load, name, self.options.split, self.store),
                 partial(datasets.fetch, name),
             )
-            data = data.sample(self.options.images or data.claim_images)
+            until = self.options.until
+            data = data.sample(
+                until or self.options.images or data.claim_images, ordered=until is not None
+            )
             if datasets.strange(name):
                 data.refuse_duplicates()
             self._data[name] = data
@@ -222,7 +184,7 @@ class Bench(Facts):
                 draw,
                 options.seed,
                 start,
-                min(start + step, len(s.data)),
+                stop,
                 options.where,
                 run=int(s.spec.seed) if per_run and s.spec.seed not in (None, "*") else None,
                 training_sha256=training.sha256 if training is not None else "",
@@ -232,11 +194,23 @@ class Bench(Facts):
             for name, s in subjects.items()
             for training in [self.place.subject(name, under.training_images).training]
             for step in [max(1, under.images_per_cell(options.batch_size, len(s.data)))]
-            for start in range(0, len(s.data), step)
+            for start, stop in self.pieces(len(s.data), step)
             for draw in range(draws)
             for label, arm in under.arms(s.model)
             for level in (under.levels if draw == 0 else under.levels[1:])
         ]
+
+    def at_look(self, n: int, level: float) -> Self:
+        """The same bench on the first n images, judging at a level: what it has loaded is shared.
+
+        Raises BadInput where the claim is not decided as soon as it can be (``until``).
+        """
+        if self.options.until is None:
+            raise BadInput("a look needs Options(until=...), the most images that are looked at")
+        other = copy.copy(self)
+        other.options = dataclasses.replace(self.options, upto=n, alpha=level)
+        other._clean = {}
+        return other
 
     @cached_property
     def place(self) -> Place:  # type: ignore[override]

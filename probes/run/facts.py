@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from probes.errors import BadInput
 from probes.judge.chance import ABOVE_CHANCE, above_chance
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
+from probes.judge.sequential import sizes
 from probes.judge.wording import counted
 from probes.measure import accuracy
 from probes.measure.protocol import Measure
@@ -27,6 +29,7 @@ from probes.run.work import Place
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
+from probes.subjects.recipes import by_recipe
 from probes.subjects.subject import Subject
 from probes.tell import evidence
 
@@ -37,6 +40,7 @@ class Facts(abc.ABC):
     store: Store
     options: Options
     quiet: bool
+    say: Callable[[str], None]
     watched: Callable[[], ContextManager]
     _clean: dict[tuple[str, str], tuple[int, int]]
 
@@ -51,6 +55,10 @@ class Facts(abc.ABC):
         """Where work is done."""
 
     @abc.abstractmethod
+    def run(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The table of some cells."""
+
+    @abc.abstractmethod
     def _cells(
         self,
         subjects: Mapping[str, Subject],
@@ -59,6 +67,21 @@ class Facts(abc.ABC):
         draws: int,
         per_run: bool = False,
     ) -> list[Cell]: ...
+
+    def looked_at(self, data: Dataset) -> int:
+        """How many images of a dataset are measured: all, or those of the present look."""
+        return min(len(data), self.options.upto or len(data))
+
+    def pieces(self, images: int, step: int) -> Iterator[tuple[int, int]]:
+        """Runs of at most ``step`` images, (first, last + 1), up to those of the present look; none
+        crosses the end of a look, so that a later look finds those of an earlier one.
+        """
+        until = self.options.until
+        ends = sizes(min(until, images)) if until else (images,)
+        here = min(images, self.options.upto or images)
+        for first, last in pairwise((0, *(end for end in ends if end < here), here)):
+            for start in range(first, last, step):
+                yield start, min(start + step, last)
 
     def design(
         self,
@@ -72,7 +95,7 @@ class Facts(abc.ABC):
         """What is fixed before a sweep of these images: what an expectation is bound to."""
         return Design(
             dataset=data.title,
-            images=len(data),
+            images=self.looked_at(data),
             images_sha256=data.sha256,
             draws=draws,
             seed=self.options.seed,
@@ -114,7 +137,7 @@ class Facts(abc.ABC):
             mine = clean
             for key in ("net", "weights", "train_seed"):
                 mine = mine[mine[key] == s.labels[key]]
-            if len(mine) == len(s.data):
+            if len(mine) == self.looked_at(s.data):
                 self._clean[s.sha256, s.data.sha256] = int(mine["correct"].sum()), len(mine)
 
     def _other_classes(self, subject: Subject) -> str:
@@ -197,6 +220,7 @@ class Facts(abc.ABC):
         )
         return {
             "origin": s.weights,
+            **({"trained_here": True} if by_recipe(s.spec) else {}),
             "sha256": s.sha256,
             "history": s.card["history"] if s.card and len(self.subjects) <= 2 else None,
             "accuracy": told,

@@ -25,7 +25,8 @@ class Options:
 
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
     ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
-    ``download`` fetches what is not on this machine and can be fetched.
+    ``download`` fetches what is not on this machine and can be fetched. ``until`` is the number of
+    images at which a claim is decided at the latest; ``upto`` is that of the present look.
     """
 
     images: int | None = None
@@ -41,6 +42,8 @@ class Options:
     download: bool | None = None
     engine: str = "serial"
     jobs: int | None = None
+    until: int | None = None
+    upto: int | None = None
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -50,12 +53,18 @@ class Options:
             ("threads", 1),
             ("seed", 0),
             ("jobs", 1),
+            ("until", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise BadInput(
                     f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up"
                 )
+        if self.until is not None and self.images is not None:
+            raise BadInput(
+                f"images {self.images} and until {self.until}: a claim has a number of images, or"
+                " one at which it is decided at the latest"
+            )
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
         if self.precision not in PRECISIONS:

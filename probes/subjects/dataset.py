@@ -64,20 +64,22 @@ class Dataset:
             h.update(np.ascontiguousarray(array).data)
         return h.hexdigest()
 
-    def sample(self, n: int | None) -> Dataset:
+    def sample(self, n: int | None, ordered: bool = False) -> Dataset:
         """``n`` images, chosen by a named order (so that fewer are a part of more); all of them for
         None.
 
+        ``ordered`` leaves them in that order: the first of them are then what fewer would be.
         BadInput when there are not so many.
         """
-        if n is None or n == len(self):
+        if n is None or (n == len(self) and not ordered):
             return self
         if not 0 < n <= len(self):
             raise BadInput(
                 f"{n} images of {self.name} ({self.split}): there are {len(self)}; ask for 1 to"
                 f" {len(self)}"
             )
-        return self.take(np.sort(seeds.permutation(len(self), "sample", self.name, self.split)[:n]))
+        rows = seeds.permutation(len(self), "sample", self.name, self.split)[:n]
+        return self.take(rows if ordered else np.sort(rows))
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The images of some rows, by number or by a mask."""

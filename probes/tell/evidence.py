@@ -3,9 +3,10 @@ on."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,21 @@ def line(
         "inputs": [dict(i) for i in inputs],
         "design": dict(designs[0]),
         **(
+            {
+                "until": {
+                    "images": found.until,
+                    "looks": [dataclasses.asdict(look) for look in found.path],
+                }
+            }
+            if found.path
+            else {}
+        ),
+        **(
             {"designs": [dict(d) for d in designs]} if any(d != designs[0] for d in designs) else {}
         ),
         **extra,
     }
-    return json.loads(json.dumps(record, allow_nan=False))
+    return json.loads(json.dumps(verdicts.plain(record), allow_nan=False))
 
 
 SHAPE = {
@@ -108,6 +119,12 @@ def read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ProbesError(f"{path}, line {i}: no evidence ({type(e).__name__}: {e})") from e
     return lines
+
+
+def level_of(record: Mapping[str, Any]) -> float:
+    """The level that the intervals of a line were made at: its alpha, or that of its last look."""
+    looks = (record.get("until") or {}).get("looks")
+    return looks[-1]["level"] if looks else record["alpha"]
 
 
 def varied(record: Mapping[str, Any]) -> str:
@@ -180,68 +197,3 @@ def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
             " differs)"
         )
     return table.read(path)
-
-
-def designs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The designs of the tables that an evidence line was asked of; one, where all are of the
-    same."""
-    return record.get("designs") or [record["design"]]
-
-
-def all_differences(recorded: Mapping[str, Any], here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the designs of a question's tables differ from those of a recorded line, in words, each
-    once.
-
-    A line of an earlier version holds the design of one table: it is compared with each.
-    """
-    before, now = designs_of(recorded), list(here)
-    if "part" not in before[0]:
-        now = [{**d, "part": {}} for d in now]
-    before, now = ([d for i, d in enumerate(ds) if d not in ds[:i]] for ds in (before, now))
-    if len(before) != len(now) and len(before) > 1:
-        return [f"{len(now)} tables instead of {len(before)}"]
-    pairs = (
-        zip(before, now, strict=True) if len(before) == len(now) else ((before[0], d) for d in now)
-    )
-    return list(dict.fromkeys(text for was, is_ in pairs for text in differences(was, is_)))
-
-
-DESIGN = (
-    "images",
-    "images_sha256",
-    "levels",
-    "draws",
-    "seed",
-    "clamp",
-    "space",
-    "precision",
-    "split",
-    "runs",
-    "perturbation",
-    "part",
-)
-DEFAULTS = {"space": "pixels", "precision": "fp32", "split": "test", "part": {}}
-
-
-def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """How a design differs from the recorded one, in words; an expectation holds only where it does
-    not.
-    """
-    recorded, here = DEFAULTS | dict(recorded), DEFAULTS | dict(here)
-    changed = [name for name in DESIGN if recorded.get(name) != here.get(name)]
-    if "images" in changed and "images_sha256" in changed:
-        changed.remove("images_sha256")
-    return [f"{name} {here.get(name)} instead of {recorded.get(name)}" for name in changed]
-
-
-def matching(
-    lines: Iterable[Mapping[str, Any]], designs: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """Of several evidence lines of one claim on one subject, the one of these designs; else the
-    first; else None.
-
-    A report may judge a claim at the design of the test and at more images: the test cites the
-    former.
-    """
-    lines = list(lines)
-    return next((r for r in lines if not all_differences(r, designs)), lines[0] if lines else None)

@@ -81,11 +81,14 @@ def section(
                 )
     else:
         plots.save(
-            plots.verdict_map(members, title, varied, line["alpha"]),
+            plots.verdict_map(members, title, varied, evidence.level_of(line)),
             folder / place / "verdicts.png",
         )
         text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
-    text.append(_blocks(members, line["alpha"]))
+    text.append(_blocks(members, evidence.level_of(line)))
+    if line.get("until"):
+        plots.save(runplots.looks(line, members), folder / place / "looks.png")
+        text.append(f"![the interval of each block, look by look]({place.as_posix()}/looks.png)")
     text.extend(_remarks(members, varied, line["alpha"]))
     for part in zip(*(m.leaves for m in members), strict=True):
         if len(part[0].curve) > 1:

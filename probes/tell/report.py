@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from probes.errors import ProbesError
-from probes.judge import questions
 from probes.store import sha256, write_text
 from probes.tell import evidence
+from probes.tell.rejudging import rejudged
 from probes.tell.reportfolder import MANIFEST, manifest, replacing_folder
 
 NOTES = "notes.md"
@@ -151,7 +151,7 @@ def _copy_tables(folder: Path, scratch: Path) -> None:
 def _again(folder: Path, line: Line) -> dict[str, Any]:
     """A line with its verdicts judged again from its tables."""
     frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
-    found = questions.again(line["question"], frames, line["alpha"])
+    found = rejudged(line, frames)
     if found.overall != line["overall"] or [v.outcome for v in found] != [
         v.outcome for v in evidence.members(line)
     ]:
@@ -207,7 +207,7 @@ def _draw(folder: Path, sections: Sections) -> None:
         *(told(folder) for file, told in sections.front if (folder / file).exists()),
         *(pages.section(folder, line, sections.below) for line in lines),
         pages.noise(folder, lines),
-        closing.words(line["alpha"] for line in lines),
+        closing.words(evidence.level_of(line) for line in lines),
         closing.made(folder, lines, run),
     ]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 from probes import table as tables
 from probes.judge import effects
 from probes.judge.verdict import Verdict
+from probes.judge.wording import cover
 from probes.table import Kind
 from probes.tell.plots import (
     AXIS,
@@ -102,6 +106,62 @@ def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axe
     )
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
+
+
+def looks(line: Mapping[str, Any], members: Sequence[Verdict]) -> Figure:
+    """The path of a claim that was judged as soon as it was decided: the interval of each part of
+    each block at each number of images, at that look's level, against the SESOI.
+
+    A row is a block, a column a part of the question. What is decided at a look is drawn in the
+    colour of the verdict from there on.
+    """
+    until, path = line["until"]["images"], line["until"]["looks"]
+    parts = members[0].leaves
+    figure = Figure((4.2 * len(parts) + 1.2, 1.25 * len(members) + 1.6), layout="constrained")
+    axes = figure.subplots(len(members), len(parts), squeeze=False, sharex=True)
+    n = [look["n"] for look in path]
+    for i, member in enumerate(members):
+        for j, leaf in enumerate(member.leaves):
+            ax, kind = axes[i][j], leaf.kind
+            at = np.array([look["blocks"][i][j] for look in path], float)
+            middle, low, high = display(at, kind).T
+            edge = float(display([leaf.sesoi], kind)[0])
+            edges = [edge, -edge] if leaf.direction == 0 else [edge]
+            colour, marker, _ = OUTCOME[leaf.outcome if len(parts) > 1 else member.outcome]
+            shown = [np.isfinite([a, b]).all() for a, b in zip(low, high, strict=True)]
+            for x, m, a, b, ok in zip(n, middle, low, high, shown, strict=True):
+                settled = ok and all(b < e or a > e for e in edges)
+                tone = colour if settled else "#777777"
+                if ok:
+                    ax.plot([x, x], [a, b], color=tone, lw=3, solid_capstyle="butt")
+                ax.plot(x, m, marker if settled else "o", color=tone, ms=6, mec="white", mew=0.7)
+            for e in edges:
+                ax.axhline(e, color="#0072B2", lw=1, ls="--")
+            ax.axhline(0, color="black", lw=0.6)
+            ax.set_xscale("log")
+            ax.set_xlim(n[0] / 1.3, until * 1.15)
+            ax.axvline(until, color="black", lw=0.8, ls=":")
+            ax.set_xticks(n, [f"{v:,}" for v in n], fontsize=8)
+            ax.minorticks_off()
+            ax.tick_params(labelsize=8)
+            ax.grid(alpha=0.3, axis="y")
+            if j == 0:
+                ax.set_ylabel(member.label or "all", fontsize=9)
+            if i == 0:
+                title = f"{tables.label_of(leaf.metric)}: {AXIS[kind]}"
+                ax.set_title(wrapped(title, 4.0), fontsize=9)
+    levels = "  ".join(f"{look['n']:,}: {cover(look['level'])}" for look in path)
+    figure.suptitle(f"{line['id']} on {line['subject']}: each look's interval", fontsize=11)
+    figure.supxlabel(
+        wrapped(
+            f"images looked at (dotted: the most there may be, {until:,}); dashed: SESOI; coloured"
+            f" from the look on at which the interval lies beyond it; intervals: {levels}",
+            figure.get_figwidth() - 0.4,
+            8,
+        ),
+        fontsize=8,
+    )
+    return figure
 
 
 def training(history: pd.DataFrame, title: str) -> Figure:

@@ -58,7 +58,7 @@ def table(
         yield from _asked(members, line)
         yield from _blocks(members)
         for text in disclosures(members, line["alpha"]):
-            yield f"  {text[0].lower()}{text[1:]}", {}
+            yield f"  {text[0].lower()}{text[1:]}".replace("**", ""), {}
         for text in perturbed(line):
             yield f"  {text}", {}
         for name, weights in line.get("weights", {}).items():

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from probes.errors import ProbesError
-from probes.judge import questions
 from probes.judge.verdict import Verdicts
 from probes.store import sha256
-from probes.tell import evidence
+from probes.tell import asked, evidence
+from probes.tell.rejudging import rejudged
 from probes.tell.report import FILES
 from probes.tell.reportfolder import MANIFEST
 
@@ -91,7 +91,7 @@ def _verdicts(folder: Path, line: Mapping[str, Any]) -> Iterator[str]:
     who = f"{line['id']} on {line['subject']}"
     try:
         frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
-        found = questions.again(line["question"], frames, line["alpha"])
+        found = rejudged(line, frames)
         problems = list(compare(line, found))
     except ProbesError as e:
         yield str(e) if who in str(e) else f"{who}: {e}"
@@ -147,7 +147,7 @@ def _expectation(folder: Path, line: Mapping[str, Any], root: Path | None) -> It
         yield f"{who}: {e}"
         return
     same = [r for r in cited if (r["id"], r["subject"]) == (line["id"], line["subject"])]
-    found = evidence.matching(same, evidence.designs_of(line))
+    found = asked.matching(same, asked.designs_of(line))
     if found is None:
         yield f"{who}: expect cites {cites}, which holds no such line"
     elif found["overall"] != verdict:

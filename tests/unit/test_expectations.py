@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from probes.run import declaring
+from probes.claims import declaring
 from probes.subjects.dataset import datasets
 from probes.subjects.spec import Pair
 from probes.tell import evidence

@@ -16,9 +16,10 @@ FLOORS = [
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},
+    {"claims"},
     {"studies"},
     {"lab"},
-    {"claimplugin", "cli", "fixtures"},
+    {"claimplugin", "claimoptions", "cli", "fixtures"},
     {"plugin"},
 ]
 # Light rooms on a high floor that lower doors may enter: the spelling of a subject needs no torch.
@@ -74,7 +75,12 @@ def test_only_the_plugin_imports_pytest_and_only_plots_imports_matplotlib(path):
         for a in node.names
     }
 
-    assert "pytest" not in roots or path.name in ("plugin.py", "claimplugin.py", "fixtures.py")
+    assert "pytest" not in roots or path.name in (
+        "plugin.py",
+        "claimplugin.py",
+        "claimoptions.py",
+        "fixtures.py",
+    )
     assert "matplotlib" not in roots or path.name in ("plots.py", "runplots.py")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from probes.judge import Verdicts, both, falls, rises
 from probes.measure import block_metrics
 from probes.perturb import Perturbation
-from probes.run.bench import Bench, Sweep
+from probes.run.bench import Bench
 from probes.run.judging import Claims
+from probes.run.sweeping import Sweep
 
 
 def h1(sweep: Sweep) -> Verdicts:

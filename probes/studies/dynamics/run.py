@@ -15,9 +15,10 @@ from probes import table
 from probes.judge import Verdicts, rises
 from probes.measure import block_metrics
 from probes.perturb import Perturbation, gaussian
-from probes.run.bench import Bench, Sweep
+from probes.run.bench import Bench
 from probes.run.judging import judge
 from probes.run.settings import Options
+from probes.run.sweeping import Sweep
 from probes.store import Store
 from probes.studies import sections
 from probes.studies.dynamics.claims import CLAIMS, claims_at

@@ -15,9 +15,10 @@ from probes.judge import power
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
 from probes.perturb.layers import layers_of
-from probes.run.bench import Bench, Sweep
+from probes.run.bench import Bench
 from probes.run.judging import told
 from probes.run.settings import Options
+from probes.run.sweeping import Sweep
 from probes.store import Store
 from probes.studies import sections
 from probes.studies.layer_noise import tables

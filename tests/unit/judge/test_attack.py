@@ -471,7 +471,7 @@ def test_trap_a111_a_verdict_says_what_was_taken_as_independent_and_of_which_cla
     frame.attrs |= {"clusters": ["scene"], "classes": 10}
 
     assert exceeds(frame, "thing", sesoi=0.1).scope == (
-        "over 300 images of d (of these 10 classes), taken as independent, for this checkpoint and"
+        "over 300 images of d of these 10 classes, taken as independent, for this checkpoint and"
         " 1 noise draw per image"
     )
     assert "over 60 values of 'scene' (300 images of d" in (

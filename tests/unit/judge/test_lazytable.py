@@ -5,17 +5,17 @@ before the work.
 import numpy as np
 import pytest
 
+from probes.claims import declaring
+from probes.claims import finding as claims
 from probes.errors import BadInput, UnknownName
 from probes.judge import both, decreases, falls, rises
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise
-from probes.run import claim as claims
-from probes.run import declaring
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
-from probes.tell import evidence
+from probes.tell import asked, evidence
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +124,11 @@ def test_trap_f11_a_verdict_carries_the_design_of_every_table_that_it_was_asked_
         sweeps = [one.sweep(block_metrics, under=gaussian(0, level)) for level in (first, 0.1)]
         lines.append(judge(one, both(*(rises(s, "l2_h", sesoi="1 %") for s in sweeps)), tmp_path))
 
-    assert [[d["levels"] for d in evidence.designs_of(line)] for line in lines] == [
+    assert [[d["levels"] for d in asked.designs_of(line)] for line in lines] == [
         [[0, 0.05], [0, 0.1]],
         [[0, 0.25], [0, 0.1]],
     ]
-    assert evidence.all_differences(lines[0], evidence.designs_of(lines[1])) == [
+    assert asked.all_differences(lines[0], evidence.designs_of(lines[1])) == [
         "levels [0.0, 0.25] instead of [0.0, 0.05]"
     ]
 

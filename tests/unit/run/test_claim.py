@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes.claims import declaring
+from probes.claims import finding as claim
 from probes.errors import BadInput, ProbesError, UnknownName
-from probes.run import claim, declaring
 from probes.subjects.spec import pair, parse
 from probes.tell import evidence
 

@@ -45,6 +45,11 @@ def contradiction(values: Mapping[str, Any]) -> str:
             f"--probes-draws {draws} with --probes-levels 0: clean images have no draws; give a"
             " level above 0"
         )
+    if values.get("images") and values.get("until"):
+        return (
+            f"--probes-images {values['images']} with --probes-until {values['until']}: a claim"
+            " has a number of images, or one at which it is decided at the latest"
+        )
     report, store = values.get("report"), values.get("store")
     if report and store:
         folder, other = Path(report).resolve(), Path(store).resolve()
@@ -93,6 +98,17 @@ OPTIONS = (
     Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
     Option("seed", "seed of the noise", int, 0),
     Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
+    Option(
+        "until",
+        "decide claims over images as soon as they are decided, at the latest at this number",
+        int,
+    ),
+    Option(
+        "ledger",
+        "file of looks beside the claims (default: probes-looks.jsonl); off for none",
+        str,
+        "probes-looks.jsonl",
+    ),
     Option("strict", "what is not on this machine is an error, not a skip", flag=True),
     Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
     Option("report", "folder of the report; empty for none", str, "reports/latest"),

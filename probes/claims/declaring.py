@@ -14,7 +14,7 @@ from probes.subjects.spec import FORM, Pair, Spec, parse
 OUTCOMES = ("supported", "refuted", "mixed", "inconclusive")
 
 
-ARGUMENTS = ("sentence", "id", "family", "expect", "looks")
+ARGUMENTS = ("sentence", "id", "family", "expect", "looks", "until", "exploratory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Declared:
     often the data may be looked at.
 
     Of ``looks`` declared looks (more images after a verdict on fewer) each is judged at alpha /
-    looks.
+    looks. ``until`` is the number of images at which it is decided at the latest. An
+    ``exploratory`` claim is no look: its verdict may be cited by nothing.
     """
 
     sentence: str
@@ -42,6 +43,8 @@ class Declared:
     family: str
     expect: Mapping[str, Expectation]
     looks: int = 1
+    until: int | None = None
+    exploratory: bool = False
 
 
 def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
@@ -75,12 +78,28 @@ def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
             f"claim(looks={looks!r}): how often more data may be judged, a whole number from 1 up,"
             " each look at alpha / looks"
         )
+    until, exploratory = given.get("until"), given.get("exploratory", False)
+    if until is not None and (isinstance(until, bool) or not isinstance(until, int) or until < 1):
+        raise BadInput(
+            f"claim(until={until!r}): the most images that are looked at, a whole number from 1 up"
+        )
+    if until is not None and looks > 1:
+        raise BadInput(
+            f"claim(looks={looks}, until={until}): a claim that is decided as soon as it can be"
+            " plans its looks itself; leave looks out"
+        )
+    if not isinstance(exploratory, bool):
+        raise BadInput(f"claim(exploratory={exploratory!r}): True or False")
+    if exploratory and expect:
+        raise BadInput("claim(exploratory=True, expect=...): what explores has no expectation")
     return Declared(
         given["sentence"].strip(),
         given["id"],
         str(given.get("family", "")),
         {k: _expectation(k, v) for k, v in expect.items()},
         looks,
+        until,
+        exploratory,
     )
 
 

@@ -5,13 +5,15 @@ no torch.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probes.claims import ledger
+from probes.claims.declaring import Declared
 from probes.errors import BadInput, ProbesError
 from probes.origin import installed
-from probes.run.declaring import Declared
 
 if TYPE_CHECKING:
     from probes.judge import Verdicts
@@ -34,13 +36,17 @@ def cited(
     """The evidence line that an expectation cites; ProbesError where there is none, or where it
     says otherwise.
     """
-    from probes.tell import evidence
+    from probes.tell import asked
 
     expect = claim.expect[subject]
-    line = evidence.matching(_recorded(root, claim, subject), designs)
+    line = asked.matching(_recorded(root, claim, subject), designs)
     if line is None:
         raise ProbesError(
             f"{claim.id} on {subject}: expect cites {expect.cites}, which holds no such line"
+        )
+    if line.get("exploratory"):
+        raise ProbesError(
+            f"{claim.id} on {subject}: expect cites an exploratory verdict, which nothing rests on"
         )
     if line["overall"] != expect.verdict:
         raise ProbesError(
@@ -48,38 +54,6 @@ def cited(
             f" {line['overall']!r}"
         )
     return line
-
-
-def extension(
-    root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]
-) -> str:
-    """Why this run is one look too many: more images or draws after a verdict on fewer, undeclared;
-    empty where it is not.
-    """
-    from probes.tell import evidence
-
-    recorded = _recorded(root, claim, subject)
-    if any(not evidence.all_differences(r, designs) for r in recorded):
-        return ""
-    mine, design = [r["design"] for r in recorded], designs[0]
-    size = ("images", "draws")
-    looks = sorted({tuple(int(d[name]) for name in size) for d in mine})
-    here = tuple(int(design[name]) for name in size)
-    if len(looks) < claim.looks or not any(
-        a != here and a[0] <= here[0] and a[1] <= here[1] for a in looks
-    ):
-        return ""
-
-    def shown(look: tuple[int, ...]) -> str:
-        return f"{look[0]:,}" + (
-            f" x {look[1]} draws" if max(d for _, d in [*looks, here]) > 1 else ""
-        )
-
-    return (
-        f"{shown(here)} images after a verdict on {' and on '.join(map(shown, looks))} is an"
-        f" undeclared look: declare claim(..., looks={len(looks) + 1}) before it, or judge new"
-        " images alone"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +68,22 @@ class Finding:
 
 
 def judge(
-    claim: Declared, subject: str, test: str, found: Verdicts, lab: Bench, root: Path, policy: str
+    claim: Declared,
+    subject: str,
+    test: str,
+    found: Verdicts,
+    lab: Bench,
+    root: Path,
+    policy: str,
+    book: Path | None = None,
 ) -> Finding:
     """The evidence line of a claim, and whether its verdict is the expected one.
 
-    With an expectation at the recorded design the verdict must be that one; without one, at an
-    altered design, or with the policy ``"supported"``, only ``supported`` passes; an undeclared
-    extension never does.
+    With an expectation, at what it was recorded for, the verdict must be that one; asked otherwise
+    it passes only where the policy is ``"supported"`` and so is the verdict. Without one only
+    ``supported`` passes. A look that the ledger (``book``) shows to be one too many never does.
     """
-    from probes.tell import evidence
+    from probes.tell import asked, evidence
 
     if not found.asked or any(table is None for table in found.asked):
         raise BadInput(
@@ -116,20 +97,6 @@ def judge(
         )
     designs = [table.design.json() for table in found.asked]
     expect = claim.expect.get(subject)
-    altered, extended = (
-        list(dict.fromkeys(text for table in found.asked for text in table.altered)),
-        "",
-    )
-    if expect is not None and (
-        policy == "recorded" or (root / expect.cites / "evidence.jsonl").is_file()
-    ):
-        extended = extension(root, claim, subject, designs)
-        altered += [
-            d
-            for d in evidence.all_differences(cited(root, claim, subject, designs), designs)
-            if d not in altered
-        ]
-        altered += [extended] if extended else []
     line = evidence.line(
         found,
         claim={
@@ -138,7 +105,7 @@ def judge(
             "family": claim.family,
             "test": test,
             "expect": dataclasses.astuple(expect) if expect else None,
-            "altered": altered,
+            "altered": [],
             "looks": claim.looks,
         },
         subject=subject,
@@ -146,14 +113,48 @@ def judge(
         inputs=[evidence.deposit(frame, lab.store) for frame in found.inputs],
         extra=lab.facts(*found.asked),
     )
-    wanted = expect.verdict if expect and not altered and policy == "recorded" else "supported"
+    altered = list(dict.fromkeys(text for table in found.asked for text in table.altered))
+    if expect is not None and (
+        policy == "recorded" or (root / expect.cites / "evidence.jsonl").is_file()
+    ):
+        before = cited(root, claim, subject, designs)
+        changed = [*asked.all_differences(before, designs), *asked.unlike(before, line)]
+        altered += [d for d in changed if d not in altered]
+    one_too_many = _entered(line, claim, lab, book)
+    line["altered"] = altered + ([one_too_many] if one_too_many else [])
+    recorded = expect is not None and not altered and policy == "recorded"
+    wanted = expect.verdict if expect and recorded else "supported"
     why = f"expected {wanted}" + (
         f" since {expect.date} ({expect.cites})" if expect and wanted == expect.verdict else ""
     )
-    if altered:
-        why += f"; the design is altered ({'; '.join(altered)}), so no expectation applies"
+    told = "; ".join(line["altered"])
+    if expect and altered:
+        why += (
+            f"; what was asked is altered ({told}), so no expectation applies: only"
+            " --probes-expect=supported lets it pass, where it is supported"
+        )
+    elif told:
+        why += f"; {told}"
     message = f"{claim.id} on {subject}: {why}, found {found.overall}\n{claim.sentence}\n{found}"
-    return Finding(line, found.overall == wanted and not extended, message)
+    free = not (expect and altered) or policy == "supported"
+    return Finding(line, found.overall == wanted and free and not one_too_many, message)
+
+
+def _entered(line: dict[str, Any], claim: Declared, lab: Bench, book: Path | None) -> str:
+    """Why a line is one look too many, after it is in the ledger; which look it is stands in the
+    line.
+    """
+    if claim.exploratory:
+        line["exploratory"] = True
+        return ""
+    if book is None:
+        line["look"] = "not counted"
+        return ""
+    mine, damaged = ledger.enter(book, ledger.entry(line), lab.store.lock("ledger"))
+    for text in damaged:
+        logging.getLogger("probes").warning("%s", text)
+    line["look"] = f"look {len(mine)} of {claim.looks} declared"
+    return ledger.overspent(mine, claim.looks, line["alpha"] * claim.looks)
 
 
 def labelled(ident: str, item: Any) -> str:
