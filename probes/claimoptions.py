@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from probes.claims.options import OPTIONS
+from probes.run.options import OPTIONS
 
 
 def dest(name: str) -> str:

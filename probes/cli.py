@@ -1,4 +1,4 @@
-"""The command line: ``probes list | train | fetch | run | report | verify``."""
+"""The command line: ``probes list | train | fetch | run | report | verify | ledger``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.errors import ProbesError
+from probes.errors import ProbesError, Unavailable
 from probes.run.console import evidence_lines, say, seed_range, store_of
 
 
@@ -76,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="judge every claim again from its tables first, as after an upgrade",
     )
+    looks = commands.add_parser("ledger", help="the looks that claims have had, by claim")
+    looks.add_argument(
+        "file", nargs="?", type=Path, default=Path("probes-looks.jsonl"), help="a ledger of looks"
+    )
     verify = commands.add_parser(
         "verify",
         help="check a report, or all below a folder: manifest, verdicts, cited expectations",
@@ -96,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "run": studies.run,
             "report": _report,
             "verify": _verify,
+            "ledger": _ledger,
         }[given.command](given)
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
@@ -216,6 +221,18 @@ def reports_in(folder: Path) -> list[Path]:
         path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)
     }
     return sorted(below) or [folder]
+
+
+def _ledger(given: argparse.Namespace) -> int:
+    from probes.claims import ledger
+
+    if not given.file.is_file():
+        raise Unavailable(
+            f"{given.file}: no such file; pytest writes one beside the claims that it judges"
+        )
+    for line in ledger.shown(given.file):
+        print(line)
+    return 0
 
 
 def _verify(given: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ class Lab(Bench):
 
     def decide(self, ask: Callable[[Lab], Verdicts]) -> Verdicts:
         """Ask as few images as decide: of 300 or more, of twice as many, and so on, up to
-        ``Lab(..., until=N)``. See :func:`probes.judge.sequential.sequential`.
+        ``Lab(..., until=N)``. See :func:`probes.judge.looks.sequential`.
 
         >>> from probes import block_metrics, gaussian, rises
         >>> lab = Lab("resnet20@mnist5k", until=1000, quiet=True, say=lambda text: None)

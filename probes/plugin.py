@@ -32,8 +32,8 @@ from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
 )
 from probes.claims import finding as claims
 from probes.claims.declaring import Declared
-from probes.claims.options import OPTIONS, contradiction
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
 
 _PROBLEMS = pytest.StashKey[dict[str, str]]()

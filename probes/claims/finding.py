@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from probes.judge import Verdicts
     from probes.run.bench import Bench
 
+NOT_COUNTED = "not counted: the ledger of looks is off"
 NEVER = "claim.holds() is called exactly once per claim: it was never called"
 
 
@@ -148,7 +149,7 @@ def _entered(line: dict[str, Any], claim: Declared, lab: Bench, book: Path | Non
         line["exploratory"] = True
         return ""
     if book is None:
-        line["look"] = "not counted"
+        line["look"] = NOT_COUNTED
         return ""
     mine, damaged = ledger.enter(book, ledger.entry(line), lab.store.lock("ledger"))
     for text in damaged:

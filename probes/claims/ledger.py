@@ -15,8 +15,6 @@ from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
 from typing import Any
 
-from probes.judge.questions import normal
-
 NAME = "probes-looks.jsonl"
 DESIGN = ("images", "images_sha256", "draws", "levels", "seed", "runs", "perturbation", "part")
 MORE = ("precision", "split", "clamp", "space")
@@ -26,6 +24,8 @@ Entry = dict[str, Any]
 
 def entry(line: Mapping[str, Any]) -> Entry:
     """What the ledger keeps of an evidence line: what was asked of which data, and the answer."""
+    from probes.judge.questions import normal
+
     designs = line.get("designs") or [line["design"]]
     return {
         "claim": line["id"],

@@ -1,5 +1,6 @@
 """Judges a table: questions in, verdicts out. No torch."""
 
+from probes.judge.looks import sequential
 from probes.judge.questions import (
     below,
     both,
@@ -10,7 +11,6 @@ from probes.judge.questions import (
     increases,
     rises,
 )
-from probes.judge.sequential import sequential
 from probes.judge.verdict import Verdict, Verdicts
 
 __all__ = [

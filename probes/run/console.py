@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probes.claims.options import ranges
 from probes.errors import BadInput
+from probes.run.options import ranges
 
 if TYPE_CHECKING:
     from probes.run.settings import Options

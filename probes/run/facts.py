@@ -14,8 +14,8 @@ import pandas as pd
 from probes.errors import BadInput
 from probes.judge.chance import ABOVE_CHANCE, above_chance
 from probes.judge.lazytable import LazyTable
+from probes.judge.looks import sizes
 from probes.judge.power import Design
-from probes.judge.sequential import sizes
 from probes.judge.wording import counted
 from probes.measure import accuracy
 from probes.measure.protocol import Measure

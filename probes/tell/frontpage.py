@@ -31,7 +31,7 @@ def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
     # claim on one subject at several designs, the one with most images is the member.
     members: dict[str, dict[tuple, int]] = {}
     for i, line in enumerate(lines):
-        if line["family"]:
+        if line["family"] and not line.get("exploratory"):
             members.setdefault(line["family"], {}).setdefault((line["id"], line["subject"]), i)
     found = {}
     for name, mine in members.items():
@@ -50,8 +50,8 @@ def _families(lines: Sequence[Line], run: Mapping[str, Any]) -> dict[int, str]:
 def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
     """The first screen: every claim with its verdict and what was expected."""
     over = _families(lines, run)
-    rows = [
-        [
+    rows = {
+        i: [
             f"[{r['id']}](#{anchor(r)})",
             f"`{r['subject']}`",
             f"**{r['overall']}**" + (" (untrained)" if evidence.untrained(r) else ""),
@@ -61,19 +61,21 @@ def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
             over.get(i, ""),
         ]
         for i, r in enumerate(lines)
-    ]
-    text = grid(
-        [
-            "claim",
-            "subject",
-            "verdict",
-            "blocks",
-            "images",
-            "expected",
-            "every block, Holm over the family's claims",
-        ],
-        rows,
-    )
+    }
+    header = ["claim", "subject", "verdict", "blocks", "images", "expected"]
+    header.append("every block, Holm over the family's claims")
+    tested = [row for i, row in rows.items() if not lines[i].get("exploratory")]
+    text = grid(header, tested) if tested else ""
+    if explored := [row for i, row in rows.items() if lines[i].get("exploratory")]:
+        text += (
+            "\n\n## Exploratory\n\nLooks that no ledger counts: nothing may rest on them.\n\n"
+            + grid(header[:5], [row[:5] for row in explored])
+        )
+    if any(str(line.get("look")).startswith("not counted") for line in lines):
+        text += (
+            "\n\n**No ledger of looks was kept (`probes_ledger = off`): how often these data were"
+            " looked at is not known.**"
+        )
     partial = (
         ""
         if run.get("complete", True)

@@ -46,6 +46,8 @@ def section(
             " ".join(f"{v:g}" for v in line["design"]["levels"]),
         )
         text.append(f"**Done to it:** {done}{f', {varied} {levels} ({unit})' if unit else ''}.")
+    if (look := line.get("look", "")) and look != "look 1 of 1 declared":
+        text.append(f"**Looks at these data:** {look}.")
     if line.get("altered"):
         text.append(
             f"**Altered design:** {'; '.join(line['altered'])}. No expectation applies to it."

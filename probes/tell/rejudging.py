@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from probes.judge import questions
-from probes.judge.sequential import sequential
+from probes.judge.looks import sequential
 from probes.judge.verdict import Verdicts
 
 

@@ -66,6 +66,10 @@ def table(
                 yield f"  note: {name}: {note}", {"yellow": True}
         if (looks := line.get("looks", 1)) > 1:
             yield f"  one of {looks} declared looks, each at alpha {line['alpha']:g}", {}
+        if line.get("exploratory"):
+            yield "  exploratory: nothing may rest on it", {"yellow": True}
+        if (look := line.get("look", "")) and look != "look 1 of 1 declared":
+            yield f"  {look}", {}
         for change in line["altered"]:
             yield f"  altered design: {change}", {"yellow": True}
     if lost:

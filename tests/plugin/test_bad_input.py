@@ -16,12 +16,12 @@ from torch import nn
 
 from probes import cli
 from probes.batch import Batch
-from probes.claims.options import contradiction, levels
 from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.judge import rises
 from probes.measure import BlockMetrics, block_metrics, tap
 from probes.perturb import gaussian
 from probes.run.bench import Bench
+from probes.run.options import contradiction, levels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import training

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -152,9 +153,11 @@ def test_an_altered_design_has_no_expectation_and_is_reported(pytester, option):
     assert lines(pytester)[0]["altered"]
 
 
-def noise_expecting(pytester, looks, images=IMAGES):
-    """Record evidence for NOISE, then expect its verdict, with so many declared looks."""
-    write(pytester, NOISE)
+def noise_expecting(pytester, looks, images=IMAGES, first=""):
+    """Record evidence for NOISE, then expect its verdict, with a number of declared looks; of the
+    first one with what ``first`` declares.
+    """
+    write(pytester, NOISE, expect=first)
     pytester.runpytest(images, "--probes-report=reports/x")
     write(
         pytester,
@@ -172,23 +175,97 @@ def test_an_undeclared_second_look_does_not_pass_whatever_it_finds(pytester):
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*400 images after a verdict on 200 is an undeclared look: declare claim(..., looks=2)*"]
+        ["*look 2 of 1 declared: the ledger has looks with images 200*claim(..., looks=2)*"]
     )
 
 
 def test_a_declared_second_look_is_judged_at_half_alpha(pytester):
-    noise_expecting(pytester, 2)
-    result = pytester.runpytest("--probes-images=400")
+    noise_expecting(pytester, 2, first=", looks=2")
+    pytester.runpytest("--probes-images=400", QUIET).assert_outcomes(failed=1)
+    result = pytester.runpytest("--probes-images=400", "--probes-expect=supported")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*one of 2 declared looks, each at alpha 0.025*"])
     assert lines(pytester)[0]["alpha"] == 0.025
 
 
-def test_fewer_images_are_no_further_look(pytester):
+def test_trap_a17_a_look_that_is_declared_afterwards_is_one_too_many(pytester):
+    noise_expecting(pytester, 2)
+    result = pytester.runpytest("--probes-images=400", "--probes-expect=supported", QUIET)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*together they spend alpha 0.075 of 0.05*"])
+
+
+def test_fewer_images_are_another_look_and_the_first_one_stays_the_first(pytester):
     noise_expecting(pytester, 1, "--probes-images=300")
 
-    pytester.runpytest(IMAGES, QUIET).assert_outcomes(passed=1)
+    pytester.runpytest(IMAGES, QUIET).assert_outcomes(failed=1)
+    pytester.runpytest("--probes-images=300", QUIET).assert_outcomes(passed=1)
+
+
+def test_without_store_and_report_the_ledger_still_knows(pytester):
+    noise_expecting(pytester, 1)
+    shutil.rmtree(pytester.path / "reports" / "x")
+    write(pytester, NOISE)
+    result = pytester.runpytest("--probes-images=400", QUIET)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*look 2 of 1 declared*"])
+
+
+def test_what_explores_is_no_look_and_is_told_apart(pytester):
+    write(pytester, NOISE, expect=", exploratory=True")
+    result = pytester.runpytest(IMAGES)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*exploratory: nothing may rest on it*"])
+    assert not (pytester.path / "probes-looks.jsonl").exists()
+    page = (pytester.path / "reports/latest/report.md").read_text()
+    assert page.index("## Exploratory") < page.index("NOISE on")
+    write(
+        pytester,
+        NOISE,
+        expect=', expect={"resnet20@mnist5k": ("supported", "2026-12-01", "reports/latest")}',
+    )
+    result = pytester.runpytest(IMAGES, QUIET)
+    result.stdout.fnmatch_lines(["*expect cites an exploratory verdict*"])
+
+
+def test_a_ledger_that_is_off_is_told_on_the_page(pytester):
+    write(pytester, NOISE)
+    pytester.runpytest(IMAGES, "--probes-ledger=off").assert_outcomes(passed=1)
+
+    assert not (pytester.path / "probes-looks.jsonl").exists()
+    page = (pytester.path / "reports/latest/report.md").read_text()
+    assert "No ledger of looks was kept" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"1 %"', '"2 %"'), "another question: sesoi 2 % instead of 1 %"),
+        (("Noise lowers", "All noise lowers"), "another sentence"),
+    ],
+)
+def test_trap_a16_an_expectation_is_bound_to_question_and_sentence(pytester, change, told):
+    expecting(pytester, expecting(pytester, "supported"))
+    test = pytester.path / "test_it.py"
+    text = test.read_text()
+    assert change[0] in text
+    test.write_text(text.replace(*change))
+    result = pytester.runpytest(IMAGES, QUIET)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*what was asked is altered*{told}*"])
+
+
+def test_trap_a16_an_expectation_is_bound_to_alpha(pytester):
+    expecting(pytester, expecting(pytester, "supported"))
+    result = pytester.runpytest(IMAGES, QUIET, "--probes-alpha=0.45")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*alpha 0.45 instead of 0.05*"])
 
 
 def test_the_outcome_does_not_depend_on_k(pytester):

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from probes.claims.options import OPTIONS
+from probes.run.options import OPTIONS
 from probes.store import Store
 from probes.subjects.data import load
 

@@ -19,7 +19,8 @@ FLOORS = [
     {"claims"},
     {"studies"},
     {"lab"},
-    {"claimplugin", "claimoptions", "cli", "fixtures"},
+    {"claimoptions"},
+    {"claimplugin", "cli", "fixtures"},
     {"plugin"},
 ]
 # Light rooms on a high floor that lower doors may enter: the spelling of a subject needs no torch.

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probes.claims.options import levels
 from probes.errors import BadInput
 from probes.run.console import Asked, common, evidence_lines
+from probes.run.options import levels
 
 if TYPE_CHECKING:
     from probes.perturb import Perturbation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from probes.claims.options import levels
 from probes.run.console import Asked, common, listed
+from probes.run.options import levels
 
 
 def options(parser: argparse.ArgumentParser) -> None:

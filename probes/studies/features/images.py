@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from probes.claims.options import ranges
 from probes.errors import BadInput
+from probes.run.options import ranges
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import data as datasets

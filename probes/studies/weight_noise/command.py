@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from probes.claims.options import levels
 from probes.run.console import Asked, common, print_verdicts, seed_range
+from probes.run.options import levels
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects.spec import parse
-from probes.tell import asked, evidence
+from probes.tell import asked
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_trap_f11_a_verdict_carries_the_design_of_every_table_that_it_was_asked_
         [[0, 0.05], [0, 0.1]],
         [[0, 0.25], [0, 0.1]],
     ]
-    assert asked.all_differences(lines[0], evidence.designs_of(lines[1])) == [
+    assert asked.all_differences(lines[0], asked.designs_of(lines[1])) == [
         "levels [0.0, 0.25] instead of [0.0, 0.05]"
     ]
 

@@ -202,7 +202,7 @@ def early(path: Iterable[Look], until: int) -> str:
     last, of = looks[-1], len(sizes(until))
     text = (
         f"after {last.n:,} of at most {until:,} images (look {len(looks)} of {of}, at level"
-        f" {last.level:.2g})"
+        f" {last.level:.3g})"
     )
     if last.n < until:
         text += "; stopped early, so the estimate is biased outwards"

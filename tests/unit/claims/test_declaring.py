@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.claims import declaring
-from probes.claims import finding as claim
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.subjects.spec import pair, parse
-from probes.tell import evidence
 
 
 def test_a_claim_is_read():
@@ -32,6 +30,14 @@ def test_a_claim_is_read():
         (["s"], {"id": "x", "expects": {}}, "did you mean expect"),
         (["s"], {"id": "x", "looks": 0}, "looks=0"),
         (["s"], {"id": "x", "looks": "two"}, "whole number from 1 up"),
+        (["s"], {"id": "x", "until": 0}, "until=0"),
+        (["s"], {"id": "x", "until": 1000, "looks": 2}, "leave looks out"),
+        (["s"], {"id": "x", "exploratory": 1}, "True or False"),
+        (
+            ["s"],
+            {"id": "x", "exploratory": True, "expect": {"a@d": ("mixed", "2026-12-01", "r")}},
+            "what explores has no expectation",
+        ),
         (["s"], {"id": "x", "expect": "mixed"}, "dictionary"),
         (["s"], {"id": "x", "expect": {"a@d": "mixed"}}, "write \\(verdict"),
         (["s"], {"id": "x", "expect": {"a@d": ("mixed", "yesterday", "r")}}, "write \\(verdict"),
@@ -74,35 +80,3 @@ def test_options_replace_what_a_subject_says_and_several_become_one():
         "a@d#* + b@d#*",
     ]
     assert [str(s) for s in declaring.chosen([parse("a")], None, "e")] == ["a@e"]
-
-
-@pytest.mark.parametrize(
-    ("recorded", "here", "looks", "one_too_many"),
-    [
-        ([(300, 1)], (300, 1), 1, False),
-        ([(300, 1)], (200, 1), 1, False),
-        ([(300, 1)], (400, 1), 1, True),
-        ([(300, 1)], (400, 1), 2, False),
-        ([(1000, 20)], (1000, 200), 1, True),
-        ([(1000, 1), (5000, 1)], (3000, 1), 2, True),
-        ([(1000, 1), (5000, 1)], (3000, 1), 3, False),
-    ],
-)
-def test_more_images_or_draws_after_a_verdict_are_a_look(
-    monkeypatch, recorded, here, looks, one_too_many, tmp_path
-):
-    def design(images, draws):
-        return {
-            "images": images,
-            "draws": draws,
-            "images_sha256": str(images),
-            "levels": [0.0, 0.1],
-            "seed": 0,
-        }
-
-    lines = [{"id": "X", "subject": "a@d", "design": design(*size)} for size in recorded]
-    monkeypatch.setattr(evidence, "read", lambda _: lines)
-    expect = {"a@d": ("mixed", "2026-12-01", "reports/x")}
-    declared = declaring.declared(["S."], {"id": "X", "looks": looks, "expect": expect})
-
-    assert bool(claim.extension(tmp_path, declared, "a@d", [design(*here)])) is one_too_many
