@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.errors import ProbesError, Unavailable
+from probes.errors import BadInput, ProbesError, Unavailable
 from probes.run.console import evidence_lines, say, seed_range, store_of
 
 
@@ -75,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--again",
         action="store_true",
         help="judge every claim again from its tables first, as after an upgrade",
+    )
+    report.add_argument(
+        "--changed",
+        action="store_true",
+        help="with --again: take verdicts that come out otherwise by the rules of this version",
     )
     looks = commands.add_parser("ledger", help="the looks that claims have had, by claim")
     looks.add_argument(
@@ -203,7 +208,9 @@ def _fetch(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from probes.tell import report
 
-    report.draw(given.folder, given.again, studies.sections())
+    if given.changed and not given.again:
+        raise BadInput("--changed takes verdicts that are judged again: give --again with it")
+    report.draw(given.folder, given.again, given.changed, studies.sections())
     print(f"drawn again: {given.folder / 'report.md'}")
     return 0
 

@@ -60,18 +60,38 @@ _ZERO = "all effects are exactly 0"
 
 
 def _signed_rank(x: np.ndarray, delta: float, alpha: float) -> Ruling:
-    if x.ndim > 1:
-        each = [_signed_rank(one, delta, alpha) for one in x.reshape(-1, x.shape[-1])]
-        names = ("p_up", "p_down", "low", "high", "estimate", "spread")
-        found = (np.array([getattr(r, n) for r in each]).reshape(x.shape[:-1]) for n in names)
-        return Ruling(*found, x.shape[-1])  # type: ignore
-    n = len(x)
+    """By the closed form where no two values are equal: W+ is the number of Walsh averages above
+    delta. Samples with ties are judged one by one.
+    """
+    n = x.shape[-1]
     i, j = np.triu_indices(n)
-    walsh = np.sort((x[i] + x[j]) / 2)
+    walsh = np.sort((x[..., i] + x[..., j]) / 2, -1)
+    law, many = _untied(n), walsh.shape[-1]
+    up = np.minimum(1.0, law[many - (walsh > delta).sum(-1)])
+    down = np.minimum(1.0, law[many - (walsh < delta).sum(-1)])
+    edge = int(np.argmax(law > alpha))
+    low = walsh[..., edge - 1] if edge else np.full(x.shape[:-1], -math.inf)
+    high = walsh[..., many - edge] if edge else np.full(x.shape[:-1], math.inf)
+    spread = x.std(-1, ddof=1) if n > 1 else np.full(x.shape[:-1], math.nan)
+    found = [np.array(v, float) for v in (up, down, low, high)]
+    tied = (np.diff(np.sort(x, -1), axis=-1) == 0).any(-1)
+    for at in zip(*np.nonzero(np.atleast_1d(tied)), strict=True):
+        where = at if x.ndim > 1 else ()
+        for values, one in zip(found, _tied(x[where], walsh[where], delta, alpha), strict=True):
+            values[where] = one
+    found += [np.array(np.median(walsh, -1)), np.array(spread)]
+    if x.ndim > 1:
+        return Ruling(*found, n)  # type: ignore
+    return Ruling(*(float(v) for v in found), n)  # type: ignore
+
+
+def _tied(
+    x: np.ndarray, walsh: np.ndarray, delta: float, alpha: float
+) -> tuple[float, float, float, float]:
+    """p_up, p_down, low and high by the exact permutation law of midranks."""
     knots = np.unique(walsh)
     # p_up is constant between neighbouring Walsh averages, so one delta in each gap tells all.
     gaps = np.concatenate([[knots[0] - 1], (knots[1:] + knots[:-1]) / 2, [knots[-1] + 1]])
-    tied = len(np.unique(x)) < n
     laws: dict[bytes, np.ndarray] = {}
 
     def tail(values: np.ndarray) -> float:
@@ -81,29 +101,14 @@ def _signed_rank(x: np.ndarray, delta: float, alpha: float) -> Ruling:
             laws[name] = np.cumsum(_law(doubled)[::-1])[::-1]
         return float(min(1.0, laws[name][doubled[values > 0].sum()]))
 
-    if tied:
-        up = np.maximum.accumulate([tail(x - g) for g in gaps])
-        down = np.maximum.accumulate([tail(g - x) for g in gaps][::-1])[::-1]
-    else:  # closed form: W+ is the number of Walsh averages above delta
-        law = _untied(n)
-        above = len(walsh) - np.searchsorted(walsh, gaps, side="right")
-        up = np.minimum(1.0, law[len(walsh) - above])
-        down = np.minimum(1.0, law[above])
+    up = np.maximum.accumulate([tail(x - g) for g in gaps])
+    down = np.maximum.accumulate([tail(g - x) for g in gaps][::-1])[::-1]
     where_up = int(np.searchsorted(knots, delta, side="right"))
     where_down = int(np.searchsorted(knots, delta, side="left"))
     first, last = np.flatnonzero(up > alpha), np.flatnonzero(down > alpha)
     low = -math.inf if first[0] == 0 else float(knots[first[0] - 1])
     high = math.inf if last[-1] == len(gaps) - 1 else float(knots[last[-1]])
-    spread = float(x.std(ddof=1)) if n > 1 else math.nan
-    return Ruling(
-        float(up[where_up]),
-        float(down[where_down]),
-        low,
-        high,
-        float(np.median(walsh)),
-        spread,
-        n,
-    )
+    return float(up[where_up]), float(down[where_down]), low, high
 
 
 @functools.lru_cache(maxsize=64)

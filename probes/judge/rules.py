@@ -124,7 +124,8 @@ def skewness(x: np.ndarray) -> np.ndarray:
     """Skewness along the last axis, 0 where all values are one."""
     with np.errstate(divide="ignore", invalid="ignore"):
         centred = x - x.mean(-1, keepdims=True)
-        found = (centred**3).mean(-1) / (centred**2).mean(-1) ** 1.5
+        square = centred * centred
+        found = (square * centred).mean(-1) / square.mean(-1) ** 1.5
     return np.where(np.isfinite(found), found, 0.0)
 
 

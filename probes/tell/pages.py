@@ -46,6 +46,11 @@ def section(
             " ".join(f"{v:g}" for v in line["design"]["levels"]),
         )
         text.append(f"**Done to it:** {done}{f', {varied} {levels} ({unit})' if unit else ''}.")
+    if was := line.get("rejudged"):
+        text.append(
+            f"**Judged again** from the same tables, by the rules of this version; by earlier rules"
+            f" it was {was}."
+        )
     if (look := line.get("look", "")) and look != "look 1 of 1 declared":
         text.append(f"**Looks at these data:** {look}.")
     if line.get("altered"):

@@ -92,17 +92,19 @@ def assemble(
     return folder
 
 
-def draw(folder: Path, again: bool = False, sections: Sections = NOTHING) -> None:
+def draw(
+    folder: Path, again: bool = False, changed: bool = False, sections: Sections = NOTHING
+) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one
     is missing.
 
     With ``again`` every claim is judged again from its tables first, as after a new version of the
-    judge or its words; what the claim found (its outcomes and numbers) stays bound to the tables,
-    so an outcome that would change is a ProbesError.
+    judge or its words. An outcome that would change is a ProbesError, unless ``changed`` takes it
+    as the rules of today have it; the line and its page then say what it was.
     """
     lines = evidence.read(folder / "evidence.jsonl")
     if again:
-        lines = [_again(folder, line) for line in lines]
+        lines = [_again(folder, line, changed) for line in lines]
     own = tuple(sections.files)
     with replacing_folder(
         folder, (NOTES, *own) if (folder / MANIFEST).exists() else FILES + own
@@ -148,24 +150,30 @@ def _copy_tables(folder: Path, scratch: Path) -> None:
     (scratch / "tables").mkdir(exist_ok=True)
 
 
-def _again(folder: Path, line: Line) -> dict[str, Any]:
-    """A line with its verdicts judged again from its tables."""
+def _again(folder: Path, line: Line, changed: bool) -> dict[str, Any]:
+    """A line with its verdicts judged again from its tables; ProbesError where they come out
+    otherwise, unless that is asked for, and then the line says so.
+    """
     frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
     found = rejudged(line, frames)
-    if found.overall != line["overall"] or [v.outcome for v in found] != [
-        v.outcome for v in evidence.members(line)
-    ]:
+    was = [v.outcome for v in evidence.members(line)]
+    other = found.overall != line["overall"] or [v.outcome for v in found] != was
+    if other and not changed:
         raise ProbesError(
             f"{line['id']} on {line['subject']}: judged again it is {found.overall}"
-            f" ({found.counts()}), not {line['overall']} ({line['counts']}): its evidence is to be"
-            " made anew, by the command in run.json"
+            f" ({found.counts()}), not {line['overall']} ({line['counts']}): make its evidence anew"
+            " by the command in run.json, or take the verdict of the rules of today: --changed"
         )
     told = {
         "verdicts": [v.json() for v in found],
         "scope": found.scope,
         "counts": found.counts(),
         "judged": found.judged,
+        "overall": found.overall,
+        "question": dict(found.spec),
     }
+    if other:
+        told["rejudged"] = f"{line['overall']} ({line['counts']})"
     return json.loads(json.dumps({**line, **told}, allow_nan=False))
 
 

@@ -16,8 +16,8 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,14 @@ from scipy import stats
 
 from probes import seeds
 from probes.judge import crossed, ranking, rules
+from probes.judge import looks as judge_looks
 from probes.store import write_text
+from probes.studies.sensitivity.claims import squared_distances
 
 ALPHA = 0.05
 TAIL = 8  # the smallest level that Holm over 8 blocks uses is alpha / 8
-Draw = Callable[[np.random.Generator, int], np.ndarray]
+Size = int | tuple[int, int]
+Draw = Callable[[np.random.Generator, Any], np.ndarray]
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,6 +44,11 @@ def continuous() -> dict[str, Draw]:
         "lognormal .5": lambda g, n: g.lognormal(0, 0.5, n),
         "lognormal 1": lambda g, n: g.lognormal(0, 1, n),
         "lognormal 1, mirrored": lambda g, n: -g.lognormal(0, 1, n),
+        "lognormal 2": lambda g, n: g.lognormal(0, 2, n),
+        "5 % at N(3, 1)": lambda g, n: np.where(
+            g.uniform(size=n) < 0.05, 3 + g.standard_normal(n), 0.1 * g.standard_normal(n)
+        ),
+        "gamma 4": lambda g, n: g.gamma(4, 1, n),
         "10 % at N(3, 1)": lambda g, n: np.where(
             g.uniform(size=n) < 0.1, 3 + g.standard_normal(n), 0.1 * g.standard_normal(n)
         ),
@@ -69,46 +77,56 @@ def measured(kind: str) -> dict[str, Draw]:
     return found
 
 
-def truth(rule: str, draw: Draw, n: int) -> tuple[float, float]:
+_TRUTHS: dict[tuple[str, str], tuple[float, float]] = {}
+
+
+def truth(rule: str, law: str, draw: Draw, n: int) -> tuple[float, float]:
     """The estimand of a law (trimmed mean, mean or pseudo-median) and the spread of its units, from
     many draws.
     """
     if isinstance(draw, Crossed):
-        return 0.0, draw.spread(n)
-    x = draw(np.random.Generator(np.random.Philox(1)), 2_000_000)
-    if rule == "trimmed mean":
-        found = rules.trimmed_mean(x, 0)
-        return found.estimate, found.spread
-    if rule == "signed rank":
-        pairs = (x[: len(x) // 2] + x[len(x) // 2 :]) / 2
-        return float(np.median(pairs)), float(x.std())
-    return float(x.mean()), float(x.std())
-
-
-@lru_cache(maxsize=200_000)
-def _score(b: int, c: int, n: int, delta: float) -> tuple[float, float]:
-    x = np.zeros(n)
-    x[:b], x[b : b + c] = 1, -1
-    found = rules.score(x, delta)
-    return found.p_up, found.p_down
+        return (draw.typical(n) if rule == "typical draw" else 0.0), draw.spread(n)
+    if isinstance(draw, Clustered):
+        return 0.0, draw.spread()
+    if isinstance(draw, Shifted):
+        return draw.distance, math.nan
+    if (name := (rule, law)) not in _TRUTHS:
+        x = draw(np.random.Generator(np.random.Philox(1)), MANY)
+        if rule == "trimmed mean":
+            k = int(rules.TRIM * MANY)
+            x.sort()
+            middle = np.clip(x, x[k], x[MANY - k - 1])
+            _TRUTHS[name] = (
+                float(x[k : MANY - k].mean()),
+                float(middle.std() / (1 - 2 * rules.TRIM)),
+            )
+        elif rule in ("signed rank", "typical group"):
+            pairs = (x[: len(x) // 2] + x[len(x) // 2 :]) / 2
+            _TRUTHS[name] = float(np.median(pairs)), float(x.std())
+        else:
+            _TRUTHS[name] = float(x.mean()), float(x.std())
+    return _TRUTHS[name]
 
 
 RULES: dict[str, Callable] = {
     "trimmed mean": rules.trimmed_mean,
     "mean": rules.mean,
+    "score": rules.score,
     "signed rank": ranking.signed_rank,
     "two-way": crossed.two_way,
+    "typical draw": crossed.typical_draw,
     "typical group": ranking.typical_group,
 }
+MANY = 2_000_000
+"""Numbers that are drawn and judged at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Crossed:
-    """Effects of images x draws, the draws common to all images: a sum of Gaussian parts with these
-    standard deviations.
+    """Effects of images x draws, the draws common to all images: a sum of parts with these standard
+    deviations, Gaussian, or log-normal draws. The mean is 0.
 
-    A share ``bad`` of the draws is catastrophic: ten of their standard deviations down. The mean is
-    0.
+    A share ``bad`` of the draws is catastrophic: ``depth`` of their standard deviations down.
     """
 
     draws: int
@@ -116,21 +134,35 @@ class Crossed:
     draw: float
     left: float
     bad: float = 0.0
+    depth: float = 10.0
+    skewed: bool = False
 
-    def __call__(self, g: np.random.Generator, n: int) -> np.ndarray:
-        draw = self.draw * (
-            g.standard_normal(self.draws)
-            - 10 * (g.uniform(size=self.draws) < self.bad)
-            + 10 * self.bad
-        )
+    def __call__(self, g: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        many, n = size
+        own = self._draws(g, (many, 1, self.draws))
         return (
-            self.image * g.standard_normal((n, 1))
-            + draw
-            + self.left * g.standard_normal((n, self.draws))
+            self.image * g.standard_normal((many, n, 1))
+            + own
+            + self.left * g.standard_normal((many, n, self.draws))
         )
+
+    def _draws(self, g: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        z = (
+            (g.lognormal(0, 1, size) - math.exp(0.5)) / 2.161
+            if self.skewed
+            else g.standard_normal(size)
+        )
+        bad = g.uniform(size=size) < self.bad
+        return self.draw * (z - self.depth * bad + self.depth * self.bad)
+
+    def typical(self, n: int) -> float:
+        """The trimmed mean over draws of their means over n images."""
+        g = np.random.Generator(np.random.Philox(2))
+        x = self._draws(g, (MANY,)) + self.left / math.sqrt(n) * g.standard_normal(MANY)
+        return float(stats.trim_mean(x, rules.TRIM))
 
     def spread(self, n: int) -> float:
-        draw = self.draw * math.sqrt(1 + 100 * self.bad * (1 - self.bad))
+        draw = self.draw * math.sqrt(1 + self.depth**2 * self.bad * (1 - self.bad))
         return math.sqrt(self.image**2 + n * draw**2 / self.draws + self.left**2 / self.draws)
 
 
@@ -139,16 +171,14 @@ def rates(rule: str, draw: Draw, n: int, delta: float, repetitions: int, seed: i
     judge does.
     """
     generator = np.random.Generator(np.random.Philox(seed))
-    out = np.ones((repetitions, 2))
-    for i in range(repetitions):
-        x = draw(generator, n)
-        if rule == "score":
-            out[i] = _score(int((x == 1).sum()), int((x == -1).sum()), n, delta)
-        else:
-            found = RULES[rule](x, delta)
-            if not found.obstacle:
-                out[i] = found.p_up, found.p_down
-    return out
+    each = n * draw.draws if isinstance(draw, Crossed) else n
+    step, out = max(1, MANY // each), []
+    for start in range(0, repetitions, step):
+        many = min(step, repetitions - start)
+        found = RULES[rule](draw(generator, (many, n)), delta)
+        p = np.stack([np.broadcast_to(found.p_up, many), np.broadcast_to(found.p_down, many)], 1)
+        out.append(np.where(np.array(found.obstacle != "")[..., None], 1.0, p))
+    return np.concatenate(out)
 
 
 def cell(
@@ -164,7 +194,7 @@ def cell(
     Carlo error.
     """
     seed = int(seeds.words(1, "calibration", rule, law, n)[0] >> np.uint64(33))
-    centre, spread = truth(rule, draw, n)
+    centre, spread = truth(rule, law, draw, n)
     at = rates(rule, draw, n, centre if sesoi is None else sesoi, repetitions, seed)
     row = {"rule": rule, "law": law, "n": n, "status": status, "repetitions": repetitions}
     for name, level in (("", ALPHA), (" / 8", ALPHA / TAIL)):
@@ -205,9 +235,72 @@ class Ternary:
     q: float
     mean: float
 
-    def __call__(self, g: np.random.Generator, n: int) -> np.ndarray:
-        up, down = (self.q + self.mean) / 2, (self.q - self.mean) / 2
-        return g.choice([1.0, -1.0, 0.0], n, p=[up, down, 1 - up - down])
+    def __call__(self, g: np.random.Generator, n: Size) -> np.ndarray:
+        u, up = g.uniform(size=n), (self.q + self.mean) / 2
+        return np.where(u < up, 1.0, np.where(u < self.q, -1.0, 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clustered:
+    """Effects in clusters of near-duplicates: a part that a cluster shares, with this share of the
+    variance, and each one's own. ``averaged`` gives a number for each cluster.
+    """
+
+    size: int
+    shared: float
+    averaged: bool = False
+
+    def __call__(self, g: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        many, n = size
+        common = math.sqrt(self.shared) * g.standard_normal((many, n // self.size, 1))
+        own = math.sqrt(1 - self.shared) * g.standard_normal((many, n // self.size, self.size))
+        x = common + own
+        return x.mean(-1) if self.averaged else x.reshape(many, -1)
+
+    def spread(self) -> float:
+        rest = (1 - self.shared) / self.size if self.averaged else 1 - self.shared
+        return math.sqrt(self.shared + rest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """Training runs that share a part with each other: normal, with this correlation."""
+
+    rho: float
+
+    def __call__(self, g: np.random.Generator, size: Size) -> np.ndarray:
+        if isinstance(size, int):
+            return g.standard_normal(size)
+        common = g.standard_normal((size[0], 1))
+        return math.sqrt(self.rho) * common + math.sqrt(1 - self.rho) * g.standard_normal(size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """Pseudo-values of the squared distance between the mean shares of two modules, for each group
+    of images: Dirichlet shares of five augmentations, of which one has .1 more in one module.
+    """
+
+    concentration: float
+    means = (np.full(5, 0.2), np.array([0.3, 0.175, 0.175, 0.175, 0.175]))
+
+    @property
+    def distance(self) -> float:
+        return float(((self.means[0] - self.means[1]) ** 2).sum())
+
+    def __call__(self, g: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        a, b = (g.dirichlet(self.concentration * mean, size) for mean in self.means)
+        return np.stack([squared_distances(one) for one in a - b])
+
+
+def responders(share: float) -> Draw:
+    """A share of the units at 3, the others at 0, each with a spread of .1."""
+    return lambda g, n: 3 * (g.uniform(size=n) < share) + 0.1 * g.standard_normal(n)
+
+
+def rare(share: float, size: float = 1.0) -> Draw:
+    """A share of the units at the bound, the others at 0 with a spread of .01."""
+    return lambda g, n: size * (g.uniform(size=n) < share) + 0.01 * g.standard_normal(n)
 
 
 def cells(repetitions: int, quick: bool) -> Iterator[dict]:
@@ -237,6 +330,12 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
             yield cell(
                 "two-way", f"{law}, {draws} draws", Crossed(draws, *parts), 300, repetitions, "held"
             )
+    for law, parts in dominant.items():
+        draw = Crossed(20, *parts)
+        yield cell("typical draw", f"{law}, 20 draws", draw, 300, repetitions, "held")
+    for shared, size in ((0.9, 2), (0.9, 5)):
+        law, draw = f"near-duplicates by {size}, averaged", Clustered(size, shared, averaged=True)
+        yield cell("trimmed mean", law, draw, 300 * size, repetitions, "held")
     symmetric = {k: v for k, v in continuous().items() if k in ("normal", "t3")}
     for law, draw in symmetric.items():
         for n in (5, 8) if quick else (5, 6, 8, 10, 15):
@@ -244,22 +343,71 @@ def cells(repetitions: int, quick: bool) -> Iterator[dict]:
         yield cell("typical group", law, draw, 20, repetitions, "held")
     if quick:
         return
+    yield from disclosed(repetitions)
+    yield from bounded(repetitions)
+    yield from dependent(repetitions)
+
+
+def disclosed(repetitions: int) -> Iterator[dict]:
+    """What is measured to be worse than what is held, and told beside a verdict."""
     for law, draw in (measured("ratio") | continuous()).items():
         for n in (100, 300) if law not in continuous() else (100, 300, 1000):
             yield cell("trimmed mean", law, draw, n, repetitions, "disclosed")
+    for n, share in ((100, 0.21), (300, 0.21), (1000, 0.205), (1000, 0.21)):
+        law = f"{share:.1%} of the images respond"
+        yield cell("trimmed mean", law, responders(share), n, repetitions, "disclosed")
     for law, draw in (measured("share") | continuous()).items():
         for n in (200, 500) if law not in continuous() else (200, 1000):
             yield cell("mean", law, draw, n, repetitions, "disclosed")
-    for draws in (20, 60):
-        law = f"a draw in ten catastrophic, {draws} draws"
-        yield cell(
-            "two-way", law, Crossed(draws, 0.05, 0.04, 0.1, bad=0.1), 300, repetitions, "disclosed"
-        )
+    for n in (2000, 10_000):
+        yield cell("mean", "lognormal 2", continuous()["lognormal 2"], n, repetitions, "disclosed")
+    for concentration in (20, 100):
+        law = f"squared distance of shares, concentration {concentration}"
+        draw = Shifted(concentration)
+        yield cell("typical group", law, draw, 20, repetitions, "disclosed", draw.distance)
+    for rule in ("two-way", "typical draw"):
+        for law, more in {"log-normal draws": {"skewed": True}}.items():
+            for draws in (20, 60):
+                draw = Crossed(draws, 0.05, 0.04, 0.1, **more)
+                yield cell(rule, f"{law}, {draws} draws", draw, 300, repetitions, "disclosed")
+    for share in (0.03, 0.1):
+        law, draw = f"{share:.0%} of draws catastrophic", Crossed(20, 0.05, 0.04, 0.1, bad=share)
+        yield cell("typical draw", f"{law}, 20 draws", draw, 300, repetitions, "disclosed")
+    symmetric = ("normal", "t3")
     for law in [law for law in continuous() if law not in symmetric]:
         yield cell("typical group", law, continuous()[law], 20, repetitions, "disclosed")
-    for law in ("lognormal .5", "lognormal 1"):
+    diverges = {
+        "1 run in 4 diverges": lambda g, n: g.standard_normal(n) + 10 * (g.uniform(size=n) < 0.25),
+        "lognormal 1.5": lambda g, n: g.lognormal(0, 1.5, n),
+    }
+    laws = {name: continuous()[name] for name in ("lognormal .5", "lognormal 1")} | diverges
+    for law, draw in laws.items():
         for n in (5, 8, 10):
-            yield cell("signed rank", law, continuous()[law], n, repetitions, "disclosed")
+            yield cell("signed rank", law, draw, n, repetitions, "disclosed")
+
+
+def bounded(repetitions: int) -> Iterator[dict]:
+    """Units so rare that a sample misses them: no level is the worst, so what is told is the share
+    that may not have been seen, and how many images would undo a verdict.
+    """
+    for n, share in ((200, 0.0025), (200, 0.005), (1000, 0.001), (1000, 0.005)):
+        law = f"{share:.2%} of the images at the bound"
+        yield cell("mean", law, rare(share), n, repetitions, "told as a bound", share)
+    for draws in (20, 60):
+        for bad, depth in ((0.01, 25.0), (0.03, 10.0), (0.1, 10.0)):
+            law = f"{bad:.0%} of draws catastrophic, {draws} draws"
+            draw = Crossed(draws, 0.05, 0.04, 0.1, bad=bad, depth=depth)
+            yield cell("two-way", law, draw, 300, repetitions, "told as a bound")
+
+
+def dependent(repetitions: int) -> Iterator[dict]:
+    """Units that are not independent, which every scope says they were taken as."""
+    for size in (2, 5):
+        law = f"near-duplicates by {size}, as images"
+        yield cell("trimmed mean", law, Clustered(size, 0.9), 1000, repetitions, "dependent")
+    for n in (8, 15):
+        law = "runs correlated by .3"
+        yield cell("signed rank", law, Together(0.3), n, repetitions, "dependent")
 
 
 def within(row: pd.Series | dict) -> bool:
@@ -398,17 +546,18 @@ def looks(repetitions: int, n: int = 1000) -> pd.DataFrame:
             ("at 0", 0.0),
         ):
             supported = refuted = used = 0
-            for _ in range(repetitions):
-                x = centre + generator.standard_normal(n)
-                for size in sizes:
-                    found = rules.mean(x[:size], delta, level) if size >= 200 else None
-                    if found is not None and min(found.p_up, found.p_down) <= level:
-                        supported, refuted = (
-                            supported + (found.p_up <= level),
-                            refuted + (found.p_down <= level),
-                        )
-                        break
-                used += size
+            x = centre + generator.standard_normal((repetitions, n))
+            going = np.ones(repetitions, bool)
+            for size in sizes:
+                used += size * int(going.sum()) if size == sizes[-1] else 0
+                if size < 200:
+                    continue
+                found = rules.mean(x[:, :size], delta, level)
+                up, down = going & (found.p_up <= level), going & (found.p_down <= level)
+                supported, refuted = supported + int(up.sum()), refuted + int(down.sum())
+                if size != sizes[-1]:
+                    used += size * int((up | down).sum())
+                going &= ~(up | down)
             if name == "at the SESOI":
                 row |= {
                     "false supported": supported / repetitions,
@@ -417,6 +566,57 @@ def looks(repetitions: int, n: int = 1000) -> pd.DataFrame:
             else:
                 power = (supported if centre else refuted) / repetitions
                 row |= {f"power {name}": power, f"images used {name}": used / repetitions}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def until(repetitions: int, most: int = 10_000) -> pd.DataFrame:
+    """Claims that are decided as soon as they are: errors at the SESOI at alpha and alpha / 8,
+    images used and verdicts at 0, 2 and 5 SESOI, with the rules as they are.
+    """
+    plan = judge_looks.sizes(most)
+    laws: dict[str, tuple[str, float, Callable[[float], Draw]]] = {
+        "accuracy, 5 % flips": ("score", 0.01, lambda m: Ternary(0.05, m)),
+        "sparsity, spread 5 points": (
+            "mean",
+            0.005,
+            lambda m: lambda g, n: np.clip(m + 0.05 * (g.gamma(4, 1, n) - 4) / 2, -1, 1),
+        ),
+        "log-ratio, t3": (
+            "trimmed mean",
+            math.log(1.01),
+            lambda m: lambda g, n: m + 0.23 * g.standard_t(3, n),
+        ),
+    }
+    rows = []
+    for law, (rule, sesoi, make) in laws.items():
+        row: dict[str, Any] = {"law": law, "rule": rule, "repetitions": repetitions}
+        for times in (1, 0, 2, 5):
+            generator = np.random.Generator(np.random.Philox(96 + times))
+            step = max(1, MANY // most)
+            p = [[] for _ in plan]
+            for start in range(0, repetitions, step):
+                many = min(step, repetitions - start)
+                x = make(times * sesoi)(generator, (many, most))
+                for at, n in zip(p, plan, strict=True):
+                    found = RULES[rule](x[:, :n], sesoi)
+                    open_ = np.array(found.obstacle != "")
+                    at.append(
+                        np.where(open_[:, None], 1.0, np.stack([found.p_up, found.p_down], 1))
+                    )
+            seen = np.stack([np.concatenate(at) for at in p])
+            for name, alpha in (("", ALPHA), (" / 8", ALPHA / TAIL)):
+                levels = np.array(judge_looks.levels(plan, alpha))
+                crossed_ = seen <= levels[:, None, None]
+                first = np.where(crossed_.any(0), crossed_.argmax(0), len(plan))
+                up, down = first[:, 0] < first[:, 1], first[:, 1] < first[:, 0]
+                used = np.array([*plan, most])[first.min(1)]
+                if times == 1:
+                    row[f"false supported at alpha{name}"] = up.mean()
+                    row[f"false refuted at alpha{name}"] = down.mean()
+                elif not name:
+                    row[f"images used at {times} SESOI"] = round(float(used.mean()))
+                    row[f"right at {times} SESOI"] = (up if times else down).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -433,11 +633,8 @@ def promised(repetitions: int) -> pd.DataFrame:
         for truth_ in (0.0, 2 * sesoi):
             n = power.needed(1.0, sesoi, 1000, ALPHA)
             assert n is not None
-            found = [
-                rules.trimmed_mean(truth_ + generator.standard_normal(n), sesoi)
-                for _ in range(repetitions)
-            ]
-            decided = np.mean([(r.p_up if truth_ else r.p_down) <= ALPHA for r in found])
+            found = rules.trimmed_mean(truth_ + generator.standard_normal((repetitions, n)), sesoi)
+            decided = np.mean((found.p_up if truth_ else found.p_down) <= ALPHA)
             rows.append(
                 {
                     "SESOI / sd": sesoi,
@@ -454,6 +651,7 @@ def page(
     families: pd.DataFrame,
     joint: pd.DataFrame,
     looks: pd.DataFrame,
+    early: pd.DataFrame,
     units: pd.DataFrame,
     command: str,
 ) -> str:
@@ -506,9 +704,13 @@ def page(
             " / 8, the worse direction and the worst law of each row; the least cover of the shown"
             " 90 % interval; the median power over laws. *Held* means at most 1.2 alpha, 1.7 at"
             " alpha / 8 and a cover of .88, within two Monte Carlo standard errors; *disclosed* is"
-            " measured and known to be worse. Laws named after a metric and a block are effects per"
-            " image of `reports/dynamics`, resampled as a population. A sample whose conditions are"
-            " not met (skewness, nonzero effects) is inconclusive and counts as undecidable."
+            " measured, known to be worse, and told beside a verdict; *told as a bound* are units"
+            " so rare that a sample misses them, which have no worst level: a page says what share"
+            " may not have been seen, and how many images would undo the verdict; *dependent* are"
+            " units that are not independent, which each scope says they were taken as. Laws named"
+            " after a metric and a block are effects per image of `reports/dynamics`, resampled as"
+            " a population. A sample whose conditions are not met (skewness, nonzero effects) is"
+            " inconclusive and counts as undecidable."
         ),
         _markdown(summary.round(3), names),
         f"**{len(held) - len(broken)} of {len(held)} held rows hold.**"
@@ -540,6 +742,13 @@ def page(
             " second look has to be declared."
         ),
         _markdown(looks.round(3), list(looks.columns)),
+        "## Deciding as soon as it is decided",
+        (
+            "Looks at 312, 625, 1,250, 2,500, 5,000 and 10,000 images, with alpha spent as the"
+            " images are ([docs/looks.md](../../docs/looks.md)). Errors are with the effect exactly"
+            " at the SESOI; *right* is the share of right verdicts at 0, 2 and 5 SESOI."
+        ),
+        _markdown(early.round(4), list(early.columns)),
         "## The number of units that an open verdict asks for",
         "Power .8 was promised, at an effect of 0 and of twice the SESOI.",
         _markdown(units.round(3), list(units.columns)),
@@ -607,7 +816,9 @@ def main() -> None:
         f"python tests/calibration/simulate.py --out {given.out} --repetitions {given.repetitions}"
     )
     few = given.repetitions
-    text = page(table, families(few), joint(few), looks(few), promised(few), command)
+    text = page(
+        table, families(few), joint(few), looks(few), until(min(few, 2000)), promised(few), command
+    )
     write_text(given.out / "calibration.md", text)
     picture(table, given.out / "calibration.png")
 

@@ -24,8 +24,8 @@ SUBJECTS = ("resnet20@mnist5k", "resnet18@cifar10")
     id="SA-DEPTH",
     family="sensitivity",
     expect={
-        "resnet20@mnist5k": ("supported", "2026-11-22", "reports/sensitivity/claims"),
-        "resnet18@cifar10": ("inconclusive", "2026-11-22", "reports/sensitivity/claims"),
+        "resnet20@mnist5k": ("supported", "2026-11-26", "reports/sensitivity/claims"),
+        "resnet18@cifar10": ("supported", "2026-11-26", "reports/sensitivity/claims"),
     },
 )
 def test_sensitivity_changes_with_depth(lab, claim):
