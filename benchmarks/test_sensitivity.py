@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.models import alexnet
 
-from probes.measure.sensitivity import Pairs, Sums
+from probes.measure.sensitivity import SobolDesign, SobolSums
 from probes.run import device
 from probes.run.settings import Options
 from probes.studies.sensitivity.plan import Plan, Pool
@@ -78,7 +78,7 @@ def test_a_scrambling(ratio, threads, subject, photos, which, limit):
     units = []
 
     def ours():
-        sums = {name: Sums(passes.design) for name in passes.parts}
+        sums = {name: SobolSums(passes.design) for name in passes.parts}
         for rows, order in every:
             decoded = [read_image(path) for path in photos[: 2 * rows.shape[1]]]
             subject.data.images[: len(decoded)] = decoded
@@ -105,9 +105,9 @@ def test_accumulating(ratio, threads):
     on one core.
     """
     threads(1)
-    design = Pairs({name: slice(i, i + 1) for i, name in enumerate("abcdefg")})
-    values = torch.rand(design.rows, 8, 205_672)
-    sums, other, order = Sums(design), torch.empty_like(values), list(range(7))
+    design = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abcdefg")})
+    values = torch.rand(design.evaluations, 8, 205_672)
+    sums, other, order = SobolSums(design), torch.empty_like(values), list(range(7))
     ratio(
         "sums of Sobol and Shapley, per copy of the rows",
         lambda: sums.add(values, order),

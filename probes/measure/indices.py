@@ -74,11 +74,11 @@ class Replicates:
     A unit that is dead in one scrambling is dead. The intervals describe the error of integration,
     not that of the images.
 
-    >>> from probes.measure.sensitivity import Pairs, Sums
-    >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    >>> from probes.measure.sensitivity import SobolDesign, SobolSums
+    >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     >>> both = Replicates()
     >>> for r in range(8):
-    ...     sums = Sums(design)
+    ...     sums = SobolSums(design)
     ...     rows = design.block(design.points(256, "example", r), [0, 1])
     ...     sums.add(torch.from_numpy(rows[..., :1] * rows[..., 1:]), [0, 1])
     ...     both.add(sums.indices())

@@ -5,15 +5,16 @@ A base point is a pair (A, B) of independent factor vectors and a block of rows 
 AB_j, which is A with group j from B; B; and the path from A to B along an order pi of the groups,
 y_k with the first k groups from B. With Y of a row,
 
-    S_j  = E[(Y_B - c)(Y_ABj - Y_A)] / V               Saltelli et al. 2010, c the mean ST_j =
-    E[(Y_A - Y_ABj)^2] / (2 V)                  Jansen 1999 Sh_j = E[(y_k - y_(k-1)) (Y_B - Y_A)] /
-    (2 V),  j = pi_k     Goda 2021, averaged with its mirror image from B S_jk = E[Y_BAj Y_ABk - Y_A
-    Y_B] / V - S_j - S_k    Saltelli 2002, optional
+    S_j  = E[(Y_B - c)(Y_ABj - Y_A)] / V               Saltelli et al. 2010, c the mean
+    ST_j = E[(Y_A - Y_ABj)^2] / (2 V)                  Jansen 1999
+    Sh_j = E[(y_k - y_(k-1)) (Y_B - Y_A)] / (2 V),     Goda 2021, averaged with its mirror image
+           j = pi_k                                    from B
+    S_jk = E[Y_BAj Y_ABk - Y_A Y_B] / V - S_j - S_k    Saltelli 2002, optional
 
-V is the variance over all rows A, AB_j, B: each has the law of the input. Two rows of the path are
-rows of Sobol's already, so G groups cost 2 G rows a base point, and G more for S_jk. Columns that A
-and B share are held, not shared out: the indices are then those of an average base point, and V =
-E[(Y_A - Y_B)^2] / 2 is the variance that the groups make.
+V is the variance over all rows A, AB_j, B: each has the distribution of the input. Two rows of the
+path are rows of Sobol's already, so G groups cost 2 G rows a base point, and G more for S_jk.
+Columns that A and B share are fixed, not shared out: the indices are then those of an average base
+point, and V = E[(Y_A - Y_B)^2] / 2 is the variance that the groups make.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ from probes.moments import wide
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class SobolDesign:
     """A design: ``groups`` of columns by name, and which rows a base point has.
 
-    ``shapley`` adds the path, ``second`` the rows of second order; ``held`` columns, after those of
-    the groups, are the same in A and B. Raises BadInput for fewer than two groups, and for columns
-    that no group or two groups hold.
+    ``shapley`` adds the path, ``second`` the rows of second order; ``fixed`` columns, after those
+    of the groups, are the same in A and B. Raises BadInput for fewer than two groups, and for
+    columns that no group or two groups hold.
 
-    >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)})
-    >>> design.rows
+    >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)})
+    >>> design.evaluations
     6
     """
 
     groups: Mapping[str, slice]
     shapley: bool = True
     second: bool = False
-    held: int = 0
+    fixed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.groups) < 2:
@@ -56,20 +57,20 @@ class Pairs:
                 f"groups {', '.join(self.groups) or 'none'}: an index shares variance among two"
                 " groups or more"
             )
-        held = sorted(i for s in self.groups.values() for i in range(s.start, s.stop))
-        if held != list(range(len(held))):
+        columns = sorted(i for s in self.groups.values() for i in range(s.start, s.stop))
+        if columns != list(range(len(columns))):
             raise BadInput(
                 f"groups {dict(self.groups)}: every column from 0 up belongs to exactly one group"
             )
 
     @property
     def columns(self) -> int:
-        """How many factors there are, held ones included."""
-        return max(s.stop for s in self.groups.values()) + self.held
+        """How many factors there are, fixed ones included."""
+        return max(s.stop for s in self.groups.values()) + self.fixed
 
     @property
-    def rows(self) -> int:
-        """How many rows a base point has."""
+    def evaluations(self) -> int:
+        """How many rows a base point has: the network is evaluated once for each."""
         many = len(self.groups)
         return many + 2 + (many - 2) * self.shapley + many * self.second
 
@@ -86,8 +87,8 @@ class Pairs:
             sequence.random_base2(n.bit_length() - 1) if n & (n - 1) == 0 else sequence.random(n)
         )
         points = drawn.reshape(n, 2, self.columns)
-        if self.held:
-            points[:, 1, -self.held :] = points[:, 0, -self.held :]
+        if self.fixed:
+            points[:, 1, -self.fixed :] = points[:, 0, -self.fixed :]
         return points
 
     def order(self, block: int, *name: str | int) -> list[int]:
@@ -118,36 +119,36 @@ class Pairs:
         return np.stack(found)
 
 
-class Sums:
+class SobolSums:
     """What the indices of a module's units need of its rows: sums that merge, in double precision,
     about a common shift.
 
-    >>> design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     >>> points = design.points(1024, "example")
     >>> rows = design.block(points, [0, 1])
-    >>> sums = Sums(design)
+    >>> sums = SobolSums(design)
     >>> sums.add(torch.from_numpy(3 * rows[..., :1] + 4 * rows[..., 1:]), [0, 1])
     >>> sums.indices().first[:, 0].round(decimals=2).tolist()
     [0.36, 0.64]
     """
 
-    def __init__(self, design: Pairs) -> None:
+    def __init__(self, design: SobolDesign) -> None:
         self.design = design
         self.n = 0
         self.shift: Tensor | None = None
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: Tensor, order: Sequence[int]) -> None:
-        """Add a block: ``values`` (rows, n, units) of the rows that :meth:`Pairs.block` gave for
-        ``order``.
+        """Add a block: ``values`` (rows, n, units) of the rows that :meth:`SobolDesign.block` gave
+        for ``order``.
 
         A block counts in the precision that it has, its sums in double. BadInput for another number
         of rows.
         """
-        if values.ndim != 3 or len(values) != self.design.rows:
+        if values.ndim != 3 or len(values) != self.design.evaluations:
             raise BadInput(
                 f"values of shape {tuple(values.shape)}: (rows, base points, units) with"
-                f" {self.design.rows} rows"
+                f" {self.design.evaluations} rows"
             )
         if self.shift is None:
             self.shift = values[0].mean(0)
@@ -165,7 +166,7 @@ class Sums:
             "product": (change * b).sum(1),
         }
         found["total"] = change.square_().sum(1)
-        if self.design.held:
+        if self.design.fixed:
             found["apart"] = (b - a).square_().sum(0)
         if self.design.shapley:
             found["path"] = self._path(values, order)
@@ -195,7 +196,7 @@ class Sums:
                 self._sums[name] = wide(value).clone()  # never the tensor of another shard
         self.n += n
 
-    def merge(self, other: Sums) -> None:
+    def merge(self, other: SobolSums) -> None:
         """Add the sums of another shard of the same design; its shift may be another."""
         if other.shift is None:
             return
@@ -228,7 +229,7 @@ class Sums:
         """The indices of every unit, by default those of the equations above.
 
         ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib
-        does; ``"within"`` that between A and B, for columns that are held. ``absolute`` adds 1e-7
+        does; ``"within"`` that between A and B, for columns that are fixed. ``absolute`` adds 1e-7
         to a unit's spread and variance and calls no unit dead, as the published code does (Kharyuk,
         Matveev and Oseledets 2023). Raises BadInput where nothing was added.
         """

@@ -63,7 +63,7 @@ def indices_of(
     subject = source.of(lab.place)
     many = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
     designs = [design for _, design in plan.designs(subject.data.channels)]
-    rows = plan.rows * sum(d.rows for d in designs)
+    rows = plan.rows * sum(d.evaluations for d in designs)
     parts = portions(units, max(per_unit(d) for d in designs), memory * 1e9)
     pool = pool_of(source, plan, lab.place)
     say(

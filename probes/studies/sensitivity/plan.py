@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.measure.sensitivity import Pairs
+from probes.measure.sensitivity import SobolDesign
 from probes.perturb.composed import Augmented
 from probes.registry import unknown
 from probes.store import Store
@@ -71,7 +71,7 @@ class Plan:
             if word not in known:
                 raise unknown(kind, word, known)
 
-    def designs(self, channels: int) -> list[tuple[Augmented, Pairs]]:
+    def designs(self, channels: int) -> list[tuple[Augmented, SobolDesign]]:
         """The augmentations and the design with the groups of the image at its end; the study's two
         laws need two.
         """
@@ -81,7 +81,7 @@ class Plan:
 
     def _design(
         self, channels: int, switched: bool, shapley: bool, second: bool
-    ) -> tuple[Augmented, Pairs]:
+    ) -> tuple[Augmented, SobolDesign]:
         augmented, _ = Augmented.of(self.which, channels, switched)
         at = len(augmented.columns)
         own = (*self.factors, IMAGE) if self.image == "factor" else self.factors
@@ -94,7 +94,7 @@ class Plan:
             **augmented.groups,
             **{name: slice(at + i, at + i + 1) for i, name in enumerate(own)},
         }
-        return augmented, Pairs(groups, shapley, second, held=int(self.image != "factor"))
+        return augmented, SobolDesign(groups, shapley, second, fixed=int(self.image != "factor"))
 
     def pool(self, data: Dataset, store: Store) -> Pool:
         """The images that the factors choose from, as many of either partition; BadInput for a

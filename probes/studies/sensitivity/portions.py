@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from probes.measure.sensitivity import Pairs
+from probes.measure.sensitivity import SobolDesign
 from probes.studies.sensitivity.work import together
 
 
-def per_unit(design: Pairs) -> int:
+def per_unit(design: SobolDesign) -> int:
     """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block
     of rows and its differences.
     """
     many = len(design.groups)
     kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
-    return 3 * 8 * kept + 4 * together(design) * (design.rows + 2 * many)
+    return 3 * 8 * kept + 4 * together(design) * (design.evaluations + 2 * many)
 
 
 def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:

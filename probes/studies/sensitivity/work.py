@@ -16,7 +16,7 @@ from probes import seeds
 from probes.errors import ProbesError
 from probes.fingerprint import fingerprint
 from probes.measure.indices import Indices
-from probes.measure.sensitivity import Pairs, Sums
+from probes.measure.sensitivity import SobolDesign, SobolSums
 from probes.origin import outside
 from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
@@ -37,15 +37,15 @@ agree in a switch everywhere.
 """
 
 
-def together(design: Pairs) -> int:
+def together(design: SobolDesign) -> int:
     """How many base points run together and share an order of the groups: eight, or fewer where
     they have many rows.
     """
-    return max(1, min(8, TOGETHER // design.rows))
+    return max(1, min(8, TOGETHER // design.evaluations))
 
 
 def blocks(
-    design: Pairs, plan: Plan, scrambling: int, *name: str | int
+    design: SobolDesign, plan: Plan, scrambling: int, *name: str | int
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
     """The rows of a scrambling, block by block: (rows, n, columns), and the order of their path."""
     label = (plan.seed, *name, scrambling)
@@ -68,7 +68,7 @@ class Passes(Reader):
         subject: Subject,
         parts: Mapping[str, slice],
         augmented: Augmented,
-        design: Pairs,
+        design: SobolDesign,
         where: Where,
         minmax: bool = False,
         pooled: bool = False,
@@ -77,7 +77,7 @@ class Passes(Reader):
         self.augmented, self.design = augmented, design
 
     def add(
-        self, sums: Mapping[str, Sums], rows: np.ndarray, order: Sequence[int], pool: Pool
+        self, sums: Mapping[str, SobolSums], rows: np.ndarray, order: Sequence[int], pool: Pool
     ) -> dict[str, int]:
         """Run a block of rows, (rows, n, columns), and add what the modules give.
 
@@ -133,7 +133,7 @@ def scrambled(
     lost: dict[str, int] = {}
     done, steps = 0, sum(math.ceil(plan.rows / together(one.design)) for one in passes)
     for law, one in enumerate(passes):
-        sums = {module: Sums(one.design) for module in one.parts}
+        sums = {module: SobolSums(one.design) for module in one.parts}
         for rows, order in blocks(
             one.design, plan, number, *name, *([f"law {law}"] if law else [])
         ):
@@ -160,7 +160,7 @@ def scrambled(
     return found, lost
 
 
-def _read(sums: Sums, plan: Plan) -> Indices:
+def _read(sums: SobolSums, plan: Plan) -> Indices:
     way = (
         ("ends", True)
         if plan.absolute

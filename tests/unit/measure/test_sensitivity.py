@@ -15,9 +15,9 @@ from SALib.analyze import sobol
 from probes import seeds
 from probes.errors import BadInput
 from probes.measure.indices import Replicates
-from probes.measure.sensitivity import Pairs, Sums
+from probes.measure.sensitivity import SobolDesign, SobolSums
 
-THREE = Pairs({name: slice(i, i + 1) for i, name in enumerate("abc")}, second=True)
+THREE = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abc")}, second=True)
 
 
 def ishigami(u):
@@ -33,7 +33,7 @@ def blocks(design, n, name, size=8):
 
 
 def sums_of(design, function, n, name, size=8):
-    sums = Sums(design)
+    sums = SobolSums(design)
     for rows, order in blocks(design, n, name, size):
         values = torch.from_numpy(function(rows))
         sums.add(values if values.ndim == 3 else values[..., None], order)
@@ -78,7 +78,7 @@ def test_the_mean_and_the_variance_of_ishigami(ishigamis):
 
 def test_sobols_g_function():
     a = np.array([0, 1, 4.5, 9])
-    design = Pairs({str(i): slice(i, i + 1) for i in range(4)})
+    design = SobolDesign({str(i): slice(i, i + 1) for i in range(4)})
     found = replicates(
         design, lambda u: np.prod((np.abs(4 * u - 2) + a) / (1 + a), -1), 2048, 8, "g"
     )
@@ -95,7 +95,7 @@ def test_a_linear_function_has_the_same_share_by_every_index():
     inputs of equal variance).
     """
     weights = np.array([1.0, 2.0, 3.0, 0.0])
-    design = Pairs({"one": slice(0, 1), "two": slice(1, 3), "inert": slice(3, 4)})
+    design = SobolDesign({"one": slice(0, 1), "two": slice(1, 3), "inert": slice(3, 4)})
     found = replicates(design, lambda u: u @ weights, 1024, 8, "linear")
     truth = [1 / 14, 13 / 14, 0]
 
@@ -107,7 +107,7 @@ def test_a_linear_function_has_the_same_share_by_every_index():
 
 
 def test_shapley_effects_share_out_half_the_mean_square_between_a_and_b():
-    design = Pairs({name: slice(i, i + 1) for i, name in enumerate("abcd")})
+    design = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abcd")})
     sums = sums_of(design, lambda u: np.prod(u + 0.3, -1), 64, ("efficient",))
     parts = [ishi for ishi, _ in blocks(design, 64, ("efficient",))]
     apart = np.concatenate([np.prod(p[0] + 0.3, -1) - np.prod(p[5] + 0.3, -1) for p in parts])
@@ -121,7 +121,7 @@ def test_shapley_effects_share_out_half_the_mean_square_between_a_and_b():
 def stored(design, values, orders):
     """The same indices from all values at once, textbook-wise; values (blocks, rows, n, units)."""
     many = len(design.groups)
-    y = np.concatenate([v.reshape(design.rows, -1, v.shape[-1]) for v in values], 1)
+    y = np.concatenate([v.reshape(design.evaluations, -1, v.shape[-1]) for v in values], 1)
     a, mixed, b = y[0], y[1 : many + 1], y[many + 1]
     first_rows = y[: many + 2].reshape(-1, y.shape[-1])
     c, v = first_rows.mean(0), first_rows.var(0)
@@ -141,7 +141,7 @@ def stored(design, values, orders):
 @given(st.integers(2, 4), st.integers(1, 5), st.integers(0, 10**6), st.floats(-100, 100))
 @settings(max_examples=30, deadline=None)
 def test_streaming_is_a_recomputation_from_stored_values(groups, units, seed, offset):
-    design = Pairs({str(i): slice(i, i + 1) for i in range(groups)})
+    design = SobolDesign({str(i): slice(i, i + 1) for i in range(groups)})
     weights = (
         seeds.normals(groups * units, [("stored", seed)])[0].astype(float).reshape(groups, units)
     )
@@ -149,7 +149,7 @@ def test_streaming_is_a_recomputation_from_stored_values(groups, units, seed, of
     def function(u):
         return np.tanh(u @ weights) + (u**2) @ weights + offset
 
-    sums, values, orders = Sums(design), [], []
+    sums, values, orders = SobolSums(design), [], []
     for rows, order in blocks(design, 32, ("stored", seed)):
         values.append(function(rows))
         orders.append(order)
@@ -163,17 +163,17 @@ def test_streaming_is_a_recomputation_from_stored_values(groups, units, seed, of
 @given(st.permutations(list(range(8))), st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_shards_merge_in_any_order(order, second):
-    design = Pairs({name: slice(i, i + 1) for i, name in enumerate("abc")}, second=second)
+    design = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abc")}, second=second)
     work = list(blocks(design, 64, ("shards",)))
-    whole, shards = Sums(design), [Sums(design) for _ in work]
+    whole, shards = SobolSums(design), [SobolSums(design) for _ in work]
     for shard, (rows, path) in zip(shards, work, strict=True):
         values = torch.from_numpy(np.stack([ishigami(rows), rows.sum(-1) + 1000], -1))
         whole.add(values, path)
         shard.add(values, path)
-    merged = Sums(design)
+    merged = SobolSums(design)
     for i in order:
         merged.merge(shards[i])
-    merged.merge(Sums(design))  # an empty one
+    merged.merge(SobolSums(design))  # an empty one
     one, other = whole.indices(), merged.indices()
 
     for name in ("mean", "variance", "first", "total", "shapley", *(["second"] if second else [])):
@@ -184,7 +184,7 @@ def test_single_precision_activations_lose_nothing_that_matters():
     work = list(blocks(THREE, 256, ("single",)))
     found = []
     for dtype in (torch.float64, torch.float32):
-        sums = Sums(THREE)
+        sums = SobolSums(THREE)
         for rows, order in work:
             sums.add(torch.from_numpy(ishigami(rows) + 1000)[..., None].to(dtype), order)
         found.append(sums.indices())
@@ -197,7 +197,7 @@ def test_salib_agrees():
     """An oracle: the same rows in SALib's order, its estimators; second order too."""
     n, many = 512, 3
     (rows, order), *_ = blocks(THREE, n, ("salib",), size=n)
-    sums = Sums(THREE)
+    sums = SobolSums(THREE)
     values = ishigami(rows)
     sums.add(torch.from_numpy(values)[..., None], order)
     ab, ba = values[1 : many + 1], values[-many:]
@@ -226,7 +226,7 @@ def test_trap_s08_seed_nought_is_a_seed_and_names_are_draws():
 
 def test_every_group_has_every_place_of_the_path_as_often():
     orders = [THREE.order(i, "paths") for i in range(6)]
-    four = Pairs({name: slice(i, i + 1) for i, name in enumerate("abcd")})
+    four = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abcd")})
 
     assert sorted(map(tuple, orders)) == sorted(itertools.permutations(range(3)))
     for place in range(4):
@@ -234,7 +234,7 @@ def test_every_group_has_every_place_of_the_path_as_often():
 
 
 def test_trap_s13_a_dead_unit_is_masked_and_a_rare_one_stays_bounded():
-    design = Pairs({name: slice(i, i + 1) for i, name in enumerate("abc")})
+    design = SobolDesign({name: slice(i, i + 1) for i, name in enumerate("abc")})
 
     def function(u):
         rare = ((u[..., 0] > 0.995) & (u[..., 1] > 0.5)).astype(float)
@@ -250,7 +250,7 @@ def test_trap_s13_a_dead_unit_is_masked_and_a_rare_one_stays_bounded():
 
 
 def test_a_unit_that_is_dead_once_is_dead():
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     both = Replicates()
     for r in range(2):
         both.add(
@@ -264,12 +264,12 @@ def test_a_unit_that_is_dead_once_is_dead():
 
 
 def test_rows_are_made_of_a_and_b():
-    design = Pairs({"a": slice(0, 2), "b": slice(2, 3), "c": slice(3, 4)}, second=True)
+    design = SobolDesign({"a": slice(0, 2), "b": slice(2, 3), "c": slice(3, 4)}, second=True)
     points = design.points(4, "rows")
     a, b = points[:, 0], points[:, 1]
     rows = design.block(points, [2, 0, 1])
 
-    assert len(rows) == design.rows == 3 + 2 + 1 + 3
+    assert len(rows) == design.evaluations == 3 + 2 + 1 + 3
     assert (rows[0] == a).all()
     assert (rows[4] == b).all()
     assert (rows[1] == np.c_[b[:, :2], a[:, 2:]]).all()  # AB_a
@@ -288,12 +288,12 @@ def test_a_number_of_points_that_is_no_power_of_two_is_allowed():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: Pairs({"a": slice(0, 1)}), "two groups or more"),
-        (lambda: Pairs({}), "groups none"),
-        (lambda: Pairs({"a": slice(0, 2), "b": slice(1, 3)}), "exactly one group"),
-        (lambda: Pairs({"a": slice(0, 1), "b": slice(2, 3)}), "exactly one group"),
-        (lambda: Sums(THREE).add(torch.zeros(3, 2, 1), [0, 1, 2]), "with 9 rows"),
-        (lambda: Sums(THREE).indices(), "no rows were added"),
+        (lambda: SobolDesign({"a": slice(0, 1)}), "two groups or more"),
+        (lambda: SobolDesign({}), "groups none"),
+        (lambda: SobolDesign({"a": slice(0, 2), "b": slice(1, 3)}), "exactly one group"),
+        (lambda: SobolDesign({"a": slice(0, 1), "b": slice(2, 3)}), "exactly one group"),
+        (lambda: SobolSums(THREE).add(torch.zeros(3, 2, 1), [0, 1, 2]), "with 9 rows"),
+        (lambda: SobolSums(THREE).indices(), "no rows were added"),
         (lambda: Replicates().estimate("first"), "nothing was added"),
     ],
 )
@@ -303,10 +303,10 @@ def test_what_can_not_be_is_refused(call, says):
 
 
 def test_merging_leaves_the_shards_as_they_are():
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     shards = [sums_of(design, lambda u: u.prod(-1), 64, ("aliases", i)) for i in range(2)]
     before = shards[0].indices()
-    whole = Sums(design)
+    whole = SobolSums(design)
     for shard in shards:
         whole.merge(shard)
 
@@ -315,19 +315,19 @@ def test_merging_leaves_the_shards_as_they_are():
 
 
 def test_a_unit_that_overflows_is_dead_alone():
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     rows = design.block(design.points(64, "overflow"), [0, 1])
     values = torch.from_numpy(np.stack([rows[..., 0], rows[..., 1] * 1e30], -1)).float()
-    sums = Sums(design)
+    sums = SobolSums(design)
     sums.add(values, [0, 1])
 
     assert sums.indices().dead.tolist() == [False, True]
 
 
-def test_held_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
-    """y = 10 h + a + 2 b: with h held, a and b share what they make, 1 : 4, and V is theirs
+def test_fixed_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
+    """y = 10 h + a + 2 b: with h fixed, a and b share what they make, 1 : 4, and V is theirs
     alone."""
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)}, second=True, held=1)
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)}, second=True, fixed=1)
     points = design.points(256, "held")
     assert (points[:, 0, 2] == points[:, 1, 2]).all()
 
@@ -344,14 +344,14 @@ def test_held_columns_are_the_same_in_a_and_b_and_their_variance_is_left_out():
 
 
 def test_replicates_of_units_in_parts_are_those_of_all():
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     whole, parts = Replicates(), [Replicates(), Replicates()]
     for r in range(3):
         rows = design.block(design.points(64, "parts", r), [0, 1])
         values = torch.from_numpy(np.stack([rows[..., 0], rows[..., 1], rows.prod(-1)], -1))
         values[..., 2] *= 1e-6  # alive beside no other unit, dead beside these
         for one, units in ((whole, slice(0, 3)), (parts[0], slice(0, 2)), (parts[1], slice(2, 3))):
-            sums = Sums(design)
+            sums = SobolSums(design)
             sums.add(values[..., units], [0, 1])
             one.add(sums.indices())
     joined = Replicates.joined(parts)
@@ -367,11 +367,11 @@ def test_trap_s13_the_published_floor_calls_a_unit_that_hardly_varies_most_sensi
     """Active in one row of 1,024 that is neither A nor B: without the variance of all rows its
     total index is beyond 1.
     """
-    design = Pairs({"a": slice(0, 1), "b": slice(1, 2)})
+    design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     rows = design.block(design.points(256, "sparse"), [0, 1])
     values = torch.from_numpy(np.stack([np.zeros(rows.shape[:2]), rows[..., 0]], -1))
     values[1, 7, 0] = 1.0
-    sums = Sums(design)
+    sums = SobolSums(design)
     sums.add(values, [0, 1])
 
     assert sums.indices("ends", absolute=True).total[0, 0] > 1000
