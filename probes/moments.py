@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def rows(tensor: Tensor) -> Tensor:
+def flatten_images(tensor: Tensor) -> Tensor:
     """The elements of each image as a row: (N, ...) -> (N, elements), in memory order, without a
     copy if possible.
 
@@ -14,7 +14,7 @@ def rows(tensor: Tensor) -> Tensor:
     float16. The order of elements within a row is that of the memory format, which no moment
     depends on.
 
-    >>> rows(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).shape
+    >>> flatten_images(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).shape
     torch.Size([2, 48])
     """
     if tensor.dtype in (torch.float16, torch.bfloat16):
@@ -24,7 +24,7 @@ def rows(tensor: Tensor) -> Tensor:
     return tensor.flatten(1)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def to_float64(tensor: Tensor) -> Tensor:
     """The tensor in float64, on the CPU where its device has none (MPS)."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
@@ -42,7 +42,7 @@ def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """
     total, norm = row.sum(1), torch.linalg.vector_norm(row, dim=1)
     far = norm * norm < total * total * (1.01 / row.shape[1])
-    return total, norm, wide(row).var(1, correction=0) if far.any() else None
+    return total, norm, to_float64(row).var(1, correction=0) if far.any() else None
 
 
 def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,10 +54,10 @@ def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = row.shape[1]
     total, norm, variance = power_sums(row)
-    mean = wide(total) / n
-    return mean, (
-        (wide(norm).square() / n - mean.square()).clamp_(min=0) if variance is None else variance
-    )
+    mean = to_float64(total) / n
+    if variance is None:
+        variance = (to_float64(norm).square() / n - mean.square()).clamp_(min=0)
+    return mean, variance
 
 
 PIECE = 1 << 19

@@ -17,7 +17,7 @@ from probes.errors import BadInput, ProbesError
 from probes.measure.adapters import adapter_of, block_sites
 from probes.measure.protocol import Measure
 from probes.measure.taps import Streams, tap
-from probes.moments import power_sums, rows, sign_sums
+from probes.moments import flatten_images, power_sums, sign_sums
 from probes.registry import unknown
 
 METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
@@ -33,7 +33,7 @@ row length.
 
 
 def _reduce(part: str, tensor: Tensor, metrics: frozenset[str]) -> Arrays:
-    row = rows(tensor)
+    row = flatten_images(tensor)
     if part == "x":
         return {"norm": torch.linalg.vector_norm(row, dim=1)}
     if part == "h":

@@ -17,7 +17,7 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, reading
 from probes.measure.protocol import Measure, Reading
-from probes.moments import mean_and_variance, rows, wide
+from probes.moments import flatten_images, mean_and_variance, to_float64
 from probes.naming import modules
 
 
@@ -131,7 +131,10 @@ class Reader(Reading):
 
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """The layers under ``"site"``, and an array (layers, images) per metric."""
-        found = [compare(rows(maps), rows(self.clean[layer])) for layer, maps in self.seen.items()]
+        found = [
+            compare(flatten_images(maps), flatten_images(self.clean[layer]))
+            for layer, maps in self.seen.items()
+        ]
         out: dict[str, np.ndarray] = {"site": np.array(list(self.seen))}
         for name in METRICS:
             out[name] = np.stack([f[name].cpu().numpy() for f in found])
@@ -153,14 +156,14 @@ def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
     """
     mean, variance = mean_and_variance(maps)
     norm, first, apart = (
-        wide(torch.linalg.vector_norm(t, dim=1)) for t in (maps, clean, maps - clean)
+        to_float64(torch.linalg.vector_norm(t, dim=1)) for t in (maps, clean, maps - clean)
     )
-    product = wide(torch.linalg.vecdot(maps, clean))
+    product = to_float64(torch.linalg.vecdot(maps, clean))
     same = apart == 0
     return {
         "map_distance": torch.where(same, 0, apart / first),
         "map_cosine": torch.where(same, 1, (product / (norm * first)).clamp(-1, 1)),
-        "map_zeros": wide((maps == 0).float().mean(1)),
+        "map_zeros": to_float64((maps == 0).float().mean(1)),
         "map_mean": mean,
         "map_std": variance.sqrt(),
     }

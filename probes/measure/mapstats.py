@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
-from probes.moments import wide
+from probes.moments import to_float64
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STATISTICS = ("n", "mean", "median", "std", "min", "max", "zeros", "q05", "q25", "q75", "q95")
@@ -74,13 +74,14 @@ def _how_many(condition: Callable[..., Tensor], x: Tensor) -> Tensor:
     """How many positions of each depth are ``condition`` to 0; a sum of floats is exact to 2**24
     and the fastest there is.
     """
-    return wide(condition(x, 0, out=torch.empty_like(x)).sum(2)).sum(0).long()
+    return to_float64(condition(x, 0, out=torch.empty_like(x)).sum(2)).sum(0).long()
 
 
 @dataclasses.dataclass
 class MapStatistics:
     """The statistics of one layer at one level: an entry per depth (channel) in each array.
 
+    ``m2`` is the sum of squared deviations from the mean.
     ``above`` and ``below`` count by size the values greater and smaller than 0 (None where there
     are none).
 
@@ -92,7 +93,7 @@ class MapStatistics:
 
     n: np.ndarray
     total: np.ndarray
-    spread: np.ndarray
+    m2: np.ndarray
     low: np.ndarray
     high: np.ndarray
     zeros: np.ndarray
@@ -104,15 +105,17 @@ class MapStatistics:
         """Of maps (N, C, H, W); BadInput where a value is not finite."""
         x = maps.detach().float().flatten(2).contiguous()
         images, depths, positions = x.shape
-        total = wide(x.sum(2)).sum(0)
+        total = to_float64(x.sum(2)).sum(0)
         if not torch.isfinite(total).all():
             raise BadInput(
                 "feature maps hold NaN or infinite values (depth"
                 f" {int((~torch.isfinite(total)).nonzero()[0])})"
             )
         centre = (total / (images * positions)).float().to(x.device)
-        apart = wide(torch.linalg.vector_norm(x - centre[None, :, None], dim=2)).square().sum(0)
-        spread = apart - images * positions * (total / (images * positions) - wide(centre)).square()
+        distances = torch.linalg.vector_norm(x - centre[None, :, None], dim=2)
+        apart = to_float64(distances).square().sum(0)
+        offset = total / (images * positions) - to_float64(centre)
+        m2 = apart - images * positions * offset.square()
         low, high = x.amin((0, 2)), x.amax((0, 2))
         zeros, below = _how_many(torch.eq, x), None
         if (low < 0).any():
@@ -123,7 +126,7 @@ class MapStatistics:
             above = _side(x, zeros)
         found = (
             p.cpu().numpy()
-            for p in (total, spread.clamp(min=0), wide(low), wide(high), zeros, above)
+            for p in (total, m2.clamp(min=0), to_float64(low), to_float64(high), zeros, above)
         )
         return cls(np.full(depths, images * positions), *found, below)  # type: ignore[call-arg]
 
@@ -136,8 +139,8 @@ class MapStatistics:
     def update(self, other: MapStatistics) -> None:
         """Take the other stream in, in place."""
         apart = other.total / other.n - self.total / self.n
-        self.spread = (
-            self.spread + other.spread + apart**2 * self.n * other.n / (self.n + other.n)
+        self.m2 = (
+            self.m2 + other.m2 + apart**2 * self.n * other.n / (self.n + other.n)
         )  # Chan, Golub, LeVeque 1983
         for name in ("n", "total", "zeros", "above"):
             getattr(self, name).__iadd__(getattr(other, name))
@@ -156,9 +159,9 @@ class MapStatistics:
         return MapStatistics(
             self.n.sum(keepdims=True),
             self.total.sum(keepdims=True),
-            (
-                self.spread + self.n * (self.total / self.n - self.total.sum() / self.n.sum()) ** 2
-            ).sum(keepdims=True),
+            (self.m2 + self.n * (self.total / self.n - self.total.sum() / self.n.sum()) ** 2).sum(
+                keepdims=True
+            ),
             self.low.min(keepdims=True),
             self.high.max(keepdims=True),
             self.zeros.sum(keepdims=True),
@@ -201,7 +204,7 @@ class MapStatistics:
         out = {
             "n": self.n,
             "mean": mean,
-            "std": np.sqrt(self.spread / self.n),
+            "std": np.sqrt(self.m2 / self.n),
             "min": self.low,
             "max": self.high,
             "zeros": self.zeros / self.n,
@@ -232,7 +235,7 @@ class MapStatistics:
 # -----------------------------------------------------------------------------
 
 
-class Alikeness:
+class LinearCKA:
     """Unbiased linear CKA of two representations of the same images, summed over batches (Nguyen,
     Raghu and Kornblith 2021).
 
@@ -240,7 +243,7 @@ class Alikeness:
     equation 5. 1 for a representation with itself.
 
     >>> x = torch.arange(24.0).reshape(6, 4) ** 2
-    >>> both = Alikeness()
+    >>> both = LinearCKA()
     >>> both.add(x, 3 * x)
     >>> round(both.value(), 6)
     1.0
@@ -266,7 +269,7 @@ class Alikeness:
 
 def _gram(x: Tensor) -> np.ndarray:
     x = x.flatten(1).float()
-    k = wide(x @ x.T).cpu().numpy()
+    k = to_float64(x @ x.T).cpu().numpy()
     np.fill_diagonal(k, 0)
     return k
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from probes import seeds
 from probes.errors import BadInput
 from probes.measure.indices import EPSILON, Indices, dead_of
-from probes.moments import wide
+from probes.moments import to_float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +193,7 @@ class SobolSums:
             if name in self._sums:
                 self._sums[name] += value.to(self._sums[name].device)
             else:
-                self._sums[name] = wide(value).clone()  # never the tensor of another shard
+                self._sums[name] = to_float64(value).clone()  # never the tensor of another shard
         self.n += n
 
     def merge(self, other: SobolSums) -> None:
@@ -202,7 +202,8 @@ class SobolSums:
             return
         if self.shift is None:
             self.shift = other.shift
-        by = wide(other.shift) - wide(self.shift)  # x - shift = (x - other's shift) + by
+        # x - shift = (x - other's shift) + by
+        by = to_float64(other.shift) - to_float64(self.shift)
         s, n, many = other._sums, other.n, len(self.design.groups)
         every = s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]
         found = s | {
@@ -238,7 +239,7 @@ class SobolSums:
         s, n, many = self._sums, self.n, len(self.design.groups)
         rows = (many + 2) * n
         mean = (s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]) / rows
-        c = mean if centre is None else wide(centre) - wide(self.shift)
+        c = mean if centre is None else to_float64(centre) - to_float64(self.shift)
         ends = s["ends"] / (2 * n) - ((s["a"] + s["b"]) / (2 * n)) ** 2
         pooled = (s["square"] / rows - mean**2).clamp(min=0)
         v = (
@@ -263,7 +264,7 @@ class SobolSums:
         return Indices(
             tuple(self.design.groups),
             n,
-            wide(self.shift) + mean,
+            to_float64(self.shift) + mean,
             v,
             dead,
             first,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
-from probes.moments import mean_and_variance, rows
+from probes.moments import flatten_images, mean_and_variance
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def layer_spread(
                 else type(out).__name__
             )
             raise BadInput(f"layer {name!r} gives {shape}, no batch of floats")
-        found[name].append(mean_and_variance(rows(out)))
+        found[name].append(mean_and_variance(flatten_images(out)))
 
     def read() -> dict[str, float]:
         if still := [name for name, parts in found.items() if not parts and name not in lost]:

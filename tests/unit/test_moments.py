@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import seeds
-from probes.moments import mean_and_variance, power_sums, rows, sign_sums
+from probes.moments import flatten_images, mean_and_variance, power_sums, sign_sums
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6))
 
@@ -21,7 +21,7 @@ def test_sums_are_those_of_numpy(shape, channels_last, offset, scale):
     )
     x = x.reshape(shape)
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    row = rows(x.contiguous(memory_format=memory))
+    row = flatten_images(x.contiguous(memory_format=memory))
     mean, variance = mean_and_variance(row)
     total, zeros, size = sign_sums(row)
     double = x.double().flatten(1).numpy()
@@ -63,7 +63,7 @@ def test_trap_r08_half_precision_does_not_overflow():
     x = torch.full((1, 64, 112, 112), 4.0, dtype=torch.float16)
 
     assert torch.isinf((x * x).sum(dtype=torch.float16))
-    assert power_sums(rows(x))[1].item() ** 2 == pytest.approx(16 * 64 * 112 * 112)
+    assert power_sums(flatten_images(x))[1].item() ** 2 == pytest.approx(16 * 64 * 112 * 112)
 
 
 def test_trap_r10_channels_last_is_reduced_without_a_view_of_another_shape():
@@ -72,5 +72,7 @@ def test_trap_r10_channels_last_is_reduced_without_a_view_of_another_shape():
     with pytest.raises(RuntimeError, match="view size is not compatible"):
         last.view(2, -1)
 
-    assert rows(last).data_ptr() == last.data_ptr()
-    np.testing.assert_allclose(power_sums(rows(last))[1], power_sums(rows(x))[1], rtol=1e-6)
+    assert flatten_images(last).data_ptr() == last.data_ptr()
+    np.testing.assert_allclose(
+        power_sums(flatten_images(last))[1], power_sums(flatten_images(x))[1], rtol=1e-6
+    )

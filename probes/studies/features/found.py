@@ -14,13 +14,16 @@ import pandas as pd
 from scipy import stats
 
 from probes.measure.features import compare
-from probes.measure.mapstats import Alikeness, MapStatistics
-from probes.moments import rows
+from probes.measure.mapstats import LinearCKA, MapStatistics
+from probes.moments import flatten_images
 from probes.studies.features import pages as mapfiles
 from probes.studies.features import plots as pictures
 from probes.studies.features.passes import NoisyMaps, class_names
 from probes.subjects.subject import Subject
 from probes.tell.plots import save_small
+
+STORED = {"m2": "spread"}
+"""What a field is called in the store, where that is another name."""
 
 
 class Found:
@@ -31,7 +34,7 @@ class Found:
     def __init__(self, layers: Sequence[str], levels: Sequence[float]) -> None:
         self.layers, self.levels = list(layers), list(levels)
         self.statistics: dict[tuple[str, float], MapStatistics] = {}
-        self.alike = {(layer, level): Alikeness() for layer in layers for level in levels}
+        self.cka = {(layer, level): LinearCKA() for layer in layers for level in levels}
         self.distances: list[pd.DataFrame] = []
         self.predictions: list[pd.DataFrame] = []
         self.judged: list[str] = []
@@ -49,7 +52,7 @@ class Found:
                     self.statistics[key] = new
                 if not level:
                     continue
-                moved = compare(rows(maps), rows(clean.maps[layer]))
+                moved = compare(flatten_images(maps), flatten_images(clean.maps[layer]))
                 self.distances.append(
                     pd.DataFrame(
                         {
@@ -62,7 +65,7 @@ class Found:
                     )
                 )
                 if len(batch) >= 4:
-                    self.alike[key].add(rows(clean.maps[layer]), rows(maps))
+                    self.cka[key].add(flatten_images(clean.maps[layer]), flatten_images(maps))
             share, label = one.logits.softmax(1).max(1)
             names = class_names(subject, one.logits.shape[1])
             self.predictions.append(
@@ -84,8 +87,8 @@ class Found:
                 self.statistics[key].update(new)
             else:
                 self.statistics[key] = new
-            self.alike[key].sums += other.alike[key].sums
-            self.alike[key].images += other.alike[key].images
+            self.cka[key].sums += other.cka[key].sums
+            self.cka[key].images += other.cka[key].images
         self.distances += other.distances
         self.predictions += other.predictions
 
@@ -96,13 +99,14 @@ class Found:
             for field in dataclasses.fields(one):
                 if (value := getattr(one, field.name)) is None:
                     continue
+                name = f"{i}/{STORED.get(field.name, field.name)}"
                 if field.name in ("above", "below"):
                     some = np.flatnonzero(value)
-                    arrays[f"{i}/{field.name} at"] = some
-                    arrays[f"{i}/{field.name} shape"] = np.array(value.shape)
+                    arrays[f"{name} at"] = some
+                    arrays[f"{name} shape"] = np.array(value.shape)
                     value = value.flat[some]
-                arrays[f"{i}/{field.name}"] = value
-            arrays[f"{i}/alike"] = np.array([*self.alike[key].sums, self.alike[key].images])
+                arrays[name] = value
+            arrays[f"{i}/alike"] = np.array([*self.cka[key].sums, self.cka[key].images])
         for name in ("distances", "predictions"):
             if tables := getattr(self, name):
                 packed = pd.concat(tables, ignore_index=True).to_parquet(index=False)
@@ -119,7 +123,7 @@ class Found:
             for i, (layer, level) in enumerate(json.loads(str(file["keys"]))):
                 fields: dict[str, Any] = {}
                 for field in dataclasses.fields(MapStatistics):
-                    name = f"{i}/{field.name}"
+                    name = f"{i}/{STORED.get(field.name, field.name)}"
                     fields[field.name] = file.get(name)
                     if f"{name} at" in file:
                         value = np.zeros(file[f"{name} shape"], file[name].dtype)
@@ -127,8 +131,8 @@ class Found:
                         fields[field.name] = value
                 found.statistics[layer, level] = MapStatistics(**fields)
                 *sums, images = file[f"{i}/alike"]
-                alike = found.alike[layer, level]
-                alike.sums, alike.images = np.array(sums), int(images)
+                cka = found.cka[layer, level]
+                cka.sums, cka.images = np.array(sums), int(images)
             for name in ("distances", "predictions"):
                 if name in file:
                     setattr(found, name, [pd.read_parquet(io.BytesIO(file[name].tobytes()))])
@@ -151,7 +155,7 @@ class Found:
                 mean[name] + half,
             )
         out["cka"] = [
-            self.alike[layer, level].value() if self.alike[layer, level].images else np.nan
+            self.cka[layer, level].value() if self.cka[layer, level].images else np.nan
             for layer, level in out.index
         ]
         return out.reset_index()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import BadInput
-from probes.measure.mapstats import LOWER, QUANTILES, UPPER, WIDTH, Alikeness, MapStatistics
+from probes.measure.mapstats import LOWER, QUANTILES, UPPER, WIDTH, LinearCKA, MapStatistics
 
 
 def maps(seed, n=6, depths=3, side=5, relu=True, scale=1.0):
@@ -163,7 +163,7 @@ def hsic_by_definition(k, m):
 def test_cka_is_that_of_its_definition():
     x, y = maps(6, n=6).flatten(1), maps(7, n=6).flatten(1)
     k, m = ((t @ t.T).double().numpy() for t in (x, y))
-    found = Alikeness()
+    found = LinearCKA()
     found.add(x, y)
     expected = hsic_by_definition(k, m) / np.sqrt(
         hsic_by_definition(k, k) * hsic_by_definition(m, m)
@@ -176,7 +176,7 @@ def test_cka_is_that_of_its_definition():
 @given(st.integers(0, 10**6), st.integers(4, 12), st.floats(0.01, 100))
 def test_cka_of_a_representation_with_itself_is_1_at_any_scale(seed, n, scale):
     x = maps(seed, n=n).flatten(1)
-    found = Alikeness()
+    found = LinearCKA()
     found.add(x, scale * x)
 
     assert found.value() == pytest.approx(1, abs=1e-5)
@@ -185,7 +185,7 @@ def test_cka_of_a_representation_with_itself_is_1_at_any_scale(seed, n, scale):
 def test_cka_does_not_depend_on_a_rotation_of_the_features():
     x, y = maps(8, n=9).flatten(1), maps(9, n=9).flatten(1)
     turn = torch.linalg.qr(torch.randn(75, 75, generator=torch.Generator().manual_seed(0))).Q
-    plain, turned = Alikeness(), Alikeness()
+    plain, turned = LinearCKA(), LinearCKA()
     plain.add(x, y)
     turned.add(x @ turn, y)
 
@@ -193,7 +193,7 @@ def test_cka_does_not_depend_on_a_rotation_of_the_features():
 
 
 def test_cka_of_independent_maps_is_near_0_and_streams():
-    found = Alikeness()
+    found = LinearCKA()
     for i in range(20):
         found.add(
             maps(2 * i, n=50, relu=False).flatten(1), maps(2 * i + 1, n=50, relu=False).flatten(1)
@@ -204,7 +204,7 @@ def test_cka_of_independent_maps_is_near_0_and_streams():
 
 
 def test_cka_is_refused_below_four_images_and_nan_without_variation():
-    found = Alikeness()
+    found = LinearCKA()
     with pytest.raises(BadInput, match="needs 4 images at least, there are 3"):
         found.add(torch.rand(3, 5), torch.rand(3, 5))
     found.add(torch.zeros(5, 4), torch.rand(5, 4))
