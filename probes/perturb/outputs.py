@@ -21,7 +21,7 @@ from probes.origin import outside
 from probes.perturb.injection import Injected, inject
 from probes.perturb.layers import AFTER_NORM, Which, distinct, layers_of
 from probes.perturb.protocol import Forward, Pass, Perturbation
-from probes.perturb.spread import layer_spread
+from probes.perturb.spread import layer_std
 from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
@@ -163,7 +163,7 @@ class LayerNoise(Perturbation):
         """Each layer's clean standard deviation."""
         wanted = layers_of(model, self.on)
         kinds = {type(m) for m in wanted.values()}
-        with layer_spread(
+        with layer_std(
             model, layers_of(model, list(kinds)), lost=set(modules(model)) - set(wanted)
         ) as read:
             run()

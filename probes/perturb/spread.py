@@ -17,7 +17,7 @@ from probes.moments import flatten_images, mean_and_variance
 
 
 @contextlib.contextmanager
-def layer_spread(
+def layer_std(
     model: nn.Module, layers: Mapping[str, nn.Module], lost: Collection[str] = ()
 ) -> Iterator[Callable[[], dict[str, float]]]:
     """Read the spread of layers over all forward passes inside the block: a function that gives a
@@ -28,9 +28,9 @@ def layer_spread(
     floats, ProbesError for a layer that did not run and is not among ``lost``, which may be.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.ReLU())
-    >>> with torch.no_grad(), layer_spread(net.eval(), {"1": net[1]}) as spread:
+    >>> with torch.no_grad(), layer_std(net.eval(), {"1": net[1]}) as std:
     ...     _ = net(torch.tensor([[[[0.0, 2.0]]]]))
-    >>> spread()
+    >>> std()
     {'1': 1.0}
     """
     refuse_wrapped(model)

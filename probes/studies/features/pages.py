@@ -57,7 +57,7 @@ def one_image(
 ) -> None:
     """The folder of one image: values, aggregates, statistics, noisy images, pictures."""
     folder.mkdir(parents=True)
-    names = pictures.named(list(maps))
+    names = pictures.names_of(list(maps))
     arrays = {
         level: {layer: m.float().cpu().numpy() for layer, m in by.items()}
         for level, by in maps.items()
@@ -158,7 +158,7 @@ def histograms(
     """Histograms by layer and, unless they are left out, by depth: 64 depths to a picture, the
     levels overlaid.
     """
-    names = pictures.named(levels)
+    names = pictures.names_of(levels)
     layers = list(dict.fromkeys(layer for layer, _ in statistics))
     edges, whole = {}, {}
     for layer in layers:

@@ -265,10 +265,10 @@ def save_image(image: np.ndarray, path: Path) -> None:
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, optimize=True)
 
 
-def named(levels: Sequence[float]) -> dict[float, str]:
+def names_of(levels: Sequence[float]) -> dict[float, str]:
     """What files and legends call a level: ``original``, ``noised_0.2``.
 
-    >>> named([0.0, 0.2])
+    >>> names_of([0.0, 0.2])
     {0.0: 'original', 0.2: 'noised_0.2'}
     """
     return {level: f"noised_{level:g}" if level else "original" for level in levels}

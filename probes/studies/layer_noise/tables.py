@@ -18,7 +18,7 @@ from probes.measure import accuracy
 from probes.measure.features import FeatureMetrics, extract, stages_of
 from probes.perturb import gaussian, inject, layer_noise
 from probes.perturb.layers import Which, layers_of
-from probes.perturb.spread import layer_spread
+from probes.perturb.spread import layer_std
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
@@ -165,13 +165,13 @@ def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
     noise, ids = layer_noise(0, PRIMARY, layers=3, on=on), data.ids[:1].tolist()
     found: list[Mapping[str, Tensor]] = []
     with torch.inference_mode():
-        with layer_spread(model, layers_of(model, on)) as read:
+        with layer_std(model, layers_of(model, on)) as read:
             model(torch.from_numpy(np.array(data.images[:250])).float() / 255)
-            spread = read()
+            std = read()
         for level in (0.0, PRIMARY):
             with (
                 inject(
-                    model, on, noise, ids, level=level, spread=spread, dataset=data.name, seed=seed
+                    model, on, noise, ids, level=level, spread=std, dataset=data.name, seed=seed
                 ),
                 extract(model, stages) as seen,
             ):

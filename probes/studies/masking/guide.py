@@ -14,7 +14,7 @@ from probes.measure.indices import Replicates
 from probes.registry import unknown
 from probes.run.forward import Where
 from probes.run.work import Place, done
-from probes.studies.sensitivity.indices import named
+from probes.studies.sensitivity.indices import spans
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import default_modules, shapes_of, whole
 from probes.studies.sensitivity.source import Source
@@ -65,7 +65,7 @@ class Guiding:
         for measure in self.measures:
             if measure not in GUIDES:
                 raise unknown("measure", measure, GUIDES)
-        parts = named(whole(self._modules(place)[0]))
+        parts = spans(whole(self._modules(place)[0]))
         return [
             Scrambling(self.source, self.plan, parts, self.where, "guide", number)
             for number in range(self.plan.scramblings or 4)

@@ -50,7 +50,7 @@ def section(folder: Path) -> str:
             if key != "responses"
         }
         text += [f"### {name}", *_costs(part, beside, (q, alpha))]
-        others["alike"] = responses.alike(part)
+        others["alike"] = responses.response_similarity(part)
         try:
             tree: responses.Tree | BadInput = responses.tree(part)
         except BadInput as few:  # too few masks: the findings say so

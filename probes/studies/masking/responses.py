@@ -71,7 +71,9 @@ def _shares(found: pd.DataFrame, drawn: Mapping[Any, np.ndarray], by: list[str])
     return shares
 
 
-def alike(table: pd.DataFrame, clean: str = "clean", permutations: int = 999) -> pd.DataFrame:
+def response_similarity(
+    table: pd.DataFrame, clean: str = "clean", permutations: int = 999
+) -> pd.DataFrame:
     """Do masks do on an input what they do on clean images? As published, and without what a mask's
     size explains.
 
@@ -197,7 +199,7 @@ def _rhos(rows: np.ndarray) -> np.ndarray:
     return units @ units.T
 
 
-def named(
+def top_class_overlap(
     best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999
 ) -> dict[str, float | str]:
     """Do the classes whose units are most sensitive show up among a network's answers, more than
@@ -209,7 +211,8 @@ def named(
     ``chance`` is the mean of random sets of classes, ``p`` the share of them that do as well;
     ``low`` and ``high`` are a 90 % interval over images (Student's t).
 
-    >>> named(np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0]), "example")["value"]
+    >>> best, index = np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0])
+    >>> top_class_overlap(best, index, "example")["value"]
     0.5
     """
     classes = len(index)

@@ -184,7 +184,7 @@ def _classes(
             own = Mask("guided", variable, q, alpha, measure=measure)
             shown = {"none": Mask()} | ({"own": own} if variable == name else {})
             for label, mask in shown.items():
-                found = responses.named(
+                found = responses.top_class_overlap(
                     best[masks.index(mask), 0], index[j], measure, variable, name, label
                 )
                 rows.append(

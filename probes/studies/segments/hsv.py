@@ -34,13 +34,13 @@ def hsv(images: Tensor) -> Tensor:
         torch.maximum(torch.maximum(red, green), blue),
         torch.minimum(torch.minimum(red, green), blue),
     )
-    spread = value - low
-    safe = torch.where(spread > 0, spread, 1)
+    chroma = value - low
+    safe = torch.where(chroma > 0, chroma, 1)
     which = torch.where(
         value == red,
         ((green - blue) / safe) % 6,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    hue = torch.where(spread > 0, which / 6, 0)
-    saturation = torch.where(value > 0, spread / torch.where(value > 0, value, 1), 0)
+    hue = torch.where(chroma > 0, which / 6, 0)
+    saturation = torch.where(value > 0, chroma / torch.where(value > 0, value, 1), 0)
     return torch.stack([hue, saturation, value], -3)

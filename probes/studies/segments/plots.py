@@ -55,11 +55,11 @@ def likeness(table: pd.DataFrame, title: str) -> Any:
     for segment in segments:
         for i, fed in enumerate(feds):
             mine = table[(table["segment"] == segment) & (table["fed"] == fed)]
-            spread = np.linspace(-0.3, 0.3, len(mine)) if len(mine) > 1 else np.zeros(len(mine))
+            offsets = np.linspace(-0.3, 0.3, len(mine)) if len(mine) > 1 else np.zeros(len(mine))
             sure = (mine["p"] <= SURE).to_numpy()
             for which, face in ((~sure, "white"), (sure, COLOURS[i])):
                 ax.plot(
-                    at + spread[which],
+                    at + offsets[which],
                     mine["rho"].to_numpy()[which],
                     MARKERS[i],
                     ms=4,

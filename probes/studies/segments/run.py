@@ -21,7 +21,7 @@ from probes.studies.segments.cut import PART, Fed, cut
 from probes.studies.segments.hsv import HSV
 from probes.studies.sensitivity import run as sensitivity
 from probes.studies.sensitivity.claims import OTHERS
-from probes.studies.sensitivity.indexstats import same_units
+from probes.studies.sensitivity.indexstats import map_similarity
 from probes.studies.sensitivity.indices import indices_of
 from probes.studies.sensitivity.plan import Plan
 from probes.studies.sensitivity.reader import shapes_of, whole
@@ -139,21 +139,21 @@ def study(
             for j, v in enumerate(names_of)
         ]
         for where, m in maps[one.name].items():
-            alike = (
-                same_units(maps[one.name][segmentpages.WHOLE], m)
+            similar = (
+                map_similarity(maps[one.name][segmentpages.WHOLE], m)
                 if where != segmentpages.WHOLE
                 else None
             )
-            if alike:
+            if similar:
                 rows["likeness"] += [
                     (
                         one.name,
                         where,
                         c,
-                        alike.rho[c],
-                        alike.p[c],
-                        alike.difference[c],
-                        alike.difference_p[c],
+                        similar.rho[c],
+                        similar.p[c],
+                        similar.difference[c],
+                        similar.difference_p[c],
                     )
                     for c in range(shape[0])
                 ]

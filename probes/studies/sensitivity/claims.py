@@ -19,8 +19,8 @@ from probes.measure.features import has_places
 from probes.measure.indices import Indices
 from probes.perturb.composed import ORDER
 from probes.ranks import ranked
-from probes.studies.sensitivity.indexstats import identify
-from probes.studies.sensitivity.indices import named
+from probes.studies.sensitivity.indexstats import classify_maps
+from probes.studies.sensitivity.indices import spans
 from probes.studies.sensitivity.plan import IMAGE, Plan
 from probes.studies.sensitivity.reader import default_modules, shapes_of, whole
 from probes.studies.sensitivity.source import Source
@@ -151,9 +151,9 @@ def rows_of_maps(
     """A row per group of images and module with maps: ``index_named`` and ``index_pattern``.
 
     ``index_named`` is how many of the maps a discriminant analysis names right
-    (:func:`probes.studies.sensitivity.indexstats.identify`), less that of labels permuted within
-    channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their level:
-    less their mean, and of one size.
+    (:func:`probes.studies.sensitivity.indexstats.classify_maps`), less that of labels permuted
+    within channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their
+    level: less their mean, and of one size.
     """
     rows = []
     for g, group in enumerate(found):
@@ -183,7 +183,7 @@ def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> flo
     """
     if len(maps) < 2 or np.ptp(maps) == 0:
         return 0.0
-    one = identify(maps, tuple(names.tolist()), group, module, repeats=1, permutations=NULLS)
+    one = classify_maps(maps, tuple(names.tolist()), group, module, repeats=1, permutations=NULLS)
     return one.accuracy - float(one.null.mean())
 
 
@@ -257,7 +257,7 @@ class Sensed(LazyTable):
         maps: Mapping[str, Sequence[int]],
     ) -> pd.DataFrame:
         plan = dataclasses.replace(self._plan, seed=self._lab.options.seed)
-        parts, where = named(whole(shapes)), self._lab.options.where
+        parts, where = spans(whole(shapes)), self._lab.options.where
         works = [
             Scrambling(Source(name, group=(g, self._groups)), plan, parts, where, "groups", g)
             for g in range(self._groups)

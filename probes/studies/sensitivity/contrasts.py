@@ -22,7 +22,7 @@ from probes.run.bench import Bench
 from probes.run.cells import ENGINE
 from probes.run.forward import Where, common_key, pixels
 from probes.run.work import Place, Work
-from probes.studies.sensitivity.indices import named
+from probes.studies.sensitivity.indices import spans
 from probes.studies.sensitivity.reader import Reader
 from probes.studies.sensitivity.source import Source
 from probes.studies.sensitivity.work import own_code
@@ -157,7 +157,7 @@ def contrasts_of(
     A module with NaN on so many images that fewer than 6 are left is not among the contrasts.
     """
     works = [
-        Contrasted(source, name, named(parts), plan, lab.options.where, pooled) for name in names
+        Contrasted(source, name, spans(parts), plan, lab.options.where, pooled) for name in names
     ]
     for name, path in zip(names, lab.fill(works, "contrasts"), strict=True):
         yield name, *_read(path)

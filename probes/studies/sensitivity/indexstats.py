@@ -25,7 +25,7 @@ maps in a fold.
 
 
 @dataclasses.dataclass(frozen=True)
-class Identified:
+class Classification:
     """How well maps tell their variable: ``accuracy`` over folds and repeats, ``null`` that of
     permuted labels, its p-value.
 
@@ -47,14 +47,14 @@ class Identified:
         return 1 / len(self.variables)
 
 
-def identify(
+def classify_maps(
     maps: np.ndarray,
     variables: tuple[str, ...],
     *name: str | int,
     folds: int = 5,
     repeats: int = 5,
     permutations: int = 199,
-) -> Identified:
+) -> Classification:
     """Linear discriminant analysis of index maps (variables, channels, H, W): which variable does a
     channel's map belong to?
 
@@ -66,7 +66,7 @@ def identify(
 
     >>> rng = np.random.Generator(np.random.Philox(0))
     >>> maps = rng.normal(size=(2, 20, 3, 3)) + np.array([0, 4])[:, None, None, None]
-    >>> found = identify(maps, ("a", "b"), "example", permutations=19)
+    >>> found = classify_maps(maps, ("a", "b"), "example", permutations=19)
     >>> found.accuracy > 0.9, found.p
     (True, 0.05)
     """
@@ -93,18 +93,18 @@ def identify(
     null = np.empty(permutations)
     with threadpool_limits(1):  # thousands of small fits: a second thread costs more than it does
         ready = [_projected(flat, part) for part in parts]
-        named = [_named(folds_of, labels) for folds_of in ready]
+        predicted = [_predicted(folds_of, labels) for folds_of in ready]
         for i in range(permutations):
             mixed = np.stack(
                 [seeds.permutation(len(maps), "labels", *name, i, c) for c in range(channels)], 1
             )
-            null[i] = (_named(ready[0], mixed) == mixed).mean()
-    hits = [float((n == labels).mean()) for n in named]
+            null[i] = (_predicted(ready[0], mixed) == mixed).mean()
+    hits = [float((n == labels).mean()) for n in predicted]
     p = (1 + int((null >= hits[0]).sum())) / (1 + permutations)
     table = np.mean(
-        [confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in named], 0
+        [confusion_matrix(labels.ravel(), n.ravel(), normalize="true") for n in predicted], 0
     )
-    return Identified(
+    return Classification(
         variables, float(np.mean(hits)), null, p, table, channels, int((~whole).sum())
     )
 
@@ -143,7 +143,7 @@ def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
     return found
 
 
-def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
+def _predicted(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
     """The label (variables, channels) that each map is given by an analysis of the channels of the
     other folds.
     """
@@ -158,7 +158,7 @@ def _named(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``spread`` over pixels and the
+    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``std`` over pixels and the
     90 % interval of the mean.
 
     Each array is (variables of the first, variables of the second). ``pixels`` had channels enough,
@@ -166,7 +166,7 @@ class Agreement:
     """
 
     mean: np.ndarray
-    spread: np.ndarray
+    std: np.ndarray
     low: np.ndarray
     high: np.ndarray
     pixels: int
@@ -217,7 +217,7 @@ def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Likeness:
+class MapSimilarity:
     """Whether two maps of the same channel are alike, one number a channel: ``rho``, ``difference``
     and their p-values.
 
@@ -231,7 +231,7 @@ class Likeness:
     difference_p: np.ndarray
 
 
-def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
+def map_similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
     """Are index maps of the same channels, (variables, channels, H, W) twice, more alike than those
     of other channels?
 
@@ -261,4 +261,4 @@ def same_units(first: np.ndarray, second: np.ndarray) -> Likeness:
     )
     own, own_apart = np.diag(across), np.diag(apart)
     p = (across >= own[:, None] - 1e-12).mean(1)
-    return Likeness(own, p, own_apart, (apart <= own_apart[:, None] + 1e-12).mean(1))
+    return MapSimilarity(own, p, own_apart, (apart <= own_apart[:, None] + 1e-12).mean(1))

@@ -86,7 +86,7 @@ def indices_of(
             " changes"
         )
     works = [
-        Scrambling(source, plan, named(part), lab.options.where, "study", number)
+        Scrambling(source, plan, spans(part), lab.options.where, "study", number)
         for part in parts
         for number in range(many)
     ]
@@ -111,10 +111,10 @@ def indices_of(
     return Sampled(units, files, facts, lost, without)
 
 
-def named(parts: Mapping[str, slice]) -> tuple[tuple[str, int, int], ...]:
+def spans(parts: Mapping[str, slice]) -> tuple[tuple[str, int, int], ...]:
     """The units of modules as a piece of work has them.
 
-    >>> named({"layer1": slice(0, 64)})
+    >>> spans({"layer1": slice(0, 64)})
     (('layer1', 0, 64),)
     """
     return tuple((name, part.start, part.stop) for name, part in parts.items())

@@ -15,14 +15,14 @@ from probes.tell import plots
 RATIO = "spread / |mean|"
 
 
-def levels(one: Replicates) -> dict[str, np.ndarray]:
+def mean_and_std(one: Replicates) -> dict[str, np.ndarray]:
     """The mean of every unit, its spread and their ratio (NaN where the mean is 0), by what figures
     call them.
     """
     mean, variance = (one.estimate(n).value.numpy() for n in ("mean", "variance"))
-    spread = np.sqrt(variance)
-    ratio = np.divide(spread, np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
-    return {"mean": mean, "spread": spread, RATIO: ratio}
+    std = np.sqrt(variance)
+    ratio = np.divide(std, np.abs(mean), out=np.full_like(mean, np.nan), where=np.abs(mean) > 0)
+    return {"mean": mean, "spread": std, RATIO: ratio}
 
 
 def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> int:
@@ -62,7 +62,7 @@ def panel(
                 )
         figure.colorbar(signed, ax=grid[row].tolist(), shrink=0.9, label="rank-biserial")
         grid[row, 0].set_ylabel("contrast", fontsize=8)
-    for ax, (name, units) in zip(grid[-1], levels(one).items(), strict=False):
+    for ax, (name, units) in zip(grid[-1], mean_and_std(one).items(), strict=False):
         value = units.reshape(*shape)[channel]
         _cell(ax, value, "viridis", None, None)
         ax.set_title(

@@ -13,8 +13,8 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.measure.indices import Replicates
-from probes.studies.sensitivity.indexstats import Agreement, Identified, agree, identify
-from probes.studies.sensitivity.panels import RATIO, levels
+from probes.studies.sensitivity.indexstats import Agreement, Classification, agree, classify_maps
+from probes.studies.sensitivity.panels import RATIO, mean_and_std
 from probes.studies.sensitivity.plots import MEASURES
 from probes.tell import plots
 from probes.tell.markdown import grid, slug
@@ -26,7 +26,7 @@ def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
     channels, H, W).
     """
     found = {measure: one.maps(measure, shape) for measure in MEASURES if measure in one.measured}
-    return found | {RATIO: levels(one)[RATIO].reshape(1, *shape)}
+    return found | {RATIO: mean_and_std(one)[RATIO].reshape(1, *shape)}
 
 
 def analysed(
@@ -41,8 +41,8 @@ def analysed(
     rows = [groups.index(a) for a in augmentations]
     measures = [m for m in MEASURES if m in maps]
     try:
-        named = {
-            m: identify(maps[m][rows], tuple(augmentations), module, m)
+        predicted = {
+            m: classify_maps(maps[m][rows], tuple(augmentations), module, m)
             for m in measures
             if m != "first"
         }
@@ -54,7 +54,7 @@ def analysed(
     except BadInput as e:
         return [f"{module} is not analysed: {e}."], pd.DataFrame(), pd.DataFrame()
     file = slug(module)
-    save_small(confusions(named, module), folder / "identify" / f"{file}.png")
+    save_small(confusions(predicted, module), folder / "identify" / f"{file}.png")
     save_small(correlations(pairs, groups, module), folder / "agreement" / f"{file}.png")
     text = [
         f"![which augmentation a map of {module} is taken for](identify/{file}.png)",
@@ -73,7 +73,7 @@ def analysed(
                 f.channels,
                 f.left_out,
             )
-            for m, f in named.items()
+            for m, f in predicted.items()
         ],
         columns=[
             "module",
@@ -96,7 +96,7 @@ def analysed(
                 v,
                 w,
                 f.mean[i, j],
-                f.spread[i, j],
+                f.std[i, j],
                 f.low[i, j],
                 f.high[i, j],
                 f.pixels,
@@ -123,12 +123,12 @@ def analysed(
     return text, identified, agreement
 
 
-def confusions(named: Mapping[str, Identified], module: str) -> Any:
+def confusions(predicted: Mapping[str, Classification], module: str) -> Any:
     """A confusion matrix per measure: rows the augmentation that a map belongs to, columns the one
     it is taken for.
     """
-    figure, axes = plots.panels(len(named), (4.2 * len(named) + 0.8, 4.4), len(named))
-    for ax, (measure, one) in zip(axes, named.items(), strict=True):
+    figure, axes = plots.panels(len(predicted), (4.2 * len(predicted) + 0.8, 4.4), len(predicted))
+    for ax, (measure, one) in zip(axes, predicted.items(), strict=True):
         shown = ax.imshow(one.confusion, cmap="Blues", vmin=0, vmax=1)
         for (y, x), v in np.ndenumerate(one.confusion):
             ax.text(

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput, ProbesError
-from probes.perturb.spread import layer_spread
+from probes.perturb.spread import layer_std
 
 
 def spread_of(net, batches, names=("1",)):
     with (
         torch.inference_mode(),
-        layer_spread(net.eval(), {name: net.get_submodule(name) for name in names}) as read,
+        layer_std(net.eval(), {name: net.get_submodule(name) for name in names}) as read,
     ):
         for batch in batches:
             net(batch)

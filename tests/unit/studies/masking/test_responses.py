@@ -79,7 +79,9 @@ def test_the_p_of_a_guided_mask_that_is_a_random_one_is_uniform():
 
 
 def test_responses_are_alike_by_size_alone_as_published_and_not_with_controls():
-    found = responses.alike(table(lambda *_: 0, seed=1), permutations=99).set_index("input")
+    found = responses.response_similarity(table(lambda *_: 0, seed=1), permutations=99).set_index(
+        "input"
+    )
 
     assert (found["published"] > 0.95).all()
     assert (found["rho"].abs() < 0.7).all()
@@ -88,7 +90,7 @@ def test_responses_are_alike_by_size_alone_as_published_and_not_with_controls():
 
 def test_masks_that_matter_wherever_they_are_seen_are_alike_with_controls():
     levels = {"a": -0.2, "b": 0.0, "order": 0.2}
-    found = responses.alike(table(lambda _, v: levels[v]), permutations=99)
+    found = responses.response_similarity(table(lambda _, v: levels[v]), permutations=99)
 
     assert (found["rho"] > 0.7).all()
     assert list(found["variables"]) == [3, 3]
@@ -130,7 +132,7 @@ def test_too_few_masks_can_not_be_told_apart():
 def test_of_many_classes_five_are_compared_and_chance_is_that_of_random_ones():
     index = np.arange(1000.0)
     best = np.tile([999, 998, 997, 3, 4], (50, 1))
-    found = responses.named(best, index, "test")
+    found = responses.top_class_overlap(best, index, "test")
 
     assert found["what"] == "Jaccard of five"
     assert found["value"] == pytest.approx(3 / 7)
@@ -145,7 +147,8 @@ def test_of_few_classes_the_first_answer_counts_and_the_mean_over_all_classes_is
     rng = np.random.Generator(np.random.Philox(top))
     best = rng.integers(0, 10, (200, 5))
     values = [
-        responses.named(best, np.eye(10)[c], "few", top, resamples=9)["value"] for c in range(10)
+        responses.top_class_overlap(best, np.eye(10)[c], "few", top, resamples=9)["value"]
+        for c in range(10)
     ]
 
     assert sum(values) == pytest.approx(1)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from probes.errors import BadInput
 from probes.studies.sensitivity import indexstats
-from probes.studies.sensitivity.indexstats import agree, identify, same_units
+from probes.studies.sensitivity.indexstats import agree, classify_maps, map_similarity
 
 NAMES = ("a", "b", "c")
 
@@ -24,7 +24,7 @@ def planted(channels=24, side=4, seed=0):
 
 
 def test_planted_patterns_are_identified():
-    found = identify(planted(), NAMES, "planted", permutations=39)
+    found = classify_maps(planted(), NAMES, "planted", permutations=39)
 
     assert found.accuracy > 0.8
     assert found.p == 1 / 40
@@ -39,7 +39,7 @@ def test_trap_s12_maps_of_one_channel_alike_identify_nothing():
     """
     rng = generator(1)
     maps = 3 * rng.normal(size=(1, 30, 4, 4)) + 0.1 * rng.normal(size=(3, 30, 4, 4))
-    found = identify(maps, NAMES, "channels", permutations=39)
+    found = classify_maps(maps, NAMES, "channels", permutations=39)
 
     assert found.accuracy == pytest.approx(found.chance, abs=0.12)
     assert found.p > 0.02
@@ -51,7 +51,7 @@ def test_folds_never_split_a_channel(monkeypatch):
     monkeypatch.setattr(
         indexstats, "_projected", lambda flat, folds: seen.append(folds) or real(flat, folds)
     )
-    identify(planted(11), NAMES, "folds", repeats=2, permutations=1)
+    classify_maps(planted(11), NAMES, "folds", repeats=2, permutations=1)
 
     for folds in seen:
         assert sorted(np.concatenate(folds).tolist()) == list(range(11))
@@ -60,7 +60,7 @@ def test_folds_never_split_a_channel(monkeypatch):
 
 def test_p_is_uniform_enough_without_an_effect():
     ps = [
-        identify(
+        classify_maps(
             generator(i).normal(size=(3, 10, 2, 2)), NAMES, "null", i, repeats=1, permutations=19
         ).p
         for i in range(40)
@@ -73,7 +73,7 @@ def test_p_is_uniform_enough_without_an_effect():
 def test_channels_with_dead_units_are_left_out_and_counted():
     maps = planted(12)
     maps[0, 3, 1, 1] = np.nan
-    found = identify(maps, NAMES, "dead", repeats=1, permutations=1)
+    found = classify_maps(maps, NAMES, "dead", repeats=1, permutations=1)
 
     assert (found.channels, found.left_out) == (11, 1)
 
@@ -91,7 +91,7 @@ def test_rank_correlation_is_scipys():
                 for x in range(3)
             ]
             assert found.mean[i, j] == pytest.approx(np.mean(by_pixel))
-            assert found.spread[i, j] == pytest.approx(np.std(by_pixel))
+            assert found.std[i, j] == pytest.approx(np.std(by_pixel))
     assert (found.pixels, found.channels) == (6, 9)
     assert ((found.low < found.mean) & (found.mean < found.high)).all()
 
@@ -110,8 +110,11 @@ def test_the_same_maps_agree_and_dead_units_are_left_out():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: identify(planted(4), NAMES, "few"), "4 channels without dead units for 5 folds"),
-        (lambda: identify(planted(), ("a",), "names"), "of 1 variables"),
+        (
+            lambda: classify_maps(planted(4), NAMES, "few"),
+            "4 channels without dead units for 5 folds",
+        ),
+        (lambda: classify_maps(planted(), ("a",), "names"), "of 1 variables"),
         (lambda: agree(np.zeros((1, 4, 2, 2)), np.zeros((1, 4, 2, 2)), "few"), "5 channels"),
         (lambda: agree(np.zeros((1, 6, 2, 2)), np.zeros((1, 6, 2, 3)), "shape"), "the same units"),
     ],
@@ -124,8 +127,8 @@ def test_what_can_not_be_is_refused(call, says):
 def test_maps_of_the_same_channels_are_found_among_those_of_others():
     rng = np.random.Generator(np.random.Philox(2))
     first = rng.normal(size=(3, 40, 5, 5))
-    found = same_units(first, first + rng.normal(0, 0.3, first.shape))
-    other = same_units(first, rng.normal(size=first.shape))
+    found = map_similarity(first, first + rng.normal(0, 0.3, first.shape))
+    other = map_similarity(first, rng.normal(size=first.shape))
 
     assert (found.rho > 0.7).all()
     assert (found.p <= 1 / 40).all()
@@ -139,7 +142,7 @@ def test_what_all_channels_have_in_common_does_not_make_two_maps_the_same():
     rng = np.random.Generator(np.random.Philox(3))
     common = np.arange(25.0).reshape(5, 5)
     first, second = (common + rng.normal(0, 2, (2, 50, 5, 5)) for _ in range(2))
-    found = same_units(first, second)
+    found = map_similarity(first, second)
 
     assert found.rho.mean() > 0.8
     assert (found.p <= 0.05).mean() < 0.2
@@ -149,11 +152,11 @@ def test_rho_is_scipys_and_a_constant_map_says_nothing():
     rng = np.random.Generator(np.random.Philox(4))
     first, second = rng.normal(size=(2, 1, 3, 2, 3))
     second[0, 1] = 0.5
-    found = same_units(first, second)
+    found = map_similarity(first, second)
 
     assert found.rho[0] == pytest.approx(
         stats.spearmanr(first[0, 0].ravel(), second[0, 0].ravel()).statistic
     )
     assert found.rho[1] == 0
     with pytest.raises(BadInput, match="two channels and three places"):
-        same_units(first[:, :1], second[:, :1])
+        map_similarity(first[:, :1], second[:, :1])
