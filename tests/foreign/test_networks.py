@@ -22,7 +22,7 @@ from probes.run.forward import network
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.features.passes import passes_over
-from probes.studies.masking import work as answers
+from probes.studies.masking import work
 from probes.studies.masking.guide import Guide
 from probes.studies.masking.masks import Mask
 from probes.studies.sensitivity import contrasts
@@ -123,7 +123,7 @@ def test_trap_f01_answers_under_masks_are_those_of_the_twin_that_copies():
     )
     masks = [Mask(), *(Mask("random", "", 0.5, 0.0, draw) for draw in range(3)), Mask()]
     found = [
-        answers.answers(one, guide, "clean", masks, Options(threads=1, batch_size=20).where)
+        work.top_classes(one, guide, "clean", masks, Options(threads=1, batch_size=20).where)
         for one in both_twins()
     ]
 

@@ -16,7 +16,7 @@ from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
 from probes.studies.masking.guide import Guiding
 from probes.studies.masking.masks import Mask
-from probes.studies.masking.work import CLEAN, Answered
+from probes.studies.masking.work import CLEAN, MaskedPredictions
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.subject import Subject
 
@@ -117,7 +117,7 @@ class Masked:
         lab = self._lab
         guiding = Guiding(name, self.plan, (self._asked.measure,), lab.options.where)
         wanted = self._wanted(self.augmentations(lab.subjects[name]), kind)
-        return Answered(lab, guiding, images=self.images(kind)).hits(wanted)
+        return MaskedPredictions(lab, guiding, images=self.images(kind)).hits(wanted)
 
 
 class Table(LazyTable):

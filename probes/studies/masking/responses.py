@@ -200,27 +200,27 @@ def _rhos(rows: np.ndarray) -> np.ndarray:
 
 
 def top_class_overlap(
-    best: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999
+    topk: np.ndarray, index: np.ndarray, *name: str | int, resamples: int = 999
 ) -> dict[str, float | str]:
-    """Do the classes whose units are most sensitive show up among a network's answers, more than
-    other classes do?
+    """Are the classes whose units are most sensitive predicted more often than other classes?
 
-    ``best`` are the classes named for each image, the best first, (images, five at most); ``index``
-    one number a class. From 100 classes up: the Jaccard index of the five classes with the largest
-    index and the five named; below, how often the one class with the largest index is named first.
-    ``chance`` is the mean of random sets of classes, ``p`` the share of them that do as well;
-    ``low`` and ``high`` are a 90 % interval over images (Student's t).
+    ``topk`` are the predicted classes of each image, best first, (images, at most five); ``index``
+    has one number per class. With 100 classes or more the value is the Jaccard index of the five
+    classes with the largest index and the five predicted ones. With fewer it is how often the class
+    with the largest index is predicted first. ``chance`` is the mean over random sets of classes,
+    ``p`` the share of these sets with a value at least as large; ``low`` and ``high`` are a 90 %
+    interval over images (Student's t).
 
-    >>> best, index = np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0])
-    >>> top_class_overlap(best, index, "example")["value"]
+    >>> topk, index = np.array([[0], [0], [1], [2]]), np.array([0.9, 0.1, 0.0])
+    >>> top_class_overlap(topk, index, "example")["value"]
     0.5
     """
     classes = len(index)
-    few = 5 if classes >= 100 else 1
-    values = _overlap(best[:, :few], np.argsort(-np.nan_to_num(index), kind="stable")[:few])
+    k = 5 if classes >= 100 else 1
+    values = _overlap(topk[:, :k], np.argsort(-np.nan_to_num(index), kind="stable")[:k])
     null = np.array(
         [
-            _overlap(best[:, :few], seeds.permutation(classes, "classes", *name, i)[:few]).mean()
+            _overlap(topk[:, :k], seeds.permutation(classes, "classes", *name, i)[:k]).mean()
             for i in range(resamples)
         ]
     )
@@ -233,7 +233,7 @@ def top_class_overlap(
         ),
     )
     p = (1 + int((null >= mean - 1e-12).sum())) / (1 + resamples)
-    what = "Jaccard of five" if few == 5 else "top-1"
+    what = "Jaccard of five" if k == 5 else "top-1"
     return {
         "what": what,
         "value": float(mean),
@@ -244,9 +244,9 @@ def top_class_overlap(
     }
 
 
-def _overlap(best: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    shared = np.isin(best, chosen).sum(1)
-    return shared / (best.shape[1] + len(chosen) - shared)
+def _overlap(topk: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    shared = np.isin(topk, chosen).sum(1)
+    return shared / (topk.shape[1] + len(chosen) - shared)
 
 
 def ties(index: np.ndarray, q: float) -> float:

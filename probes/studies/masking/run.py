@@ -25,7 +25,7 @@ from probes.studies.masking.claims import Masked, Masking
 from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
 from probes.studies.masking.plan import IMAGES, MaskPlan
-from probes.studies.masking.work import CLEAN, Answered, right
+from probes.studies.masking.work import CLEAN, MaskedPredictions, correct
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects import data as datasets
 from probes.subjects.spec import on
@@ -87,23 +87,25 @@ def study(
             if isinstance(which, str) and which in SETS
             else ", ".join([which] if isinstance(which, str) else which)
         )
-        answered = Answered(lab, Guiding(name_of, one, plan.measures, options.where), plan.draws)
+        predictions = MaskedPredictions(
+            lab, Guiding(name_of, one, plan.measures, options.where), plan.draws
+        )
         augmented, _ = one.designs(subject.data.channels)[0]
         say(f"{spec}, {label}: indices on training images, masks on {images:,} test images")
-        guide = answered.guide
+        guide = predictions.guide
         wanted = {name: plan.masks(guide, name) for name in (CLEAN, *augmented.names)}
         say(
             f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on"
             f" {len(wanted)} inputs"
         )
-        for name, best in answered.of(wanted).items():
+        for name, topk in predictions.of(wanted).items():
             masks = wanted[name]
-            hits = right(best, subject.data.labels).mean(2)
+            hits = correct(topk, subject.data.labels).mean(2)
             rows = pd.DataFrame([dataclasses.asdict(m) for m in masks]).assign(
                 top1=hits[:, 0], top5=hits[:, 1]
             )
             tables["responses"].append(rows.assign(set=label, input=name))
-            tables["classes"].append(_classes(guide, name, masks, best, plan).assign(set=label))
+            tables["classes"].append(_classes(guide, name, masks, topk, plan).assign(set=label))
         tables["decay"].append(_decay(guide, subject.data.classes).assign(set=label))
         tables["ties"].append(_ties(guide, plan.qs).assign(set=label))
         lines += _judged(lab, which, label, plan, images, say)
@@ -172,10 +174,10 @@ def _judged(
 
 
 def _classes(
-    guide: Guide, name: str, masks: Sequence[Mask], best: np.ndarray, plan: MaskPlan
+    guide: Guide, name: str, masks: Sequence[Mask], topk: np.ndarray, plan: MaskPlan
 ) -> pd.DataFrame:
-    """How the most sensitive units of the last layer show up in the answers to an input, unmasked
-    and masked by its own index.
+    """How the most sensitive units of the last layer show up in the predictions on an input,
+    unmasked and masked by its own index.
     """
     q, alpha = plan.primary
     rows = []
@@ -185,7 +187,7 @@ def _classes(
             shown = {"none": Mask()} | ({"own": own} if variable == name else {})
             for label, mask in shown.items():
                 found = responses.top_class_overlap(
-                    best[masks.index(mask), 0], index[j], measure, variable, name, label
+                    topk[masks.index(mask), 0], index[j], measure, variable, name, label
                 )
                 rows.append(
                     {

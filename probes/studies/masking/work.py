@@ -1,5 +1,6 @@
-"""What a network answers under masks, on clean images and under augmentations, kept piece by
-piece."""
+"""What a network predicts under masks, on clean images and under augmentations, kept piece by
+piece.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +35,11 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
 
 CLEAN = "clean"
-BEST = 5
-"""Classes that are kept of an answer, at most."""
+TOP_K = 5
+"""The classes that are kept of each prediction: those with the largest logits."""
 PIECE = 20
-"""Draws of a mask, or masks without draws, whose answers are one piece of work: what a kill may
-lose.
+"""One piece of work holds at most this many draws of a mask, or masks without draws. A killed run
+loses at most one piece.
 """
 
 
@@ -60,7 +61,7 @@ def draws_of(name: str, draws: int) -> int:
     return 1 if name == CLEAN or augmentations[name].switch else draws
 
 
-def answers(
+def top_classes(
     subject: Subject,
     guide: Guide,
     name: str,
@@ -70,24 +71,23 @@ def answers(
     draws: int = 1,
     tell: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
-    """The classes that a network names for every image of an input under every mask, the best
-    first.
+    """The five classes with the largest logits, largest first, of every image under every mask.
 
-    int16 (masks, draws, images, five at most). The factors of a mask are made once, and what runs
-    before the first masked module once for a batch. Raises BadInput for a network that gives
-    anything but a number for each image and class.
+    int16 (masks, draws, images, 5, or all classes where there are fewer). The factors of a mask are
+    made once. What runs before the first masked module runs once for a batch. Raises BadInput for a
+    network that gives anything but a number for each image and class.
     """
     data = subject.data
     net = network(subject, where)
     model = net.model
     scales = [{m: t.to(where.device) for m, t in mask.scales(guide).items()} for mask in masks]
-    many, few = draws_of(name, draws), min(BEST, len(data.classes))
-    found = np.empty((len(masks), many, len(data), few), np.int16)
+    number, k = draws_of(name, draws), min(TOP_K, len(data.classes))
+    found = np.empty((len(masks), number, len(data), k), np.int16)
     prefix, shared = Prefix(model), dict[tuple[str, ...], bool]()
     for start in range(0, len(data), where.batch_size):
         part = slice(start, min(start + where.batch_size, len(data)))
         images = pixels(data, part)
-        for draw in range(many):
+        for draw in range(number):
             with (
                 device.exact(where.threads),
                 device.cast(torch.device(where.device), where.precision),
@@ -114,27 +114,26 @@ def answers(
                                 stack.enter_context(prefix.replay(*names, through=True))
                             stack.enter_context(scaled_units(model, factors_of))
                             out = model(net.send(x))
-                    found[i, draw, part] = out.topk(few, 1).indices.cpu().numpy()
-            tell((start * many + len(images) * (draw + 1)) / (len(data) * many))
+                    found[i, draw, part] = out.topk(k, 1).indices.cpu().numpy()
+            tell((start * number + len(images) * (draw + 1)) / (len(data) * number))
     return found
 
 
-def right(best: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Right or wrong of answers (masks, draws, images, classes): the first of them and any of them,
-    means over draws.
+def correct(topk: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the label is the first class and whether it is any of the classes, means over draws.
 
-    float32 (masks, 2, images).
+    (masks, draws, images, classes) -> float32 (masks, 2, images).
 
-    >>> right(np.array([[[[2, 0], [1, 0]]]]), np.array([2, 0])).tolist()
+    >>> correct(np.array([[[[2, 0], [1, 0]]]]), np.array([2, 0])).tolist()
     [[[1.0, 0.0], [1.0, 1.0]]]
     """
-    hit = best == labels[:, None]
+    hit = topk == labels[:, None]
     return np.stack([hit[..., 0].mean(1), hit.any(-1).mean(1)], 1, dtype=np.float32)
 
 
 def pieces(masks: Iterable[Mask]) -> list[list[Mask]]:
-    """Masks in pieces of work: up to 20 draws of a mask, or up to 20 masks without draws, so that
-    equal work has an equal name.
+    """Masks in pieces of work: up to 20 draws of a mask, or up to 20 masks without draws. The same
+    masks give the same pieces, whatever else is asked for.
     """
     found: list[list[Mask]] = []
     for drawn, part in groupby(masks, key=_drawn):
@@ -147,16 +146,16 @@ def pieces(masks: Iterable[Mask]) -> list[list[Mask]]:
 
 
 def _drawn(mask: Mask) -> Mask | None:
-    """What all draws of a mask have in common; None for a mask without draws."""
+    """The mask that all draws of a mask share; None for a mask without draws."""
     return dataclasses.replace(mask, draw=0) if mask.kind in ("random", "matched") else None
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers(Work):
-    """What a subject answers to an input under some masks: a piece of work.
+class TopClasses(Work):
+    """A subject's top classes on an input under some masks: a piece of work.
 
-    ``images`` are those that masks are tested on, at most; ``draws`` are of an augmentation's
-    parameters for each image; masks are guided by the indices of ``guiding``.
+    At most ``images`` images are tested. ``draws`` counts the draws of an augmentation's parameters
+    for each image. The indices of ``guiding`` guide the masks.
     """
 
     guiding: Guiding
@@ -175,7 +174,7 @@ class Answers(Work):
         return Source(self.guiding.subject, self.images)
 
     def key(self, place: Place) -> dict[str, Any]:
-        """What the answers depend on; random masks need no indices."""
+        """What the predictions depend on; random masks need no indices."""
         guided = any(m.kind not in ("none", "random") for m in self.masks)
         return {
             **common_key(self.source.of(place), self.guiding.where, place.store),
@@ -195,8 +194,8 @@ class Answers(Work):
         return self.guiding.works(place)
 
     def make(self, place: Place, path: Path) -> None:
-        """Write the classes that are named, as :func:`answers` gives them."""
-        found = answers(
+        """Write what :func:`top_classes` gives."""
+        found = top_classes(
             self.source.of(place),
             self.guiding.guide(place),
             self.input,
@@ -210,10 +209,11 @@ class Answers(Work):
             np.save(f, found)
 
 
-class Answered:
-    """The answers of a lab's subject under masks, from the store or computed now.
+class MaskedPredictions:
+    """The predictions of a lab's subject under masks, from the store or computed now.
 
-    ``draws`` of an augmentation's parameters for each image; ``images`` at most.
+    ``draws`` counts the draws of an augmentation's parameters for each image. At most ``images``
+    images are used.
     """
 
     def __init__(
@@ -228,10 +228,12 @@ class Answered:
         return self.guiding.guide(self._lab.place)
 
     def of(self, wanted: Mapping[str, Sequence[Mask]]) -> dict[str, np.ndarray]:
-        """The classes named under each input, mask by mask, as :func:`answers` gives them."""
+        """What :func:`top_classes` gives for each input and its masks."""
         seed = self._lab.options.seed
         works = [
-            Answers(self.guiding, name, tuple(some), seed, draws_of(name, self.draws), self.images)
+            TopClasses(
+                self.guiding, name, tuple(some), seed, draws_of(name, self.draws), self.images
+            )
             for name, masks in wanted.items()
             for some in pieces(masks)
         ]
@@ -243,11 +245,11 @@ class Answered:
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def hits(self, wanted: Mapping[str, Sequence[Mask]]) -> pd.DataFrame:
-        """Right or wrong of every image under each input, mask by mask.
+        """Whether each image is classified correctly, by input and mask.
 
-        Columns ``image, input``, the fields of a :class:`probes.studies.masking.masks.Mask`,
-        ``correct, top5``, both means over the draws of parameters; ``top5`` is among the five
-        largest logits.
+        Columns: ``image``, ``input``, the fields of a :class:`probes.studies.masking.masks.Mask`,
+        ``correct`` and ``top5`` (the label is among the five largest logits). The last two are
+        means over the draws of parameters.
         """
         data = Source(self.guiding.subject, self.images).of(self._lab.place).data
         rows = [
@@ -260,7 +262,7 @@ class Answered:
                     "top5": of[1],
                 }
             )
-            for name, best in self.of(wanted).items()
-            for mask, of in zip(wanted[name], right(best, data.labels), strict=True)
+            for name, topk in self.of(wanted).items()
+            for mask, of in zip(wanted[name], correct(topk, data.labels), strict=True)
         ]
         return pd.concat(rows, ignore_index=True)

@@ -9,7 +9,7 @@ from probes.judge import falls, rises
 from probes.lab import Lab
 from probes.run.settings import Options
 from probes.store import Store
-from probes.studies.masking import work as answers
+from probes.studies.masking import work
 from probes.studies.masking.claims import Masking
 
 
@@ -53,7 +53,7 @@ def test_what_was_computed_is_not_computed_again(store, monkeypatch):
         ).own.frame
 
     first = frame()
-    monkeypatch.setattr(answers, "answers", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(work, "top_classes", lambda *_, **__: pytest.fail("computed again"))
     assert frame().equals(first)
 
 

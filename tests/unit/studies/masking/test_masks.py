@@ -10,7 +10,7 @@ from probes.run.work import Place
 from probes.store import Store
 from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
-from probes.studies.masking.work import CLEAN, answers
+from probes.studies.masking.work import CLEAN, top_classes
 
 OTHER = Guide(("a",), {"total": {"probe": np.ones((1, 3, 2, 1))}}, {"probe": np.ones((3, 2, 1))})
 """Indices of a network with other units."""
@@ -83,7 +83,7 @@ def test_random_masks_are_common_to_variables_and_a_draw_is_its_name(guide):
         ),
         (lambda g, _: Mask("guided", "hflip", alpha=-1).scales(g), BadInput, "alpha -1"),
         (
-            lambda _, planted: answers(
+            lambda _, planted: top_classes(
                 planted.subject, OTHER, CLEAN, [Mask("guided", "a", 0.5)], Options(threads=1).where
             ),
             BadInput,

@@ -131,8 +131,8 @@ def test_too_few_masks_can_not_be_told_apart():
 
 def test_of_many_classes_five_are_compared_and_chance_is_that_of_random_ones():
     index = np.arange(1000.0)
-    best = np.tile([999, 998, 997, 3, 4], (50, 1))
-    found = responses.top_class_overlap(best, index, "test")
+    topk = np.tile([999, 998, 997, 3, 4], (50, 1))
+    found = responses.top_class_overlap(topk, index, "test")
 
     assert found["what"] == "Jaccard of five"
     assert found["value"] == pytest.approx(3 / 7)
@@ -145,14 +145,14 @@ def test_of_many_classes_five_are_compared_and_chance_is_that_of_random_ones():
 @given(st.integers(0, 9))
 def test_of_few_classes_the_first_answer_counts_and_the_mean_over_all_classes_is_chance(top):
     rng = np.random.Generator(np.random.Philox(top))
-    best = rng.integers(0, 10, (200, 5))
+    topk = rng.integers(0, 10, (200, 5))
     values = [
-        responses.top_class_overlap(best, np.eye(10)[c], "few", top, resamples=9)["value"]
+        responses.top_class_overlap(topk, np.eye(10)[c], "few", top, resamples=9)["value"]
         for c in range(10)
     ]
 
     assert sum(values) == pytest.approx(1)
-    assert values[top] == (best[:, 0] == top).mean()
+    assert values[top] == (topk[:, 0] == top).mean()
 
 
 def test_trap_s10_the_published_quantile_masks_all_where_half_is_zero():

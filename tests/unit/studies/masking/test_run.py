@@ -10,7 +10,7 @@ from probes.errors import BadInput, UnknownName
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies import sections
-from probes.studies.masking import work as answers
+from probes.studies.masking import work
 from probes.studies.masking.guide import Guide
 from probes.studies.masking.plan import MaskPlan
 from probes.studies.masking.run import study
@@ -77,7 +77,7 @@ def test_a_report_is_drawn_again_from_its_files(made):
 
 def test_the_same_command_goes_on_from_what_is_kept(made, monkeypatch):
     tmp_path, folder = made
-    monkeypatch.setattr(answers, "answers", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(work, "top_classes", lambda *_, **__: pytest.fail("computed again"))
     again = run(tmp_path, out="again")
 
     assert (again / "tables" / "responses.csv").read_bytes() == (

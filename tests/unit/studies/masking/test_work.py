@@ -14,10 +14,10 @@ from probes.perturb.masks import scaled_units
 from probes.run.forward import network, pixels
 from probes.run.settings import Options
 from probes.store import Store
-from probes.studies.masking import work as answers_
+from probes.studies.masking import work
 from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
-from probes.studies.masking.work import CLEAN, Answered, answers, pieces
+from probes.studies.masking.work import CLEAN, MaskedPredictions, pieces, top_classes
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.data import load as datasets_load
 from probes.subjects.pretrained import load
@@ -33,7 +33,7 @@ def store(tmp_path):
 def answered_by(bench_of):
     def made(subject, plan, store, draws=1, **options):
         lab, name = bench_of(subject, store, **options)
-        return Answered(lab, Guiding(name, plan, ("total",), lab.options.where), draws)
+        return MaskedPredictions(lab, Guiding(name, plan, ("total",), lab.options.where), draws)
 
     return made
 
@@ -95,7 +95,7 @@ def test_pieces_of_work_are_the_same_whatever_is_asked_beside():
 def test_what_is_kept_is_not_computed_again(store, monkeypatch, planted, answered_by):
     masks = [Mask(), *(Mask("random", draw=d) for d in range(25))]
     first = answered_by(planted.subject, planted.plan, store).of({CLEAN: masks})
-    monkeypatch.setattr(answers_, "answers", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(work, "top_classes", lambda *_, **__: pytest.fail("computed again"))
     again = answered_by(planted.subject, planted.plan, store).of({CLEAN: masks})
 
     np.testing.assert_array_equal(again[CLEAN], first[CLEAN])
@@ -105,7 +105,7 @@ def test_what_is_kept_is_not_computed_again(store, monkeypatch, planted, answere
 def test_a_piece_tells_how_far_it_is(guide, planted):
     shares = []
     where = Options(threads=1, batch_size=25).where
-    answers(planted.subject, guide, "erasing", [Mask()], where, draws=2, tell=shares.append)
+    top_classes(planted.subject, guide, "erasing", [Mask()], where, draws=2, tell=shares.append)
 
     assert shares == sorted(shares)
     assert len(shares) == 6
@@ -116,9 +116,13 @@ def test_what_runs_before_the_first_masked_module_is_shared_and_changes_nothing(
     guide, monkeypatch, planted
 ):
     masks = [Mask(), Mask("guided", "hflip"), Mask("random", draw=3)]
-    shared = answers(planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2)
-    monkeypatch.setattr(answers_, "PREFIX_BYTES", -1)
-    whole = answers(planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2)
+    shared = top_classes(
+        planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2
+    )
+    monkeypatch.setattr(work, "PREFIX_BYTES", -1)
+    whole = top_classes(
+        planted.subject, guide, "brightness", masks, Options(threads=1).where, draws=2
+    )
 
     assert shared.shape == (3, 2, 60, 2)
     np.testing.assert_array_equal(shared, whole)
@@ -157,7 +161,7 @@ def test_what_differs_is_not_taken_from_the_store(store, planted, answered_by):
 def test_a_network_that_gives_no_number_for_each_class_is_refused(store, planted):
     planted.subject.model.forward = lambda x: planted.subject.model.probe(x)
     with pytest.raises(BadInput, match=r"gives \(60, 3, 12, 12\) for 60 images of 2 classes"):
-        answers(planted.subject, Guide((), {}, {}), CLEAN, [Mask()], Options(threads=1).where)
+        top_classes(planted.subject, Guide((), {}, {}), CLEAN, [Mask()], Options(threads=1).where)
 
 
 def test_a_mask_of_one_module_leaves_the_others(store, answered_by):
@@ -177,7 +181,7 @@ def test_a_mask_of_one_module_leaves_the_others(store, answered_by):
     ran = []
     net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
     net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))
-    found = answers(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1).where)
+    found = top_classes(net, guide, CLEAN, [Mask(), one, one, one], Options(threads=1).where)
     assert ran.count(0) == 1  # once, for the clean pass
     assert ran.count(1) == 1 + 3  # and it gives what it gave
     with torch.no_grad(), scaled_units(net.model, one.scales(guide)):
