@@ -37,15 +37,15 @@ def batches(
     """
     n, size = len(data), recipe.batch_size
     order = seeds.permutation(n, "order", seed, epoch)
-    side = 2 * recipe.shift + 1
+    side = 2 * recipe.random_crop_padding + 1
     shifts = (seeds.uniform(2 * n, "shift", seed, epoch) * side).astype(int).reshape(n, 2)
     flips = seeds.uniform(n, "flip", seed, epoch) < 0.5
     for start in range(0, n - size + 1, size):
         rows = order[start : start + size]
         x = torch.from_numpy(data.images[rows]).float() / 255
-        if recipe.shift:
+        if recipe.random_crop_padding:
             high, wide = x.shape[2:]
-            padded = F.pad(x, (recipe.shift,) * 4)
+            padded = F.pad(x, (recipe.random_crop_padding,) * 4)
             x = torch.stack(
                 [
                     p[:, i : i + high, j : j + wide]
@@ -119,11 +119,11 @@ def _forward(model: nn.Module, x: Tensor, alpha: float, jitter: torch.Generator)
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adam":
         return torch.optim.Adam(
-            model.parameters(), recipe.peak, weight_decay=recipe.weight_decay, fused=True
+            model.parameters(), recipe.max_lr, weight_decay=recipe.weight_decay, fused=True
         )
     return torch.optim.SGD(
         model.parameters(),
-        recipe.peak,
+        recipe.max_lr,
         recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=True,
@@ -167,10 +167,10 @@ def fit(
         targets(model) if recipe.alpha_train else None
     )  # an error before the work, where there is nothing to perturb
     for epoch in range(first, recipe.epochs):
-        if history and history[-1]["test_accuracy"] >= recipe.stop_at:
+        if history and history[-1]["test_accuracy"] >= recipe.early_stop_accuracy:
             say(
-                f"{name}: stops after epoch {epoch}, at the accuracy of {recipe.stop_at} that its"
-                " recipe asks for"
+                f"{name}: stops after epoch {epoch}, at the accuracy of"
+                f" {recipe.early_stop_accuracy} that its recipe asks for"
             )
             break
         total, hits = _epoch(name, model, optimiser, data, recipe, seed, epoch)

@@ -11,6 +11,13 @@ from probes.registry import Registry, unknown
 from probes.subjects.spec import Spec
 
 REGIMES = ("clean", "noisy")
+JSON_NAMES = {
+    "max_lr": "peak",
+    "random_crop_padding": "shift",
+    "storage_dtype": "stored",
+    "early_stop_accuracy": "stop_at",
+}
+"""What a field of a recipe is called in cards and store keys, where that is another name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,13 +25,14 @@ class Recipe:
     """How a network is trained: cross-entropy, by SGD (Nesterov momentum, one-cycle learning rate)
     or Adam (constant rate).
 
-    ``peak`` is the highest learning rate; ``shift`` the largest random shift in pixels (0 for
-    none), ``flip`` mirrors half of the images; ``threads`` is fixed, since it changes the last bits
-    of a convolution, as does the memory format; ``stored`` is the precision that the weights are
-    rounded to at the end. ``precision`` ``bf16`` runs convolutions and products of the forward and
-    backward pass in 8 bits of mantissa (autocast); weights, batch norm, loss and optimiser stay in
-    fp32. ``stop_at`` ends training after the first epoch with so high a test accuracy (for two
-    networks of equal accuracy).
+    ``max_lr`` is the highest learning rate. ``random_crop_padding`` is the largest random shift in
+    pixels (0 for none): images are padded with zeros and cropped. ``flip`` mirrors half of the
+    images. ``threads`` is fixed, since it changes the last bits of a convolution, as does the
+    memory format. ``storage_dtype`` is the precision that the weights are rounded to at the end.
+    ``precision`` ``bf16`` runs convolutions and products of the forward and backward pass in 8 bits
+    of mantissa (autocast); weights, batch norm, loss and optimiser stay in fp32. Training ends
+    after the first epoch with a test accuracy of at least ``early_stop_accuracy`` (for two networks
+    of equal accuracy).
 
     The ``noisy`` regime draws weight noise of strength ``alpha_train`` for every batch
     (:mod:`probes.perturb.weights`): forward and backward pass at W + eps, the optimiser updates the
@@ -38,21 +46,21 @@ class Recipe:
     name: str
     epochs: int
     batch_size: int = 128
-    peak: float = 0.1
+    max_lr: float = 0.1
     warmup: float = 0.3
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
-    shift: int = 0
+    random_crop_padding: int = 0
     flip: bool = False
     threads: int = 1
-    stored: str = "float16"
+    storage_dtype: str = "float16"
     channels_last: bool = False
     optimiser: str = "sgd"
     regime: str = "clean"
     alpha_train: float = 0.0
     precision: str = "fp32"
-    stop_at: float = 1.0
+    early_stop_accuracy: float = 1.0
 
     def __post_init__(self) -> None:
         if self.regime not in REGIMES:
@@ -78,21 +86,25 @@ class Recipe:
         if (
             self.epochs < 1
             or self.batch_size < 1
-            or not (math.isfinite(self.peak) and self.peak > 0)
+            or not (math.isfinite(self.max_lr) and self.max_lr > 0)
         ):
             raise BadInput(
                 f"a recipe with {self.epochs} epochs, batches of {self.batch_size} and a learning"
-                f" rate of {self.peak}: each is above 0"
+                f" rate of {self.max_lr}: each is above 0"
             )
 
     def json(self) -> dict[str, Any]:
-        """As JSON values, without what was added to recipes later and is not used: so that weights
-        trained before are found.
+        """As JSON values, under the names that stand in cards and store keys.
+
+        Fields that were added later are left out at their defaults. So weights that were trained
+        before are found.
         """
-        later = ("optimiser", "regime", "alpha_train", "precision", "stop_at")
+        later = ("optimiser", "regime", "alpha_train", "precision", "early_stop_accuracy")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         return {
-            k: v for k, v in dataclasses.asdict(self).items() if k not in later or v != defaults[k]
+            JSON_NAMES.get(k, k): v
+            for k, v in dataclasses.asdict(self).items()
+            if k not in later or v != defaults[k]
         }
 
     def rate(self, step: int, steps: int) -> float:
@@ -100,11 +112,11 @@ class Recipe:
         0; constant for Adam.
         """
         if self.optimiser == "adam":
-            return self.peak
+            return self.max_lr
         up = max(1.0, self.warmup * steps)
         if step < up:
-            return self.peak * (step + 1) / up
-        return self.peak * 0.5 * (1 + math.cos(math.pi * (step - up) / max(1.0, steps - up)))
+            return self.max_lr * (step + 1) / up
+        return self.max_lr * 0.5 * (1 + math.cos(math.pi * (step - up) / max(1.0, steps - up)))
 
 
 recipes: Registry[Recipe] = Registry("recipe")
@@ -116,15 +128,15 @@ recipes: Registry[Recipe] = Registry("recipe")
 _DEEP = Recipe(
     "resnet34-cifar10",
     epochs=15,
-    peak=0.05,
+    max_lr=0.05,
     label_smoothing=0.05,
-    shift=4,
+    random_crop_padding=4,
     flip=True,
-    stored="int8",
+    storage_dtype="int8",
 )
 
 
-GENERAL = Recipe("general", epochs=10, batch_size=64, peak=0.05, stored="float32")
+GENERAL = Recipe("general", epochs=10, batch_size=64, max_lr=0.05, storage_dtype="float32")
 """The recipe of a dataset that has none of its own; on fewer images than a batch its batches are
 smaller.
 """
@@ -133,10 +145,10 @@ smaller.
 WEIGHT_NOISE = Recipe(
     "clean",
     epochs=10,
-    peak=1e-3,
+    max_lr=1e-3,
     weight_decay=0.0,
     optimiser="adam",
-    stored="float32",
+    storage_dtype="float32",
     channels_last=True,
 )
 """The recipe of the weight-noise study: Adam at 1e-3, ten epochs in batches of 128, no
@@ -144,23 +156,29 @@ augmentation.
 """
 
 
-recipes.register("mnist5k")(Recipe("mnist5k", epochs=10, batch_size=64, peak=0.05, shift=2))
+recipes.register("mnist5k")(
+    Recipe("mnist5k", epochs=10, batch_size=64, max_lr=0.05, random_crop_padding=2)
+)
 recipes.register("cifar10")(
     Recipe(
         "cifar10",
         epochs=24,
         label_smoothing=0.05,
-        shift=4,
+        random_crop_padding=4,
         flip=True,
         threads=2,
-        stored="int8",
+        storage_dtype="int8",
         channels_last=True,
     )
 )
 recipes.register("resnet34-cifar10")(_DEEP)
 recipes.register("vgg19_bn_small-cifar10")(
     dataclasses.replace(
-        _DEEP, name="vgg19_bn_small-cifar10", channels_last=True, precision="bf16", stop_at=0.8
+        _DEEP,
+        name="vgg19_bn_small-cifar10",
+        channels_last=True,
+        precision="bf16",
+        early_stop_accuracy=0.8,
     )
 )
 for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
@@ -169,8 +187,8 @@ for _twin in ("resnet20-cifar10", "plainnet20-cifar10"):
             _DEEP,
             name=_twin,
             epochs=10,
-            peak=0.1,
-            stored="float16",
+            max_lr=0.1,
+            storage_dtype="float16",
             channels_last=True,
             precision="bf16",
         )

@@ -67,7 +67,7 @@ class Run:
         recipe, data, test = self.recipe, self.data, self.test
         with reproducible(recipe.threads):
             model, history = fit(self.net, data, test, self.seed, recipe, self.store, self.key, say)
-            state = pack(model.net.state_dict(), recipe.stored)
+            state = pack(model.net.state_dict(), recipe.storage_dtype)
             model.net.load_state_dict(unpack(state), strict=False)
             save_file(state, path)
             return {

@@ -29,7 +29,7 @@ def main(folder):
     nets.register("tiny")(lambda channels, classes: CifarNet(channels, classes, blocks=1, width=4))
     store = Store(folder / "store")
     say("phase", "train")
-    recipe = Recipe("short", epochs=2, batch_size=1000, peak=0.05)
+    recipe = Recipe("short", epochs=2, batch_size=1000, max_lr=0.05)
     train("tiny", "mnist5k@14px", 0, store, recipe, lambda _: say("epoch"))
 
     make, keep = cells.Cell.make, cells.table.write

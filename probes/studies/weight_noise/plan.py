@@ -52,7 +52,7 @@ class Plan:
     draws: int = 5
     alpha_train: float = 0.2
     epochs: int = WEIGHT_NOISE.epochs
-    lr: float = WEIGHT_NOISE.peak
+    lr: float = WEIGHT_NOISE.max_lr
     batch_size: int = WEIGHT_NOISE.batch_size
     seeds: tuple[int, ...] = (0, 1, 2)
     others: tuple[int, ...] = OTHER_SEEDS
@@ -84,7 +84,7 @@ class Plan:
                 regime=regime,
                 alpha_train=self.alpha_train if regime == "noisy" else 0.0,
                 epochs=self.epochs,
-                peak=self.lr,
+                max_lr=self.lr,
                 batch_size=self.batch_size,
             )
             for regime in REGIMES

@@ -9,7 +9,7 @@ from probes.store import Store, sha256
 from probes.subjects.recipes import Recipe
 from probes.subjects.training import train
 
-SHORT = Recipe("short", epochs=1, batch_size=500, peak=0.05)
+SHORT = Recipe("short", epochs=1, batch_size=500, max_lr=0.05)
 
 
 def test_seeds_that_train_at_once_give_the_bytes_of_those_that_train_in_turn(tmp_path):
