@@ -10,24 +10,24 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST = 1_500_000_000
+LIMIT = 1_500_000_000
 """Bytes that are kept, where nothing else is said."""
 
 
 class Kept:
-    """Things by name, at most ``most`` bytes of them together; nothing that is kept changes a
+    """Things by name, at most ``limit`` bytes of them together; nothing that is kept changes a
     number.
 
     A thing that is larger than all room is kept alone. The name of a thing says all that it depends
     on.
 
-    >>> kept = Kept(most=10)
+    >>> kept = Kept(limit=10)
     >>> [kept.get(name, lambda: bytes(6))[:0] for name in "ab"], list(kept)
     ([b'', b''], ['b'])
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self.most = most
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
         self._things: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._taken = 0
 
@@ -47,7 +47,7 @@ class Kept:
         self._taken -= self._things.pop(name, (None, 0))[1]
         self._things[name] = thing, nbytes(thing)
         self._taken += self._things[name][1]
-        while self._taken > self.most and len(self._things) > 1:
+        while self._taken > self.limit and len(self._things) > 1:
             _, (_, size) = self._things.popitem(last=False)
             self._taken -= size
 

@@ -71,8 +71,8 @@ class SobolDesign:
     @property
     def evaluations(self) -> int:
         """How many rows a base point has: the network is evaluated once for each."""
-        many = len(self.groups)
-        return many + 2 + (many - 2) * self.shapley + many * self.second
+        n_groups = len(self.groups)
+        return n_groups + 2 + (n_groups - 2) * self.shapley + n_groups * self.second
 
     def points(self, n: int, *name: str | int) -> np.ndarray:
         """``n`` base points, (n, 2, columns) in [0, 1): a scrambled Sobol sequence of its own for
@@ -97,10 +97,12 @@ class SobolDesign:
         Of 2 G blocks in a row each group has each place twice: a random order, turned round,
         forwards and backwards.
         """
-        many = len(self.groups)
-        drawn = [int(i) for i in seeds.permutation(many, "path", *name, block // (2 * many))]
-        turned = drawn[block % many :] + drawn[: block % many]
-        return turned[::-1] if block // many % 2 else turned
+        n_groups = len(self.groups)
+        drawn = [
+            int(i) for i in seeds.permutation(n_groups, "path", *name, block // (2 * n_groups))
+        ]
+        turned = drawn[block % n_groups :] + drawn[: block % n_groups]
+        return turned[::-1] if block // n_groups % 2 else turned
 
     def block(self, points: np.ndarray, order: Sequence[int]) -> np.ndarray:
         """The rows of base points (n, 2, columns) that share an order: (rows, n, columns)."""
@@ -152,8 +154,12 @@ class SobolSums:
             )
         if self.shift is None:
             self.shift = values[0].mean(0)
-        many, n = len(self.design.groups), values.shape[1]
-        a, mixed, b = values[0] - self.shift, values[1 : many + 1], values[many + 1] - self.shift
+        n_groups, n = len(self.design.groups), values.shape[1]
+        a, mixed, b = (
+            values[0] - self.shift,
+            values[1 : n_groups + 1],
+            values[n_groups + 1] - self.shift,
+        )
         change = mixed - values[0]
         found = {
             "a": a.sum(0),
@@ -171,19 +177,24 @@ class SobolSums:
         if self.design.shapley:
             found["path"] = self._path(values, order)
         if self.design.second:
-            swapped = values[-many:] - self.shift
+            swapped = values[-n_groups:] - self.shift
             found["swapped"] = swapped.sum(1)
-            both = [(j, k) for j in range(many) for k in range(j + 1, many)]
+            both = [(j, k) for j in range(n_groups) for k in range(j + 1, n_groups)]
             found["cross"] = torch.stack(
                 [(swapped[j] * (mixed[k] - self.shift) - a * b).sum(0) for j, k in both]
             )
         self._take(found, n)
 
     def _path(self, values: Tensor, order: Sequence[int]) -> Tensor:
-        many = len(order)
-        steps = [values[0], values[1 + order[0]], *values[many + 2 : 2 * many], values[many + 1]]
+        n_groups = len(order)
+        steps = [
+            values[0],
+            values[1 + order[0]],
+            *values[n_groups + 2 : 2 * n_groups],
+            values[n_groups + 1],
+        ]
         half = (steps[-1] - steps[0]) / 2
-        out = torch.empty_like(values[:many, 0])
+        out = torch.empty_like(values[:n_groups, 0])
         for j, before, here in zip(order, steps, steps[1:], strict=False):
             out[j] = ((here - before) * half).sum(0)
         return out
@@ -204,12 +215,12 @@ class SobolSums:
             self.shift = other.shift
         # x - shift = (x - other's shift) + by
         by = to_float64(other.shift) - to_float64(self.shift)
-        s, n, many = other._sums, other.n, len(self.design.groups)
-        every = s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]
+        s, n, n_groups = other._sums, other.n, len(self.design.groups)
+        every = s["a"] + s["b"] + s["change"].sum(0) + n_groups * s["a"]
         found = s | {
             "a": s["a"] + n * by,
             "b": s["b"] + n * by,
-            "square": s["square"] + 2 * by * every + (many + 2) * n * by**2,
+            "square": s["square"] + 2 * by * every + (n_groups + 2) * n * by**2,
             "ends": s["ends"] + 2 * by * (s["a"] + s["b"]) + 2 * n * by**2,
             "product": s["product"] + by * s["change"],
         }
@@ -220,8 +231,8 @@ class SobolSums:
 
     def _sides(self, s: Mapping[str, Tensor]) -> Tensor:
         # of BA_j AB_k - A B about another shift: the sum of BA_j + AB_k - A - B, for each pair
-        many = len(self.design.groups)
-        both = [(j, k) for j in range(many) for k in range(j + 1, many)]
+        n_groups = len(self.design.groups)
+        both = [(j, k) for j in range(n_groups) for k in range(j + 1, n_groups)]
         return torch.stack([s["swapped"][j] + s["change"][k] - s["b"] for j, k in both])
 
     def indices(
@@ -236,9 +247,9 @@ class SobolSums:
         """
         if self.shift is None:
             raise BadInput("no rows were added: there is nothing to take an index of")
-        s, n, many = self._sums, self.n, len(self.design.groups)
-        rows = (many + 2) * n
-        mean = (s["a"] + s["b"] + s["change"].sum(0) + many * s["a"]) / rows
+        s, n, n_groups = self._sums, self.n, len(self.design.groups)
+        rows = (n_groups + 2) * n
+        mean = (s["a"] + s["b"] + s["change"].sum(0) + n_groups * s["a"]) / rows
         c = mean if centre is None else to_float64(centre) - to_float64(self.shift)
         ends = s["ends"] / (2 * n) - ((s["a"] + s["b"]) / (2 * n)) ** 2
         pooled = (s["square"] / rows - mean**2).clamp(min=0)
@@ -258,7 +269,7 @@ class SobolSums:
         first = (s["product"] - c * s["change"]) / n / safe
         second = None
         if self.design.second:
-            both = [(j, k) for j in range(many) for k in range(j + 1, many)]
+            both = [(j, k) for j in range(n_groups) for k in range(j + 1, n_groups)]
             sums = first[[j for j, _ in both]] + first[[k for _, k in both]]
             second = (s["cross"] - c * self._sides(s)) / n / safe - sums
         return Indices(

@@ -72,13 +72,13 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
     return {name: m for name, m in known.items() if name in chosen}
 
 
-def distinct(n: int, many: int, *name: str | int) -> list[int]:
-    """``n`` different places of ``many``, drawn by a name: the first ``n`` of a longer draw."""
+def distinct(n: int, count: int, *name: str | int) -> list[int]:
+    """``n`` different places of ``count``, drawn by a name: the first ``n`` of a longer draw."""
     found: dict[int, None] = {}
     length = 4 * n + 16
     while len(found) < n:
         for u in seeds.uniform(length, *name):
-            found.setdefault(int(u * many))
+            found.setdefault(int(u * count))
             if len(found) == n:
                 break
         length *= 2

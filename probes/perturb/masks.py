@@ -87,13 +87,13 @@ def largest(index: np.ndarray, q: float, *name: str | int) -> np.ndarray:
     >>> int(largest(np.array([0.0, 0.0, 0.0, 1.0]), 0.5, "example").sum())
     2
     """
-    many = _count(index.size, q)
+    count = _count(index.size, q)
     if not np.isfinite(index).any():
         raise BadInput("every unit of the layer is dead: there is none to choose")
     flat = np.where(np.isfinite(index), index, -np.inf).ravel()
     order = np.lexsort((seeds.permutation(flat.size, "ties", *name), -flat))
     chosen = np.zeros(flat.size, bool)
-    chosen[order[:many]] = True
+    chosen[order[:count]] = True
     return chosen.reshape(index.shape)
 
 
@@ -153,9 +153,9 @@ def scaled(chosen: np.ndarray, alpha: float) -> Tensor:
 def _count(units: int, q: float) -> int:
     if not 0 < q < 1:
         raise BadInput(f"q {q}: a quantile between 0 and 1; .8 is the top fifth of the units")
-    many = round((1 - q) * units)
-    if not 0 < many < units:
+    count = round((1 - q) * units)
+    if not 0 < count < units:
         raise BadInput(
-            f"q {q} of {units} units chooses {many}: choose a q that leaves some in and some out"
+            f"q {q} of {units} units chooses {count}: choose a q that leaves some in and some out"
         )
-    return many
+    return count

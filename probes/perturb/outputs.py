@@ -70,11 +70,11 @@ class LayerNoise(Perturbation):
         on = ", ".join(
             one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
         )
-        many = ", ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
+        sizes = ", ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
         counts = (
             "one layer at a time"
             if self.choice == "each"
-            else f"{many} layer{'' if self.counts == (1,) else 's'} at a time"
+            else f"{sizes} layer{'' if self.counts == (1,) else 's'} at a time"
         )
         whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
             self.choice
@@ -140,8 +140,8 @@ class LayerNoise(Perturbation):
         on = ", ".join(
             one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
         )
-        many = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
-        counts = "one layer at a time" if self.choice == "each" else f"{many} layers"
+        sizes = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
+        counts = "one layer at a time" if self.choice == "each" else f"{sizes} layers"
         whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
             self.choice
         ]
@@ -232,9 +232,9 @@ class LayerNoise(Perturbation):
     def resolved(self, model: nn.Module) -> LayerNoise:
         """The same on the named layers of a model; BadInput for more layers than it has."""
         names = tuple(layers_of(model, self.on))
-        if most := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
+        if excess := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
             raise BadInput(
-                f"noise on {most[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
+                f"noise on {excess[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
                 f" {type(model).__name__}: there are not so many"
             )
         return dataclasses.replace(self, on=names)
@@ -247,20 +247,20 @@ class LayerNoise(Perturbation):
         >>> noise.chosen("d", [7, 8], 0, 0).sum(1).tolist()
         [2, 2]
         """
-        many = len(self.on)
+        n_layers = len(self.on)
         count = self.counts[0]
-        n = count if isinstance(count, int) else max(1, round(count * many))
-        out = np.zeros((len(ids), many), dtype=bool)
+        n = count if isinstance(count, int) else max(1, round(count * n_layers))
+        out = np.zeros((len(ids), n_layers), dtype=bool)
         for row, image in enumerate(ids):
             if self.choice == "each":
-                places: Sequence[int] = range(many)
+                places: Sequence[int] = range(n_layers)
             else:
                 who = () if self.choice == "common" else (int(image),)
-                places = distinct(n, many, "layers", seed, dataset, draw, *who)
+                places = distinct(n, n_layers, "layers", seed, dataset, draw, *who)
             out[row, list(places)] = True
             if self.probability < 1:
                 kept = (
-                    seeds.uniform(many, "layers hit", seed, dataset, draw, int(image))
+                    seeds.uniform(n_layers, "layers hit", seed, dataset, draw, int(image))
                     < self.probability
                 )
                 out[row] &= kept

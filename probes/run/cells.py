@@ -189,9 +189,9 @@ class Prepared(Work):
         path.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _parts(subject: Subject, many: int, size: int) -> Iterator[Tensor]:
-    for i in range(0, many, size):
-        yield pixels(subject.data, slice(i, min(i + size, many)))
+def _parts(subject: Subject, total: int, size: int) -> Iterator[Tensor]:
+    for i in range(0, total, size):
+        yield pixels(subject.data, slice(i, min(i + size, total)))
 
 
 def _training(subject: Subject, where: Where) -> Iterator[Tensor]:

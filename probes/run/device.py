@@ -102,8 +102,8 @@ def _one_position(
         return False
 
     def two(value: Any) -> tuple[int, int]:
-        many = (value,) if isinstance(value, int) else tuple(value)
-        return many * 2 if len(many) == 1 else many  # type: ignore[return-value]
+        pair = (value,) if isinstance(value, int) else tuple(value)
+        return pair * 2 if len(pair) == 1 else pair  # type: ignore[return-value]
 
     geometry = zip(
         input.shape[-2:], weight.shape[-2:], two(stride), two(padding), two(dilation), strict=True

@@ -118,10 +118,10 @@ def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.nd
     picture.
     """
     _, first = np.unique(data.labels, return_index=True)
-    few = data.take(first[:n])
+    chosen = data.take(first[:n])
     draw = Draw(seed, data.name, 0)
     found = [
-        images_under(under, pixels(few), few.ids, level, draw, data.mean, data.std)
+        images_under(under, pixels(chosen), chosen.ids, level, draw, data.mean, data.std)
         for level in under.levels
     ]
     return (torch.stack(found).clamp(0, 1) * 255).round().byte().numpy()

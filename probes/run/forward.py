@@ -90,25 +90,25 @@ def network(subject: Subject, where: Where, store: Store | None = None) -> Netwo
 
 def check(subject: Subject, where: Where, store: Store | None = None) -> Checked:
     """What :func:`network` finds out before the first measurement, from the store or now."""
-    few = min(CHECKED, where.batch_size, len(subject.data))
+    n = min(CHECKED, where.batch_size, len(subject.data))
     key = {
         "kind": "checked",
         "version": 2,
         "weights": subject.sha256,
         "code": subject.code,
         "images": subject.data.sha256,
-        "few": few,
+        "few": n,
         "where": {name: getattr(where, name) for name in ("device", "precision", "threads")},
     }
     name = tuple(sorted((k, str(v)) for k, v in key.items()))
     if name not in _checked:
         if store is None:
-            _checked[name] = _check(subject, where, few)
+            _checked[name] = _check(subject, where, n)
         else:
 
             def make(path: Path) -> None:
                 path.write_text(
-                    json.dumps(dataclasses.asdict(_check(subject, where, few))), encoding="utf-8"
+                    json.dumps(dataclasses.asdict(_check(subject, where, n))), encoding="utf-8"
                 )
 
             made = store.get_or_make("checked", key, ".txt", make)
@@ -134,9 +134,9 @@ def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
     return torch.from_numpy(np.array(data.images[part])).float().div_(255)
 
 
-def _check(subject: Subject, where: Where, few: int) -> Checked:
+def _check(subject: Subject, where: Where, n: int) -> Checked:
     device = torch.device(where.device)
-    x, model = pixels(subject.data, slice(0, few)), subject.model.to(device)
+    x, model = pixels(subject.data, slice(0, n)), subject.model.to(device)
 
     def run(layout: str, images: Tensor = x) -> Any:
         model.to(memory_format=LAYOUTS[layout])
@@ -209,9 +209,9 @@ def _tensors(values: Any) -> list[Tensor]:
     return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
-def _head(tensors: list[Tensor], many: int, n: int) -> list[Tensor]:
+def _head(tensors: list[Tensor], kept: int, n: int) -> list[Tensor]:
     """The rows of the first images, of what a pass over ``n`` images gave."""
-    return [t[:many] if t.ndim and len(t) == n else t for t in tensors]
+    return [t[:kept] if t.ndim and len(t) == n else t for t in tensors]
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -259,11 +259,11 @@ def _first(
     """Where two passes part: the first module whose output differs, and whether what it was given
     differs already.
     """
-    device, many = torch.device(where.device), len(other)
+    device, n_images = torch.device(where.device), len(other)
     net = Network(model, device, Checked(layout, None))
 
     def mine(values: Any) -> list[Tensor]:
-        return _head(_tensors(values), many, len(x))
+        return _head(_tensors(values), n_images, len(x))
 
     def trace(images: Tensor) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}

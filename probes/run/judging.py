@@ -32,9 +32,11 @@ def judge(
     """
     assert spec.dataset is not None
     data = datasets.load(spec.dataset, options.split, store)
-    most, few = options.images or len(data), data.claim_images
+    all_images, claim_images = options.images or len(data), data.claim_images
     lines = []
-    for images in dict.fromkeys(n for n in (few, most) if n is not None and n <= most):
+    for images in dict.fromkeys(
+        n for n in (claim_images, all_images) if n is not None and n <= all_images
+    ):
         say(f"{spec}: {' and '.join(claims)} on {images:,} images")
         for ident, (sentence, ask) in claims.items():
             lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False)

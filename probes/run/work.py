@@ -73,8 +73,8 @@ class Place:
             return found
         if (name, training) not in self._trained:
             data = datasets.load(found.data.name, "train", self.store)
-            few = data.sample(min(training, len(data)))
-            self._trained[name, training] = dataclasses.replace(found, training=few)
+            sampled = data.sample(min(training, len(data)))
+            self._trained[name, training] = dataclasses.replace(found, training=sampled)
         return self._trained[name, training]
 
 

@@ -9,7 +9,7 @@ from probes.kept import Kept
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=40))
 def test_what_is_kept_stays_below_the_limit_and_the_last_is_there(puts):
-    kept = Kept(most=10)
+    kept = Kept(limit=10)
     here = {}
     for name, size in puts:
         kept.put(name, bytes(size))

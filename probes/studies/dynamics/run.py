@@ -59,18 +59,18 @@ def study(
     for text in nets:
         spec = on(text, dataset)
         lines += judge(spec, store, options, claims_at(under), "dynamics", say)
-        most = options.images or len(datasets.load(dataset, options.split, store))
+        images = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:
             say(f"{spec}: the study's own way, put right one step at a time")
             published.append(
-                steps(spec, store, dataclasses.replace(options, images=most), under.levels).assign(
-                    subject=str(spec)
-                )
+                steps(
+                    spec, store, dataclasses.replace(options, images=images), under.levels
+                ).assign(subject=str(spec))
             )
         if variants:
             robust.append(
                 maps(
-                    spec, store, dataclasses.replace(options, images=most), under.levels, say
+                    spec, store, dataclasses.replace(options, images=images), under.levels, say
                 ).assign(subject=str(spec))
             )
     extra = {

@@ -31,9 +31,9 @@ class NoisyMaps:
 
 def batches(subject: Subject, where: Where) -> list[range]:
     """The places of a subject's images, batch by batch: fewer at once where they are large."""
-    many, shape = len(subject.data), subject.data.images.shape
+    total, shape = len(subject.data), subject.data.images.shape
     size = min(where.batch_size, max(4, 4_000_000 // math.prod(shape[1:])))
-    return [range(start, min(start + size, many)) for start in range(0, many, size)]
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
 def passes_over(

@@ -30,9 +30,9 @@ def _lines(
     """
     groups = [part[part[key] == value] for value in order]
     mean = [g["drop"].mean() for g in groups]
-    many = max((len(g) for g in groups), default=0) > 1
-    low = [g["drop"].min() if many else g["low"].iloc[0] for g in groups]
-    high = [g["drop"].max() if many else g["high"].iloc[0] for g in groups]
+    several_runs = max((len(g) for g in groups), default=0) > 1
+    low = [g["drop"].min() if several_runs else g["low"].iloc[0] for g in groups]
+    high = [g["drop"].max() if several_runs else g["high"].iloc[0] for g in groups]
     ax.fill_between(x, low, high, color=plots.COLOURS[i], alpha=0.2, lw=0)
     ax.plot(
         x,
@@ -226,9 +226,9 @@ def in_words(n: str) -> str:
 
 def band(drops: pd.DataFrame) -> str:
     """What the band of a figure shows."""
-    many = drops.groupby("net")["train_seed"].nunique().max()
+    n_runs = drops.groupby("net")["train_seed"].nunique().max()
     return (
-        f"mean over {many} training runs, band: their range"
-        if many > 1
+        f"mean over {n_runs} training runs, band: their range"
+        if n_runs > 1
         else "band: 90 % interval over images"
     )

@@ -127,11 +127,11 @@ def activations(subject: Subject, store: Store, options: Options, on: Layers) ->
     Columns ``net, train_seed, place, stage, layers, images, distance, low, high``; distances over
     the clean maps' norm.
     """
-    few = dataclasses.replace(
+    sampled = dataclasses.replace(
         subject, data=subject.data.sample(min(ACTIVATIONS, len(subject.data)))
     )
     stages = _ends(subject)
-    lab = Bench([subject.spec], store, options, quiet=False, subjects={str(subject.spec): few})
+    lab = Bench([subject.spec], store, options, quiet=False, subjects={str(subject.spec): sampled})
     frame = lab.sweep(
         FeatureMetrics(tuple(stages)), under=layer_noise(0, PRIMARY, layers=COUNTS, on=on)
     ).frame
@@ -145,7 +145,7 @@ def activations(subject: Subject, store: Store, options: Options, on: Layers) ->
             stages.index(str(stage)),
             stage,
             n,
-            len(few.data),
+            len(sampled.data),
             *np.quantile(d, (0.5, 0.25, 0.75)),
         )
         for (stage, n), d in top

@@ -147,8 +147,8 @@ def tree(found: Tree, title: str) -> Any:
     """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho itself in the
     order of its leaves.
     """
-    many = len(found.names)
-    figure, (left, right) = plots.panels(2, (0.3 * many + 6.5, 0.24 * many + 1.8), 2)
+    n_masks = len(found.names)
+    figure, (left, right) = plots.panels(2, (0.3 * n_masks + 6.5, 0.24 * n_masks + 1.8), 2)
     names = [f"{measure}: {variable}" for measure, variable in found.names]
     drawn = hierarchy.dendrogram(
         found.linkage,
@@ -165,8 +165,8 @@ def tree(found: Tree, title: str) -> Any:
     shown = right.imshow(
         found.rho[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto"
     )
-    right.set_yticks(range(many), [])
-    right.set_xticks(range(many), [names[i] for i in order], rotation=90, fontsize=6)
+    right.set_yticks(range(n_masks), [])
+    right.set_xticks(range(n_masks), [names[i] for i in order], rotation=90, fontsize=6)
     figure.colorbar(shown, ax=right, shrink=0.8, label="Spearman's rho of excesses")
     figure.suptitle(title, fontsize=10)
     return figure

@@ -176,12 +176,16 @@ def tree(table: pd.DataFrame) -> Tree:
         random.iloc[::2].mean(),
         random.iloc[1::2],
     )  # those that are compared have no part in what is subtracted
-    every, many = (
+    every, n_guided = (
         _rhos(np.concatenate([(wide - size).to_numpy(), (random - size).to_numpy()])),
         len(wide),
     )
     plain = _rhos(wide.to_numpy())
-    rho, null, among = every[:many, :many], every[:many, many:], every[many:, many:]
+    rho, null, among = (
+        every[:n_guided, :n_guided],
+        every[:n_guided, n_guided:],
+        every[n_guided:, n_guided:],
+    )
     p = (1 + (null[:, None] >= rho[..., None] - 1e-12).sum(2)) / (1 + len(random))
     distance = np.clip(1 - rho, 0, None)
     np.fill_diagonal(distance, 0)
@@ -189,7 +193,7 @@ def tree(table: pd.DataFrame) -> Tree:
         squareform((distance + distance.T) / 2, checks=False), "average", optimal_ordering=True
     )
     cut = float(np.quantile(1 - among[np.triu_indices(len(among), 1)], 0.05))
-    published = float(np.abs(plain[np.triu_indices(many, 1)]).mean())
+    published = float(np.abs(plain[np.triu_indices(n_guided, 1)]).mean())
     return Tree(tuple(wide.index), rho, p, linkage, cut, wide.shape[1], published)
 
 

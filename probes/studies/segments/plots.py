@@ -82,12 +82,14 @@ def likeness(table: pd.DataFrame, title: str) -> Any:
 
 def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], title: str) -> Any:
     """The maps of one channel: a row per what the segment was fed, a column per augmentation."""
-    many = len(variables)
-    figure, axes = plots.panels(len(of) * many, (1.35 * many + 1.7, 1.45 * len(of) + 0.9), many)
+    n_variables = len(variables)
+    figure, axes = plots.panels(
+        len(of) * n_variables, (1.35 * n_variables + 1.7, 1.45 * len(of) + 0.9), n_variables
+    )
     shown: Any = None
     for row, (fed, maps) in enumerate(of.items()):
         for j, variable in enumerate(variables):
-            ax = axes[row * many + j]
+            ax = axes[row * n_variables + j]
             ax.set_facecolor("#bbbbbb")
             shown = ax.imshow(
                 maps[j, channel], cmap="Reds", vmin=0, vmax=1, interpolation="nearest"
@@ -96,7 +98,7 @@ def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], titl
             ax.set_yticks([])
             if row == 0:
                 ax.set_title(variable.replace("_", "\n"), fontsize=7)
-        axes[row * many].set_ylabel(fed if fed == WHOLE else f"alone, {fed}", fontsize=8)
+        axes[row * n_variables].set_ylabel(fed if fed == WHOLE else f"alone, {fed}", fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="total index")
     figure.suptitle(title, fontsize=9)
     return figure

@@ -90,8 +90,8 @@ def study(
         told = say if one == Source(name_of) else lambda _: None  # the design is the same
         found = indices_of(lab, one, asked, units, memory, told)
         facts.update(found.facts)
-        for name, many in found.lost.items():
-            lost[name] = lost.get(name, 0) + many
+        for name, n_lost in found.lost.items():
+            lost[name] = lost.get(name, 0) + n_lost
         without.extend(name for name in found.without if name not in without)
         return dict(found)
 

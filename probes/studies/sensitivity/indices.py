@@ -61,13 +61,13 @@ def indices_of(
     a scrambling is the smallest piece that a kill may lose.
     """
     subject = source.of(lab.place)
-    many = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
+    count = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
     designs = [design for _, design in plan.designs(subject.data.channels)]
     rows = plan.rows * sum(d.evaluations for d in designs)
     parts = portions(units, max(per_unit(d) for d in designs), memory * 1e9)
     pool = pool_of(source, plan, lab.place)
     say(
-        f"{many} scramblings of {plan.rows:,} base points, {many * rows:,} rows; groups"
+        f"{count} scramblings of {plan.rows:,} base points, {count * rows:,} rows; groups"
         f" {', '.join(designs[0].groups)}"
     )
     if len(parts) > 1:
@@ -88,10 +88,10 @@ def indices_of(
     works = [
         Scrambling(source, plan, spans(part), lab.options.where, "study", number)
         for part in parts
-        for number in range(many)
+        for number in range(count)
     ]
     paths = lab.fill(works, "scramblings")
-    files = [(part, paths[p * many : (p + 1) * many]) for p, part in enumerate(parts)]
+    files = [(part, paths[p * count : (p + 1) * count]) for p, part in enumerate(parts)]
     lost: dict[str, int] = {}
     without: list[str] = []
     for part, mine in files:
@@ -104,7 +104,7 @@ def indices_of(
     facts = {
         "groups": list(designs[0].groups),
         "rows": plan.rows,
-        "scramblings": many,
+        "scramblings": count,
         "portions": len(parts),
         "partitions": {p.split: {"images": len(p), "sha256": p.sha256} for p in pool.parts},
     }

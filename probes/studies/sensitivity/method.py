@@ -109,7 +109,7 @@ def method(
                 f"{', '.join(found.without)} of {spec} gave NaN or infinity throughout: choose"
                 " other modules"
             )
-        lost.update({name: max(many, lost.get(name, 0)) for name, many in found.lost.items()})
+        lost.update({name: max(n_lost, lost.get(name, 0)) for name, n_lost in found.lost.items()})
         return dict(found)
 
     found: dict[str, Mapping[str, Replicates]] = {}
@@ -118,7 +118,7 @@ def method(
         found[name] = run(one)
         say(f"{name}: {sum(units.values()):,} units")
     ours = steps["ours"]
-    few = {
+    few_rows = {
         "ours": run(dataclasses.replace(ours, rows=FEW)),
         "published floor, not cut": run(
             dataclasses.replace(
@@ -142,5 +142,5 @@ def method(
     }
     moved = stretched(subject.data, factors)
     return indexmethod.write(
-        out, found, few, (factors, moved), facts, origins.provenance(Path.cwd(), command, {})
+        out, found, few_rows, (factors, moved), facts, origins.provenance(Path.cwd(), command, {})
     )

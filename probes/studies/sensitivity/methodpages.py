@@ -95,20 +95,20 @@ def top(found: Found) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "module", "another"])
 
 
-def floor(few: Found) -> pd.DataFrame:
+def floor(few_rows: Found) -> pd.DataFrame:
     """Largest total indices of augmentations with few rows: ``variant, module, units, dead, beyond
     (share above 1), largest``.
     """
     rows = []
-    for variant, modules in few.items():
+    for variant, modules in few_rows.items():
         for module, one in modules.items():
             largest = _largest(one)
-            most = (
+            beyond_and_largest = (
                 (float((largest > 1).mean()), float(largest.max()))
                 if largest.size
                 else (0.0, np.nan)
             )
-            rows.append((variant, module, len(one.dead), int(one.dead.sum()), *most))
+            rows.append((variant, module, len(one.dead), int(one.dead.sum()), *beyond_and_largest))
     return pd.DataFrame(rows, columns=["variant", "module", "units", "dead", "beyond", "largest"])
 
 

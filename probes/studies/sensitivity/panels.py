@@ -39,10 +39,10 @@ def panel(
     spread and their ratio.
     """
     measures = [m for m in MEASURES if m in one.measured]
-    many = max(len(one.groups), 3)
+    columns = max(len(one.groups), 3)
     down = len(measures) + bool(moved) + 1
-    figure, axes = plots.panels(down * many, (1.3 * many + 1.4, 1.45 * down + 0.7), many)
-    grid = np.array(axes).reshape(down, many)
+    figure, axes = plots.panels(down * columns, (1.3 * columns + 1.4, 1.45 * down + 0.7), columns)
+    grid = np.array(axes).reshape(down, columns)
     shown: Any = None
     for row, measure in enumerate(measures):
         value = one.estimate(measure).value.numpy().reshape(len(one.groups), *shape)[:, channel]

@@ -64,15 +64,15 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
     strip for linear layers.
     """
     measures = [m for m in MEASURES if m in one.measured]
-    many = len(one.groups)
+    n_groups = len(one.groups)
     figure, axes = plots.panels(
-        len(measures) * many, (1.35 * many + 1.6, 1.5 * len(measures) + 0.9), many
+        len(measures) * n_groups, (1.35 * n_groups + 1.6, 1.5 * len(measures) + 0.9), n_groups
     )
     shown = None
     for row, measure in enumerate(measures):
-        value = one.estimate(measure).value.numpy().reshape(many, *shape)
+        value = one.estimate(measure).value.numpy().reshape(n_groups, *shape)
         for j, group in enumerate(one.groups):
-            ax = axes[row * many + j]
+            ax = axes[row * n_groups + j]
             shown = _place(ax, value[j], "Reds")
             if row == 0:
                 ax.set_title(group.replace("_", "\n"), fontsize=7)
@@ -119,10 +119,10 @@ def pairs(one: Replicates, title: str) -> Any:
     numbers.
     """
     value = one.estimate("second").value.numpy()[:, ~one.dead.numpy()].mean(1)
-    many = len(one.groups)
-    table = np.full((many, many), np.nan)
-    table[np.triu_indices(many, 1)] = value
-    figure, (ax,) = plots.panels(1, (0.62 * many + 2.2, 0.5 * many + 1.6))
+    n_groups = len(one.groups)
+    table = np.full((n_groups, n_groups), np.nan)
+    table[np.triu_indices(n_groups, 1)] = value
+    figure, (ax,) = plots.panels(1, (0.62 * n_groups + 2.2, 0.5 * n_groups + 1.6))
     reach = max(float(np.abs(value).max()), 0.01)
     shown = ax.imshow(table, cmap="PuOr", vmin=-reach, vmax=reach)
     for (y, x), v in np.ndenumerate(table):
@@ -136,8 +136,8 @@ def pairs(one: Replicates, title: str) -> Any:
                 fontsize=7,
                 color="white" if abs(v) > 0.65 * reach else "black",
             )
-    ax.set_xticks(range(many), one.groups, rotation=40, ha="right", fontsize=8)
-    ax.set_yticks(range(many), one.groups, fontsize=8)
+    ax.set_xticks(range(n_groups), one.groups, rotation=40, ha="right", fontsize=8)
+    ax.set_yticks(range(n_groups), one.groups, fontsize=8)
     figure.colorbar(shown, ax=ax, shrink=0.8, label="second-order index, mean over units")
     ax.set_title(title, fontsize=9)
     return figure

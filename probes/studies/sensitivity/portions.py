@@ -13,9 +13,9 @@ def per_unit(design: SobolDesign) -> int:
     """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block
     of rows and its differences.
     """
-    many = len(design.groups)
-    kept = 6 + 4 * many + (many + math.comb(many, 2)) * design.second
-    return 3 * 8 * kept + 4 * together(design) * (design.evaluations + 2 * many)
+    n_groups = len(design.groups)
+    kept = 6 + 4 * n_groups + (n_groups + math.comb(n_groups, 2)) * design.second
+    return 3 * 8 * kept + 4 * together(design) * (design.evaluations + 2 * n_groups)
 
 
 def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:
@@ -25,17 +25,17 @@ def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[st
     >>> portions({"a": 3, "b": 5}, each=1, memory=4)
     [{'a': slice(0, 3, None)}, {'b': slice(0, 4, None)}, {'b': slice(4, 5, None)}]
     """
-    most = max(1, int(memory / each))
+    limit = max(1, int(memory / each))
     found: list[dict[str, slice]] = [{}]
-    left = most
-    for name, many in units.items():
-        if many > left and found[-1]:
+    left = limit
+    for name, n_units in units.items():
+        if n_units > left and found[-1]:
             found.append({})
-            left = most
-        for start in range(0, many, most):
+            left = limit
+        for start in range(0, n_units, limit):
             if start:
                 found.append({})
-                left = most
-            found[-1][name] = slice(start, min(start + most, many))
+                left = limit
+            found[-1][name] = slice(start, min(start + limit, n_units))
             left -= found[-1][name].stop - start
     return found

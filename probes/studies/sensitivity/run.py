@@ -166,10 +166,10 @@ def sheets(
     found = {}
     for name in augmented.names:
         one = augmentations[name]
-        many = len(one.factors)
+        n_factors = len(one.factors)
         places = [0.0] if one.switch else [i / (steps - 1) for i in range(steps)]
         drawn = [
-            seeds.uniform(many, "contact sheet", name, i) if many > 1 else np.full(1, u)
+            seeds.uniform(n_factors, "contact sheet", name, i) if n_factors > 1 else np.full(1, u)
             for i, u in enumerate(places)
         ]
         moved = [
@@ -179,7 +179,7 @@ def sheets(
             ["on"]
             if one.switch
             else [
-                f"{one.factors[0]} at {u:.0%}" if many == 1 else f"draw {i}"
+                f"{one.factors[0]} at {u:.0%}" if n_factors == 1 else f"draw {i}"
                 for i, u in enumerate(places)
             ]
         )
@@ -214,9 +214,9 @@ def _contrasts(
             for name, one in moved.items():
                 before = found[name].get(augmentation)
                 found[name][augmentation] = before.beside(one) if before else one
-            for name, many in lost.items():
-                if many:
+            for name, n_lost in lost.items():
+                if n_lost:
                     under = f"{name} under {augmentation}"
-                    left_out[under] = max(many, left_out.get(under, 0))
+                    left_out[under] = max(n_lost, left_out.get(under, 0))
     whole = {name: of for name, of in found.items() if len(of) == len(augmented.names)}
     return whole, dataclasses.asdict(plan) | {"images": images, "left_out": left_out}

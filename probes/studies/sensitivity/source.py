@@ -47,9 +47,9 @@ class Source:
         return subject if data is subject.data else dataclasses.replace(subject, data=data)
 
 
-def group_of(data: Dataset, number: int, many: int) -> Dataset:
-    """One of so many disjoint random groups of equal size (a fixed random order; what is left over
-    is in none); BadInput for too few images.
+def group_of(data: Dataset, number: int, groups: int) -> Dataset:
+    """One of ``groups`` disjoint random groups of equal size (a fixed random order; what is left
+    over is in none); BadInput for too few images.
 
     >>> images = np.zeros((7, 1, 2, 2), np.uint8)
     >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),
@@ -57,10 +57,10 @@ def group_of(data: Dataset, number: int, many: int) -> Dataset:
     >>> [len(group_of(data, number, 3)) for number in range(3)]
     [2, 2, 2]
     """
-    size = len(data) // many
+    size = len(data) // groups
     if size < 2:
         raise BadInput(
-            f"{many} groups of the {len(data)} images of {data.name}: each needs two images at"
+            f"{groups} groups of the {len(data)} images of {data.name}: each needs two images at"
             " least"
         )
     order = seeds.permutation(len(data), "groups of images", data.name, data.split)

@@ -84,8 +84,8 @@ class Passes(Reader):
         How many of the base points were left out because an activation was NaN or infinite, by
         module, where there are some.
         """
-        many, n, columns = rows.shape
-        flat, own = rows.reshape(many * n, columns), len(self.augmented.columns)
+        n_rows, n, columns = rows.shape
+        flat, own = rows.reshape(n_rows * n, columns), len(self.augmented.columns)
         with device.exact(self.where.threads):
             x = self.augmented(
                 pool(flat[:, own:]), torch.from_numpy(flat[:, :own].astype(np.float32))
@@ -93,7 +93,7 @@ class Passes(Reader):
         found, lost = self.read(x), dict[str, int]()
         with device.exact(self.where.threads):
             for name in list(found):
-                values = found.pop(name).view(many, n, -1)
+                values = found.pop(name).view(n_rows, n, -1)
                 if not bool(
                     values.sum().isfinite()
                 ):  # one NaN or infinity makes a sum of either; then each is looked at
@@ -137,8 +137,8 @@ def scrambled(
         for rows, order in blocks(
             one.design, plan, number, *name, *([f"law {law}"] if law else [])
         ):
-            for module, many in one.add(sums, rows, order, pool).items():
-                lost[module] = lost.get(module, 0) + many
+            for module, n_lost in one.add(sums, rows, order, pool).items():
+                lost[module] = lost.get(module, 0) + n_lost
             done += 1
             tell(done / steps)
         if not any(s.n for s in sums.values()):

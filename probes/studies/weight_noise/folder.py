@@ -18,7 +18,7 @@ from probes.perturb.plainweights import targets
 from probes.studies.weight_noise import STUDY
 from probes.studies.weight_noise.networks import Run
 from probes.studies.weight_noise.plan import LOST, MAIN, PRIMARY, Rows, Say
-from probes.studies.weight_noise.rows import csv_text, merge, number, read
+from probes.studies.weight_noise.results_csv import csv_text, merge, number, read
 from probes.subjects.nets import nets as known_nets
 from probes.subjects.recipes import REGIMES
 from probes.subjects.subject import Subject

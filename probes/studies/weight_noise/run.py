@@ -24,7 +24,7 @@ from probes.studies.weight_noise.folder import (
 )
 from probes.studies.weight_noise.networks import Networks, Run, view_of
 from probes.studies.weight_noise.plan import MAIN, PRIMARY, Plan, Rows, Say
-from probes.studies.weight_noise.rows import keep_aside
+from probes.studies.weight_noise.results_csv import keep_aside
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
 from probes.subjects.recipes import REGIMES

@@ -17,7 +17,7 @@ from probes.studies.weight_noise.claims import _claims, relative, tidy
 from probes.studies.weight_noise.folder import calibrated
 from probes.studies.weight_noise.networks import Run, view_of
 from probes.studies.weight_noise.plan import Plan
-from probes.studies.weight_noise.rows import csv_text
+from probes.studies.weight_noise.results_csv import csv_text
 from probes.tell import evidence
 from probes.tell.verify import verify
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.studies.weight_noise import rows
+from probes.studies.weight_noise import results_csv
 
-COLUMNS = {"name": str, "seed": int, "value": rows.number}
+COLUMNS = {"name": str, "seed": int, "value": results_csv.number}
 HEAD = "name,seed,value\n"
 
 
@@ -18,7 +18,7 @@ def fine(row):
 
 
 def read(path, said=None):
-    return rows.read(
+    return results_csv.read(
         path, COLUMNS, fine, (said if said is not None else []).append, ["name", "seed"]
     )
 
@@ -30,10 +30,10 @@ def test_a_file_that_is_not_there_has_no_rows(tmp_path):
 
 def test_what_is_written_is_read_again_and_said_to_nobody(tmp_path):
     frame = pd.DataFrame({"name": ["a", "b"], "seed": [0, 1], "value": [1 / 3, 1e-9]})
-    (tmp_path / "x.csv").write_text(rows.csv_text(frame))
+    (tmp_path / "x.csv").write_text(results_csv.csv_text(frame))
     said = []
     first = read(tmp_path / "x.csv", said)
-    (tmp_path / "x.csv").write_text(rows.csv_text(first))
+    (tmp_path / "x.csv").write_text(results_csv.csv_text(first))
 
     assert read(tmp_path / "x.csv").equals(first)
     assert said == []
@@ -91,11 +91,11 @@ def test_a_merge_holds_every_key_once_and_the_new_rows(old, new):
         pd.DataFrame(part, columns=list(COLUMNS)).drop_duplicates(key, keep="last")
         for part in (old, new)
     )
-    both = rows.merge(a, b, key)
+    both = results_csv.merge(a, b, key)
     found = {
         (r.name_, r.seed): r.value for r in both.rename(columns={"name": "name_"}).itertuples()
     }
 
     assert len(both) == len(found)
     assert found == {(n, s): v for n, s, v in old} | {(n, s): v for n, s, v in new}
-    assert rows.merge(both, b, key).equals(both)
+    assert results_csv.merge(both, b, key).equals(both)
