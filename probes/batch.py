@@ -1,6 +1,4 @@
-"""A batch: what a pass is given, what a perturbation is asked to run, and what a measure is told
-of.
-"""
+"""A batch: what a pass gets, what a perturbation runs the network on, and what a measure gets."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class Batch:
         labels: Sequence[int] | np.ndarray | None = None,
         images: Tensor | None = None,
     ) -> Batch:
-        """A batch by its ids, for a loop of one's own; labels are 0 where there are none."""
+        """A batch with these ids, for a loop of your own. Where no labels are given they are 0."""
         import torch
 
         names = np.asarray(ids)
@@ -47,14 +45,15 @@ class Batch:
         )
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.ids)
 
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """The name of a draw: what random numbers are made of, never the network, a batch or a
-    device."""
+    """The name of a draw. Random numbers are made from it, never from the network, the batch or the
+    device.
+    """
 
     seed: int
     dataset: str

@@ -20,8 +20,8 @@ from probes.run.console import evidence_lines, say, seed_range, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when all went well, 1 when a report does not verify, 2 for input that
-    can't be used.
+    """Run the command line. Returns 0 if all went well, 1 if a report does not verify, and 2 if the
+    input can't be used.
     """
     parser = argparse.ArgumentParser(
         prog="probes",
@@ -183,7 +183,7 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]) -> None:
-    """Train the seeds in several processes; each says when it is done."""
+    """Train the seeds in several processes. Each process reports when it has finished."""
     from probes.run.pools import engine_of
     from probes.run.settings import Options
     from probes.run.work import Place, TrainingRun
@@ -221,8 +221,8 @@ def summary(thing: Any) -> str:
 
 
 def reports_in(folder: Path) -> list[Path]:
-    """The folders of evidence or results at and below a folder, by their manifests; where there is
-    none, the folder.
+    """The folders of evidence or results at and below a folder, found by their manifests. If there
+    are none, the folder itself.
     """
     below = {
         path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)

@@ -1,5 +1,5 @@
-"""The errors a user can meet: each repeats what was typed, says what is allowed, and names the way
-out.
+"""The errors a user can meet. Each one repeats what was typed, says what is allowed, and names a
+way out.
 """
 
 
@@ -13,8 +13,8 @@ class UnknownName(ProbesError):
 
 
 class Unavailable(ProbesError):
-    """Something known that is not on this machine; the message carries the command that brings it.
-    A claim is skipped.
+    """Something known that is not on this machine. The message carries the command that brings it.
+    A claim that needs it is skipped.
     """
 
 

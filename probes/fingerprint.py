@@ -107,7 +107,7 @@ class _Walk:
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
         self.seen: dict[int, int] = {}
-        self.held: list[Any] = []  # so that no id is used twice while the walk lasts
+        self.held: list[Any] = []  # alive during the walk, so that no id is used twice
         self.path: list[str] = []
 
     def say(self, *words: object) -> None:
@@ -195,8 +195,8 @@ class _Walk:
         )
 
     def _object(self, thing: Any) -> None:
-        """An object by what it is made from again: its class, and the state that pickling takes; no
-        byte is pickled.
+        """An object by what can make it again: its class, and the state that pickle would take.
+        Nothing is pickled.
         """
         try:
             made = thing.__reduce_ex__(4)
@@ -294,7 +294,7 @@ BUILTIN = (
 
 
 def key_of(thing: Any) -> dict[str, Any]:
-    """The ``key()`` of a measure or perturbation; of one from outside the package with the hash of
-    its source and its state.
+    """The ``key()`` of a measure or perturbation. If it comes from outside the package, the hash of
+    its source and state is added.
     """
     return {"source": fingerprint(thing)} if outside(thing) else {}

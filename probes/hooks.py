@@ -1,5 +1,5 @@
-"""What reads or changes a forward pass: hooks that are ours alone and gone together, and passes
-that begin in the middle.
+"""Hooks that read or change a forward pass and are removed together, and passes that begin in the
+middle of a network.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refuse_wrapped(model: nn.Module) -> None:
 
 
 def refuse_training(model: nn.Module) -> None:
-    """Raise BadInput for a model with any module in training mode, where a pass may change its
+    """Raise BadInput if any module of the model is in training mode. A pass would then change
     buffers or draw at random.
     """
     for name, module in model.named_modules():
@@ -65,7 +65,7 @@ def refuse_training(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def handles() -> Iterator[list[RemovableHandle]]:
-    """A list for hook handles, each of which is removed when the block ends, however it ends."""
+    """A list for hook handles. All of them are removed when the block ends, however it ends."""
     with contextlib.ExitStack() as stack:
         held = _Handles(stack)
         yield held
@@ -75,12 +75,12 @@ def handles() -> Iterator[list[RemovableHandle]]:
 def reading(
     model: nn.Module, names: Sequence[str], take: Callable[[str, Any], Any], what: str
 ) -> Iterator[dict[str, Any]]:
-    """Read modules by name at every forward pass inside the block: name -> ``take(name, output)``
-    of the last pass.
+    """Read modules by name at every forward pass inside the block. Yields a mapping from a name to
+    ``take(name, output)`` of the last pass.
 
-    ``what`` is what errors call a module. Raises UnknownName for a name; BadInput for one that runs
-    more than once in a pass, and for a model that is compiled, in DataParallel or in training mode;
-    ProbesError for one that does not run.
+    ``what`` is what error messages call a module. Raises UnknownName for a name; BadInput for a
+    module that runs more than once in a pass, and for a model that is compiled, in DataParallel or
+    in training mode; ProbesError for a module that does not run.
     """
     refuse_wrapped(model)
     refuse_training(model)
@@ -126,14 +126,14 @@ class _Handles(list):
 
 
 class Prefix:
-    """A clean pass, kept so that a pass that differs from it only from some layer on need not
-    compute what comes before.
+    """A clean pass whose outputs are kept. A later pass that differs from it only after some layer
+    does not compute the layers before.
 
-    Kept are the outputs of the network's own children and of the members of ``nn.Sequential``:
-    stages, blocks, the layers of a plain network. What runs once and ends before the layer begins
-    gives its kept output again, a copy, since an in-place operation may come next; all else runs.
-    So a replayed pass is bit for bit the whole one, for the same images and where the passes differ
-    in nothing but hooks on that layer and after it.
+    The outputs of the network's own children and of the members of ``nn.Sequential`` are kept:
+    stages, blocks, the layers of a plain network. A module that runs once and ends before the layer
+    begins returns a copy of its kept output, since an in-place operation may come next. Everything
+    else runs. A replayed pass is bit for bit the whole pass, for the same images, if the passes
+    differ in nothing but hooks on that layer and after it.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()
@@ -163,12 +163,12 @@ class Prefix:
 
     @property
     def nbytes(self) -> int:
-        """The memory of what is kept."""
+        """The memory that the kept outputs take."""
         return sum(t.nbytes for t in {id(t): t for t in self._kept.values()}.values())
 
     @contextlib.contextmanager
     def record(self) -> Iterator[None]:
-        """Keep the pass that runs inside the block; the one that was kept before is forgotten."""
+        """Keep the pass that runs inside the block. It replaces the pass that was kept before."""
         for kept in (self._kept, self._began, self._ended, self._calls):
             kept.clear()
         clock = iter(range(1 << 62))
@@ -202,8 +202,8 @@ class Prefix:
         """Passes inside the block begin at the first of ``layers``, named as :func:`modules` names
         them.
 
-        With ``through`` they begin where that one ends, and its own kept output is what hooks on it
-        are given. BadInput for a layer that did not run.
+        With ``through`` they begin where that layer ends. Hooks on the layer then get its kept
+        output. Raises BadInput for a layer that did not run.
         """
         names = [f"{self._prefix}{layer}" for layer in layers]
         for name, layer in zip(names, layers, strict=True):
@@ -236,7 +236,7 @@ class Prefix:
 
 
 def floats(values: Any) -> list[Tensor]:
-    """The tensors of floats in what a network gives."""
+    """The floating-point tensors in the output of a network."""
     return [
         leaf
         for leaf in tree_leaves(values)
@@ -245,21 +245,22 @@ def floats(values: Any) -> list[Tensor]:
 
 
 PREFIX_BYTES = 500_000_000
-"""Memory of clean passes that are kept, so that a layer that is perturbed alone need not wait for
-what comes before it.
+"""The memory that kept clean passes may take. They let a pass with one perturbed layer start at
+that layer.
 
-A clean pass of a batch that does not fit is not kept (None), and its passes are whole ones."""
+If the clean pass of a batch does not fit, it is not kept (None), and its passes run as whole ones.
+"""
 
 
 _begins: weakref.WeakKeyDictionary[nn.Module, dict[tuple, bool]] = weakref.WeakKeyDictionary()
 
 
 def begins(model: nn.Module, x: Tensor, layers: Sequence[str], through: bool = False) -> bool:
-    """Whether a pass that begins at layers is the whole one: seen once for each, after another pass
-    in between.
+    """Whether a pass that begins at these layers gives exactly the whole pass. This is tested once
+    for each, with another pass in between.
 
-    It is not where a network hands something on beside what its modules give, or works in place on
-    what was kept.
+    It does not if the network hands something on beside the outputs of its modules, or changes kept
+    outputs in place.
     """
     known = _begins.setdefault(model, {})
     name = (tuple(layers), through)

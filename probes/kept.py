@@ -1,5 +1,5 @@
-"""What a process keeps in memory between pieces of work: bounded, the least recently used out
-first.
+"""What a process keeps in memory between pieces of work. The size is bounded; the least recently
+used things go first.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 LIMIT = 1_500_000_000
-"""Bytes that are kept, where nothing else is said."""
+"""The default limit in bytes."""
 
 
 class Kept:
-    """Things by name, at most ``limit`` bytes of them together; nothing that is kept changes a
-    number.
+    """Things by name, together at most ``limit`` bytes. Keeping a thing never changes a number.
 
-    A thing that is larger than all room is kept alone. The name of a thing says all that it depends
-    on.
+    A thing that is larger than the limit is kept alone. Its name must contain everything that it
+    depends on.
 
     >>> kept = Kept(limit=10)
     >>> [kept.get(name, lambda: bytes(6))[:0] for name in "ab"], list(kept)
@@ -36,14 +35,14 @@ class Kept:
         return iter(self._things)
 
     def get(self, name: Hashable, make: Callable[[], T]) -> T:
-        """The thing of this name, kept or made now."""
+        """The thing of this name, from memory or made now."""
         if name not in self._things:
             self.put(name, make())
         self._things.move_to_end(name)
         return self._things[name][0]
 
     def put(self, name: Hashable, thing: Any) -> None:
-        """Keep a thing, in place of another one of its name."""
+        """Keep a thing. It replaces another one of the same name."""
         self._taken -= self._things.pop(name, (None, 0))[1]
         self._things[name] = thing, nbytes(thing)
         self._taken += self._things[name][1]

@@ -31,14 +31,14 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Options))
 
 
 class Lab(Bench):
-    """A laboratory for one or several subjects: it gives tables, keeps what is claimed of them, and
-    writes the page.
+    """A laboratory for one or several subjects. It gives tables, keeps the claims made about them,
+    and writes the page.
 
-    ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several. What a claim's options
-    are under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``,
-    ``precision``, ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them
-    together as ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``);
-    ``loaded`` are networks that one has already, by name. Raises UnknownName for another argument,
+    ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several. The options of a claim
+    under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``, ``precision``,
+    ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
+    ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``). ``loaded``
+    are networks that are in memory already, by name. Raises UnknownName for another argument,
     BadInput for a value out of range.
 
     >>> from probes.judge import rises
@@ -94,18 +94,18 @@ class Lab(Bench):
         modules: Sequence[str] | None = None,
         maps: bool = False,
     ) -> Sensed:
-        """A table about the sensitivity of units, a row per module and disjoint random group of
-        images.
+        """A table about the sensitivity of units. It has a row for each module and each disjoint
+        random group of images.
 
-        ``rows`` base points for each group, on the augmentations of a set; ``maps`` asks how well
-        maps tell their augmentation. Judged with ``unit="image group"``. See
+        Each group has ``rows`` base points, on the augmentations of a set. ``maps`` asks how well
+        maps tell their augmentation. Judge the table with ``unit="image group"``. See
         :mod:`probes.studies.sensitivity.claims`.
         """
         names = tuple(modules) if modules is not None else None
         return Sensed(self, Plan(which, rows=rows, names=names), groups, maps)
 
     def masking(self, **asked: Any) -> Masked:
-        """Masks of the units that an index points at, beside random ones
+        """Masks of the units with the largest index, compared with random masks
         (:class:`probes.studies.masking.claims.Masked`).
 
         ``asked`` are fields of :class:`probes.studies.masking.claims.Masking`: ``which``
@@ -134,9 +134,9 @@ class Lab(Bench):
         )
 
     def claim(self, sentence: str, found: Verdicts, id: str = "", family: str = "") -> Verdicts:
-        """Take a judged claim into the report that :meth:`report` writes; gives the verdicts back.
+        """Add a judged claim to the report that :meth:`report` writes. Returns the verdicts.
 
-        ``id`` is what the page calls it (``CLAIM-1``, ``CLAIM-2``, ... where there is none).
+        ``id`` is the name of the claim on the page (default: ``CLAIM-1``, ``CLAIM-2``, ...).
         """
         if not found.asked or any(table is None for table in found.asked):
             raise BadInput(
@@ -150,12 +150,12 @@ class Lab(Bench):
         return found
 
     def report(self, folder: Path | str, *found: Verdicts) -> Path:
-        """Write what was claimed, and the verdicts that are given here, as a report: page, figures,
-        tables, evidence.
+        """Write the claims, and the verdicts given here, as a report: page, figures, tables,
+        evidence.
 
-        Gives the path of the page. ``probes verify FOLDER`` checks it, ``probes report FOLDER``
-        draws it again. Raises BadInput where nothing was claimed, ProbesError for a folder that
-        holds something else.
+        Returns the path of the page. ``probes verify FOLDER`` checks it, ``probes report FOLDER``
+        draws it again. Raises BadInput if nothing was claimed, ProbesError for a folder that holds
+        something else.
         """
         for one in found:
             self.claim(

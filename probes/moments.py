@@ -10,9 +10,9 @@ def flatten_images(tensor: Tensor) -> Tensor:
     """The elements of each image as a row: (N, ...) -> (N, elements), in memory order, without a
     copy if possible.
 
-    Half precision is widened first: a sum of squares of 64 x 112 x 112 unit normals overflows
-    float16. The order of elements within a row is that of the memory format, which no moment
-    depends on.
+    Half precision becomes float32 first: a sum of squares of 64 x 112 x 112 unit normals overflows
+    float16. The order of elements within a row is that of the memory format. No moment depends on
+    it.
 
     >>> flatten_images(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).shape
     torch.Size([2, 48])
@@ -30,12 +30,12 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 
 def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of each row the sum, the 2-norm and, only where these two would lose its digits, the
-    variance: three of (N,).
+    """The sum and the 2-norm of each row; three tensors (N,). The third is the variance, or None
+    where the first two give it with all its digits.
 
-    The variance is the mean square less the squared mean, which cancels where the mean is large
-    beside the spread; where that holds for any row, all variances are taken in two passes and
-    float64.
+    The variance is the mean square minus the squared mean. This cancels if the mean is large
+    compared with the standard deviation. If that holds for any row, all variances are computed in
+    two passes and float64.
 
     >>> [t.tolist() for t in power_sums(torch.tensor([[3.0, -4.0]]))[:2]]
     [[-1.0], [5.0]]
@@ -46,7 +46,8 @@ def power_sums(row: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance (ddof 0) of each row: (N, elements) -> two of (N,), float64.
+    """The mean and the population variance (ddof 0) of each row: (N, elements) -> two tensors (N,),
+    float64.
 
     >>> mean, variance = mean_and_variance(torch.tensor([[1.0, 3.0], [1e4, 1e4 + 2]]))
     >>> variance.tolist()
@@ -61,17 +62,16 @@ def mean_and_variance(row: Tensor) -> tuple[Tensor, Tensor]:
 
 
 PIECE = 1 << 19
-"""Elements of the rows that are reduced together: several passes over them find them in the cache.
-"""
+"""This many elements are reduced together. Several passes over them then find them in the cache."""
 
 
 def sign_sums(row: Tensor, size: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
     """Of each row the sum, the number of elements <= 0 and (unless ``size`` is false) the sum of
     absolute values.
 
-    Float32 holds a count exactly up to 2**24 elements (wider rows are counted as integers).
-    Measured on a CPU, a sum over a scratch row of 0s and 1s takes a third of the time of one that
-    widens booleans.
+    Float32 holds a count exactly up to 2**24 elements; longer rows are counted as integers.
+    Measured on a CPU, a sum over a scratch row of 0s and 1s takes a third of the time of a sum that
+    converts booleans.
 
     >>> [t.item() for t in sign_sums(torch.tensor([[1.0, -3.0, 0.0]]))]
     [-2.0, 2.0, 4.0]

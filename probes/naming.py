@@ -1,4 +1,4 @@
-"""The modules of a network by name: what they are called, and which stand twice."""
+"""The names of the modules of a network, and which modules have several names."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import nn
 
 
 def prefix_of(model: nn.Module) -> str:
-    """What the names of a model's modules begin with: ``net.`` in the package's own wrapper, which
-    says so; else nothing.
+    """The prefix of the names of a model's modules: ``net.`` for the package's own wrapper, which
+    says so; else empty.
     """
     inside = getattr(type(model), "WRAPPED", "")
     return f"{inside}." if inside else ""
 
 
 def plain(model: nn.Module, name: str) -> str:
-    """The name of a module or parameter without what the package's own wrapper adds; a user's own
-    ``self.net`` keeps its name.
+    """The name of a module or parameter without the prefix of the package's own wrapper. A user's
+    own ``self.net`` keeps its name.
 
     >>> plain(nn.Sequential(nn.ReLU()), "net.conv")
     'net.conv'
@@ -26,8 +26,8 @@ def plain(model: nn.Module, name: str) -> str:
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a model by name, in its order; what the package's own wrapper adds to names is
-    left out.
+    """The modules of a model by name, in its order, without the prefix of the package's own
+    wrapper.
 
     A module that stands in two places has both names.
     """

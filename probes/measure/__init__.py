@@ -1,4 +1,4 @@
-"""What is read off a subject: numbers per image and site."""
+"""What is measured on a subject: numbers per image and site."""
 
 from probes.measure.adapters import BlockAdapter, block_sites, register_block
 from probes.measure.blocks import BlockMetrics, block_metrics

@@ -15,10 +15,10 @@ from probes.naming import modules
 class BlockAdapter:
     """Where a block type keeps its streams.
 
-    ``branch`` is the module whose output is h; ``relu`` the module that gets x + h, at its
-    ``calls``-th call in a forward pass; ``shortcut`` the attribute that holds the shortcut module.
-    Where that attribute is None, x is the block's input if ``identity``, else the block is plain:
-    it has no x, and its sum is h.
+    ``branch`` is the module whose output is h. ``relu`` is the module that gets x + h, at its
+    ``calls``-th call in a forward pass. ``shortcut`` is the attribute that holds the shortcut
+    module. If that attribute is None, x is the block's input when ``identity`` is true. Otherwise
+    the block is plain: it has no x, and its sum is h.
     """
 
     branch: str
@@ -32,7 +32,7 @@ _ADAPTERS: dict[type[nn.Module], BlockAdapter] = {}
 
 
 def register_block(block: type[nn.Module], adapter: BlockAdapter) -> None:
-    """Teach taps a block type: an own ``nn.Module`` class and where its streams are.
+    """Register a block type: an ``nn.Module`` class of your own, and where its streams are.
 
     >>> class Mine(nn.Module): ...
     >>> register_block(Mine, BlockAdapter(branch="f", relu="act"))
@@ -49,7 +49,7 @@ _TORCHVISIONS = {
 
 
 def adapters() -> dict[type[nn.Module], BlockAdapter]:
-    """All adapters; those of torchvision's blocks are among them once it is loaded, which takes
+    """All adapters. Those of torchvision's blocks are added once torchvision is loaded, which takes
     longer than a small measurement.
     """
     resnet = sys.modules.get("torchvision.models.resnet")
@@ -60,8 +60,8 @@ def adapters() -> dict[type[nn.Module], BlockAdapter]:
 
 
 def adapter_of(module: nn.Module) -> BlockAdapter | None:
-    """The adapter of a block, None for any other module; a subclass with a forward of its own is
-    another block.
+    """The adapter of a block, None for any other module. A subclass with a forward of its own
+    counts as another block.
     """
     known = adapters()
     for kind in type(module).__mro__:

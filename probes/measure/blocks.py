@@ -27,8 +27,8 @@ Read = Callable[[Batch], dict[str, np.ndarray]]
 
 
 Arrays = dict[str, Any]
-"""What a hook keeps of one stream: tensors (images,), the variance where it was taken exactly, the
-row length.
+"""What a hook keeps of one stream: tensors (images,), the variance if it was computed exactly, and
+the row length.
 """
 
 
@@ -71,14 +71,14 @@ class BlockMetrics(Measure):
     """Six metrics of each residual block, per image, over all elements of its maps (channels,
     height, width).
 
-    ``l2_h`` and ``var_h`` (ddof 0): norm and variance of the branch h. ``mean_sum``,
-    ``mean_abs_sum``: of x + h, the input of the block's last ReLU. ``sparsity``: the share of zeros
-    after it. ``ratio_hx``: ||h|| / ||x|| (not for a plain block, which has no x). After the study
-    "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input Uncertainty", per
-    image instead of per batch.
+    ``l2_h`` and ``var_h`` (ddof 0) are the norm and the variance of the branch h. ``mean_sum`` and
+    ``mean_abs_sum`` are means of x + h, the input of the block's last ReLU. ``sparsity`` is the
+    share of zeros after it. ``ratio_hx`` is ||h|| / ||x|| (a plain block has no x, and no ratio).
+    They follow the study "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input
+    Uncertainty", but per image instead of per batch.
 
-    A measure is a context manager around forward passes; it yields ``read(batch)``, to be called
-    after each pass with its batch (:class:`probes.batch.Batch`), which returns the sites under
+    A measure is a context manager around forward passes. It yields ``read(batch)``, to be called
+    after each pass with its batch (:class:`probes.batch.Batch`). That returns the sites under
     ``"site"`` and an array (sites, images) per metric.
 
     >>> from probes.batch import Batch
@@ -114,8 +114,8 @@ class BlockMetrics(Measure):
         }
 
     def count(self, model: nn.Module) -> int:
-        """How many sites it reads of a model: the size of a family over sites, known before any
-        compute.
+        """The number of sites that it reads of a model, known before any pass: the size of a family
+        over sites.
         """
         return len(self.sites or block_sites(model))
 
@@ -167,4 +167,4 @@ def _read(
 
 
 block_metrics = BlockMetrics()
-"""All blocks that taps know: ``lab.sweep(block_metrics, under=gaussian(0, .1))``."""
+"""All registered blocks: ``lab.sweep(block_metrics, under=gaussian(0, .1))``."""

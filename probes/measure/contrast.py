@@ -22,18 +22,18 @@ from probes.errors import BadInput
 from probes.measure.indices import FLOOR
 
 FEWEST = 6
-"""Images below which the smallest two-sided p-value is above .03."""
+"""With fewer images the smallest two-sided p-value is above .03."""
 TOGETHER = 1 << 22
-"""Differences that are ranked at a time."""
+"""The number of differences that are ranked at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """Per unit (each array has shape (units,)): two effect sizes and the p-value of Wilcoxon's
-    test, two-sided; NaN where dead.
+    """Per unit (each array has shape (units,)): two effect sizes and the two-sided p-value of
+    Wilcoxon's test; NaN for a dead unit.
 
-    A unit that no image moves has a share of .5 and p = 1; it is dead where its variance over clean
-    and augmented images is at most 1e-8 of the mean over units.
+    A unit that no image moves has a share of .5 and p = 1. A unit is dead if its variance over
+    clean and augmented images is at most 1e-8 of the mean over units.
     """
 
     images: int
@@ -55,15 +55,15 @@ class Contrast:
     def adjusted(self) -> np.ndarray:
         """P-values after Benjamini and Yekutieli (2001), over the units that are not dead.
 
-        Of the units with ``adjusted <= q`` a share of at most q are false discoveries, whatever the
-        dependence between units.
+        Among the units with ``adjusted <= q`` a share of at most q are false discoveries, whatever
+        the dependence between units.
         """
         out = np.full(len(self.p), np.nan)
         out[~self.dead] = stats.false_discovery_control(self.p[~self.dead], method="by")
         return out
 
     def beside(self, other: Contrast) -> Contrast:
-        """These units and, after them, others of the same images."""
+        """These units followed by others of the same images."""
         return Contrast(
             self.images, *(np.concatenate([getattr(self, f), getattr(other, f)]) for f in FIELDS)
         )
@@ -73,11 +73,11 @@ FIELDS = ("share", "point_biserial", "p")
 
 
 def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
-    """The contrast of every unit; ``clean`` and ``augmented`` are (images, units), draws averaged
-    before.
+    """The contrast of every unit. ``clean`` and ``augmented`` are (images, units), already averaged
+    over draws.
 
-    Images with NaN or infinity in any unit must be left out before; BadInput for them, for other
-    shapes and for fewer than 6 images (the smallest two-sided p-value would be above .03).
+    Leave out images with NaN or infinity in any unit before. Raises BadInput for such values, for
+    other shapes and for fewer than 6 images (the smallest two-sided p-value would be above .03).
 
     >>> clean = np.arange(16.0).reshape(8, 2)
     >>> found = contrast(clean, clean + [0.5, 0])
@@ -107,8 +107,8 @@ def contrast(clean: np.ndarray, augmented: np.ndarray) -> Contrast:
 
 
 def _signed_ranks(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of the ranks that positive differences hold, and Wilcoxon's two-sided p-value, of
-    (images, units).
+    """For (images, units): the share of the ranks that positive differences hold, and Wilcoxon's
+    two-sided p-value.
     """
     n = len(d)
     share, p = np.full(d.shape[1], 0.5), np.ones(d.shape[1])

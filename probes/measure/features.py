@@ -40,8 +40,8 @@ def stages(model: nn.Module) -> list[str]:
 
 
 def stages_of(model: nn.Module, images: Tensor) -> list[str]:
-    """The last module at each size of the feature maps, pooling left out: where a network's stages
-    end, whatever its names.
+    """The last module at each size of the feature maps, without pooling. These are the ends of a
+    network's stages, whatever their names.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2,
     ...     2, 1))
@@ -74,10 +74,10 @@ def extract(
 ) -> Iterator[dict[str, Any]]:
     """Read the outputs of modules, by name, at every forward pass inside the block.
 
-    Yields a dictionary, filled anew by each pass in the order in which the layers run: layer ->
-    ``reduce(layer, maps)``, of maps (N, C, H, W). Without ``reduce`` it is a copy, since an
-    in-place operation may come right after. ``layers`` are the stages where none are named. Hooks
-    are gone after the block, whatever ended it.
+    Yields a dictionary that each pass fills anew, in the order in which the layers run: layer ->
+    ``reduce(layer, maps)``, where maps are (N, C, H, W). Without ``reduce`` it holds a copy, since
+    an in-place operation may come right after. ``layers`` defaults to the stages. The hooks are
+    removed when the block ends, however it ends.
 
     Raises UnknownName for a layer; BadInput for an output that is no 4-d tensor of floats, for a
     layer that runs more than once in a pass, and for a model that is compiled, in DataParallel or
@@ -117,8 +117,8 @@ METRICS = ("map_distance", "map_cosine", "map_zeros", "map_mean", "map_std")
 
 
 class Reader(Reading):
-    """``read(batch)`` after a pass, and ``read.reference()`` after the pass of the clean images
-    that it is compared with.
+    """``read(batch)`` after a pass. ``read.reference()`` after the pass of the clean images, with
+    which it is compared.
     """
 
     def __init__(self, seen: Mapping[str, Tensor]) -> None:
@@ -148,7 +148,7 @@ class Reader(Reading):
 
 
 def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """The metrics of each image, float64, from its maps and those of the clean image, as rows
+    """The metrics of each image in float64. The maps of the image and of its clean image are rows
     (images, elements).
 
     >>> compare(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 0.0]]))["map_cosine"].item()
@@ -173,10 +173,10 @@ def compare(maps: Tensor, clean: Tensor) -> dict[str, Tensor]:
 class FeatureMetrics(Measure):
     """Five metrics of the feature maps of a layer, per image, over all depths and positions.
 
-    ``map_distance``: ||f - f0|| / ||f0||, where f0 are the maps of the clean image. ``map_cosine``:
-    of f and f0. ``map_zeros``: the share of exact zeros. ``map_mean`` and ``map_std`` (ddof 0).
-    ``layers`` are the stages where none are named. The clean images pass before the noisy ones
-    (``reference``), so a level costs two passes.
+    ``map_distance`` is ||f - f0|| / ||f0||, where f0 are the maps of the clean image.
+    ``map_cosine`` is the cosine of f and f0. ``map_zeros`` is the share of exact zeros.
+    ``map_mean`` and ``map_std`` (ddof 0) are moments. ``layers`` defaults to the stages. The clean
+    images pass before the noisy ones (``reference``), so a level costs two passes.
 
     >>> from probes.batch import Batch
     >>> from probes.subjects.nets import nets
@@ -205,7 +205,7 @@ class FeatureMetrics(Measure):
         }
 
     def count(self, model: nn.Module) -> int:
-        """How many layers it reads of a model."""
+        """The number of layers that it reads of a model."""
         return len(self.layers or stages(model))
 
     @contextlib.contextmanager
@@ -220,7 +220,7 @@ feature_metrics = FeatureMetrics()
 
 
 def has_places(shape: Sequence[int]) -> bool:
-    """Whether a module gives maps of more than one place, so that there is something to see of a
-    channel.
+    """Whether a module gives maps with more than one place, so that a channel can be shown as a
+    picture.
     """
     return len(shape) == 3 and shape[1] * shape[2] > 1

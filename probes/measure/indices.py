@@ -1,4 +1,4 @@
-"""Sensitivity indices of units, and what independent scramblings say of them together."""
+"""Sensitivity indices of units, and their means and intervals over independent scramblings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor
 from probes.errors import BadInput
 
 FLOOR = 1e-8
-"""A unit is dead where its variance is at most this share of the mean variance of its module's
-units.
+"""A unit is dead if its variance is at most this share of the mean variance of its module's units.
 """
 
 
 EPSILON = 1e-7
-"""What the published code adds to spreads and variances."""
+"""The constant that the published code adds to standard deviations and variances before dividing.
+"""
 
 
 def dead_of(variance: Tensor) -> Tensor:
-    """The units whose variance is at most 1e-8 of the mean over units, and those where it is not
-    finite, as after an overflow.
+    """Which units are dead: their variance is at most 1e-8 of the mean over units, or not finite,
+    as after an overflow.
 
     >>> dead_of(torch.tensor([1.0, 1e-9, 0.0, torch.inf])).tolist()
     [False, True, True, True]
@@ -36,11 +36,11 @@ def dead_of(variance: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Indices:
-    """Per unit: mean, variance, the mask of dead units, and per group first-order, total and
-    Shapley shares (NaN where dead).
+    """Per unit: mean, variance, the mask of dead units; per group the first-order index, the total
+    index and the Shapley effect (NaN for dead units).
 
-    Signed, as estimated: nothing is clipped. ``second`` has a row per pair of groups, in the order
-    (0, 1), (0, 2), ...
+    The values are signed, as estimated: nothing is clipped. ``second`` has a row per pair of
+    groups, in the order (0, 1), (0, 2), ...
     """
 
     groups: tuple[str, ...]
@@ -58,7 +58,7 @@ class Indices:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over replicates with half the width of its 90 % interval (Student's t), and the number
+    """A mean over replicates, half of the width of its 90 % interval (Student's t), and the number
     of replicates.
     """
 
@@ -68,11 +68,11 @@ class Estimate:
 
 
 class Replicates:
-    """Indices of independent scramblings, joined one after the other: means and intervals, in the
-    memory of two.
+    """Joins the indices of independent scramblings one after the other, and gives means and
+    intervals. It needs the memory of two scramblings.
 
     A unit that is dead in one scrambling is dead. The intervals describe the error of integration,
-    not that of the images.
+    not the error from the choice of images.
 
     >>> from probes.measure.sensitivity import SobolDesign, SobolSums
     >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
@@ -96,11 +96,11 @@ class Replicates:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """What there is an estimate of."""
+        """The names of the estimated quantities."""
         return tuple(self._mean)
 
     def add(self, one: Indices) -> None:
-        """Join a scrambling's indices (Welford's update)."""
+        """Add the indices of a scrambling (Welford's update)."""
         self.n += 1
         self.groups = one.groups
         self.dead = self.dead | one.dead
@@ -117,7 +117,7 @@ class Replicates:
 
     @classmethod
     def joined(cls, parts: Sequence[Replicates]) -> Replicates:
-        """Those of a module from those of its units in parts, in their order."""
+        """The indices of a module, joined from consecutive parts of its units."""
         if len(parts) == 1:
             return parts[0]
         out = cls()
@@ -132,8 +132,8 @@ class Replicates:
         return out
 
     def estimate(self, name: str) -> Estimate:
-        """Of ``mean``, ``variance``, ``first``, ``total``, ``shapley`` or ``second``; BadInput for
-        one that was not measured.
+        """The estimate of ``mean``, ``variance``, ``first``, ``total``, ``shapley`` or ``second``.
+        Raises BadInput for one that was not measured.
         """
         if name not in self._mean:
             raise BadInput(
@@ -144,8 +144,8 @@ class Replicates:
         return Estimate(self._mean[name], half, self.n)
 
     def maps(self, name: str, shape: Sequence[int]) -> np.ndarray:
-        """An index in the shape of its module, (groups, *shape); NaN where a unit is dead. Raises
-        what :meth:`estimate` does.
+        """An index in the shape of its module, (groups, *shape); NaN for dead units. Raises what
+        :meth:`estimate` raises.
         """
         return (
             torch.where(self.dead, torch.nan, self.estimate(name).value).numpy().reshape(-1, *shape)

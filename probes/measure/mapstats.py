@@ -37,7 +37,7 @@ _STEP = 1 << _SHIFT
 
 
 def bins(sizes: Tensor) -> Tensor:
-    """The bin of each size (values >= 0, float32): int32, 0 below 2**-16, then 1 to 1024.
+    """The bin of each size (values >= 0, float32) as int32: 0 below 2**-16, then 1 to 1024.
 
     >>> bins(torch.tensor([0.0, 1.0, 2.0])).tolist()
     [0, 513, 545]
@@ -51,8 +51,8 @@ def bins(sizes: Tensor) -> Tensor:
 
 
 def _side(sizes: Tensor, others: Tensor) -> Tensor:
-    """Counts (depths, 1025) of sizes (N, depths, positions); ``others`` of those below 2**-16
-    belong to no bin of this side.
+    """Counts (depths, 1025) of sizes (N, depths, positions). ``others`` counts the values of the
+    other sign and the zeros, which belong to no bin of this side.
     """
     depths, width = sizes.shape[1], _HALF + 1
     places = bins(sizes).add_(
@@ -65,25 +65,25 @@ def _side(sizes: Tensor, others: Tensor) -> Tensor:
         .view(depths, width)
         .to(others.device)
     )
-    counts[:, 1] += counts[:, 0] - others  # smaller than 2**-16 and not 0: as 2**-16
+    # values smaller than 2**-16 that are not 0 count as 2**-16
+    counts[:, 1] += counts[:, 0] - others
     counts[:, 0] = 0
     return counts
 
 
 def _how_many(condition: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """How many positions of each depth are ``condition`` to 0; a sum of floats is exact to 2**24
-    and the fastest there is.
+    """The number of positions of each depth for which ``condition`` holds against 0. A sum of
+    floats is exact up to 2**24, and it is the fastest way.
     """
     return to_float64(condition(x, 0, out=torch.empty_like(x)).sum(2)).sum(0).long()
 
 
 @dataclasses.dataclass
 class MapStatistics:
-    """The statistics of one layer at one level: an entry per depth (channel) in each array.
+    """The statistics of one layer at one level. Each array has an entry per depth (channel).
 
-    ``m2`` is the sum of squared deviations from the mean.
-    ``above`` and ``below`` count by size the values greater and smaller than 0 (None where there
-    are none).
+    ``m2`` is the sum of squared deviations from the mean. ``above`` and ``below`` count the values
+    greater and smaller than 0 by size (None if there are none).
 
     >>> one, two = MapStatistics.of(torch.rand(4, 3, 5, 5)), MapStatistics.of(torch.rand(2, 3, 5,
     ...     5))
@@ -102,7 +102,7 @@ class MapStatistics:
 
     @classmethod
     def of(cls, maps: Tensor) -> MapStatistics:
-        """Of maps (N, C, H, W); BadInput where a value is not finite."""
+        """The statistics of maps (N, C, H, W). Raises BadInput for a value that is not finite."""
         x = maps.detach().float().flatten(2).contiguous()
         images, depths, positions = x.shape
         total = to_float64(x.sum(2)).sum(0)
@@ -137,7 +137,7 @@ class MapStatistics:
         return np.concatenate([below[:, :0:-1], self.zeros[:, None], self.above[:, 1:]], axis=1)
 
     def update(self, other: MapStatistics) -> None:
-        """Take the other stream in, in place."""
+        """Add another stream, in place."""
         apart = other.total / other.n - self.total / self.n
         self.m2 = (
             self.m2 + other.m2 + apart**2 * self.n * other.n / (self.n + other.n)
@@ -149,13 +149,13 @@ class MapStatistics:
             self.below = other.below.copy() if self.below is None else self.below + other.below
 
     def merge(self, other: MapStatistics) -> MapStatistics:
-        """Both streams together; neither is changed."""
+        """Both streams together. Neither of them changes."""
         both = copy.deepcopy(self)
         both.update(other)
         return both
 
     def layer(self) -> MapStatistics:
-        """All depths of the layer as one."""
+        """The statistics of all depths of the layer together."""
         return MapStatistics(
             self.n.sum(keepdims=True),
             self.total.sum(keepdims=True),
@@ -170,8 +170,8 @@ class MapStatistics:
         )
 
     def quantile(self, q: float) -> np.ndarray:
-        """A quantile of each depth, between order statistics as numpy's; each of these within 1.6
-        %, or within 2**-16.
+        """A quantile of each depth, interpolated between order statistics as numpy does. Each of
+        these is within 1.6 %, or within 2**-16.
         """
         return self._quantiles([q])[0]
 
@@ -216,8 +216,8 @@ class MapStatistics:
         return {name: out[name] for name in STATISTICS}
 
     def histogram(self, edges: np.ndarray) -> np.ndarray:
-        """Counts between ``edges``, per depth: (depths, edges - 1); zeros lie in the bin that holds
-        0.
+        """Counts between ``edges``, per depth: (depths, edges - 1). Zeros lie in the bin that
+        contains 0.
         """
         fine = np.concatenate([[-np.inf], UPPER])
         fine[0] = LOWER[0]

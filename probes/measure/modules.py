@@ -17,9 +17,9 @@ def outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
     """Read the outputs of modules at every forward pass inside the block: name -> (images,
     channels, ...) of the last pass.
 
-    They are copies, taken as the module gives them: what comes next may work in place (trap R1).
+    They are copies, taken inside the hook, since a later operation may work in place (trap R1).
     Raises UnknownName for a module; BadInput for an output that is no batch of floats, and for a
-    module that runs more than once in a pass; ProbesError for one that does not run.
+    module that runs more than once in a pass; ProbesError for a module that does not run.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     >>> with torch.no_grad(), outputs(net.eval(), ["1"]) as seen:

@@ -1,4 +1,4 @@
-"""What a network answers: right or wrong, and the loss, per image."""
+"""Whether a network is right, and its loss, per image."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Read = Callable[[Batch], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Predictions(Measure):
-    """Per image ``correct`` (1 where the largest logit is the label's, else 0) and ``loss``
+    """Per image ``correct`` (1 if the largest logit is that of the label, else 0) and ``loss``
     (cross-entropy, in nats).
 
-    One site, ``output``. The logits are those that the model returns; the first of equal ones
-    counts. A claim about accuracy is open where clean accuracy is not above chance (the share of
-    the commonest class) by ``floor``, at 95 %: there is nothing to lose.
-    ``Predictions(floor=None)`` says that it is meant. Reading raises ProbesError, naming the image,
-    where a logit is NaN or infinite, and BadInput where the model has fewer outputs than classes; a
-    sweep also where it has more.
+    There is one site, ``output``. The logits are those that the model returns; among equal logits
+    the first one counts. A claim about accuracy stays open if clean accuracy is not above chance
+    (the share of the most frequent class) by ``floor``, at 95 %, since then there is nothing to
+    lose. ``Predictions(floor=None)`` turns this off. Reading raises ProbesError, naming the image,
+    if a logit is NaN or infinite. It raises BadInput if the model has fewer outputs than classes; a
+    sweep raises it also if the model has more.
     """
 
     floor: float | None = 0.05
@@ -43,12 +43,12 @@ class Predictions(Measure):
         return {"name": self.name, "version": self.version}
 
     def count(self, model: nn.Module) -> int:
-        """One site."""
+        """The number of sites: one."""
         return 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
-        """A context in which each pass can be read: ``read(batch)`` gives ``site`` and a row per
+        """A context in which each pass can be read. ``read(batch)`` returns ``site`` and a row per
         metric.
 
         >>> from probes.batch import Batch

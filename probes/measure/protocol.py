@@ -1,4 +1,4 @@
-"""What a measure says of itself, so that nobody asks for its class."""
+"""What a measure says about itself, so that no code asks for its class."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from probes.fingerprint import key_of
 
 
 class Reading(abc.ABC):
-    """Reads a forward pass: what :meth:`Measure.open` yields.
+    """Reads a forward pass. :meth:`Measure.open` yields one.
 
-    A function ``read(batch)`` is one, too, where the measure does not compare.
+    A plain function ``read(batch)`` will do if the measure does not compare.
     """
 
     @abc.abstractmethod
@@ -28,7 +28,7 @@ class Reading(abc.ABC):
         """
 
     def reference(self) -> None:  # noqa: B027
-        """Take the last pass as the clean one that the next is compared with; only where
+        """Take the last pass as the clean pass with which the next one is compared. Called only if
         :attr:`Measure.compares`.
         """
 
@@ -36,11 +36,12 @@ class Reading(abc.ABC):
 class Measure(abc.ABC):
     """What a sweep measures: numbers per image and site, at every forward pass.
 
-    Yours needs a ``name``, :meth:`key`, :meth:`count` and :meth:`open`. Make it a frozen dataclass:
-    it is sent to other processes. ``compares`` says that each level is compared with the clean pass
-    of the same images, which then runs first. ``answers`` says that it gives ``correct``, whether
-    the largest logit is the label's: the network then needs a logit per class. ``floor`` is how far
-    above chance clean accuracy must be for a claim about it, None for no matter.
+    Yours needs a ``name``, :meth:`key`, :meth:`count` and :meth:`open`. Make it a frozen dataclass,
+    since it is sent to other processes. ``compares`` means that each level is compared with the
+    clean pass of the same images, which then runs first. ``answers`` means that the measure gives
+    ``correct``, whether the largest logit is that of the label; the network then needs a logit per
+    class. ``floor`` is how far clean accuracy must be above chance for a claim about it (None: no
+    limit).
     """
 
     name: str
@@ -49,13 +50,15 @@ class Measure(abc.ABC):
     floor: float | None = None
 
     def key(self) -> dict[str, Any]:
-        """What the numbers depend on, as JSON values; its code is in the key of results anyway."""
+        """What the numbers depend on, as JSON values. The code of the measure is part of the key of
+        its results in any case.
+        """
         return {"kind": self.name}
 
     @abc.abstractmethod
     def count(self, model: nn.Module) -> int:
-        """How many sites it reads of a model: the size of a family over sites, known before any
-        compute.
+        """The number of sites that it reads of a model, known before any pass: the size of a family
+        over sites.
         """
 
     @abc.abstractmethod
@@ -67,13 +70,13 @@ class Measure(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Borrowed(Measure):
-    """A measure that has the names of one, and was not derived from :class:`Measure`."""
+    """A measure that has the right attributes without being derived from :class:`Measure`."""
 
     inner: Any
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """What it is called."""
+        """Its name."""
         return str(self.inner.name)
 
     def key(self) -> dict[str, Any]:
@@ -81,16 +84,18 @@ class Borrowed(Measure):
         return self.inner.key() | key_of(self.inner)
 
     def count(self, model: nn.Module) -> int:
-        """How many sites it reads."""
+        """The number of sites that it reads."""
         return self.inner.count(model)
 
     def open(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """What it opens; ``read`` is given a batch."""
+        """What its own ``open`` yields, called with a batch."""
         return self.inner.open(model)
 
 
 def measure_of(thing: Any) -> Measure:
-    """A measure as it is, or one that has the names of one; BadInput for anything else."""
+    """A measure as it is, or wrapped if it only has the right attributes. Raises BadInput for
+    anything else.
+    """
     if issubclass(type(thing), Measure):
         return thing
     if lost := [name for name in ("name", "key", "count", "open") if not hasattr(thing, name)]:

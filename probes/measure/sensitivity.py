@@ -35,11 +35,11 @@ from probes.moments import to_float64
 
 @dataclasses.dataclass(frozen=True)
 class SobolDesign:
-    """A design: ``groups`` of columns by name, and which rows a base point has.
+    """A design: ``groups`` of columns by name, and the rows of a base point.
 
-    ``shapley`` adds the path, ``second`` the rows of second order; ``fixed`` columns, after those
-    of the groups, are the same in A and B. Raises BadInput for fewer than two groups, and for
-    columns that no group or two groups hold.
+    ``shapley`` adds the path, ``second`` the rows for second-order indices. ``fixed`` columns come
+    after those of the groups, and are the same in A and B. Raises BadInput for fewer than two
+    groups, and for a column that belongs to no group or to two.
 
     >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 3), "c": slice(3, 4)})
     >>> design.evaluations
@@ -65,20 +65,20 @@ class SobolDesign:
 
     @property
     def columns(self) -> int:
-        """How many factors there are, fixed ones included."""
+        """The number of factors, with the fixed ones."""
         return max(s.stop for s in self.groups.values()) + self.fixed
 
     @property
     def evaluations(self) -> int:
-        """How many rows a base point has: the network is evaluated once for each."""
+        """The number of rows of a base point. The network is evaluated once for each."""
         n_groups = len(self.groups)
         return n_groups + 2 + (n_groups - 2) * self.shapley + n_groups * self.second
 
     def points(self, n: int, *name: str | int) -> np.ndarray:
-        """``n`` base points, (n, 2, columns) in [0, 1): a scrambled Sobol sequence of its own for
-        each name.
+        """``n`` base points, (n, 2, columns) in [0, 1). Each name has a scrambled Sobol sequence of
+        its own.
 
-        A power of two keeps the balance of the sequence; any other number is allowed and gives
+        A power of two keeps the balance of the sequence. Any other number is allowed and gives
         wider intervals.
         """
         word = int(seeds.words(1, "base points", *name)[0])
@@ -92,9 +92,9 @@ class SobolDesign:
         return points
 
     def order(self, block: int, *name: str | int) -> list[int]:
-        """The order of the groups along the path of a block of base points, by its number.
+        """The order of the groups along the path of a block of base points, by the block's number.
 
-        Of 2 G blocks in a row each group has each place twice: a random order, turned round,
+        Among 2 G consecutive blocks each group has each place twice. A random order is rotated,
         forwards and backwards.
         """
         n_groups = len(self.groups)
@@ -122,8 +122,8 @@ class SobolDesign:
 
 
 class SobolSums:
-    """What the indices of a module's units need of its rows: sums that merge, in double precision,
-    about a common shift.
+    """The sums over rows from which the indices of a module's units follow. They merge, in double
+    precision, about a common shift.
 
     >>> design = SobolDesign({"a": slice(0, 1), "b": slice(1, 2)})
     >>> points = design.points(1024, "example")
@@ -141,11 +141,11 @@ class SobolSums:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: Tensor, order: Sequence[int]) -> None:
-        """Add a block: ``values`` (rows, n, units) of the rows that :meth:`SobolDesign.block` gave
-        for ``order``.
+        """Add a block. ``values`` (rows, n, units) are the outputs for the rows that
+        :meth:`SobolDesign.block` gave for ``order``.
 
-        A block counts in the precision that it has, its sums in double. BadInput for another number
-        of rows.
+        A block is reduced in its own precision; the sums are in double precision. Raises BadInput
+        for another number of rows.
         """
         if values.ndim != 3 or len(values) != self.design.evaluations:
             raise BadInput(
@@ -204,11 +204,12 @@ class SobolSums:
             if name in self._sums:
                 self._sums[name] += value.to(self._sums[name].device)
             else:
-                self._sums[name] = to_float64(value).clone()  # never the tensor of another shard
+                # a copy: never the tensor of another shard
+                self._sums[name] = to_float64(value).clone()
         self.n += n
 
     def merge(self, other: SobolSums) -> None:
-        """Add the sums of another shard of the same design; its shift may be another."""
+        """Add the sums of another shard of the same design. Its shift may differ."""
         if other.shift is None:
             return
         if self.shift is None:
@@ -240,10 +241,11 @@ class SobolSums:
     ) -> Indices:
         """The indices of every unit, by default those of the equations above.
 
-        ``variance="ends"`` takes that of rows A and B only, and ``centre`` another c, as SALib
-        does; ``"within"`` that between A and B, for columns that are fixed. ``absolute`` adds 1e-7
-        to a unit's spread and variance and calls no unit dead, as the published code does (Kharyuk,
-        Matveev and Oseledets 2023). Raises BadInput where nothing was added.
+        ``variance="ends"`` divides by the variance of rows A and B only, and ``centre`` sets
+        another c; SALib does both. ``"within"`` divides by the variance between A and B, for fixed
+        columns. ``absolute`` adds 1e-7 to a unit's standard deviation and variance and calls no
+        unit dead, as the published code does (Kharyuk, Matveev and Oseledets 2023). Raises BadInput
+        if nothing was added.
         """
         if self.shift is None:
             raise BadInput("no rows were added: there is nothing to take an index of")

@@ -25,7 +25,7 @@ from probes.naming import modules
 from probes.registry import unknown
 
 Streams = dict[str, Any]
-"""What a tap saw of one block: ``h``, ``x`` (where there is a shortcut), ``sum`` and ``out``, each
+"""What a tap saw of one block: ``h``, ``x`` (if there is a shortcut), ``sum`` and ``out``, each
 reduced.
 """
 PARTS = ("h", "x", "sum", "out")
@@ -76,15 +76,16 @@ def tap(
 ) -> Iterator[dict[str, Streams]]:
     """Read the streams of residual blocks at every forward pass inside the block.
 
-    Yields a dictionary, filled anew by each pass: site -> part -> ``reduce(part, tensor)``, where a
-    part is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``, a tensor of shape (N, C, H, W).
-    Without ``reduce`` it is a copy. Hooks are gone after the block, whatever ended it; nothing else
-    of the model is touched. A pass that fails leaves the dictionary as far as it came.
+    Yields a dictionary that each pass fills anew: site -> part -> ``reduce(part, tensor)``. A part
+    is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``; the tensor has shape (N, C, H, W).
+    Without ``reduce`` the dictionary holds copies. The hooks are removed when the block ends,
+    however it ends; nothing else of the model is touched. A pass that fails leaves the dictionary
+    incomplete.
 
-    Raises BadInput for a model that is compiled, in DataParallel or in training mode, for a block
-    type that is not known, and for a block whose x and h do not add up to what its last ReLU is
-    given (seen on its first pass); UnknownName for a site; ProbesError when a block does not run
-    once per pass as its adapter says.
+    Raises BadInput for a model that is compiled, in DataParallel or in training mode, for an
+    unknown block type, and for a block whose x and h do not add up to the input of its last ReLU
+    (checked on its first pass); UnknownName for a site; ProbesError if a block does not run once
+    per pass as its adapter says.
 
     >>> import torch
     >>> from probes.subjects.nets import nets
@@ -117,14 +118,14 @@ def tap(
 
 
 _SOUND: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""Blocks whose streams were seen to add up."""
+"""Blocks that were checked: their streams add up."""
 
 
 def _add_up(
     site: str, block: nn.Module, adapter: BlockAdapter, streams: Mapping[str, Tensor], total: Tensor
 ) -> None:
-    """Raise BadInput where x + h is not the sum that the block's last ReLU is given: an adapter is
-    not believed, it is checked.
+    """Raise BadInput if x + h is not the input of the block's last ReLU. An adapter is checked, not
+    believed.
     """
     parts = [streams[name] for name in ("x", "h") if name in streams]
     if not total.isfinite().all():  # told by what reads it
