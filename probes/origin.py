@@ -1,4 +1,4 @@
-"""Whose code a thing is: the package's own, an installed package's, or the user's."""
+"""Whether code belongs to the package, to an installed package, or to the user."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def outside(thing: Any) -> bool:
 
 
 def installed(module: str) -> bool:
-    """Whether a module is the standard library's or an installed package's, whose version says what
-    it is.
+    """Whether a module belongs to the standard library or to an installed package. Its version then
+    says what it is.
 
     >>> installed("json"), installed("torch"), installed("__main__")
     (True, True, False)

@@ -43,7 +43,7 @@ _COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("probes", "claims about neural networks")
     for o in OPTIONS:
-        # The default is None everywhere, so that an ini value is told from what was typed.
+        # Defaults are None so that an ini value can be told from one typed on the command line.
         how: dict[str, Any] = (
             {"action": "store_true", "default": None}
             if o.flag
@@ -102,7 +102,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before anybody deselects: what was collected is told
+# before any deselection, so that the report knows what was collected
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     owners: dict[str, str] = {}
     alike: dict[tuple[str, str], str] = {}
@@ -193,8 +194,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 class _Notes(logging.Handler):
-    """What the project logs while a test runs (a damaged cell, say) travels with the test, to be
-    told at the end.
+    """Log messages during a test (such as a damaged cell) travel with the test, and are shown at
+    the end.
     """
 
     def __init__(self, item: pytest.Item) -> None:
@@ -242,6 +243,8 @@ def pytest_runtest_makereport(
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(
-        session.config, "workeroutput"
-    ):  # the controller of pytest-xdist collects nothing itself
+        session.config,
+        "workeroutput",
+        # the controller of pytest-xdist itself collects nothing
+    ):
         session.config.workeroutput["probes"] = json.dumps(session.config.stash.get(_COLLECTED, {}))

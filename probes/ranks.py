@@ -1,4 +1,4 @@
-"""Rank correlation, in one place: Spearman's rho of rows, with 0 where one side never moves."""
+"""Rank correlation in one place: Spearman's rho of rows, with 0 if one side is constant."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from scipy import stats
 
 
 def ranked(values: np.ndarray) -> np.ndarray:
-    """Ranks over the last axis, centred and of length 1, so that a dot product of two of them is
+    """Ranks over the last axis, centred and scaled to length 1. The dot product of two of them is
     Spearman's rho.
 
-    Ties share their mean rank. A row that never moves is 0 everywhere, and so is its rho with
-    anything.
+    Ties share their mean rank. A constant row is 0 everywhere, and so is its rho with any other.
 
     >>> a, b = ranked(np.array([1.0, 2.0, 9.0])), ranked(np.array([[5.0, 6.0, 7.0], [3.0, 2.0,
     ...     1.0], [4.0, 4.0, 4.0]]))

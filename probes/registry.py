@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def unknown(kind: str, name: str, known: Iterable[str], way_out: str = "") -> UnknownName:
-    """The error for a name that nobody knows: what was typed, the nearest names, the way out."""
+    """The error for an unknown name: what was typed, the nearest names, and a way out."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
@@ -21,9 +21,10 @@ def unknown(kind: str, name: str, known: Iterable[str], way_out: str = "") -> Un
 
 
 class Registry(Generic[T]):
-    """A dictionary that refuses to overwrite and answers an unknown name with the nearest ones.
+    """A dictionary that refuses to overwrite. For an unknown name its error offers the nearest
+    ones.
 
-    ``package.module:thing`` resolves by import, so a user's own thing needs no registration.
+    ``package.module:thing`` is imported, so a user's own thing needs no registration.
 
     >>> nets = Registry("network")
     >>> @nets.register("tiny")
@@ -37,8 +38,8 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that files a thing under ``name``; BadInput when the name is taken or holds
-        ``: @ #``.
+        """A decorator that registers a thing under ``name``. Raises BadInput if the name is taken
+        or contains one of ``: @ #``.
         """
         if any(c in name for c in ":@#") or not name:
             raise BadInput(

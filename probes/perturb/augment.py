@@ -1,9 +1,9 @@
-"""Augmentations of images as one function of a factor vector in [0, 1]: every image of a batch has
-factors of its own.
+"""Augmentations of images as functions of a factor vector in [0, 1]. Every image of a batch has its
+own factors.
 
-They are those of Kharyuk, Matveev and Oseledets (2023), two sets of them. Places, shifts and sizes
-are fractions of the image's side; the widths of the two Gaussian blurs are pixels. An image stays
-in [0, 1], in floating point throughout.
+They are the two sets of Kharyuk, Matveev and Oseledets (2023). Places, shifts and sizes are
+fractions of the image's side; the widths of the two Gaussian blurs are in pixels. An image stays in
+[0, 1], in floating point throughout.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from probes.registry import Registry
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 SWITCH = 0.5
-"""A switch is on where its factor is at most this."""
+"""A switch is on if its factor is at most this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Augmentation:
     """One augmentation: ``apply(images, factors)`` of float images (N, C, H, W) in [0, 1] and
     factors (N, k) in [0, 1].
 
-    ``factors`` name the k numbers; ``colour`` says that it is the identity on grey images;
-    ``switch`` that its one factor turns it on.
+    ``factors`` are the names of the k factors. ``colour`` means that it changes nothing on grey
+    images. ``switch`` means that its one factor turns it on.
     """
 
     name: str
@@ -40,22 +40,22 @@ class Augmentation:
     switch: bool = False
 
     def __call__(self, images: Tensor, factors: Tensor) -> Tensor:
-        """The augmented images: what ``apply`` gives."""
+        """The augmented images."""
         return self.apply(images, factors)
 
 
 augmentations: Registry[Augmentation] = Registry("augmentation")
-"""Augmentations by name; :func:`augmentation` files your own."""
+"""Augmentations by name. :func:`augmentation` registers your own."""
 
 
 def augmentation(
     name: str, *factors: str, colour: bool = False, switch: bool = False
 ) -> Callable[[Apply], Augmentation]:
-    """A decorator that files ``apply(images, factors)`` as an augmentation with these factors, and
-    gives it.
+    """A decorator that registers ``apply(images, factors)`` as an augmentation with these factors,
+    and returns it.
 
-    It is found by its name where its module was imported, and anywhere as ``package.module:thing``.
-    Raises BadInput for a taken name and for one without factors.
+    Its name works once its module was imported; ``package.module:thing`` works anywhere. Raises
+    BadInput for a taken name and for an augmentation without factors.
 
     >>> @augmentation("negative", "on", switch=True)
     ... def negative(images, u):
@@ -75,7 +75,7 @@ def augmentation(
 
 
 def known_augmentation(name: str) -> Augmentation:
-    """An augmentation by its name; UnknownName with the known ones for another."""
+    """An augmentation by its name. Raises UnknownName, with the known names, for another one."""
     found = augmentations[name]
     if not isinstance(found, Augmentation):
         raise BadInput(
@@ -85,7 +85,7 @@ def known_augmentation(name: str) -> Augmentation:
 
 
 def _between(u: Tensor, low: float, high: float) -> Tensor:
-    """A factor in its range, with the axes of images: (N, 1, 1, 1)."""
+    """A factor scaled to its range, with the axes of images: (N, 1, 1, 1)."""
     return (low + (high - low) * u).view(-1, 1, 1, 1)
 
 
@@ -120,8 +120,8 @@ def erasing(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("sharpness", "on", switch=True)
 def sharpness(x: Tensor, u: Tensor) -> Tensor:
-    """Sharper by 1.5: from the 3 x 3 mean with a centre of 5 (of 13), pixels at the edge kept, as
-    torchvision has it but faster.
+    """Sharpen by 1.5. The blurred image is the 3 x 3 mean with a centre of 5 (of 13); pixels at the
+    edge keep their values. The same as torchvision's, but faster.
     """
     if min(x.shape[2:]) < 3:
         return x
@@ -181,7 +181,7 @@ def gaussian_blur(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("brightness", "factor")
 def brightness(x: Tensor, u: Tensor) -> Tensor:
-    """Times .1 to 2.5, cut at 1."""
+    """Multiply by .1 to 2.5, cut at 1."""
     return (x * _between(u[:, 0], 0.1, 2.5)).clamp_(0, 1)
 
 
@@ -197,7 +197,7 @@ def _blended(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 @augmentation("contrast", "factor")
 def contrast(x: Tensor, u: Tensor) -> Tensor:
-    """The distance to the image's mean grey, times .01 to 3.5."""
+    """Multiply the distance to the image's mean grey by .01 to 3.5."""
     return _blended(
         x, _gray(x).mean((1, 2, 3), keepdim=True).expand_as(x), _between(u[:, 0], 0.01, 3.5)
     )
@@ -205,13 +205,13 @@ def contrast(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("saturation", "factor", colour=True)
 def saturation(x: Tensor, u: Tensor) -> Tensor:
-    """The distance to grey, times .01 to 3.5."""
+    """Multiply the distance to grey by .01 to 3.5."""
     return _blended(x, _gray(x).expand_as(x), _between(u[:, 0], 0.01, 3.5))
 
 
 @augmentation("hue", "shift", colour=True)
 def hue(x: Tensor, u: Tensor) -> Tensor:
-    """The hue turned by up to half a circle: value and chroma of HSV stay."""
+    """Turn the hue by up to half a circle. Value and chroma of HSV stay."""
     value, low = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
     chroma = value - low
     red, green, blue = x.split(1, 1)
@@ -228,16 +228,16 @@ def hue(x: Tensor, u: Tensor) -> Tensor:
 
 @augmentation("hflip", "on", switch=True)
 def hflip(x: Tensor, u: Tensor) -> Tensor:
-    """Left and right change places."""
+    """Mirror left and right."""
     return x.flip(3)
 
 
 @augmentation("rotation", "angle")
 def rotation(x: Tensor, u: Tensor) -> Tensor:
-    """By up to 10 degrees; of a square image the largest square that lies inside, in the image's
-    size, bilinear.
+    """Rotate by up to 10 degrees, bilinear. Of a square image the largest square that lies inside
+    is scaled to the image's size.
 
-    Of other images the corners may reach beyond the edge, whose pixels then repeat.
+    The corners of other images may reach beyond the edge, whose pixels then repeat.
     """
     angle = (2 * u[:, 0] - 1) * math.radians(10)
     cos, sin = angle.cos(), angle.sin()

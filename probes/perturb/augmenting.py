@@ -23,8 +23,8 @@ from probes.perturb.protocol import Forward, Pass, Perturbation
 
 
 def drawn_factors(name: str, dataset: str, ids: Sequence[int], seed: int, draw: int) -> Tensor:
-    """The factors of images for one draw, (images, factors) in [0, 1], named by image; a switch is
-    on.
+    """The factors of images for one draw, (images, factors) in [0, 1], drawn by image id. A switch
+    is on.
 
     >>> drawn_factors("rolling", "d", [7, 8], 0, 0)[1].equal(drawn_factors("rolling", "d", [8], 0,
     ...     0)[0])

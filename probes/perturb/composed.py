@@ -24,13 +24,13 @@ ORDER = "order"
 
 @dataclasses.dataclass(frozen=True)
 class Augmented:
-    """Several augmentations, one after the other, as one function of a factor vector; the last
+    """Several augmentations, one after the other, as one function of a factor vector. The last
     factor is their order.
 
     ``names`` are augmentations by name. The columns of the factors are those of each augmentation
-    in turn, then ``order``, which picks one of all orders (``floor(u k!)``, lexicographic; one
-    augmentation has none). ``switched`` gives every augmentation a switch, its first factor. Raises
-    UnknownName, or BadInput for none or one twice.
+    in turn, then ``order``, which picks one of all orders (``floor(u k!)``, lexicographic; a single
+    augmentation has no such column). ``switched`` gives every augmentation a switch as its first
+    factor. Raises UnknownName, or BadInput for no names or a name that stands twice.
 
     >>> two = Augmented(("hflip", "brightness"))
     >>> two.columns
@@ -54,8 +54,8 @@ class Augmented:
     def of(
         cls, which: str | Sequence[str], channels: int = 3, switched: bool = False
     ) -> tuple[Augmented, tuple[str, ...]]:
-        """A set by its number or augmentations by name; on grey images those of colour are left
-        out, and told.
+        """A set by its number, or augmentations by name. On grey images the colour augmentations
+        are left out; their names are the second value.
 
         >>> grey, left_out = Augmented.of("1", channels=1)
         >>> grey.names, left_out
@@ -96,8 +96,8 @@ class Augmented:
         }
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        """The augmented images: float32 (N, C, H, W) in [0, 1], from images like that and factors
-        (N, columns) in [0, 1].
+        """The augmented images: float32 (N, C, H, W) in [0, 1], from images of that kind and
+        factors (N, columns) in [0, 1].
 
         Raises BadInput for factors of another shape or outside [0, 1].
         """

@@ -20,12 +20,12 @@ from probes.perturb.plainweights import targets
 def re_estimated(
     model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Tensor]
 ) -> dict[str, Tensor]:
-    """The running statistics of batch norm at these weights, by name: averages over batches, each
-    normalised by its own.
+    """The running statistics of batch norm at these weights, by name: averages over batches. Each
+    batch is normalised by its own statistics.
 
-    As ``torch.optim.swa_utils.update_bn`` gives them; the model's own buffers and modes are as
-    before afterwards, also after an exception. BadInput for a model without batch norm that keeps
-    running statistics.
+    They equal those of ``torch.optim.swa_utils.update_bn``. The model's own buffers and modes are
+    restored afterwards, also after an exception. Raises BadInput for a model without batch norm
+    that keeps running statistics.
 
     >>> model = nn.Sequential(nn.BatchNorm1d(1)).eval()
     >>> re_estimated(model, {}, [torch.tensor([[1.0], [3.0]])])["0.running_mean"]
@@ -60,8 +60,8 @@ def re_estimated(
 
 
 def reached(under: Any, model: nn.Module, seed: int) -> dict[str, Tensor]:
-    """The weights that a perturbation changes, by name: for one of somebody's own those that its
-    mapping does change.
+    """The weights that a perturbation changes, by name. For a user's own perturbation these are the
+    weights that its mapping does change.
     """
     if not outside(under):
         return targets(model, under.select)
@@ -78,10 +78,10 @@ _lost: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = weakref.Weak
 
 
 def refuse_lost(under: Any, model: nn.Module, x: Tensor) -> None:
-    """Raise BadInput for weights on which the output does not depend, such as those that a network
-    copied elsewhere.
+    """Raise BadInput for weights on which the output does not depend, for example because the
+    network computes with a copy.
 
-    Seen once per network: by the gradient of a pass, and, where there is none, by moving the weight
+    Tested once per network: by the gradient of a pass and, if there is none, by changing the weight
     alone.
     """
     if outside(under) or under.select in _lost.setdefault(model, set()):

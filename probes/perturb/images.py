@@ -1,5 +1,5 @@
-"""Gaussian noise on images in [0, 1]: the same draw for an image at every strength, in every net,
-in any batch.
+"""Gaussian noise on images in [0, 1]. The draw of an image is the same at every strength, in every
+network, in any batch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from probes.registry import unknown
 
 SPACES = ("pixels", "normalised")
 LARGEST = 4.0
-"""The largest standard deviation of pixel noise, in units of the whole range: more is meant on
-another scale.
+"""The largest standard deviation of pixel noise, in units of the whole range. A larger one is
+probably meant on another scale.
 """
 
 
@@ -52,7 +52,7 @@ class Gaussian(Perturbation):
 
     @property
     def unit(self) -> str:  # type: ignore[override]
-        """What a level is a number of."""
+        """The unit of a level."""
         return "pixel range 0 to 1" if self.space == "pixels" else "normalised pixels"
 
     def describe(self) -> str:
@@ -87,7 +87,7 @@ class Gaussian(Perturbation):
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
 
     def key(self, level: float) -> dict:
-        """What the images at a level depend on, as JSON; the clean images depend on nothing."""
+        """What the images at a level depend on, as JSON. The clean images depend on nothing."""
         kind = {"kind": "gaussian", "version": self.version, "level": level}
         return kind | ({"clamp": self.clamp, "space": self.space} if level else {})
 
@@ -98,7 +98,7 @@ class Gaussian(Perturbation):
 
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
-        """Run the network on noisy images; the noise of a batch is kept for its other levels."""
+        """Run the network on noisy images. The noise of a batch is kept for its other levels."""
 
         def forward(batch: Batch) -> Tensor:
             seen = batch.images
@@ -117,7 +117,8 @@ class Gaussian(Perturbation):
                 eps = at.kept.get(
                     name, lambda: self.noise(draw.dataset, ids, shape, draw.seed, draw.number)
                 )
-                own = outside(self)  # one of somebody's own may work in place on what it is given
+                # a user's own apply may change its input in place
+                own = outside(self)
                 images, noise = (seen.clone(), eps.clone()) if own else (seen, eps)
                 noisy = self.apply(images, noise, at.level, at.mean, at.std)
                 if own:
@@ -129,8 +130,8 @@ class Gaussian(Perturbation):
         yield forward
 
     def _refuse_random(self, images: Tensor, clean: Tensor, eps: Tensor, at: Pass) -> None:
-        """Raise BadInput for one of somebody's own that draws by itself, or gives images of another
-        shape.
+        """Raise BadInput if a user's own ``apply`` draws random numbers itself or returns images of
+        another shape.
         """
         kind = type(self).__name__
         if not isinstance(images, Tensor) or images.shape != clean.shape:
@@ -172,12 +173,12 @@ class Gaussian(Perturbation):
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
     ) -> Tensor:
-        """``images + level * noise``, clamped to [0, 1] where asked; the images themselves at level
-        0.
+        """``images + level * noise``, clamped to [0, 1] if ``clamp``. At level 0 the images
+        themselves.
 
-        ``mean`` and ``std``, per channel, are what the model normalises with; they matter in
-        normalised space only. Raises BadInput for images outside [0, 1], NaN or infinite, naming
-        the first of them.
+        ``mean`` and ``std`` (per channel) are the constants that the model normalises with; they
+        matter in normalised space only. Raises BadInput for images outside [0, 1], NaN or infinite,
+        naming the first of them.
         """
         _check(images)
         if level == 0:

@@ -20,8 +20,8 @@ from probes.perturb.layers import Which, layers_of
 
 @dataclasses.dataclass
 class Injected:
-    """What :func:`inject` does: the layers, which images get noise at which, and the noise itself,
-    to be used again.
+    """The state of :func:`inject`: the layers, which images get noise at which layers, and the
+    noise itself, to be used again.
     """
 
     layers: tuple[str, ...]
@@ -43,18 +43,18 @@ def inject(
     draw: int = 0,
     again: Injected | None = None,
 ) -> Iterator[Injected]:
-    """Add noise to the outputs of layers at every forward pass inside the block; ``ids`` name the
-    images of the batch.
+    """Add noise to the outputs of layers at every forward pass inside the block. ``ids`` are the
+    ids of the images of the batch.
 
-    ``level`` is the strength (the highest of ``noise``, where none is given); at 0 the pass is the
-    clean one, bit for bit. ``spread`` gives each layer's clean standard deviation, for relative
-    noise. Yields what was drawn; given as ``again`` it is used once more, at this or another
-    strength. Hooks are gone after the block, whatever ended it; nothing else of the model is
-    touched. A module that is called twice gets noise at each call.
+    ``level`` is the strength (default: the highest level of ``noise``). At 0 the pass is the clean
+    one, bit for bit. ``spread`` gives each layer's clean standard deviation, for relative noise.
+    Yields the draw. Pass it as ``again`` to use it once more, at this or another strength. The
+    hooks are removed when the block ends, however it ends; nothing else of the model is touched. A
+    module that is called twice gets noise at each call.
 
-    Raises UnknownName and BadInput for layers, what a layer gives if it is no batch of floats, a
-    missing or bad spread, and models that are compiled or in DataParallel; ProbesError for a layer
-    that never runs.
+    Raises UnknownName and BadInput for layers, for an output that is no batch of floats, for a
+    missing or bad standard deviation, and for models that are compiled or in DataParallel;
+    ProbesError for a layer that never runs.
 
     >>> from probes.perturb import layer_noise
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
@@ -128,7 +128,8 @@ def inject(
             hook = lambda _, x, out, name=name, rows=rows: add(name, rows, x, out)  # noqa: E731
             held.append(
                 module.register_forward_hook(hook, prepend=True)
-            )  # who reads this layer reads it with its noise
+                # a module that reads this layer reads it with its noise
+            )
 
         def ran(*_: object) -> None:
             if lost := [name for name in found if name not in calls]:

@@ -1,4 +1,4 @@
-"""Which layers a perturbation is about: by name, glob, class or predicate."""
+"""The layers that a perturbation acts on: by name, glob, class or predicate."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ Which = str | type | Callable[[str, nn.Module], bool]
 
 
 AFTER_NORM = ("BatchNorm2d",)
-"""The layers that noise is put on where none are named: the outputs of batch norm."""
+"""The default layers for noise: the outputs of batch norm."""
 
 
 def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:
-    """The modules that a selection names, in the model's order, as :func:`probes.naming.modules`
+    """The modules of a selection, in the model's order, named as :func:`probes.naming.modules`
     names them.
 
     A module that stands in several places is one layer, under its first name. A selection is a
     name, a glob pattern (``layer1.*.bn2``), the name of a class (``BatchNorm2d``), a class, a
-    predicate ``(name, module) -> bool``, or several of these. Raises UnknownName, or BadInput for a
-    class or predicate, where one matches nothing, and for the second name of a module.
+    predicate ``(name, module) -> bool``, or several of these. Raises UnknownName (BadInput for a
+    class or predicate) for a selection that matches nothing, and BadInput for the second name of a
+    module.
 
     >>> list(layers_of(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), "Conv2d"))
     ['0']
@@ -34,8 +35,11 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
     every = modules(model)
     first = {id(m): name for name, m in reversed(every.items())}
     known = {
-        name: m for name, m in every.items() if first[id(m)] == name
-    }  # a module that stands twice has its first name
+        name: m
+        for name, m in every.items()
+        if first[id(m)] == name
+        # a module that stands twice has its first name only
+    }
     chosen: set[str] = set()
     for one in [which] if isinstance(which, str | type) or callable(which) else which:
         if isinstance(one, str):
@@ -73,7 +77,9 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
 
 
 def distinct(n: int, count: int, *name: str | int) -> list[int]:
-    """``n`` different places of ``count``, drawn by a name: the first ``n`` of a longer draw."""
+    """``n`` different places out of ``count``, drawn by name. A longer draw begins with the same
+    places.
+    """
     found: dict[int, None] = {}
     length = 4 * n + 16
     while len(found) < n:

@@ -1,4 +1,6 @@
-"""Masks of units as a perturbation: those with the largest index, beside as many at random."""
+"""Masks of units as a perturbation: the units with the largest index, compared with equally many
+random units.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,12 @@ KINDS = ("guided", "random")
 
 @dataclasses.dataclass(frozen=True)
 class Masks(Perturbation):
-    """Units of modules times ``factor``: the share (the level) with the largest index, and as many
-    at random.
+    """Multiply the share (the level) of units with the largest index by ``factor``, or equally many
+    random units.
 
-    ``index`` holds, for each module, its name, the shape of its index and the index itself as
-    float32 bytes. The arms, in the key column ``mask``, are ``guided`` and ``random``, which is
-    another one at every draw, for all images.
+    ``index`` holds, for each module, its name, the shape of its index, and the index itself as
+    float32 bytes. The arms, in the key column ``mask``, are ``guided`` and ``random``. A random
+    mask is another one at every draw, the same for all images.
     """
 
     levels: tuple[float, ...]
@@ -81,7 +83,7 @@ class Masks(Perturbation):
         }
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
-        """A guided mask has no draws; a random one is common to all data."""
+        """A guided mask has no draws. A random mask is the same for all datasets."""
         return {"draw": draw.number, "seed": draw.seed} if "random" in self.kinds else {}
 
     def arms(self, model: nn.Module) -> Sequence[tuple[str, Masks]]:
@@ -117,8 +119,8 @@ class Masks(Perturbation):
 
 
 def masked(index: Mapping[str, Any], *shares: float, factor: float = 0.0) -> Masks:
-    """Masks of the units that an index points at, beside random ones: module -> one number a unit
-    (channel, y, x).
+    """Masks of the units with the largest index, compared with random ones. ``index`` maps a module
+    to one number per unit (channel, y, x).
 
     ``shares`` of the units of each module, 0 among them, are multiplied by ``factor``. Ties are
     broken at random, by name; NaN (a dead unit) comes last. Raises BadInput for shares without 0,

@@ -23,7 +23,7 @@ from probes.naming import modules
 from probes.registry import unknown
 
 BINS = 20
-"""How many classes of magnitude a matched mask is drawn from."""
+"""The number of classes of magnitude from which a matched mask is drawn."""
 
 
 @contextlib.contextmanager
@@ -70,19 +70,19 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
             hook = lambda _, __, out, name=name: scale(name, out)  # noqa: E731
             held.append(
                 known[name].register_forward_hook(hook, prepend=True)
-            )  # who reads this module reads it masked
+                # a module that reads this one reads it masked
+            )
         yield
     if ran and (lost := [name for name in scales if name not in ran]):
         raise ProbesError(f"module {lost[0]!r} did not run: its mask did nothing")
 
 
 def largest(index: np.ndarray, q: float, *name: str | int) -> np.ndarray:
-    """The units with the largest index beyond the quantile ``q``: a mask of ``round((1 - q) n)``
+    """The units with the largest index, beyond the quantile ``q``: a mask of ``round((1 - q) n)``
     units, whatever the ties.
 
-    Units of equal index come in a random order of this name; NaN, the index of a dead unit, comes
-    last. Raises BadInput for a q that leaves no unit or none out, and for an index without any
-    number.
+    Units of equal index come in a random order, drawn by name. NaN, the index of a dead unit, comes
+    last. Raises BadInput for a q that masks all units or none, and for an index without any number.
 
     >>> int(largest(np.array([0.0, 0.0, 0.0, 1.0]), 0.5, "example").sum())
     2
@@ -98,7 +98,7 @@ def largest(index: np.ndarray, q: float, *name: str | int) -> np.ndarray:
 
 
 def at_random(shape: tuple[int, ...], q: float, *name: str | int) -> np.ndarray:
-    """A random mask of the size that :func:`largest` has: each draw by its name.
+    """A random mask with the size of :func:`largest`. Each draw has a name.
 
     >>> int(at_random((2, 5), 0.8, "example", 0).sum())
     2
@@ -110,8 +110,8 @@ def at_random(shape: tuple[int, ...], q: float, *name: str | int) -> np.ndarray:
 
 
 def matched(chosen: np.ndarray, magnitude: np.ndarray, *name: str | int) -> np.ndarray:
-    """A random mask with as many units of each class of ``magnitude`` as ``chosen`` has: 20 classes
-    of equal size, by rank.
+    """A random mask with the same number of units in each class of ``magnitude`` as ``chosen``.
+    There are 20 classes of equal size, by rank.
 
     Raises BadInput for a magnitude of another shape, or with NaN.
 
@@ -136,8 +136,8 @@ def matched(chosen: np.ndarray, magnitude: np.ndarray, *name: str | int) -> np.n
 
 
 def scaled(chosen: np.ndarray, alpha: float) -> Tensor:
-    """Factors of a mask: ``alpha`` for chosen units, 1 for the others; BadInput for an alpha below
-    0 or not finite.
+    """Factors of a mask: ``alpha`` for chosen units, 1 for the others. Raises BadInput for an alpha
+    below 0 or not finite.
 
     >>> scaled(np.array([True, False]), 0.5).tolist()
     [0.5, 1.0]

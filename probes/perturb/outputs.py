@@ -31,18 +31,19 @@ CHOICES = ("own", "common", "each")
 
 @dataclasses.dataclass(frozen=True)
 class LayerNoise(Perturbation):
-    """Noise ``level * spread * eps`` on the outputs of layers, ``eps`` named by (seed, dataset,
+    """Noise ``level * std * eps`` on the outputs of layers. ``eps`` is drawn by (seed, dataset,
     image id, draw, layer, call).
 
-    ``levels`` are strengths, ascending from 0: relative to the standard deviation of the layer's
-    clean outputs, or ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`), after
-    batch norm where nothing is said. ``counts`` says on how many of them: whole numbers, or
-    fractions of all (rounded, at least 1); each is an arm, in the key column ``layers``. ``choice``
-    says who draws them: ``own``, each image for itself, so that draws are nested in images;
-    ``common``, all images the same; ``each``, one layer at a time, every layer an arm, in the key
-    column ``layer``. A chosen layer gets noise with ``probability`` (per image). The draw is the
-    same at every strength and in every network: layer ``floor(u L)`` of a shared uniform u, drawn
-    again where it repeats, so that the layers of a smaller count are among those of a larger one.
+    ``levels`` are strengths, ascending from 0: relative to the standard deviation ``std`` of the
+    layer's clean outputs, or ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`;
+    default: after batch norm). ``counts`` says how many of them get noise: whole numbers, or
+    fractions of all (rounded, at least 1). Each count is an arm, in the key column ``layers``.
+    ``choice`` says who draws the layers: ``own``, each image for itself, so that draws are nested
+    in images; ``common``, all images the same; ``each``, one layer at a time, every layer an arm,
+    in the key column ``layer``. A chosen layer gets noise with ``probability`` (per image). The
+    draw is the same at every strength and in every network: layer ``floor(u L)`` of a shared
+    uniform u, drawn again if it repeats. So the layers of a smaller count are among those of a
+    larger one.
     """
 
     levels: tuple[float, ...]
@@ -58,7 +59,7 @@ class LayerNoise(Perturbation):
 
     @property
     def unit(self) -> str:  # type: ignore[override]
-        """What a strength is a number of."""
+        """The unit of a strength."""
         return (
             "of a layer's clean standard deviation"
             if self.scale == "relative"
@@ -115,7 +116,7 @@ class LayerNoise(Perturbation):
 
     @property
     def column(self) -> str:  # type: ignore[override]
-        """The key column of its arms: which layer, or how many."""
+        """The key column of its arms: the layer, or the number of layers."""
         return "layer" if self.choice == "each" else "layers"
 
     @property
@@ -151,9 +152,7 @@ class LayerNoise(Perturbation):
         return {"perturbation": words, "space": "layers", "clamp": False}
 
     def prepares(self, model: nn.Module) -> dict[str, Any] | None:
-        """The clean spread of all layers of the kinds that get noise: the other arms of a sweep
-        need those, too.
-        """
+        """The clean standard deviations of all layers that may get noise: other arms need them."""
         if self.scale == "absolute":
             return None
         kinds = {type(m) for m in layers_of(model, self.on).values()}
@@ -171,7 +170,9 @@ class LayerNoise(Perturbation):
 
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
-        """Run the network with noise on its layers; a batch's draw is kept for its other levels."""
+        """Run the network with noise on its layers. The draw of a batch is kept for its other
+        levels.
+        """
 
         def forward(batch: Batch) -> Tensor:
             if not at.level:
@@ -179,7 +180,8 @@ class LayerNoise(Perturbation):
                 return batch.images
             draw, ids = at.draw, batch.ids.tolist()
             name = ("layers", str(self.key(1.0)), at.place, draw, tuple(ids))
-            box: dict[str, Injected] = at.kept.get(name, dict)  # what was drawn last for this batch
+            # the last draw for this batch
+            box: dict[str, Injected] = at.kept.get(name, dict)
             with (
                 self._resumed(at, batch),
                 inject(
@@ -202,9 +204,7 @@ class LayerNoise(Perturbation):
         yield forward
 
     def _resumed(self, at: Pass, batch: Batch) -> contextlib.AbstractContextManager[None]:
-        """A pass that begins at the layer with noise, where layers get it one at a time; bit for
-        bit the whole pass.
-        """
+        """A pass that begins at the one layer with noise; bit for bit the whole pass."""
         if self.choice != "each":
             return contextlib.nullcontext()
         images = batch.images
@@ -221,16 +221,14 @@ class LayerNoise(Perturbation):
         return kept.replay(layer) if kept is not None and whole else contextlib.nullcontext()
 
     def key(self, level: float) -> dict:
-        """What the noise at a level depends on, as JSON, once ``on`` are names; the clean pass
-        depends on nothing.
-        """
+        """What the noise at a level depends on, as JSON, once ``on`` are names."""
         kind = {"kind": "layer noise", "version": self.version, "level": level}
         return kind | (
             {k: v for k, v in dataclasses.asdict(self).items() if k != "levels"} if level else {}
         )
 
     def resolved(self, model: nn.Module) -> LayerNoise:
-        """The same on the named layers of a model; BadInput for more layers than it has."""
+        """The same noise on the named layers; BadInput for more layers than the model has."""
         names = tuple(layers_of(model, self.on))
         if excess := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
             raise BadInput(
@@ -240,8 +238,8 @@ class LayerNoise(Perturbation):
         return dataclasses.replace(self, on=names)
 
     def chosen(self, dataset: str, ids: Sequence[int], seed: int, draw: int) -> np.ndarray:
-        """Which layers get noise at the first count: a bool per image and layer, shape (images,
-        layers), once ``on`` are names.
+        """Which layers get noise at the first count, a bool array (images, layers), once ``on`` are
+        names.
 
         >>> noise = layer_noise(0, 0.5, layers=2, on=("a", "b", "c"))
         >>> noise.chosen("d", [7, 8], 0, 0).sum(1).tolist()
@@ -294,4 +292,6 @@ def layer_noise(
 
 
 SPREAD_IMAGES = 1000
-"""Images, the first of a sweep, on which the clean spread of layers is measured."""
+"""The clean standard deviations of layers are measured on this many images, the first of a
+sweep.
+"""

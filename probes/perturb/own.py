@@ -1,5 +1,4 @@
-"""Perturbations of somebody else's: found by their names, and asked whether they say what they
-are."""
+"""Users' own perturbations: found by name, and checked for what they must say about themselves."""
 
 from __future__ import annotations
 
@@ -11,12 +10,12 @@ from probes.perturb.protocol import Perturbation
 from probes.registry import Registry
 
 perturbations: Registry[Perturbation] = Registry("perturbation")
-"""Perturbations by name; anybody's as ``package.module:thing``."""
+"""Perturbations by name. Users' own are ``package.module:thing``."""
 
 
 def says_itself(under: object) -> None:
-    """Raise BadInput for what is no perturbation, and for one that would be shown under the name of
-    what it is made from.
+    """Raise BadInput for a thing that is no perturbation, and for one that would be shown under the
+    name of its base class.
 
     A class that is derived from ``Gaussian`` and does something else needs a name, a level name, a
     unit and a sentence of its own.

@@ -1,4 +1,4 @@
-"""Which weights noise is put on: found by their layers, refused where a layer computes with another
+"""The weights that get noise: found by their layers, refused if a layer computes with another
 weight.
 """
 
@@ -26,7 +26,7 @@ QUANTISED = (
     "bitsandbytes",
     "torchao",
 )
-"""Where the classes of quantised layers come from."""
+"""The packages that define quantised layers."""
 
 
 _OWN = (
@@ -42,14 +42,14 @@ _OWN = (
 
 
 def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The weights that noise is put on, by name: those of convolutions, linear, attention and
-    recurrent layers.
+    """The weights that get noise, by name: those of convolutions, linear, attention and recurrent
+    layers.
 
-    No biases, no norm layers, no embeddings. ``select`` are glob patterns of parameter names
-    instead. A tensor that two layers share stands once. Raises UnknownName for a pattern that
-    matches nothing, BadInput for a model without such weights, and for weights that are made anew
-    at each pass (pruned, parametrised, quantised, LoRA): noise on what they are made from is
-    another one than noise on the weight, so the layers are named, with the way out.
+    Biases, norm layers and embeddings get none. ``select`` gives glob patterns of parameter names
+    instead. A tensor that two layers share is listed once. Raises UnknownName for a pattern that
+    matches nothing; BadInput for a model without such weights, and for weights that are computed at
+    each pass (pruned, parametrised, quantised, LoRA). Noise on the tensors behind them is not noise
+    on the weight, so the message names the layers and a way out.
 
     >>> list(targets(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))))
     ['0.weight']
@@ -91,8 +91,8 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
 
 
 def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> None:
-    """Raise BadInput for layers whose weight is no plain parameter; of ``chosen`` modules and those
-    inside them only.
+    """Raise BadInput for layers whose weight is no plain parameter. Only the ``chosen`` modules and
+    those inside them are checked.
     """
     found = {}
     for name, module in model.named_modules():
@@ -113,8 +113,8 @@ def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> N
 
 
 def _remade(module: nn.Module) -> tuple[str, str] | None:
-    """Why a module's weight is no plain parameter, and the way out; None where it is, or where it
-    has none.
+    """Why a module's weight is no plain parameter, with a way out. None if it is one, or if there
+    is no weight.
     """
     hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
     if parametrize.is_parametrized(module):
@@ -165,10 +165,10 @@ def _remade(module: nn.Module) -> tuple[str, str] | None:
 
 
 def _as_it_is(module: nn.Module) -> bool:
-    """Whether a layer computes with its weight as it is: what it gives is linear in the weight, as
-    torch's own layers are.
+    """Whether a layer computes with its weight as it is. Its output is then linear in the weight,
+    as that of torch's own layers.
 
-    A layer that standardises or rounds its weight at each pass is not.
+    A layer that standardises or rounds its weight at each pass does not.
     """
     kind = next(k for k in type(module).__mro__ if k.__module__.startswith("torch.nn.modules"))
     own = [

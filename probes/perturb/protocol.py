@@ -1,4 +1,4 @@
-"""What a perturbation says of itself, so that nobody asks for its class."""
+"""What a perturbation says about itself, so that no code asks for its class."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from probes.origin import outside
 
 P = TypeVar("P", bound="Perturbation")
 Forward = Callable[[Batch], Tensor]
-"""Runs the network under the perturbation on a batch; gives the images that it saw, in [0, 1]."""
+"""Runs the network under the perturbation on a batch. Returns the images that it saw, in [0, 1]."""
 BATCHES = 4
-"""Batches of a cell: so many draws of noise on images are kept, and used again at the next level.
+"""A cell covers at most this many batches. Their noise stays in memory and is used at the next
+level.
 """
 ORDER = ("weights", "layers", "units", "images")
-"""What a perturbation acts on, from the inside of a pass to its outside."""
+"""What a perturbation can act on, from the inside of a pass to its outside."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +86,17 @@ class Perturbation(abc.ABC):
 
     @abc.abstractmethod
     def open(self, at: Pass) -> contextlib.AbstractContextManager[Forward]:
-        """A context in which ``forward(batch)`` runs the network at ``at.level``; nothing of it is
-        left behind.
+        """A context in which ``forward(batch)`` runs the network at ``at.level``. Afterwards the
+        network is as before.
         """
 
     @property
     def name(self) -> str:
-        """What it is called: the ``kind`` of its key."""
+        """Its name: the ``kind`` of its key."""
         return str(self.key(max(self.levels))["kind"])
 
     def describe(self) -> str:
-        """What is done, in words: by default the first sentence of the class's docstring."""
+        """What it does, in words. Default: the first sentence of the class's docstring."""
         said = inspect.cleandoc(vars(type(self)).get("__doc__") or "").partition("\n\n")[0]
         return (
             " ".join(said.split()).partition(". ")[0].removesuffix(".").replace("``", "")
@@ -103,7 +104,7 @@ class Perturbation(abc.ABC):
         )
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
-        """Which parts of a draw's name its numbers depend on."""
+        """The parts of a draw's name that its numbers depend on."""
         return {"draw": draw.number, "seed": draw.seed, "dataset": draw.dataset}
 
     def arms(self: P, model: nn.Module) -> Sequence[tuple[str, P]]:
@@ -111,7 +112,7 @@ class Perturbation(abc.ABC):
         return [("", self)]
 
     def at(self: P, levels: Sequence[float]) -> P:
-        """The same at other levels."""
+        """The same perturbation at other levels."""
         if dataclasses.is_dataclass(self) and not outside(self):
             return dataclasses.replace(self, levels=tuple(levels))  # type: ignore[return-value]
         made = copy.copy(self)  # one of somebody's own may have an initialiser of its own
@@ -129,28 +130,26 @@ class Perturbation(abc.ABC):
         }
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
-        """How many images a cell has: so many that what is drawn for them is kept for the next
-        level.
-        """
+        """The number of images of a cell. The draws of these images are kept for the next level."""
         return BATCHES * batch_size
 
     def prepares(self, model: nn.Module) -> dict[str, Any] | None:
-        """The key of what must be known of the clean network first, None for nothing."""
+        """The key of what must be known of the clean network first; None for nothing."""
         return None
 
     def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:
-        """Find that out, as a JSON value: ``run()`` passes clean images through the network."""
+        """Find it out, as a JSON value. ``run()`` passes clean images through the network."""
         raise BadInput(
             f"{type(self).__name__}.prepares() says what must be known of the clean network, and"
             " prepare(model, run), which finds it out, is not defined"
         )
 
     def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
-        """What the evidence tells of it beside its design, for networks by name."""
+        """What the evidence says about it beside its design, for networks by name."""
         return {}
 
     def __and__(self, other: Perturbation) -> Perturbation:
-        """Both together, images first; see :class:`Both`."""
+        """Both perturbations together, images first; see :class:`Both`."""
         return Both.of(self, other)
 
 
@@ -182,7 +181,7 @@ class Both(Perturbation):
 
     @classmethod
     def of(cls, first: Perturbation, second: Perturbation) -> Both:
-        """Both of them; BadInput where both vary, or both make arms."""
+        """Both of them. Raises BadInput if both vary, or if both make arms."""
         pair = [first, second]
         if ORDER.index(first.acts_on) < ORDER.index(second.acts_on):
             pair.reverse()
@@ -251,7 +250,7 @@ class Both(Perturbation):
         return self.outer.drawn(draw) | self.inner.drawn(draw)
 
     def arms(self, model: nn.Module) -> Sequence[tuple[str, Both]]:
-        """The arms of the one that has some."""
+        """The arms of the one that has arms."""
         return [
             (a or b, dataclasses.replace(self, outer=outer, inner=inner))
             for a, outer in self.outer.arms(model)
@@ -259,11 +258,11 @@ class Both(Perturbation):
         ]
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
-        """As many as the one with fewer has."""
+        """The smaller of the two numbers."""
         return min(p.images_per_cell(batch_size, images) for p in (self.outer, self.inner))
 
     def prepares(self, model: nn.Module) -> dict[str, Any] | None:
-        """What either must know first; BadInput where both do."""
+        """What one of them must know first. Raises BadInput if both must know something."""
         found = [k for p in (self.outer, self.inner) if (k := p.prepares(model)) is not None]
         if len(found) > 1:
             raise BadInput(
@@ -277,7 +276,7 @@ class Both(Perturbation):
         return one.prepare(model, run)
 
     def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
-        """What the evidence tells of both."""
+        """What the evidence says about both."""
         return {**self.outer.facts(models, seed), **self.inner.facts(models, seed)}
 
     @contextlib.contextmanager

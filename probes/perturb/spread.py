@@ -1,5 +1,5 @@
-"""The standard deviation of what layers give on clean images: what noise on their outputs is
-relative to.
+"""The standard deviations of the outputs of layers on clean images. Relative noise is scaled by
+them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from probes.moments import flatten_images, mean_and_variance
 def layer_std(
     model: nn.Module, layers: Mapping[str, nn.Module], lost: Collection[str] = ()
 ) -> Iterator[Callable[[], dict[str, float]]]:
-    """Read the spread of layers over all forward passes inside the block: a function that gives a
-    number per layer.
+    """Measure the standard deviations of layers over all forward passes inside the block. Yields a
+    function that returns one number per layer.
 
-    The population standard deviation over images, channels and places, in double precision; over
-    all calls of a layer that runs several times. Raises BadInput for an output that is no batch of
-    floats, ProbesError for a layer that did not run and is not among ``lost``, which may be.
+    It is the population standard deviation over images, channels and places, in double precision,
+    over all calls of a layer that runs several times. Raises BadInput for an output that is no
+    batch of floats; ProbesError for a layer that did not run, unless it is in ``lost``.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> with torch.no_grad(), layer_std(net.eval(), {"1": net[1]}) as std:

@@ -1,5 +1,5 @@
-"""Gaussian noise on weights, as a mapping for ``torch.func.functional_call``: the model itself is
-never written to.
+"""Gaussian noise on weights, as a mapping for ``torch.func.functional_call``. The model itself is
+never changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from probes.perturb.strength import is_strength
 from probes.registry import unknown
 
 POLICIES = ("frozen", "re-estimated")
-"""What batch norm does at perturbed weights: keeps its running statistics, or takes them anew from
+"""Batch norm at perturbed weights keeps its running statistics, or computes them again from
 training images.
 """
 
@@ -33,11 +33,11 @@ training images.
 def perturbed(
     weights: Mapping[str, Tensor], alpha: float, draw: Callable[[torch.Size], Tensor]
 ) -> dict[str, Tensor]:
-    """``W + alpha * std(W) * z`` for each weight, with ``z = draw(W.shape)`` standard normal; std
-    over the whole tensor.
+    """``W + alpha * std(W) * z`` for each weight, with ``z = draw(W.shape)`` standard normal and
+    the std of the whole tensor.
 
-    A mapping for ``torch.func.functional_call``. Gradients pass to W as if the noise were a
-    constant. A weight of a single number has no spread, and gets no noise.
+    It is a mapping for ``torch.func.functional_call``. Gradients pass to W as if the noise were a
+    constant. A weight with a single number has no standard deviation, and gets no noise.
 
     >>> w = {"w": torch.tensor([1.0, 3.0])}
     >>> perturbed(w, 0.5, torch.ones)["w"]
@@ -119,7 +119,7 @@ class WeightNoise(Perturbation):
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in levels)))
 
     def key(self, level: float) -> dict:
-        """What the weights at a level depend on, as JSON; the clean weights depend on nothing."""
+        """What the weights at a level depend on, as JSON. The clean weights depend on nothing."""
         kind = {"kind": "weight noise", "version": self.version, "level": level}
         if not level:
             return kind
@@ -129,8 +129,8 @@ class WeightNoise(Perturbation):
         return kind | {"select": list(self.select)} | policy
 
     def drawn(self, draw: Draw) -> dict[str, Any]:
-        """The direction of a draw belongs to no data set, and to a training run where several are
-        compared.
+        """The direction of a draw does not depend on the dataset. It depends on the training run if
+        several are compared.
         """
         name: dict[str, Any] = {"draw": draw.number, "seed": draw.seed, "run": draw.run}
         return name | ({"training": draw.training_sha256} if draw.training_sha256 else {})
@@ -142,7 +142,7 @@ class WeightNoise(Perturbation):
         ]
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
-        """All images: what costs is the direction, which they share."""
+        """All images: the direction is expensive, and all images share it."""
         return images
 
     def design(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class WeightNoise(Perturbation):
         return {"perturbation": words, "space": "weights", "clamp": False}
 
     def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:
-        """How many numbers of which weights the noise is put on, and how many there are."""
+        """How many numbers of which weights get noise, and how many numbers there are."""
         every = {net: reached(self, model, seed) for net, model in models.items()}
         return {
             "perturbed": {
@@ -169,8 +169,7 @@ class WeightNoise(Perturbation):
 
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
-        """Run the network with other weights, whose direction is kept for the draw's other
-        levels."""
+        """Run the network with other weights; their direction is kept for other levels."""
         weights: dict[str, Tensor] = {}
         if at.level:
             draw, model = at.draw, at.model
@@ -206,8 +205,8 @@ class WeightNoise(Perturbation):
     def directions(
         self, model: nn.Module, seed: int, draw: int, run: int | None = None
     ) -> dict[str, Tensor]:
-        """``std(W) * z`` of every weight, float32: the noise at alpha 1; ``run`` is the training
-        seed, where runs are compared.
+        """``std(W) * z`` of every weight, float32: the noise at alpha 1. ``run`` is the training
+        seed if runs are compared.
 
         >>> model = nn.Linear(2, 1)
         >>> noise = weight_noise(0, 0.1)
