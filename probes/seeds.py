@@ -1,4 +1,4 @@
-"""Random draws with names: the same name gives the same numbers, whatever the batch, the order or
+"""Random draws with names. The same name gives the same numbers, whatever the batch, the order or
 the machine.
 
 Every draw is a stream of numpy's counter-based Philox4x64-10 generator (Salmon et al., "Parallel
@@ -98,7 +98,8 @@ def normals(size: int, names: Iterable[Sequence[Name]]) -> np.ndarray:
 
 
 _BLOCK = 1 << 15
-"""Words that are made normal together: few enough for the cache, enough for numpy's vector loops.
+"""The number of words that are made normal together: few enough for the cache, enough for numpy's
+vector loops.
 """
 
 

@@ -38,19 +38,19 @@ def sha256(path: Path) -> str:
 
 
 PATIENCE = 20.0
-"""Seconds after which waiting for another process is said."""
+"""Waiting for another process is logged after this many seconds."""
 SETTLED = 2.0
-"""Seconds after which a file that changes again shows it in its times: until then its hash is taken
-anew.
+"""A file that changes twice within this many seconds may keep its times. Its hash is computed anew
+until it is older.
 """
 
 
 def file_hashes(paths: Sequence[Path], store: Store) -> list[str]:
-    """The SHA-256 of files; of one whose size, times and inode are as when it was last hashed, from
-    the store.
+    """The SHA-256 of files. The store gives the hash of a file whose size, times and inode have not
+    changed since it was last hashed.
 
-    The times are those that no user sets (``ctime``), so a file that was replaced by one of the
-    same size is read again.
+    The times include the one that no user sets (``ctime``), so a file that was replaced by another
+    of the same size is read again.
     """
     if not paths:
         return []
@@ -90,15 +90,15 @@ def digest(key: Mapping[str, Any]) -> str:
 
 
 YOUNG = 24 * 3600
-"""Seconds that a temporary of another machine is left alone: its process can't be asked for from
-here.
+"""A temporary file of another machine is left alone for this many seconds, since its process can't
+be asked for from here.
 """
 
 
 @functools.cache
 def _here() -> str:
-    """Eight hex digits for what process numbers mean something in: the machine since it was
-    started, and its container.
+    """Eight hex digits that identify where process numbers are valid: this start of this machine,
+    and its container.
     """
     told = [platform.node()]
     for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
@@ -112,8 +112,8 @@ def _here() -> str:
 
 
 def temporary_name(name: str, ending: str) -> str:
-    """The name of a temporary of this process: hidden, with its number and its machine right before
-    the ending.
+    """The name of a temporary file of this process. It is hidden and has the process number and the
+    machine right before the ending.
 
     >>> temporary_name("a_0.35.csv", "tmp") == f".a_0.35.csv.{os.getpid()}-{_here()}.tmp"
     True
@@ -122,8 +122,8 @@ def temporary_name(name: str, ending: str) -> str:
 
 
 def sweep_up(folder: Path, name: str, ending: str) -> None:
-    """Remove what killed processes left of temporaries of ``name``: those of this machine at once,
-    of others after a day.
+    """Remove temporary files of ``name`` that killed processes left: those of this machine at once,
+    others after a day.
     """
     found = re.compile(rf"\.{re.escape(name)}\.(\d+)-([0-9a-f]{{8}})\.{re.escape(ending)}")
     for left in folder.glob(f".{glob.escape(name)}.*.{glob.escape(ending)}"):
@@ -147,12 +147,13 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, gone when the block ends; what killed processes left of it
-    goes first.
+    """A temporary path beside ``path``. It is removed when the block ends. What killed processes
+    left is removed first.
 
-    Raises ProbesError when the folder can't be written (read-only, full).
+    Raises ProbesError if the folder can't be written (read-only, full).
     """
-    ending = f"tmp{path.suffix}"  # with the suffix last, by which writers know what they write
+    # the suffix comes last: writers choose the format by it
+    ending = f"tmp{path.suffix}"
     temporary = path.with_name(temporary_name(path.name, ending))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def scratch(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, atomically, when the block ends without an
+    """A temporary path beside ``path`` that replaces it, atomically, if the block ends without an
     exception.
 
     Raises what :func:`scratch` raises.
@@ -208,7 +209,7 @@ class Store:
         return cls(os.environ.get("PROBES_STORE") or Path(root) / ".probes")
 
     def find(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path | None:
-        """The payload of an entry whose bytes are those that were written, or None."""
+        """The payload of an entry, or None if its bytes are not those that were written."""
         path = self._path(kind, key, suffix)
         sidecar = path.with_suffix(".json")
         if not (path.exists() and sidecar.exists()):
@@ -223,19 +224,19 @@ class Store:
 
     @staticmethod
     def key(key: Mapping[str, Any]) -> dict[str, Any]:
-        """A key with the versions of the package, torch, torchvision, scipy and numpy, on which
-        every result depends.
+        """A key with the versions of the package, torch, torchvision, scipy and numpy. Every result
+        depends on them.
         """
         return {**versions(), **key}
 
     def get_or_make(
         self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]
     ) -> Path:
-        """The payload for a key; where it is missing, ``make`` writes it to the path that it is
-        given.
+        """The payload for a key. If it is missing, ``make`` writes it to the path that it gets.
 
-        One process makes it, the others wait for it. ``suffix`` is the payload's, with the dot; not
-        ``.json``. What ``make`` returns, a JSON value, is kept in the sidecar as its ``note``.
+        One process makes it, the others wait for it. ``suffix`` is the ending of the payload, with
+        the dot; not ``.json``. The return value of ``make``, a JSON value, is kept in the sidecar
+        as its ``note``.
         """
         if found := self.find(kind, key, suffix):
             return found
@@ -264,10 +265,11 @@ class Store:
         folder = self.folder / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # a store is never committed
             if (
                 self.folder.name == ".probes"
                 and not (ignored := self.folder / ".gitignore").exists()
-            ):  # nobody commits it
+            ):
                 ignored.write_text("*\n", encoding="utf-8")
         except OSError as e:
             raise ProbesError(

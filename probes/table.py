@@ -23,8 +23,8 @@ KEYS = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "si
 by depth."""
 
 ASKED = "asked"
-"""The attribute (``attrs``) by which a table knows the lab's table that it is: its design, alpha
-and looks. It is not written.
+"""The attribute (``attrs``) that ties a DataFrame to the lab's table: its design, alpha and looks.
+It is not written to files.
 """
 Kind = Literal["ratio", "share", "hit", "plain"]
 Bound = Literal["", "lower", "upper"]
@@ -32,7 +32,7 @@ Bound = Literal["", "lower", "upper"]
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What a column of a table measures: ``kind`` decides the effect, and with it the unit of a
+    """What a column of a table measures. ``kind`` decides the effect, and with it the unit of a
     SESOI.
 
     ``ratio``: positive, compared by log-ratio, SESOI in ``%``. ``share``: in [0, 1], compared by
@@ -99,8 +99,8 @@ declare_metric(
 
 
 def metric(name: str, table: pd.DataFrame) -> Metric:
-    """The declaration of a metric that the table holds; UnknownName, with the nearest columns,
-    where it does not.
+    """The declaration of a metric of the table. Raises UnknownName, with the nearest columns, if
+    the table does not have it.
     """
     columns = metrics_of(table)
     if name not in columns:
@@ -109,7 +109,7 @@ def metric(name: str, table: pd.DataFrame) -> Metric:
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a metric by name, ``plain`` where nobody declared it."""
+    """The kind of a metric by name; ``plain`` if it was not declared."""
     return _METRICS[name].kind if name in _METRICS else "plain"
 
 
@@ -119,7 +119,7 @@ def bound_of(name: str) -> Bound:
 
 
 def label_of(name: str) -> str:
-    """The words that a plot calls a metric."""
+    """The label of a metric in plots."""
     return _METRICS[name].label if name in _METRICS else name
 
 
@@ -139,15 +139,15 @@ def clusters_of(table: pd.DataFrame) -> list[str]:
 
 
 def common_draws(table: pd.DataFrame) -> bool:
-    """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation),
-    instead of having their own.
+    """Whether all images share a draw (``attrs["draws"] == "common"``, set by the perturbation).
+    Otherwise each image has its own.
     """
     return table.attrs.get("draws") == "common"
 
 
 def grouped(table: pd.DataFrame) -> bool:
-    """Whether ``image`` numbers disjoint groups of images (``attrs["groups"]``, set by what
-    measured them), not images.
+    """Whether ``image`` numbers disjoint groups of images instead of images (``attrs["groups"]``,
+    set by the measurement).
     """
     return bool(table.attrs.get("groups"))
 
@@ -159,7 +159,7 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
 
 
 def check(table: pd.DataFrame) -> pd.DataFrame:
-    """The table itself, when it is one; a ProbesError names what is wrong with it.
+    """The table itself if it is one. A ProbesError names what is wrong with it.
 
     Every key column is there, no key stands twice, metrics are numbers and none is NaN.
     """
@@ -183,7 +183,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Stack tables, keep the order of sites and the metrics that all of them have, and check the
+    """Stack tables, keep the order of sites and the metrics that all tables have, and check the
     result.
     """
     tables = list(tables)
@@ -205,10 +205,10 @@ def join(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def along(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows at the highest level, whose level becomes the place of their value of a key column:
-    0 for the first, 1, 2, ...
+    """The rows at the highest level, with the level replaced by the position of their value of a
+    key column: 0 for the first, 1, 2, ...
 
-    So that it can be asked whether a metric increases along the layers that were perturbed one at a
+    A question can then ask whether a metric increases along layers that were perturbed one at a
     time. Raises UnknownName for a key that the table does not have.
 
     >>> t = pd.DataFrame({"layer": ["a", "b"] * 2, "level": [0.0, 0.0, 0.5, 0.5], "site": "output"})
@@ -227,8 +227,8 @@ def along(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _by_depth(site: pd.Series) -> pd.Series:
-    """Sites as a categorical whose categories are those that occur, in their order; as they come
-    where they have none.
+    """Sites as a categorical of those that occur, in their order. Sites without an order keep the
+    one in which they come.
     """
     if not isinstance(site.dtype, pd.CategoricalDtype):
         names = site.fillna("").astype(str)
@@ -238,7 +238,7 @@ def _by_depth(site: pd.Series) -> pd.Series:
 
 
 def written(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without what can't be written of its attributes."""
+    """The table without the attributes that can't be written."""
     out = table.copy(deep=False)
     out.attrs = {name: value for name, value in table.attrs.items() if name != ASKED}
     return out
@@ -254,7 +254,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read and check a table that :func:`write` wrote; ProbesError where the file is none."""
+    """Read and check a table that :func:`write` wrote. Raises ProbesError if the file is none."""
     try:
         table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as e:

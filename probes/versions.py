@@ -1,5 +1,5 @@
-"""The versions that every stored result depends on; read from the installation, so that nothing
-heavy is loaded for it.
+"""The versions that every stored result depends on. They are read from the installation, so that
+nothing heavy is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def version_of(name: str) -> str | None:
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """The package's own version and those of what computes: a part of every key of the store.
+    """The version of the package, and of the packages that compute. They are part of every key of
+    the store.
 
     >>> sorted(versions())
     ['numpy', 'package', 'scipy', 'torch', 'torchvision']

@@ -1,4 +1,4 @@
-"""What a function names, and what the bytes of a value are, for a fingerprint."""
+"""The things that a function names, and the bytes of values, for a fingerprint."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from probes.origin import installed
 
 
 def documented(code: types.CodeType) -> bool:
-    """Whether the first constant of a nested function is its docstring: up to Python 3.12 it stands
-    at that place, or None.
+    """Whether the first constant of a nested function is its docstring. Up to Python 3.12 that
+    constant is the docstring or None.
     """
     return (
         sys.version_info < (3, 13)
@@ -41,9 +41,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
-    """The modules of its own project that a function imports when it runs: they are imported now,
-    as it would.
-    """
+    """Import now the modules of its own project that a function would import when it runs."""
     package = str(function.__globals__.get("__package__") or "")
     for code in _codes(function.__code__):
         before: list[Any] = []
@@ -65,8 +63,8 @@ def _imported(function: types.FunctionType) -> Iterator[types.ModuleType]:
 
 
 def named_things(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The globals that a function names, and of modules of its own project the attributes that it
-    names, however deep.
+    """The globals that a function names, and the attributes that it names of modules of its own
+    project, at any depth.
     """
     names = list(
         dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)
@@ -89,7 +87,7 @@ def named_things(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def bytes_of(thing: Any) -> tuple[str, str, bytes] | None:
-    """Type, shape and bytes of an array or a tensor; neither numpy nor torch is loaded for it."""
+    """Type, shape and bytes of an array or a tensor. Neither numpy nor torch is loaded for it."""
     top = type(thing).__module__.partition(".")[0]
     if hasattr(thing, "detach") and hasattr(thing, "element_size"):
         torch = sys.modules["torch"]

@@ -19,8 +19,8 @@ ARGUMENTS = ("sentence", "id", "family", "expect", "looks", "until", "explorator
 
 @dataclasses.dataclass(frozen=True)
 class Expectation:
-    """What the project currently believes of a claim on one subject: a verdict, since when, and the
-    report it cites.
+    """What the project currently expects of a claim on one subject: a verdict, its date, and the
+    report that it cites.
     """
 
     verdict: str
@@ -30,8 +30,8 @@ class Expectation:
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """A claim marker, checked: the sentence, an id, the family, expectations by subject, and how
-    often the data may be looked at.
+    """A claim marker, checked: the sentence, an id, the family, expectations by subject, and the
+    number of looks at the data.
 
     Of ``looks`` declared looks (more images after a verdict on fewer) each is judged at alpha /
     looks. ``until`` is the number of images at which it is decided at the latest. An
@@ -48,8 +48,8 @@ class Declared:
 
 
 def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
-    """Read the arguments of ``@pytest.mark.claim``; BadInput says what is wrong and what is
-    allowed.
+    """Read the arguments of ``@pytest.mark.claim``. Raises BadInput that says what is wrong and
+    what is allowed.
 
     >>> declared(["Noise does it."], {"id": "X", "expect": {"a@d": ("mixed", "2026-12-01",
     ...     "reports/x")}}).expect["a@d"].verdict
@@ -133,7 +133,8 @@ def chosen(
 ) -> list[Spec | Pair]:
     """The subjects of a test after the options ``--probes-model`` and ``--probes-dataset``.
 
-    An option replaces what a subject says; several that become one are one. A pair keeps its nets.
+    An option replaces that part of a subject. Subjects that become equal count once. A pair keeps
+    its networks.
     """
     out: dict[str, Spec | Pair] = {}
     for one in declared:

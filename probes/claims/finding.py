@@ -1,5 +1,5 @@
-"""What a claim declares, what it may expect, and the evidence that it leaves. No pytest here, and
-no torch.
+"""What a claim declares, what it may expect, and the evidence that it leaves. No pytest and no
+torch here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEVER = "claim.holds() is called exactly once per claim: it was never called"
 
 
 def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]:
-    """The evidence lines of a claim on a subject, of the report that its expectation cites."""
+    """The evidence lines of a claim on a subject in the report that its expectation cites."""
     from probes.tell import evidence
 
     lines = evidence.read(root / claim.expect[subject].cites / "evidence.jsonl")
@@ -34,8 +34,8 @@ def _recorded(root: Path, claim: Declared, subject: str) -> list[dict[str, Any]]
 def cited(
     root: Path, claim: Declared, subject: str, designs: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """The evidence line that an expectation cites; ProbesError where there is none, or where it
-    says otherwise.
+    """The evidence line that an expectation cites. Raises ProbesError if there is none, or if its
+    verdict differs.
     """
     from probes.tell import asked
 
@@ -59,8 +59,8 @@ def cited(
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A judged claim: its evidence line, whether it came out as it should, and the sentence that
-    says so.
+    """A judged claim: its evidence line, whether it came out as expected, and a sentence about
+    that.
     """
 
     line: dict[str, Any]

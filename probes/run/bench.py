@@ -71,8 +71,8 @@ class Bench(Facts):
         else all; in the order in which they are looked at, where claims are decided as soon as they
         can be.
 
-        Raises BadInput, with their names, for images of a user's own that are equal: they are
-        judged as independent.
+        Raises BadInput, with their names, for equal images in a user's own dataset, since images
+        are judged as independent.
         """
         if name not in self._data:
             data = self._here(
@@ -91,8 +91,9 @@ class Bench(Facts):
 
     @property
     def subjects(self) -> dict[str, Subject]:
-        """The subjects by name, one per training run; Unavailable for what is not on this
-        machine."""
+        """The subjects by name, one per training run. Raises Unavailable for what is not on this
+        machine.
+        """
         if self._subjects is None:
             self._subjects = self._load()
         return self._subjects
@@ -108,7 +109,7 @@ class Bench(Facts):
         return found
 
     def _here(self, what: str, load: Callable[[], T], fetch: Callable[[], object]) -> T:
-        """What is on this machine; where it is not and downloads are asked for, fetched first."""
+        """What is on this machine. What is missing is fetched first if downloads are asked for."""
         try:
             return load()
         except Unavailable as missing:
@@ -117,7 +118,7 @@ class Bench(Facts):
             self.say(f"{what}: fetching it")
             try:
                 fetch()
-            except UnknownName:  # nobody brings this one
+            except UnknownName:  # nothing can fetch this one
                 raise missing from None
             return load()
 

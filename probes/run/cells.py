@@ -1,4 +1,4 @@
-"""A cell: the smallest piece of a sweep, that a crash may lose and that the store keeps."""
+"""A cell: the smallest piece of a sweep. The store keeps cells, so a crash loses at most one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from probes.run.work import Place, Work
 from probes.subjects.subject import Subject
 
 ENGINE = 2
-"""The version of what lies between a cell and its numbers: memory format, casts, what is measured
-of the images.
+"""Raise this version when a cell's numbers change for a reason that its key does not show: memory
+format, casts, what is measured of the images.
 """
 PREPARED = 1000
-"""Images, the first of a sweep, on which a perturbation finds out what it must know of the clean
-network.
+"""A perturbation finds out what it must know of the clean network on this many images, the first of
+a sweep.
 """
 
 
@@ -70,7 +70,7 @@ class Cell(Work):
 
     @property
     def name(self) -> Draw:
-        """The name of its draw."""
+        """The draw of the cell."""
         return Draw(self.seed, self.dataset, self.draw, self.run, self.training_sha256)
 
     @property
@@ -100,7 +100,7 @@ class Cell(Work):
         return [] if known is None else [Prepared(self, json.dumps(known, sort_keys=True))]
 
     def make(self, place: Place, path: Path) -> None:
-        """Measure: one forward pass per batch; the noise of an image is drawn once and used at
+        """Measure with one forward pass per batch. The noise of an image is drawn once and used at
         every level.
         """
         subject = place.subject(self.subject, self.under.training_images)
@@ -154,7 +154,8 @@ class Cell(Work):
             part = slice(i, min(i + self.where.batch_size, self.stop))
             if self.under.acts_on == "images":
                 images = pixels(data, part)
-            else:  # the same images at every level: the next one finds them here
+            # the images are the same at every level: the next level finds them here
+            else:
                 name = ("images", data.sha256, part.start, part.stop)
                 images = place.kept.get(name, partial(pixels, data, part))
             yield Batch(images, data.ids[part], data.labels[part])
@@ -162,8 +163,8 @@ class Cell(Work):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared(Work):
-    """What a perturbation must know of the clean network (the spread of its layers), once per
-    network and images.
+    """What a perturbation must know of the clean network (the standard deviations of its layers).
+    It is found out once per network and images.
     """
 
     cell: Cell
@@ -195,8 +196,8 @@ def _parts(subject: Subject, total: int, size: int) -> Iterator[Tensor]:
 
 
 def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
-    """The training images of a subject in batches of nearly one size, since each batch counts
-    alike.
+    """The training images of a subject in batches of nearly equal size, since each batch has the
+    same weight.
     """
     data = subject.training
     assert data is not None
@@ -207,16 +208,16 @@ def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:
-    """The standard deviation and the mean of what was done to each image: what is left of the
-    nominal level.
+    """The standard deviation and the mean of the change of each image: how much of the nominal
+    level is left.
     """
     mean, variance = mean_and_variance(change.flatten(1))
     return {"sigma_realised": variance.sqrt().numpy(), "mean_shift": mean.numpy()}
 
 
 def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell) -> pd.DataFrame:
-    """The table of a cell: site by site the images, the metrics in single precision; names come
-    with the subject.
+    """The table of a cell: the images site by site, with metrics in single precision. Names come
+    from the subject.
     """
     sites = [str(site) for site in found[0]["site"]]
     metrics = {
@@ -253,7 +254,7 @@ def images_under(
     std: Sequence[float],
     kept: Kept | None = None,
 ) -> Tensor:
-    """The images that a network would see under a perturbation: no network runs."""
+    """The images that a network would see under a perturbation. No network runs."""
     at = Pass(
         torch.nn.Identity(),
         level,

@@ -1,5 +1,5 @@
-"""What the commands share: what was asked for, the options of every study, words printed at once,
-names between commas.
+"""What the commands share: the request, the options of every study, lines printed at once, names
+between commas.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a study is asked for: the values of its options (``given``), the command as typed, and
-    where it tells its progress.
+    """The request for a study: the values of its options (``given``), the command as typed, and
+    ``say``, which reports progress.
 
-    ``store`` and ``options`` are made of those values when they are first looked at.
+    ``store`` and ``options`` are made from those values when they are first used.
     """
 
     given: argparse.Namespace
@@ -33,12 +33,12 @@ class Asked:
 
     @cached_property
     def store(self) -> Store:
-        """The store that the command names, else the default one."""
+        """The store that the command names, else the default store."""
         return store_of(self.given)
 
     @cached_property
     def options(self) -> Options:
-        """What the command says of images, device, threads and precision; an option that a study
+        """The command's values for images, device, threads and precision. An option that a study
         lacks keeps its default.
         """
         from probes.run.settings import Options
@@ -49,7 +49,7 @@ class Asked:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """What the command says of processes, as options."""
+        """The command's values for processes, as options."""
         jobs = self.given.jobs
         return {"engine": "serial" if jobs == 1 else "processes", "jobs": jobs}
 
@@ -90,7 +90,7 @@ def common(study: argparse.ArgumentParser) -> None:
 
 
 def listed(text: str | None) -> list[str] | None:
-    """Names between commas; None where there are none."""
+    """Names between commas, None if there are none."""
     return [name.strip() for name in text.split(",")] if text else None
 
 

@@ -42,8 +42,8 @@ def best_device(asked: str | None = None) -> torch.device:
 
 @contextlib.contextmanager
 def exact(threads: int) -> Iterator[None]:
-    """Inference with a fixed number of threads and without TF32 inside the block; as before after
-    it.
+    """Inference with a fixed number of threads and without TF32 inside the block. The settings are
+    restored afterwards.
     """
     before = (
         torch.get_num_threads(),
@@ -62,12 +62,12 @@ def exact(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cast(device: torch.device, precision: str) -> Iterator[None]:
-    """Autocast of convolutions and products to bf16 inside the block, where that precision is asked
+    """Autocast of convolutions and products to bf16 inside the block, if that precision is asked
     for.
 
-    On a CPU a convolution whose output is a single position stays in fp32: measured for 128 images,
-    512 channels and a 3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms), while
-    it is faster everywhere else.
+    On a CPU a convolution whose output is a single position stays in fp32. Measured for 128 images,
+    512 channels and a 3 x 3 kernel, bf16 takes six times as long there (7.5 ms and 1.2 ms).
+    Everywhere else it is faster.
     """
     if precision != "bf16":
         yield

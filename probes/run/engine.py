@@ -28,11 +28,11 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{
 
 
 class Engine(Protocol):
-    """Makes pieces of work that are not in the store yet."""
+    """Makes the pieces of work that are not in the store yet."""
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
-        """Where the results lie, in the order of the works; ``tick(work)`` is called when one is
-        there.
+        """The paths of the results, in the order of the works. ``tick(work)`` is called when a
+        result is there.
         """
 
 
@@ -40,7 +40,7 @@ class Serial:
     """One piece after the other, in this process."""
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
-        """Where the results lie, in the order of the works."""
+        """The paths of the results, in the order of the works."""
         paths = []
         for work in works:
             paths.append(done(work, place))
@@ -55,10 +55,10 @@ def fill(
     quiet: bool = False,
     what: str = "probes",
 ) -> list[Path]:
-    """Compute and keep what is not in the store, and say where each result is, in order.
+    """Compute and keep what is not in the store. Returns the path of each result, in order.
 
-    Memory is that of a few batches, however many pieces there are. A bar with the time to go is on
-    the terminal while it works, where there is one; it moves within a piece that tells its share.
+    The memory is that of a few batches, however many pieces there are. A bar with the remaining
+    time is shown on a terminal. It moves within a piece if the piece reports its progress.
     """
     there = 0
     with tqdm(
@@ -130,7 +130,7 @@ def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.nd
 def loader(
     data: Dataset, sigma: float, batch_size: int, device: torch.device, seed: int = 0, draw: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of noisy images and their labels on a device: the same noise as in a sweep with this
+    """Batches of noisy images and their labels on a device. The noise is that of a sweep with this
     seed and draw.
 
     Raises BadInput for a sigma that is negative, NaN or infinite.

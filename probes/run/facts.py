@@ -1,4 +1,6 @@
-"""What evidence tells of a bench's subjects: weights, clean accuracy, summary, pictures."""
+"""The facts about a bench's subjects for the evidence: weights, clean accuracy, summary,
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from probes.tell import evidence
 
 
 class Facts(abc.ABC):
-    """The part of a bench that tells: it needs its subjects, its store and a way to measure."""
+    """The part of a bench that the facts need: its subjects, its store and a way to measure."""
 
     store: Store
     options: Options
@@ -92,7 +94,9 @@ class Facts(abc.ABC):
         runs: Mapping[str, int],
         sites: int = 1,
     ) -> Design:
-        """What is fixed before a sweep of these images: what an expectation is bound to."""
+        """The design of a sweep of these images, fixed before it runs. Expectations are bound to
+        it.
+        """
         return Design(
             dataset=data.title,
             images=self.looked_at(data),
@@ -111,8 +115,8 @@ class Facts(abc.ABC):
         )
 
     def clean(self, subject: Subject) -> tuple[int, int] | str:
-        """How many clean images a subject names right, and of how many; why that can't be told, for
-        a head of other classes.
+        """How many clean images a subject classifies correctly, and out of how many; or why that
+        can't be told, for a head of other classes.
         """
         if problem := self._other_classes(subject):
             return f"not measured: {problem}"
@@ -127,7 +131,7 @@ class Facts(abc.ABC):
         return self._clean[name]
 
     def seen_clean(self, frame: pd.DataFrame, subjects: Mapping[str, Subject]) -> None:
-        """Take the clean accuracy of subjects from a table that has it, instead of measuring it
+        """Take the clean accuracy of subjects from a table that has it, so that it is not measured
         again.
         """
         clean = frame[(frame["level"] == 0) & (frame["draw"] == 0)].drop_duplicates(
@@ -153,8 +157,8 @@ class Facts(abc.ABC):
         )
 
     def refuse_other_classes(self, subjects: Mapping[str, Subject]) -> None:
-        """Raise BadInput for a network whose outputs are not as many as the classes: its accuracy
-        would be of other labels.
+        """Raise BadInput for a network whose number of outputs is not the number of classes. Its
+        accuracy would be about other labels.
         """
         for name, subject in subjects.items():
             if problem := self._other_classes(subject):
@@ -167,8 +171,8 @@ class Facts(abc.ABC):
     def floor(
         self, subjects: Mapping[str, Subject], margin: float = ABOVE_CHANCE
     ) -> dict[str, Any]:
-        """Chance, the margin, and the clean hits of each network and run: what a claim about
-        accuracy needs to be above.
+        """Chance, the margin, and the correct clean images of each network and run. A claim about
+        accuracy needs clean accuracy above these.
         """
         self.refuse_other_classes(subjects)
         rows = [
@@ -182,8 +186,8 @@ class Facts(abc.ABC):
         }
 
     def facts(self, *asked: LazyTable | None) -> dict[str, Any]:
-        """What the evidence says of the tables that a claim asked: weights, where it ran, the
-        summary and examples, as deposits.
+        """What the evidence says about the tables of a claim: weights, where it ran, the summary
+        and examples, as deposits.
         """
         tables = [t.whole() for t in asked if t is not None]
         found = {

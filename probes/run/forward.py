@@ -23,15 +23,19 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
 
 CHECKED = 64
-"""Images of a subject's first batch that run twice before it is measured, at most."""
+"""At most this many images of a subject's first batch are run twice before a measurement."""
 ALIKE = {"fp32": 1e-5, "bf16": 1e-2}
-"""How far two passes over the same images may lie apart, in units of the largest output."""
+"""The largest difference between two passes over the same images, in units of the largest
+output.
+"""
 LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Where work is done: what changes the last bits of a result, and so is part of every key."""
+    """The settings that work runs under. They change the last bits of a result, so they are part of
+    every key.
+    """
 
     device: str = "cpu"
     precision: str = "fp32"
@@ -42,7 +46,7 @@ class Where:
 @dataclasses.dataclass(frozen=True)
 class Checked:
     """What was found out about a network before it is measured: its memory layout, its outputs, and
-    what a reader should know.
+    a note for readers.
     """
 
     layout: str
@@ -65,9 +69,7 @@ class Network:
         return LAYOUTS[self.checked.layout]
 
     def send(self, images: Tensor) -> Tensor:
-        """Images for one pass, on the device: a copy, since a network may work in place on what it
-        is given.
-        """
+        """Images for one pass, copied to the device: a network may work in place on them."""
         return images.to(self.device, memory_format=self.layout, copy=True)
 
 
@@ -75,12 +77,12 @@ _checked: dict[tuple, Checked] = {}
 
 
 def network(subject: Subject, where: Where, store: Store | None = None) -> Network:
-    """The model of a subject on its device; its first images run twice before it is measured for
-    the first time.
+    """The model of a subject on its device. Before it is measured for the first time, its first
+    images run twice.
 
-    A network that refuses the layout that is faster (channels last, where it has maps) runs in the
-    other one, and says so. Raises ProbesError, naming the first module that differs, for one that
-    draws at random in eval mode. With a store what was found is kept there.
+    A network that fails in the faster layout (channels last, if it has maps) runs in the other one,
+    and a note says so. Raises ProbesError, naming the first module that differs, for a network that
+    draws at random in eval mode. The result is kept in the store, if there is one.
     """
     checked = check(subject, where, store)
     device = torch.device(where.device)
@@ -89,7 +91,7 @@ def network(subject: Subject, where: Where, store: Store | None = None) -> Netwo
 
 
 def check(subject: Subject, where: Where, store: Store | None = None) -> Checked:
-    """What :func:`network` finds out before the first measurement, from the store or now."""
+    """What :func:`network` finds out before the first measurement, stored or now."""
     n = min(CHECKED, where.batch_size, len(subject.data))
     key = {
         "kind": "checked",
@@ -117,8 +119,8 @@ def check(subject: Subject, where: Where, store: Store | None = None) -> Checked
 
 
 def common_key(subject: Subject, where: Where, store: Store | None = None) -> dict[str, Any]:
-    """What every result of a subject depends on, beside the versions that the store adds: weights,
-    code, images, where it ran.
+    """What every result of a subject depends on: weights, code, images, and where it ran. The store
+    adds versions.
     """
     return {
         "weights": subject.sha256,
@@ -210,12 +212,12 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def _head(tensors: list[Tensor], kept: int, n: int) -> list[Tensor]:
-    """The rows of the first images, of what a pass over ``n`` images gave."""
+    """The rows of the first ``kept`` images, from the output for ``n`` images."""
     return [t[:kept] if t.ndim and len(t) == n else t for t in tensors]
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a pass must leave as it is: weights and buffers by their bytes; and, apart, plain
+    """What a pass must not change: weights and buffers, by their bytes. The second value are plain
     attributes, which may be set once.
     """
     tensors = {
@@ -231,9 +233,7 @@ def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _apart(one: list[Tensor], other: list[Tensor]) -> float:
-    """The largest difference between two passes in units of the largest output; infinite where
-    shapes differ.
-    """
+    """The largest difference, in units of the largest output; inf if shapes differ."""
     if [t.shape for t in one] != [t.shape for t in other]:
         return float("inf")
     far = 0.0
@@ -256,7 +256,7 @@ def _apart(one: list[Tensor], other: list[Tensor]) -> float:
 def _first(
     subject: Subject, model: nn.Module, where: Where, x: Tensor, other: Tensor, layout: str
 ) -> str:
-    """Where two passes part: the first module whose output differs, and whether what it was given
+    """Where two passes diverge: the first module whose output differs, and whether its input
     differs already.
     """
     device, n_images = torch.device(where.device), len(other)

@@ -1,4 +1,4 @@
-"""Claims judged without pytest, for the studies: at the number of images that tests use, and at all
+"""Claims judged without pytest, for the studies: at the number of images that tests use, and on all
 of them.
 """
 
@@ -19,7 +19,7 @@ from probes.tell import evidence
 
 Say = Callable[[str], None]
 Claims = Mapping[str, tuple[str, Callable[[Bench], Verdicts]]]
-"""Claims by id: a sentence, and what is asked of a lab."""
+"""Claims by id: a sentence, and the question that is asked of a bench."""
 
 
 def judge(
@@ -27,8 +27,8 @@ def judge(
 ) -> list[dict[str, Any]]:
     """The evidence lines of claims on one subject.
 
-    Where a dataset gives claims fewer images than it has, both are judged: at the number that the
-    tests use, and at all test images (or ``options.images``).
+    If a dataset gives claims fewer images than it has, claims are judged twice: on the number of
+    images that the tests use, and on all test images (or ``options.images``).
     """
     assert spec.dataset is not None
     data = datasets.load(spec.dataset, options.split, store)
@@ -45,7 +45,7 @@ def judge(
 
 
 def told(lab: Bench, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:
-    """The evidence line of a claim that was asked of a lab's tables."""
+    """The evidence line of a claim that was judged on a bench's tables."""
     return record(
         found,
         claim,
@@ -64,8 +64,8 @@ def record(
     extra: Mapping[str, Any],
     store: Store,
 ) -> dict[str, Any]:
-    """The evidence line of a claim (id, sentence, family) that no test declares: nothing is
-    expected, nothing altered.
+    """The evidence line of a claim (id, sentence, family) that no test declares. It has no
+    expectation, and nothing is altered.
     """
     declared: dict[str, Any] = dict(zip(("id", "sentence", "family"), claim, strict=True))
     declared |= {"test": None, "expect": None, "altered": []}

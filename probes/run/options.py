@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """An option: its name, what it says in the help, how its text is read, its default."""
+    """An option: its name, its help text, how its value is read, and its default."""
 
     name: str
     help: str
@@ -33,8 +33,8 @@ def levels(text: str) -> tuple[float, ...]:
 
 
 def contradiction(values: Mapping[str, Any]) -> str:
-    """Why options can't be followed together; empty when they can. ``values`` are options by name,
-    None where not given.
+    """Why the options contradict each other. Empty if they do not. ``values`` are options by name,
+    None if not given.
 
     >>> contradiction({"levels": (0.0,), "draws": 3})
     '--probes-draws 3 with --probes-levels 0: clean images have no draws; give a level above 0'
@@ -68,8 +68,7 @@ def contradiction(values: Mapping[str, Any]) -> str:
 
 
 def ranges(text: str) -> list[tuple[int, int]] | None:
-    """Whole numbers and ranges between commas, as (first, last); None where the text is anything
-    else.
+    """Whole numbers and ranges between commas, as (first, last). None if the text is anything else.
 
     >>> ranges("0-2, 5"), ranges("3-1"), ranges("x")
     ([(0, 2), (5, 5)], None, None)

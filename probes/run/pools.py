@@ -1,4 +1,6 @@
-"""The processes engine: several pieces of work at once, in processes that die alone."""
+"""The processes engine: several pieces of work at once. A process that dies takes no other
+with it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ from probes.run.work import Place, Work, done, made, provide
 from probes.store import Store
 
 TRIES = 3
-"""How often a piece of work is tried whose process dies: once, and twice again."""
+"""The number of attempts at a piece of work whose process dies: once, and twice again."""
 
 
 @dataclasses.dataclass
 class _Worker:
-    """A process, the end of its pipe, and the number of the piece that it has."""
+    """A process, the end of its pipe, and the number of its current piece."""
 
     process: Any
     pipe: Connection
@@ -36,19 +38,19 @@ class _Worker:
 
 
 class Processes:
-    """Makes pieces of work in ``jobs`` processes, each of which loads a subject once and keeps its
+    """Makes pieces of work in ``jobs`` processes. Each process loads a subject once and keeps its
     own things in memory.
 
-    A process that dies takes one piece with it, which is tried again twice; then it is an error.
-    What raises in a process is raised here, after the other pieces are there. Raises ProbesError
-    for a piece whose process died each time.
+    If a process dies, its piece is tried again twice; then it is an error. An exception in a
+    process is raised here, after the other pieces are there. Raises ProbesError for a piece whose
+    process died each time.
     """
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
-        """Where the results lie, in the order of the works."""
+        """The paths of the results, in the order of the works."""
         found = [made(work, place) for work in works]
         for work, path in zip(works, found, strict=True):
             if path is not None:
@@ -64,10 +66,11 @@ class Processes:
         return [path or done(work, place) for work, path in zip(works, found, strict=True)]
 
     def _spread(self, works: Sequence[Work], todo: Sequence[int], place: Place, tick: Tick) -> None:
-        """Hand pieces out to processes until each is made or has failed; raise what the first of
-        those that failed raised.
+        """Hand pieces out to processes until each is made or has failed. Then raise the exception
+        of the first one that failed.
         """
-        for i in todo:  # what several pieces need is made once, here
+        # what several pieces need is made once, in this process
+        for i in todo:
             provide(works[i], place)
         queue, tries, failed = deque(todo), dict.fromkeys(todo, 0), dict[int, BaseException]()
         start = _starter(place)
@@ -101,7 +104,8 @@ class Processes:
         except (pickle.PicklingError, AttributeError, TypeError) as e:
             raise _unread(e) from e
         except OSError:
-            pass  # it died meanwhile, which is heard next
+            # it died meanwhile; the next wait finds it
+            pass
 
     @staticmethod
     def _hear(
@@ -142,7 +146,7 @@ def _told(work: Work) -> str:
 
 
 def _starter(place: Place) -> Callable[[], _Worker]:
-    """A function that starts a process with a place of its own."""
+    """A function that starts a process with its own place."""
     context = _context()
     try:
         setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
@@ -163,8 +167,8 @@ def _starter(place: Place) -> Callable[[], _Worker]:
 
 @functools.cache
 def _context() -> Any:
-    """Processes are forked from one that has torch loaded and runs nothing, where the system can;
-    else they start anew.
+    """Processes are forked from one that has loaded torch and runs nothing, if the system can do
+    that; else they start anew.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -174,7 +178,7 @@ def _context() -> Any:
 
 
 def _work(setup: bytes, pipe: Connection) -> None:
-    """A worker: it makes what it is sent until the pipe is closed."""
+    """A worker: it makes the pieces that it is sent until the pipe is closed."""
     folder, load, imports, path = pickle.loads(setup)
     sys.path[:] = path
     for module in imports:
@@ -205,8 +209,8 @@ def _unread(problem: Exception) -> BadInput:
 
 
 def _portable(problem: Exception) -> Exception:
-    """An exception that another process can read: its own class where it is one of ours, else its
-    traceback as a ProbesError.
+    """An exception that another process can read: its own class if it is one of ours, else its
+    traceback in a ProbesError.
     """
     text = "".join(traceback.format_exception(problem))
     if isinstance(problem, ProbesError):
@@ -222,7 +226,9 @@ def _portable(problem: Exception) -> Exception:
 
 
 def engine_of(workers: int) -> Engine:
-    """The engine for so many processes at once; inside a worker of pytest-xdist that is one."""
+    """The engine with this number of processes. Inside a worker of pytest-xdist it is always
+    one.
+    """
     if workers == 1:
         return Serial()
 

@@ -1,4 +1,4 @@
-"""What a test or a study leaves open, decided: options, and a table summarised."""
+"""What a test or a study leaves open, decided: options, and the summary of a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINES = ("serial", "processes")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a test leaves open: None means "as the test says, else the default".
+    """What a test leaves open. None means "as the test says, else the default".
 
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
     ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
@@ -86,19 +86,18 @@ class Options:
 
     @property
     def workers(self) -> int:
-        """How many processes work at once: 1 under the serial engine, else ``jobs`` or as many as
-        there are cores.
-        """
+        """The number of processes: 1 under the serial engine, else ``jobs``, or one per core."""
         return 1 if self.engine == "serial" or in_worker() else self.jobs or os.cpu_count() or 1
 
 
 def in_worker() -> bool:
-    """Whether this is a worker of pytest-xdist, among which the cores are shared out already."""
+    """Whether this process is a worker of pytest-xdist. The cores are then already shared among the
+    workers.
+    """
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def default_threads(jobs: int = 1) -> int:
-    """Torch's own number of threads, shared out among the workers of pytest-xdist or of an
-    engine."""
+    """Torch's own number of threads, divided among the workers of pytest-xdist or of an engine."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, torch.get_num_threads() // (workers * jobs))

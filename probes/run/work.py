@@ -1,4 +1,4 @@
-"""A piece of work: what a crash may lose, what the store keeps, what one worker does alone."""
+"""A piece of work: one worker makes it alone, the store keeps it, and a crash loses at most one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from probes.subjects.subject import Subject
 class Work(Protocol):
     """A piece of work, frozen and picklable: names, numbers and plans, never a network.
 
-    ``kind`` is its folder in the store, ``suffix`` ends its file. Its result depends on its key and
-    on nothing else, so it is the same from any process, and it is made once. A piece that derives
-    from this one needs nothing where it does not say so.
+    ``kind`` is its folder in the store, ``suffix`` the ending of its file. Its result depends on
+    its key and on nothing else. So it is the same from any process, and it is made once. A subclass
+    needs no other pieces unless it says so.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Work(Protocol):
         """All that the bytes of the result depend on, as JSON values."""
 
     def needs(self, place: Place) -> Sequence[Work]:
-        """Pieces that must lie in the store first."""
+        """The pieces that must lie in the store first."""
         return []
 
     def make(self, place: Place, path: Path) -> object:
@@ -42,13 +42,12 @@ class Work(Protocol):
 
 
 class Place:
-    """Where work is done: a store, subjects that are loaded once, and what is kept in memory. One
-    for each process.
+    """Where work is done: a store, subjects that are loaded once, and what is kept in memory. Each
+    process has one.
 
-    ``load(name)`` gives a subject by its name; it is picklable where other processes are to work,
-    and None where the subjects exist in this process only. ``imports`` are modules that another
-    process imports first. A piece that takes long calls ``tell(share)`` with how much of it is
-    done, between 0 and 1.
+    ``load(name)`` gives a subject by its name. It is picklable if other processes are to work, and
+    None if the subjects exist in this process only. ``imports`` are modules that another process
+    imports first. A long piece calls ``tell(share)`` with its progress, between 0 and 1.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Place:
         self._trained: dict[tuple[str, int], Subject] = {}
 
     def subject(self, name: str, training: int = 0) -> Subject:
-        """A subject by its name, with so many training images at most."""
+        """A subject by its name, with at most ``training`` training images."""
         if name not in self.subjects:
             assert self.load is not None, name
             self.subjects[name] = self.load(name)
@@ -79,8 +78,8 @@ class Place:
 
 
 def done(work: Work, place: Place) -> Path:
-    """Where the result of a piece of work lies in the store: made now, after what it needs, where
-    it was not there.
+    """The path of the result of a piece of work in the store. If it is not there, the pieces that
+    it needs and the piece itself are made now.
     """
 
     def make(path: Path) -> object:
@@ -91,21 +90,23 @@ def done(work: Work, place: Place) -> Path:
 
 
 def provide(work: Work, place: Place) -> None:
-    """See to it that what a piece of work needs lies in the store; a place looks once for each."""
+    """Make sure that what a piece of work needs lies in the store. A place looks once for each
+    piece.
+    """
     for first in work.needs(place):
         name = "there", first.kind, digest(first.key(place))
         place.kept.get(name, partial(done, first, place))
 
 
 def made(work: Work, place: Place) -> Path | None:
-    """Where the result of a piece of work lies, None where it was not made yet."""
+    """The path of the result of a piece of work, None if it was not made yet."""
     return place.store.find(work.kind, work.key(place), work.suffix)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun(Work):
-    """A network trained on a dataset with a seed; its result lies where
-    :func:`probes.subjects.training.train` finds it.
+    """A network trained on a dataset with a seed. :func:`probes.subjects.training.train` finds its
+    result too.
     """
 
     net: str
@@ -118,7 +119,7 @@ class TrainingRun(Work):
 
     @classmethod
     def of(cls, spec: Spec) -> TrainingRun:
-        """The run of a subject that a recipe names."""
+        """The training run of a subject that names a recipe."""
         seed = int(str(spec.seed or 0))
         return cls(spec.net, str(spec.dataset), seed, training.recipes[str(spec.weights)])
 
@@ -127,7 +128,7 @@ class TrainingRun(Work):
         return self._run(place).key
 
     def make(self, place: Place, path: Path) -> dict[str, Any]:
-        """Train, going on from the last finished epoch; the card is the note of the result."""
+        """Train, resuming after the last finished epoch. The card is the note of the result."""
         run, said = self._run(place), itertools.count(1)
 
         def tell(_: str) -> None:
