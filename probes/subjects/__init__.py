@@ -1,1 +1,1 @@
-"""What is probed: networks with their weights, on the images of a dataset."""
+"""The subjects: networks with their weights, on the images of a dataset."""

@@ -92,8 +92,8 @@ CIFAR_CLASSES = (
 
 
 def folder(name: str) -> Path:
-    """The folder with datasets, ``PROBES_DATA``; Unavailable, with the command that brings
-    ``name``, where it is not here.
+    """The folder with datasets, ``PROBES_DATA``. Raises Unavailable, with the command that brings
+    ``name``, if it is not here.
     """
     named = os.environ.get("PROBES_DATA")
     if not named:
@@ -161,8 +161,8 @@ def mnist(split: Split, store: Store) -> Dataset:
 
 @datasets.register("cifar10")
 def cifar10(split: Split, store: Store) -> Dataset:
-    """CIFAR-10 under PROBES_DATA: torchvision's files (cifar-10-batches-py), else the JPEG copy, so
-    called in reports.
+    """CIFAR-10 under PROBES_DATA: torchvision's files (cifar-10-batches-py), else the JPEG copy,
+    which reports call by that name.
 
     An id is the place in torchvision's order, or in the order of the copy's paths.
     """
@@ -182,8 +182,8 @@ def cifar10(split: Split, store: Store) -> Dataset:
 
 @datasets.register("cifar10-jpeg")
 def cifar10_jpeg(split: Split, store: Store) -> Dataset:
-    """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): cifar10-jpeg.tar.xz, or that
-    folder, under PROBES_DATA.
+    """CIFAR-10 re-encoded as JPEG (quality 75, slightly lossy): the file cifar10-jpeg.tar.xz, or
+    its folder, under PROBES_DATA.
     """
     return _cifar_jpeg("cifar10-jpeg", split, store, folder("cifar10-jpeg"))
 
@@ -252,7 +252,7 @@ def _fetched(name: str) -> str:
 
 
 def here(name: str) -> bool:
-    """Whether a dataset is on this machine, without decoding it; True for one that others
+    """Whether a dataset is on this machine, without decoding it. True for datasets that users
     registered.
 
     >>> here("mnist5k")
@@ -271,10 +271,10 @@ def here(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Download a dataset through torchvision into PROBES_DATA; Unavailable where its host can't be
-    reached.
+    """Download a dataset through torchvision into PROBES_DATA. Raises Unavailable if its host can't
+    be reached.
 
-    Raises UnknownName for a dataset that torchvision does not bring here.
+    Raises UnknownName for a dataset that is not downloaded through torchvision.
     """
     from torchvision.datasets import CIFAR10, MNIST
 

@@ -1,6 +1,4 @@
-"""What a network computes beside its weights, as a hash: so that results of an edited network are
-measured again.
-"""
+"""A hash of a network's code and settings. If they change, its stored results are not used."""
 
 from __future__ import annotations
 
@@ -28,12 +26,12 @@ INTERNAL = {
 
 
 def source_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> str:
-    """The SHA-256 of a model's structure, all that its modules hold beside weights, and the code of
-    their classes and its builder.
+    """The SHA-256 of a model's structure, of all that its modules hold beside weights, and of the
+    code of their classes and its builder.
 
-    Code is what runs (:func:`probes.fingerprint.fingerprint`): comments, docstrings and what else
-    stands in the file are no part. Raises BadInput, naming it, for an attribute whose content can't
-    be told, and for a compiled, scripted or DataParallel model.
+    Code means what runs (:func:`probes.fingerprint.fingerprint`): comments, docstrings and the rest
+    of the file do not count. Raises BadInput, naming it, for an attribute whose content can't be
+    told, and for a compiled, scripted or DataParallel model.
 
     >>> source_sha256(nn.ReLU()) == source_sha256(nn.ReLU()) != source_sha256(nn.ReLU(inplace=True))
     True
@@ -57,8 +55,8 @@ def source_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -
 
 
 def code_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> str:
-    """What stored results of a network depend on beside its weights: its source, and the adapters
-    by which its blocks are read.
+    """What stored results of a network depend on beside its weights: its code, and the adapters of
+    its blocks.
     """
     adapters = [
         (name, repr(adapter_of(module)))

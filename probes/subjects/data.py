@@ -1,4 +1,4 @@
-"""Datasets by name: images as bytes, labels, stable ids; decoded once into the store and
+"""Datasets by name: images as bytes, labels, stable ids. They are decoded once into the store and
 memory-mapped from there.
 """
 
@@ -25,7 +25,7 @@ FOLDER = "imagefolder:"
 
 
 def strange(name: str) -> bool:
-    """Whether a dataset is a user's own: an image folder, or one that somebody registered or wrote.
+    """Whether a dataset is a user's own: an image folder, or one that a user registered or wrote.
 
     >>> strange("mnist5k"), strange("imagefolder:photos"), strange("mnist5k@14px")
     (False, True, False)
@@ -35,8 +35,8 @@ def strange(name: str) -> bool:
 
 
 def load(name: str, split: Split = "test", store: Store | None = None) -> Dataset:
-    """A split of a dataset by name; UnknownName, or Unavailable (with the way to get it) when it is
-    not here.
+    """A split of a dataset by name. Raises UnknownName, or Unavailable (with the way to get it) if
+    it is not here.
 
     >>> digits = load("mnist5k", "test")
     >>> digits.images.shape, digits.channels
@@ -67,7 +67,7 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
 
 def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
     """A view ``DATASET@SIDEpx``: square images, bilinear with antialiasing, as torchvision's Resize
-    does on PIL images.
+    gives on PIL images.
     """
     if side < 1:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""A dataset: images, labels, ids and classes, checked, and the register of builders."""
+"""A dataset: images, labels, ids and classes, checked; and the registry of builders."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of images, labels and ids: what a recorded expectation is bound to."""
+        """The SHA-256 of images, labels and ids. Recorded expectations are bound to it."""
         h = hashlib.sha256(repr(self.images.shape).encode())
         for array in (self.images, self.labels.astype("<i8"), self.ids.astype("<i8")):
             h.update(np.ascontiguousarray(array).data)
@@ -96,12 +96,12 @@ class Dataset:
 
     @property
     def chance(self) -> float:
-        """The accuracy of who always names the commonest class of these images."""
+        """The accuracy of always predicting the most frequent class of these images."""
         return float(np.bincount(self.labels).max() / len(self))
 
     def refuse_duplicates(self) -> None:
-        """Raise BadInput, with their names, for images that are equal in every byte: judged, each
-        would count as one of its own.
+        """Raise BadInput, with their names, for images that are equal in every byte. Each would be
+        judged as independent of the other.
         """
         first: dict[bytes, int] = {}
         same = [
@@ -124,8 +124,8 @@ Builder = Callable[[Split, Store], Dataset]
 
 
 datasets: Registry[Builder] = Registry("dataset")
-"""Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")`` files
-your own.
+"""Builders of datasets: ``build(split, store) -> Dataset``. ``@datasets.register("name")``
+registers your own.
 """
 
 
@@ -180,7 +180,7 @@ def check(data: Dataset) -> None:
 
 
 def _told(array: object) -> str:
-    """What somebody handed over, in words: dtype and shape, or its type."""
+    """The dtype and shape of an array, or the type of anything else, in words."""
     if hasattr(array, "dtype") and hasattr(array, "shape"):
         return f"{array.dtype} {tuple(array.shape)}"
     return f"a {type(array).__name__}"

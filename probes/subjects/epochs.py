@@ -1,4 +1,4 @@
-"""The epochs of a training run, each of which may be the last before it goes on."""
+"""The epochs of a training run. Training can stop after each of them and resume."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def batches(
 
 
 def checkpoint_of(store: Store, key: dict[str, Any]) -> Path:
-    """Where the state after the last finished epoch of a run lies."""
+    """The path of the state after the last finished epoch of a run."""
     return store.folder / "checkpoints" / f"{digest(store.key(key))}.pt"
 
 
@@ -71,7 +71,7 @@ def _epoch(
     seed: int,
     epoch: int,
 ) -> tuple[float, int]:
-    """One epoch of training: the sum of the losses and the number of hits."""
+    """One epoch of training: the sum of the losses and the number of correct images."""
     model.train()
     per_epoch = len(data) // recipe.batch_size
     total, hits = 0.0, 0
@@ -106,7 +106,7 @@ def _epoch(
 
 
 def _forward(model: nn.Module, x: Tensor, alpha: float, jitter: torch.Generator) -> Tensor:
-    """The logits, at weights with fresh noise where alpha is above 0; gradients reach the clean
+    """The logits, at weights with fresh noise if alpha is above 0. Gradients reach the clean
     weights.
     """
     if alpha == 0:
@@ -140,7 +140,9 @@ def fit(
     key: dict[str, Any],
     say: Say,
 ) -> tuple[Normalised, list[dict[str, float]]]:
-    """Train, going on from the last finished epoch: the network, and what each epoch gave."""
+    """Train, resuming after the last finished epoch. Returns the network and the history of the
+    epochs.
+    """
     name = run_name(net, data.name, seed, recipe.name)
     model = initial(net, data, seed)
     model = model.to(
@@ -163,9 +165,8 @@ def fit(
             return fit(net, data, test, seed, recipe, store, key, say)
     per_epoch = len(data) // recipe.batch_size
     began, first = time.monotonic(), len(history)
-    (
-        targets(model) if recipe.alpha_train else None
-    )  # an error before the work, where there is nothing to perturb
+    if recipe.alpha_train:
+        targets(model)  # an error before the work, if there is nothing to perturb
     for epoch in range(first, recipe.epochs):
         if history and history[-1]["test_accuracy"] >= recipe.early_stop_accuracy:
             say(
@@ -204,11 +205,11 @@ Say = Callable[[str], None]
 
 
 def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> Normalised:
-    """The untrained network of a seed, in its wrapper; the global generator is as it was before.
+    """The untrained network of a seed, in its wrapper. The global generator is left as it was.
 
-    Its head has as many outputs as the dataset has classes, or ``classes``. What the builder
-    declares (:func:`takes`) is respected: grey images are repeated to its channels, it gets their
-    side, its values stay in [0, 1].
+    Its head has as many outputs as the dataset has classes, or ``classes``. The declarations of the
+    builder (:func:`takes`) are followed: grey images are repeated to its channels, it gets the side
+    of the images, its values stay in [0, 1].
     """
     build = nets[net]
     wants: Takes = getattr(build, "takes", Takes())

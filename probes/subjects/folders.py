@@ -32,7 +32,7 @@ from probes.subjects.imagefiles import (
 log = logging.getLogger("probes")
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 TEST, TRAIN = ("val", "valid", "validation", "test", "testing"), ("train", "training")
-"""Folders of a split, whatever their case, the first of them that is there; any other folder is a
+"""The folders of a split in any case; the first one that exists is used. Any other folder is a
 class.
 """
 
@@ -55,16 +55,16 @@ def imagefolder(place: str, split: Split, store: Store) -> Dataset:
     """The images below a folder as a dataset: shorter side to 256 pixels, the middle 224 x 224,
     three channels.
 
-    ``PATH/CLASS/**/*.jpg`` or, with splits, ``PATH/{train, val or test}/CLASS/**/*.jpg`` and any
-    other format that Pillow reads. The classes are those of all splits together, sorted by name: a
-    class without test images keeps its place. Names that are all whole numbers are the labels
-    themselves; the 1,000 WordNet names of ImageNet are torchvision's categories, and some of them
-    are, for a network with 1,000 outputs (:func:`as_imagenet`). Hidden and empty folders are none.
-    What is left out is logged with its number and the reason. An id is an image's place among the
-    sorted paths.
+    The files are ``PATH/CLASS/**/*.jpg`` or, with splits, ``PATH/{train, val or
+    test}/CLASS/**/*.jpg``, or any other format that Pillow reads. The classes are those of all
+    splits together, sorted by name: a class without test images keeps its place. Folder names that
+    are all whole numbers are the labels themselves. The 1,000 WordNet names of ImageNet become
+    torchvision's categories, for a network with 1,000 outputs also if only some of them are there
+    (:func:`as_imagenet`). Hidden and empty folders are ignored. Files that are left out are logged
+    with their number and the reason. An id is an image's place among the sorted paths.
 
-    Raises Unavailable for a folder that is not there or has no such split, BadInput for one without
-    images, or naming an image that can't be read.
+    Raises Unavailable for a folder that is not there or has no such split; BadInput for one without
+    images, and, naming it, for an image that can't be read.
     """
     root = Path(place).expanduser()
     if not root.is_dir() and (named := os.environ.get("PROBES_DATA")):
@@ -145,8 +145,8 @@ def _labels(
 
 
 def as_imagenet(data: Dataset) -> Dataset | None:
-    """The images of WordNet folders with the labels of ImageNet's 1,000 classes; None where a class
-    is none of them.
+    """The images of WordNet folders with the labels of ImageNet's 1,000 classes. None if a class is
+    not one of these.
 
     >>> images = np.zeros((2, 3, 1, 1), np.uint8)
     >>> some = Dataset("d", "d", "test", images, np.array([0, 1]), np.arange(2), ("n01440764",
@@ -164,10 +164,10 @@ def as_imagenet(data: Dataset) -> Dataset | None:
 
 
 def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
-    """The folder of a split, and those of all other splits; the folder itself where there are no
+    """The folder of a split, and those of all other splits. The folder itself if there are no
     splits.
 
-    BadInput where a folder may be a split or a class: a guess would give other labels.
+    Raises BadInput if a folder may be a split or a class: a guess would give other labels.
     """
     inside = {p.name: p for p in _folders(root)}
     named = [inside[name] for want in (*TEST, *TRAIN) for name in inside if name.lower() == want]
@@ -199,8 +199,8 @@ def _split(root: Path, split: Split) -> tuple[Path, list[Path]]:
 
 
 def _refuse_unsure(root: Path, folders: Sequence[Path]) -> None:
-    """BadInput where the folders below a root hold no images themselves and look like splits, or
-    like a folder around it all.
+    """Raise BadInput if the folders below a root hold no images themselves and look like splits, or
+    like one folder around everything.
     """
     if not folders or any(_images(p) for p in folders):
         return

@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes: which there are, where they lie, and how they are fetched."""
+"""Weights that torchvision publishes: their names, their files, and how they are fetched."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from probes.subjects.spec import Spec
 
 
 def torchvisions(spec: Spec) -> Any:
-    """Torchvision's entry for the weights of a spec, by name in any case (``imagenet1k_v1``), or
-    None.
+    """Torchvision's entry for the weights of a spec, by name in any case (``imagenet1k_v1``); None
+    if there is none.
     """
     return torchvisions_names(spec.net).get(str(spec.weights).lower())
 
 
 def torchvisions_names(net: str) -> dict[str, Any]:
-    """The names of the weights that torchvision has of a network."""
+    """The names of torchvision's weights for a network."""
     from torchvision import models
 
     try:
@@ -32,12 +32,12 @@ def torchvisions_names(net: str) -> dict[str, Any]:
 
 
 def checkpoint(entry: Any) -> Path:
-    """Where torchvision keeps the file of an entry (``TORCH_HOME``)."""
+    """The path at which torchvision keeps the file of an entry (``TORCH_HOME``)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
 
 
 def fetch(spec: Spec) -> Path:
-    """Download torchvision's weights of a spec; Unavailable, with the way round, where the host
+    """Download torchvision's weights of a spec. Raises Unavailable, with a way round, if the host
     can't be reached.
 
     Raises UnknownName for weights that torchvision does not have.

@@ -1,4 +1,6 @@
-"""Image files below a folder: which are read, which are left out and told, and their pixels."""
+"""Image files below a folder: which are read, which are left out with a log message, and their
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from PIL import Image, ImageOps
 from probes.errors import BadInput
 
 SIDE, SHORTER = 224, 256
-"""Pixels of a side of a network's image, and of the shorter side of a file before the middle is cut out."""  # noqa: E501
+"""Pixels of a side of a network's image, and of the shorter side of a file before it is cropped."""
 log = logging.getLogger("probes")
 
 WANTED = (
@@ -47,16 +49,18 @@ BRINGS = {
     ".heif": "pip install pillow-heif",
     ".jxl": "pip install pillow-jxl-plugin",
 }
-"""What reads the files that Pillow alone does not."""
+"""The package that reads each format that Pillow alone does not."""
 
 
 SILENT = ("thumbs.db", "desktop.ini", "__macosx", "lost+found", "system volume information")
-"""What systems leave in folders; what begins with ``.``, ``@`` or ``$`` is left out as silently."""
+"""Files that operating systems leave in folders. Files that begin with ``.``, ``@`` or ``$`` are
+left out silently as well.
+"""
 
 
 @functools.cache
 def endings() -> frozenset[str]:
-    """The endings of the image files that Pillow reads here, with those of pillow-heif where it is
+    """The endings of the image files that Pillow reads here; with those of pillow-heif if it is
     installed.
     """
     for plugin in ("pillow_heif", "pillow_jxl"):
@@ -72,8 +76,8 @@ def _hidden(path: Path) -> bool:
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The images below a folder, sorted, and what else lies there, with the reason why it is left
-    out.
+    """The images below a folder, sorted, and the other files with the reason why they are
+    left out.
     """
     paths, skipped = [], []
     for path in _walk(folder):
@@ -109,7 +113,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 class _Listing:
-    """What lies in the folder of a split: images with their classes, and what is left out."""
+    """The contents of the folder of a split: images with their classes, and what is left out."""
 
     def __init__(self, here: Path) -> None:
         found, self.skipped = images_below(here)
@@ -124,7 +128,7 @@ class _Listing:
 
 
 def tell_skipped(who: str, here: Path, skipped: Sequence[tuple[Path, str]]) -> None:
-    """Log what is left out: how many files for each reason, and the first three."""
+    """Log what is left out: the number of files for each reason, and the first three files."""
     for why, many in Counter(why for _, why in skipped).items():
         names = sorted(p.relative_to(here).as_posix() for p, w in skipped if w == why)
         more = ", ..." if many > 3 else ""

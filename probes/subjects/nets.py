@@ -33,8 +33,8 @@ class ZeroPad(nn.Module):
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm; ``relu(h + shortcut(x))``, or ``relu(h)`` where there
-    is no shortcut.
+    """Two 3x3 convolutions with batch norm. The output is ``relu(h + shortcut(x))``, or ``relu(h)``
+    without a shortcut.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Weights that are made anew at each pass (pruned, weight-normed, parametrised), put back as plain
+"""Turns weights that are computed at each pass (pruned, weight-normed, parametrised) into plain
 parameters.
 """
 
@@ -12,13 +12,13 @@ from probes.naming import plain
 
 
 def opened(model: nn.Module) -> list[str]:
-    """Make the effective weights of a model its parameters, and give the names of what was opened,
-    with the reason.
+    """Turn the effective weights of a model into its parameters. Returns the names of these
+    weights, with the reason.
 
-    Pruning, ``torch.nn.utils.parametrize`` (weight norm, spectral norm, one's own) and the older
+    Pruning, ``torch.nn.utils.parametrize`` (weight norm, spectral norm, your own) and the older
     hooks of weight and spectral norm compute a module's ``weight`` from other tensors at every
     pass. In eval mode the network computes the same afterwards, and its effective weight is a
-    parameter that noise can be put on.
+    parameter that can get noise.
 
     >>> net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))).eval()
     >>> opened(net), list(net.state_dict())

@@ -1,5 +1,5 @@
-"""Weights for a network: shipped with the package, trained into the store, or a file; always known
-by their SHA-256.
+"""Weights for a network: shipped with the package, trained into the store, or from a file. Their
+SHA-256 is always known.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHIPPED = Path(__file__).with_name("weights")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A file of weights that is on this machine: shipped, or in the store."""
+    """A file of weights on this machine: shipped, or in the store."""
 
     net: str
     dataset: str
@@ -63,11 +63,11 @@ def available(store: Store) -> Iterator[Weights]:
 
 
 def find(spec: Spec, store: Store) -> dict[int, list[Weights]]:
-    """The weights on this machine for a net and a dataset, by training seed; shipped ones come
+    """The weights on this machine for a net and a dataset, by training seed. Shipped ones come
     first, then the newest.
 
-    ``net:recipe@dataset`` are those of exactly that recipe; without a name, those of any that has
-    no name of its own.
+    ``net:recipe@dataset`` means weights of exactly that recipe. Without a recipe it means weights
+    of any recipe that has no name of its own.
     """
     named = None if spec.weights is None else training.recipes[spec.weights].json()
     found: dict[int, list[Weights]] = {}
@@ -80,8 +80,8 @@ def find(spec: Spec, store: Store) -> dict[int, list[Weights]]:
 
 
 def resolved(spec: Spec) -> Spec:
-    """A spec whose net is known: ``module:thing`` of a module without a dot is read as a name, not
-    as weights.
+    """A spec with a known net. ``module:thing`` of a module without a dot is read as a name, not as
+    weights.
 
     >>> resolved(Spec("json", "dumps", "mnist5k")).net
     'json:dumps'
@@ -98,10 +98,10 @@ def resolved(spec: Spec) -> Spec:
 
 
 def expand(spec: Spec, store: Store) -> list[Spec]:
-    """One subject per training run: ``#*`` becomes every seed on this machine, anything else stays
-    itself.
+    """One subject per training run. ``#*`` becomes every seed on this machine; anything else stays
+    as it is.
 
-    Raises Unavailable, with the command, when ``#*`` finds no run.
+    Raises Unavailable, with the command, if ``#*`` finds no run.
     """
     spec = resolved(spec)
     if spec.seed != "*":
@@ -123,14 +123,14 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     """The subject that a spec names (one training run), in eval mode on the CPU, with gradients
     off.
 
-    Weights that are not named, or named by a recipe, are those trained on the dataset with the seed
-    (0 where none is given): shipped, else from the store, whatever the network: one of one's own is
-    no exception. ``untrained`` are random ones. Weights are a network's when they fit what its
-    builder builds; that its code changed since they were trained is a note. A network with
+    Weights without a name, or with the name of a recipe, are those trained on the dataset with the
+    seed (default: 0). They are shipped or in the store; this holds for a user's own networks too.
+    ``untrained`` weights are random. Weights belong to a network if they fit the network that its
+    builder builds; a note says if its code changed since they were trained. A network with
     ImageNet's 1,000 outputs gets the images of WordNet folders with ImageNet's labels.
 
-    Raises Unavailable with the command that trains them, UnknownName, or BadInput for a file that
-    does not fit.
+    Raises Unavailable with the command that trains the weights, UnknownName, or BadInput for a file
+    that does not fit.
     """
     spec = resolved(spec)
     seed = 0 if spec.seed is None else int(spec.seed)
@@ -171,8 +171,8 @@ IMAGENET_CLASSES = 1000
 def _of_file(
     spec: Spec, data: Dataset, seed: int, path: Path, origin: str, outputs: int | None = None
 ) -> Subject:
-    """The subject of a file of weights; a head with 1,000 outputs gets ImageNet's labels, where the
-    folders name them.
+    """The subject of a file of weights. For a head with 1,000 outputs the labels are ImageNet's, if
+    the folders name them.
     """
     if outputs == IMAGENET_CLASSES:
         data = as_imagenet(data) or data
@@ -180,8 +180,8 @@ def _of_file(
 
 
 def _trained(spec: Spec, data: Dataset, store: Store) -> Subject:
-    """The subject whose weights were trained here or shipped: the first that fit what the builder
-    builds.
+    """The subject whose weights were trained here or shipped: the first weights that fit the
+    network that the builder builds.
     """
     seed, builder = int(str(spec.seed)), nets[spec.net]
     why = "no such weights on this machine"
@@ -218,8 +218,8 @@ def filled(
     origin: str,
     card: Mapping[str, Any] | None,
 ) -> Subject:
-    """The subject whose weights a file holds, in eval mode; BadInput for a file that can't be read
-    or does not fit the model.
+    """The subject with the weights of a file, in eval mode. Raises BadInput for a file that can't
+    be read or does not fit the model.
     """
     state = read_weights(path)
     if problem := misfit(model.net, state):
@@ -238,7 +238,7 @@ def filled(
 
 
 def _classes(data: Dataset) -> str:
-    """The classes of a dataset with their numbers of images, the first few of them."""
+    """The number of classes of a dataset, and the names of the first few."""
     counts = np.bincount(data.labels, minlength=len(data.classes))
     some = ", ".join(
         f"{name} ({n})" for name, n in list(zip(data.classes, counts, strict=True))[:6]

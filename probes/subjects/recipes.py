@@ -1,4 +1,4 @@
-"""How networks are trained: recipes by name, and what a run is called."""
+"""How networks are trained: recipes by name, and the names of training runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JSON_NAMES = {
     "storage_dtype": "stored",
     "early_stop_accuracy": "stop_at",
 }
-"""What a field of a recipe is called in cards and store keys, where that is another name."""
+"""The names of fields in cards and store keys that differ from those in code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +108,8 @@ class Recipe:
         }
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate at ``step`` of ``steps``: up during ``warmup``, then a cosine down to
-        0; constant for Adam.
+        """The learning rate at ``step`` of ``steps``. It rises during ``warmup``, then falls to 0
+        as a cosine. It is constant for Adam.
         """
         if self.optimiser == "adam":
             return self.max_lr
@@ -120,7 +120,7 @@ class Recipe:
 
 
 recipes: Registry[Recipe] = Registry("recipe")
-"""Recipes by the name of the dataset that they are for; those of a study by names of their own, for
+"""Recipes by the name of their dataset. Recipes of a study have names of their own, for
 ``net:recipe@dataset``.
 """
 
@@ -137,7 +137,7 @@ _DEEP = Recipe(
 
 
 GENERAL = Recipe("general", epochs=10, batch_size=64, max_lr=0.05, storage_dtype="float32")
-"""The recipe of a dataset that has none of its own; on fewer images than a batch its batches are
+"""The recipe of a dataset that has none of its own. With fewer images than a batch the batches are
 smaller.
 """
 
@@ -205,8 +205,8 @@ OWN_NAMES = ("clean", "noisy")
 
 
 def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
-    """A training run as a subject is written; the recipe is told where its weights are found by its
-    name.
+    """The name of a training run as a subject. It contains the recipe only if the weights are found
+    by the recipe's name.
 
     >>> run_name("cnn", "mnist", 0, "noisy"), run_name("resnet20", "mnist5k", 1, "mnist5k")
     ('cnn:noisy@mnist#0', 'resnet20@mnist5k#1')
@@ -215,8 +215,8 @@ def run_name(net: str, dataset: str, seed: int, recipe: str) -> str:
 
 
 def default_recipe(dataset: str, net: str = "") -> Recipe:
-    """The recipe of a network on a dataset, or of the dataset (or that it is a view of), or the
-    general one.
+    """The recipe of a network on a dataset, else of the dataset (or the one that it is a view of),
+    else the general one.
 
     >>> default_recipe("cifar10@28px").name, default_recipe("cifar10",
     ...     "resnet34").epochs, default_recipe("mine:photos").name
@@ -229,7 +229,7 @@ def default_recipe(dataset: str, net: str = "") -> Recipe:
 
 
 def by_recipe(spec: Spec) -> bool:
-    """Whether the weights of a spec are named by the recipe that trains them:
+    """Whether a spec names its weights by the recipe that trains them:
     ``mlp_small:noisy@mnist5k``.
     """
     return spec.weights is not None and spec.weights in OWN_NAMES

@@ -17,7 +17,7 @@ from probes.subjects.spec import Spec
 
 
 def training_command(spec: Spec, seeds: str | int, store: Store) -> str:
-    """The command that trains the weights of a spec, which finds what a test registered or has in a
+    """The command that trains the weights of a spec. It finds what a test registered or has in a
     folder of its own.
     """
     recipe = ["--recipe", str(spec.weights)] if by_recipe(spec) else []
@@ -41,8 +41,8 @@ def training_command(spec: Spec, seeds: str | int, store: Store) -> str:
 
 
 def _place(module: str) -> str:
-    """The folder that a module is imported from, where that is neither the current one nor an
-    installation's; else empty.
+    """The folder that a module is imported from. Empty for the current folder and for
+    installations.
     """
     top = sys.modules.get(module.partition(".")[0])
     if installed(module) or top is None or not getattr(top, "__file__", None):

@@ -12,7 +12,7 @@ from probes.subjects.wrapped import Builder, nets, takes
 
 
 def mlp(name: str, *hidden: int) -> Builder:
-    """A builder of a multilayer perceptron, filed under a name."""
+    """A builder of a multilayer perceptron, registered under a name."""
 
     def build(channels: int, classes: int, side: int) -> nn.Module:
         widths = [channels * side * side, *hidden]
@@ -89,7 +89,7 @@ def vit_lite(channels: int, classes: int, side: int) -> nn.Module:
 
 
 class Rows(nn.Module):
-    """A recurrent network that reads an image row by row: a row is a time step, the last state is
+    """A recurrent network that reads an image row by row. A row is a time step; the last state is
     classified.
     """
 

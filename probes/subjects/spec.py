@@ -15,7 +15,7 @@ FORM = "net[:weights]@dataset[#seed]"
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """One subject: a network by name, its weights, a dataset, and which training run (``"*"``: all
+    """One subject: the name of a network, its weights, a dataset, and a training run (``"*"``: all
     of them).
     """
 
@@ -31,9 +31,9 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Read a subject; BadInput when it has another form.
+    """Read a subject. Raises BadInput if it has another form.
 
-    The text is split at the first ``@``; a trailing ``#digits`` or ``#*`` is the seed. Left of
+    The text is split at the first ``@``. A trailing ``#digits`` or ``#*`` is the seed. Left of
     ``@`` a dotted name keeps its first colon, since ``package.module:thing`` is a name.
 
     >>> parse("resnet20@mnist5k#3")
@@ -80,8 +80,8 @@ class Pair:
 
 
 def on(net: str, dataset: str) -> Spec:
-    """The subject of a network, ``net[:weights][#seed]``, on a dataset that is named apart;
-    BadInput where it names one itself.
+    """The subject of a network, ``net[:weights][#seed]``, on a dataset that is given separately.
+    Raises BadInput if the text names a dataset itself.
 
     >>> str(on("resnet20#3", "mnist5k"))
     'resnet20@mnist5k#3'

@@ -1,6 +1,4 @@
-"""Weights in files: read without running code, hashed, and held against the network that they are
-for.
-"""
+"""Weights in files: read without running code, hashed, and compared with their network."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ from probes.subjects.stored import unpack
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or from a PyTorch file read with ``weights_only=True``;
-    fp32 out.
+    """A state dict in fp32, from a safetensors file or from a PyTorch file read with
+    ``weights_only=True``.
 
     Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does
     not run).
@@ -66,8 +64,8 @@ def _unpacked(value: Any) -> Any:
 
 
 def misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """How a state dict does not fit a network, after ``they``; empty where it does. Counters of
-    batches may be missing.
+    """How a state dict does not fit a network, as a phrase after ``they``. Empty if it fits.
+    Counters of batches may be missing.
     """
     wanted = net.state_dict()
     if lost := [

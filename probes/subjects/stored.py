@@ -1,4 +1,4 @@
-"""Weights as they are stored: fp32, fp16, or 8 bits per output channel; and back."""
+"""Weights in stored form: fp32, fp16, or 8 bits per output channel; and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCALE = ".scale"
 
 
 def pack(state: Mapping[str, Tensor], stored: str) -> dict[str, Tensor]:
-    """The floating-point tensors of a state dict in a stored precision; counters are left out.
+    """The floating-point tensors of a state dict in a stored precision. Counters are left out.
 
     ``int8`` keeps tensors of two or more dimensions as bytes with a scale per output channel
     (symmetric, the largest weight of a channel is 127), and the others as they are. Raises
@@ -41,7 +41,7 @@ def pack(state: Mapping[str, Tensor], stored: str) -> dict[str, Tensor]:
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in fp32 from what :func:`pack` made.
+    """A state dict in fp32 from the output of :func:`pack`.
 
     >>> w = torch.tensor([[1.0, -0.5], [0.1, 0.0]])
     >>> bool((unpack(pack({"w": w}, "int8"))["w"] - w).abs().max() <= 0.5 / 127)

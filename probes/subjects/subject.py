@@ -12,8 +12,8 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.spec import Spec
 
 UNTRAINED = "untrained"
-"""The name of random weights, from the seed of the subject (0 where none is given):
-``resnet20:untrained@mnist5k``.
+"""The name of random weights: ``resnet20:untrained@mnist5k``. They are drawn from the seed of the
+subject (default: 0).
 """
 
 
@@ -21,10 +21,10 @@ UNTRAINED = "untrained"
 class Subject:
     """A network with its weights, in eval mode, on images in [0, 1] of one dataset.
 
-    ``spec`` names one training run; ``sha256`` is of the weights, ``code`` of what computes with
-    them (see :func:`probes.subjects.code.code_sha256`); ``card`` tells how the weights came about,
-    where known; ``training`` are training images, where a perturbation needs some; ``notes`` is
-    what a reader should know of them, a sentence each.
+    ``spec`` names one training run. ``sha256`` is the hash of the weights, ``code`` that of the
+    code that computes with them (see :func:`probes.subjects.code.code_sha256`). ``card`` says how
+    the weights came about, if known. ``training`` are training images, if a perturbation needs
+    some. ``notes`` are sentences that a reader should know.
     """
 
     spec: Spec
@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def untrained(self) -> bool:
-        """Whether the weights are random ones, which were asked for."""
+        """Whether the weights are random because the subject asks for untrained ones."""
         return self.weights == UNTRAINED
 
 

@@ -1,8 +1,8 @@
-"""A frozen recipe, a network and a seed make weights: the same bytes each time on one machine, also
+"""A fixed recipe, a network and a seed give weights: the same bytes each time on one machine, also
 after a kill.
 
-Nothing random comes from a global generator: initial weights are drawn inside
-``torch.random.fork_rng``, the order of the images and their shifts are named draws of (seed,
+Nothing random comes from a global generator. Initial weights are drawn inside
+``torch.random.fork_rng``; the order of the images and their shifts are named draws of (seed,
 epoch). So a checkpoint is weights, momenta and an epoch.
 """
 
@@ -35,8 +35,9 @@ __all__ = ["initial", "recipes", "reproducible", "train"]
 
 @contextlib.contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads inside the block; as before after
-    it."""
+    """Deterministic algorithms and a fixed number of threads inside the block. The settings are
+    restored afterwards.
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -49,8 +50,7 @@ def reproducible(threads: int) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A training run before it runs: what it is trained on and how, and the ``key`` of its
-    result."""
+    """A training run before it runs: its data, its recipe, and the ``key`` of its result."""
 
     net: str
     seed: int
@@ -61,8 +61,8 @@ class Run:
     key: dict[str, Any]
 
     def make(self, path: Path, say: Say) -> dict[str, Any]:
-        """Train and write the weights to a path; gives their card. It goes on from the last
-        finished epoch.
+        """Train and write the weights to a path, resuming after the last finished epoch. Returns
+        their card.
         """
         recipe, data, test = self.recipe, self.data, self.test
         with reproducible(recipe.threads):
@@ -91,7 +91,7 @@ class Run:
 
 
 def run_of(net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None) -> Run:
-    """A training run by its names; raises what :func:`train` raises, before any work."""
+    """A training run by its names. Raises what :func:`train` raises, before any work."""
     recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
     if recipe == recipes["general"]:
@@ -122,12 +122,12 @@ def train(
     recipe: Recipe | None = None,
     say: Say = lambda _: None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Weights of ``net`` trained on ``dataset`` with a seed, and their card; made once, then found
-    in the store.
+    """Weights of ``net`` trained on ``dataset`` with a seed, and their card. They are made once,
+    then found in the store.
 
-    Returns the path of a safetensors file and the card. Interrupted at any moment, the same call
-    goes on from the last finished epoch and ends with the same bytes. ``say`` gets a line per
-    epoch. Raises UnknownName for a net or dataset that nobody knows, BadInput when the dataset has
+    Returns the path of a safetensors file and the card. After an interruption at any moment, the
+    same call resumes after the last finished epoch and ends with the same bytes. ``say`` gets a
+    line per epoch. Raises UnknownName for an unknown net or dataset, BadInput if the dataset has
     fewer images than a batch.
     """
     run = run_of(net, dataset, seed, store, recipe)

@@ -1,4 +1,6 @@
-"""A network as it is measured, normalised inside, and the register of networks."""
+"""The wrapper in which a network is measured, with normalisation inside, and the registry of
+networks.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ Builder = Callable[..., nn.Module]
 
 
 nets: Registry[Builder] = Registry("network")
-"""Builders of networks: ``build(channels, classes)``. ``@nets.register("name")`` files your own."""
+"""Builders of networks: ``build(channels, classes)``. ``@nets.register("name")`` registers your
+own.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Takes:
-    """What a builder wants of the images beside their number of channels: see :func:`takes`."""
+    """What a builder needs to know of the images beside their number of channels: see
+    :func:`takes`.
+    """
 
     channels: int | None = None
     side: bool = False
@@ -29,9 +35,9 @@ class Takes:
 def takes(
     *, channels: int | None = None, side: bool = False, raw: bool = False
 ) -> Callable[[Builder], Builder]:
-    """A decorator for builders: ``channels`` that the network has (grey images are repeated to so
-    many), whether the builder gets the images' ``side`` as a third argument, and whether the
-    network takes values in [0, 1] as they are (``raw``).
+    """A decorator for builders. ``channels`` is the number of channels of the network (grey images
+    are repeated to it). ``side`` means that the builder gets the side of the images as a third
+    argument. ``raw`` means that the network takes values in [0, 1] as they are.
 
     >>> takes(channels=3)(lambda channels, classes: nn.Identity()).takes
     Takes(channels=3, side=False, raw=False)
@@ -45,10 +51,10 @@ def takes(
 
 
 class Normalised(nn.Module):
-    """A network on images in [0, 1]: subtracts ``mean`` and divides by ``std`` per channel, then
+    """A network on images in [0, 1]. It subtracts ``mean``, divides by ``std`` per channel, and
     runs ``net``.
 
-    Normalisation lives here, so that noise is always added in pixel space. Grey images are repeated
+    Normalisation is inside, so that noise is always added in pixel space. Grey images are repeated
     to as many channels as there are means.
     """
 
