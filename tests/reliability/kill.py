@@ -11,6 +11,7 @@ cells, evidence and report, nothing else left.
 import argparse
 import hashlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,19 @@ def killed(folder, after):
     return None if process.wait() == 0 else said
 
 
+def killed_at(folder, line, count):
+    """Run, and kill as soon as ``line`` was said ``count`` times: the lines said by then."""
+    process, said = start(folder), []
+    for text in process:
+        said.append(text.strip())
+        if said.count(line) == count:
+            break
+    process.kill()
+    said += [text.strip() for text in process]
+    assert process.wait() == -signal.SIGKILL, "\n".join(said)
+    return said
+
+
 def one(number, seconds, expected, work):
     """A kill and the run after it, as a row of the table."""
     folder = work / f"kill-{number}"
@@ -105,7 +119,7 @@ def one(number, seconds, expected, work):
 
 
 def campaign(kills, work):
-    """The rows of as many kills, each at a moment uniform over the journey."""
+    """A row for each kill, at moments uniform over the journey."""
     said, seconds = undisturbed(work / "undisturbed")
     expected = {
         "cells": said.count("cell"),

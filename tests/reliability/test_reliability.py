@@ -1,26 +1,43 @@
-"""Three kills of the journey, one in each third; the whole table is ``reports/reliability``, made
-by ``kill.py``.
+"""Three kills of the journey: in training, in the sweep, in the report. The whole table is
+``reports/reliability``, made by ``kill.py``.
 """
 
 import importlib.util
+import os
 from pathlib import Path
+
+import pytest
 
 spec = importlib.util.spec_from_file_location("probes_kill", Path(__file__).with_name("kill.py"))
 kill = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(kill)
 
 
-def test_trap_p03_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(
-    tmp_path, child, monkeypatch
-):
-    monkeypatch.setattr(kill, "start", lambda folder: child([kill.JOURNEY, folder]))
-    said, seconds = kill.undisturbed(tmp_path / "undisturbed")
-    contents = kill.contents(tmp_path / "undisturbed")
-    for third in (0.2, 0.5, 0.8):
-        folder = tmp_path / str(third)
-        before = kill.killed(folder, third * seconds)
-        again, _ = kill.undisturbed(folder)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What an undisturbed journey says, and the bytes that it leaves."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    said, _ = kill.undisturbed(folder)
+    return said, kill.contents(folder)
 
-        assert kill.contents(folder) == contents
-        if before is not None:
-            assert before.count("cell") + again.count("cell") <= said.count("cell") + 1
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize(
+    ("line", "count"), [("epoch", 1), ("cell", 12), ("phase report", 1)], ids=lambda v: str(v)
+)
+def test_trap_p03_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(
+    tmp_path, child, monkeypatch, whole, line, count
+):
+    """The kill comes at a line that the run says, so it always hits a run that is not over."""
+    monkeypatch.setattr(kill, "start", lambda folder: child([kill.JOURNEY, folder]))
+    said, contents = whole
+    before = kill.killed_at(tmp_path, line, count)
+    left = kill.contents(tmp_path)
+    again, _ = kill.undisturbed(tmp_path)
+
+    assert "phase done" not in before
+    assert left != contents
+    assert kill.contents(tmp_path) == contents
+    for work in ("epoch", "cell"):
+        done, todo = before.count(work), again.count(work)
+        assert said.count(work) <= done + todo <= said.count(work) + 1
