@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 from scipy import stats
 
-SLACK = 1.1
-
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
@@ -21,16 +19,24 @@ class Ratio:
     limit: float | None
     seconds: float
     note: str = ""
+    slack: float = 0.0
 
     @property
     def holds(self):
-        """Whether the limit is kept: it is passed only where the whole interval lies beyond it by
-        10 %.
+        """Whether the limit is kept. It is broken if the whole interval lies beyond it, with the
+        share ``slack`` that a benchmark may declare.
         """
-        return self.limit is None or self.low <= SLACK * self.limit
+        return self.limit is None or self.low <= (1 + self.slack) * self.limit
+
+    @property
+    def at_most(self):
+        """The limit in words."""
+        if self.limit is None:
+            return ""
+        return f"{self.limit:g}{f' + {self.slack:.0%}' if self.slack else ''}"
 
 
-def ratio(name, times, around, limit=None, note=""):
+def ratio(name, times, around, limit=None, note="", slack=0.0):
     """Each time of A over the mean of the times of B just before and just after it: ``around`` has
     one more.
     """
@@ -45,4 +51,5 @@ def ratio(name, times, around, limit=None, note=""):
         limit,
         float(np.mean(around)),
         note,
+        slack,
     )

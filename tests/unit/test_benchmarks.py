@@ -46,7 +46,21 @@ def test_the_interval_covers_the_ratio_in_nine_of_ten_runs():
 
 
 @pytest.mark.parametrize(
-    ("low", "limit", "holds"), [(1.09, 1.0, True), (1.11, 1.0, False), (9.0, None, True)]
+    ("low", "limit", "slack", "holds"),
+    [
+        (1.0, 1.0, 0.0, True),
+        (1.01, 1.0, 0.0, False),
+        (1.09, 1.0, 0.1, True),
+        (1.11, 1.0, 0.1, False),
+        (9.0, None, 0.0, True),
+    ],
 )
-def test_a_limit_fails_only_where_the_interval_lies_beyond_it_by_ten_percent(low, limit, holds):
-    assert ratios.Ratio("x", low + 0.1, low, low + 0.2, limit, 1.0).holds is holds
+def test_a_limit_fails_where_the_whole_interval_lies_beyond_it(low, limit, slack, holds):
+    found = ratios.Ratio("x", low + 0.1, low, low + 0.2, limit, 1.0, slack=slack)
+
+    assert found.holds is holds
+
+
+def test_a_limit_that_is_forgiven_something_says_so():
+    assert ratios.Ratio("x", 1, 1, 1, 1.05, 1.0, slack=0.1).at_most == "1.05 + 10%"
+    assert ratios.Ratio("x", 1, 1, 1, 1.05, 1.0).at_most == "1.05"
