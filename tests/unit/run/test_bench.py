@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -106,15 +107,26 @@ def test_a_summary_averages_draws_first_and_counts_images(store):
 
 def test_facts_name_weights_where_and_the_summary(store):
     one = lab(store)
-    facts = one.facts(one.sweep(block_metrics, under=gaussian(0, 0.1)))
+    sweep = one.sweep(block_metrics, under=gaussian(0, 0.1))
+    facts = one.facts(sweep)
+    (subject,) = one.subjects.values()
+    correct = one.sweep(accuracy, under=gaussian(0)).frame["correct"]
+    examples = np.load(facts["examples"]["file"])
+    first = np.unique(subject.data.labels, return_index=True)[1][:8]
 
-    assert facts["weights"]["resnet20@mnist5k"]["accuracy"].endswith("% of 40")
+    assert facts["weights"]["resnet20@mnist5k"]["accuracy"] == f"{correct.mean():.1%} of 40"
+    assert facts["weights"]["resnet20@mnist5k"]["sha256"] == subject.sha256
     assert facts["where"] == {
         "device": str(one.options.where.device),
         "precision": "fp32",
         "threads": 1,
         "batch_size": 250,
     }
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(facts["summary"]["file"]), sweep.summary(), check_dtype=False
+    )
+    np.testing.assert_array_equal(examples[0], subject.data.take(first).images)
+    assert examples.shape == (2, 8, 1, 28, 28)
     assert set(facts) == {"weights", "where", "summary", "examples"}
 
 
