@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from probes import seeds
@@ -204,16 +203,9 @@ def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rank correlations across channels: (variables, channels, pixels) twice -> (variables,
     variables, pixels); NaN for few.
     """
-    good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
-    enough = good.sum(0) >= 5
-    ranked = []
-    for values in (a, b):
-        ranks = stats.rankdata(np.where(good, values, np.nan), axis=1, nan_policy="omit")
-        middle = np.where(good, ranks, 0).sum(1, keepdims=True) / np.maximum(good.sum(0), 1)
-        centred = np.where(good, ranks - middle, 0)
-        size = np.sqrt((centred**2).sum(1, keepdims=True))
-        ranked.append(np.divide(centred, size, out=np.zeros_like(centred), where=size > 0))
-    return np.where(enough, np.einsum("icp,jcp->ijp", *ranked), np.nan)
+    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    first, second = (ranked(values, 1, known) for values in (a, b))
+    return np.where(known.sum(0) >= 5, np.einsum("icp,jcp->ijp", first, second), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
