@@ -166,11 +166,8 @@ def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
             image = image.convert("RGB" if channels == 3 else "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BadInput(f"{path} is no image that can be read: {e}") from e
-    shorter = SHORTER if side == SIDE else side
-    wide, high = (
-        int(shorter * s / min(image.size)) for s in image.size
-    )  # torchvision's rounding, here and below
-    image = image.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = round((wide - side) / 2), round((high - side) / 2)
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    from torchvision.transforms.functional import center_crop, resize
+
+    image = resize(image, [SHORTER if side == SIDE else side])
+    pixels = np.asarray(center_crop(image, [side, side]))
     return np.moveaxis(pixels, 2, 0) if channels == 3 else pixels[None]
