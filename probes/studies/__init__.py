@@ -1,5 +1,5 @@
-"""The studies: a folder each, found by their records; those of others come by the entry point
-``probes.studies``.
+"""The studies, a folder each. They are found by their records; other packages add theirs by the
+entry point ``probes.studies``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from probes.tell.report import Sections
 
 OWN = (dynamics, features, weight_noise, layer_noise, sensitivity, masking, segments)
 GROUP = "probes.studies"
-"""The entry point by which a package brings a study of its own: ``flips = "flips:STUDY"``."""
+"""The entry point by which a package adds a study of its own: ``flips = "flips:STUDY"``."""
 
 
 @functools.cache
 def studies() -> dict[str, Study]:
-    """Every study by its name: the package's own, then those of installed packages, by name.
+    """Every study by its name: first the package's own, then those of installed packages, sorted.
 
-    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or takes the
-    name of another one.
+    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or has the
+    name of another study.
     """
     found = {one.name: one for one in OWN}
     for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
@@ -66,8 +66,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def sections() -> Sections:
-    """What all studies add to a report; a function is imported when there is something for it to
-    tell.
+    """What all studies add to a report. A function is imported when there is something to
+    report.
     """
     every = studies().values()
 

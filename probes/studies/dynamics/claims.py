@@ -1,4 +1,4 @@
-"""H1 and H0: the sentences, and what is asked of a sweep."""
+"""H1 and H0: their sentences, and the questions that are asked of a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def h0(sweep: Sweep) -> Verdicts:
 
 
 NOISE = "noise σ"
-"""What the level of noise on images is called."""
+"""The label for the level of noise on images."""
 CLAIMS = {
     "H1": (
         "Noise raises Var h(x) and lowers the sparsity after the last ReLU, in every block.",
@@ -40,8 +40,8 @@ CLAIMS = {
 
 
 def claims_at(under: Perturbation) -> Claims:
-    """The two claims under a perturbation, asked of a bench; what is not noise is called by its
-    name in the sentence.
+    """The two claims under a perturbation, asked of a bench. If the perturbation is not noise, the
+    sentence has its name.
     """
 
     def asked(ask: Callable[[Sweep], Verdicts]) -> Callable[[Bench], Verdicts]:

@@ -80,9 +80,7 @@ def run(asked: Asked) -> None:
 
 
 def _under(given: argparse.Namespace) -> Perturbation:
-    """The perturbation that is asked for: noise on images, or somebody's own, at the levels that
-    are asked for.
-    """
+    """The requested perturbation, noise on images or a user's own, at the requested levels."""
     from probes.perturb import gaussian
     from probes.perturb.own import perturbations, says_itself
     from probes.studies.dynamics.run import LEVELS

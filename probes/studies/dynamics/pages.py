@@ -1,5 +1,5 @@
-"""The sections of a report that the study of H1 and H0 adds: its own way put right step by step,
-and other conditions.
+"""The sections that the study of H1 and H0 adds to a report: the published way corrected step by
+step, and other conditions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from probes.tell.markdown import Line, grid, slug
 
 
 def published(folder: Path) -> str:
-    """The study's own way beside ours: the change of each metric, as published and after each
+    """The published way compared with ours: the change of each metric, as published and after each
     correction.
     """
     path = folder / "tables" / "published.csv"
@@ -124,12 +124,12 @@ FIGURES = {
     "mean_sum": "mean_relu_in_vs_noise.png",
     "sparsity": "sparsity_relu_out_vs_noise.png",
 }
-"""The four figures of the original study, by its own file names."""
+"""The four figures of the original study, with its own file names."""
 
 
 def by_level(folder: Path, line: Line) -> list[str]:
-    """The metrics of blocks against the level, below a claim on one training run that was measured
-    at three levels or more.
+    """The metrics of blocks against the level. They stand below a claim on one training run that
+    was measured at three levels or more.
     """
     summary = pd.read_csv(folder / line["summary"]["file"])
     if len(summary[["net", "train_seed"]].drop_duplicates()) > 1 or summary["level"].nunique() < 3:

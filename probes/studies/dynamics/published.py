@@ -1,9 +1,9 @@
-"""The block metrics as the study's script took them: kept to compare with, not to be used.
+"""The block metrics as the study's script computed them: kept for comparison, not for use.
 
-The script's hooks keep tensors by reference and its metrics are of a whole batch, so the branch
-that it reads has been overwritten by ``out += identity`` and the in-place ReLU, its "ReLU input" is
-the ReLU's output, and its norm grows with the batch size. Each of these can be put right alone, to
-see what it does to the answer.
+The script's hooks keep tensors by reference, and its metrics are taken over a whole batch. So the
+branch that it reads has been overwritten by ``out += identity`` and the in-place ReLU, its "ReLU
+input" is the ReLU's output, and its norm grows with the batch size. Each of these can be corrected
+alone, to see what it does to the answer.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from probes.measure.taps import tap
 
 @dataclasses.dataclass(frozen=True)
 class PublishedMetrics(Measure):
-    """``l2_h``, ``var_h``, ``mean_sum`` and ``sparsity`` of whole batches; every image of a batch
-    gets its value.
+    """``l2_h``, ``var_h``, ``mean_sum`` and ``sparsity`` of whole batches. Every image of a batch
+    gets the batch's value.
 
-    ``kept`` reads h and the ReLU input after the pass, from tensors kept by reference (as
-    published); without it they are copied when they are made. Norm, variance (ddof 1), mean and
+    With ``kept`` h and the ReLU input are read after the pass, from tensors kept by reference (as
+    published). Without it they are copied when they are made. Norm, variance (ddof 1), mean and
     share of zeros are over all elements of a batch.
     """
 
@@ -42,7 +42,7 @@ class PublishedMetrics(Measure):
         return {"kind": self.name, "version": self.version, "kept": self.kept}
 
     def count(self, model: nn.Module) -> int:
-        """How many sites it reads of a model."""
+        """The number of sites that it reads of a model."""
         return len(block_sites(model))
 
     @contextlib.contextmanager

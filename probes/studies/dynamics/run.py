@@ -1,6 +1,4 @@
-"""The study of H1 and H0 without pytest: for anybody's network, and beside the way it was
-published.
-"""
+"""The study of H1 and H0 without pytest: for any network, and compared with the published way."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ from probes.tell import origins, report
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 NOISE = gaussian(*LEVELS)
-"""What is done to the images, where nothing else is asked for."""
+"""The default perturbation of the images."""
 Say = Callable[[str], None]
 
 
@@ -49,10 +47,11 @@ def study(
 ) -> Path:
     """Judge H1 and H0 on each net under a perturbation, and write a report into ``out``.
 
-    Where a dataset gives claims fewer images than it has, both are judged: at the number that the
-    tests use, and at all test images (or ``options.images``). ``as_published`` adds the study's own
-    way, put right one step at a time; ``variants`` adds the verdict maps under other noise, images
-    and precision. Raises what a sweep raises, and BadInput for a net with a dataset of its own.
+    If a dataset gives claims fewer images than it has, claims are judged twice: on the number of
+    images that the tests use, and on all test images (or ``options.images``). ``as_published`` adds
+    the published way, corrected one step at a time. ``variants`` adds the verdict maps under other
+    noise, images and precision. Raises what a sweep raises, and BadInput for a net that names a
+    dataset itself.
     """
     options = options or Options()
     lines, published, robust = [], [], []
@@ -89,18 +88,19 @@ STEPS = (
     ("without the clamp", PublishedMetrics(kept=False), "normalised", False),
     ("noise in pixel space", PublishedMetrics(kept=False), "pixels", True),
 )
-"""The study's own way; the hooks put right; the clamp taken out; the noise where images live. Then
-per image: the mean, ours.
+"""The published way; with correct hooks; without the clamp; with noise where images live. Then per
+image: the mean, and our estimate.
 """
 
 
 def steps(spec: Spec, store: Store, options: Options, levels: Sequence[float]) -> pd.DataFrame:
     """Every metric at every level, as published and after each correction, relative to clean.
 
-    Columns ``step, site, metric, level, change``: a log-ratio, or a difference for the share of
-    zeros and for the mean. The first four steps are means over batches of 128; then the mean over
-    images, and the typical image (the trimmed mean of the log-ratio, as judged). Metric
-    ``sigma_realised`` is the noise's standard deviation in pixels, at every step.
+    The columns are ``step, site, metric, level, change``. The change is a log-ratio, or a
+    difference for the share of zeros and for the mean. The first four steps are means over batches
+    of 128. Then come the mean over images, and the typical image (the trimmed mean of the
+    log-ratio, as judged). The metric ``sigma_realised`` is the noise's standard deviation in
+    pixels, at every step.
     """
     rows = []
     batched = dataclasses.replace(options, batch_size=BATCH)
@@ -165,8 +165,8 @@ def maps(
 ) -> pd.DataFrame:
     """The verdicts of H1 and H0, block by block, under other noise, images and precision.
 
-    Columns ``condition, claim, overall, site, verdict``; one condition differs from the first in
-    one thing only.
+    The columns are ``condition, claim, overall, site, verdict``. A condition differs from the first
+    in one thing only.
     """
     conditions: list[tuple[str, Options, bool, int]] = [
         ("as judged", options, True, 1),

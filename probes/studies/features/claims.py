@@ -1,4 +1,4 @@
-"""DEPTH and ZEROS: the sentences, and what is asked of a lab."""
+"""DEPTH and ZEROS: their sentences, and the questions that are asked of a bench."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ clamped.
 
 
 def check_claims(subject: Subject, images: str, spec: Spec) -> None:
-    """Before any work: claims are judged on the whole dataset that the network was trained on, by
-    its first three stages.
+    """Raise BadInput, before any work, unless claims can be judged: they need the whole dataset
+    that the network was trained on, and its first three stages.
     """
     if subject.data.name not in datasets.datasets:
         raise BadInput(f"claims are judged on a dataset, not on files: --images {images}")

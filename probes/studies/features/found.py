@@ -1,4 +1,4 @@
-"""What is known of the feature maps of all images so far, level by level."""
+"""The collected results about the feature maps of all images so far, level by level."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from probes.subjects.subject import Subject
 from probes.tell.plots import save_small
 
 STORED = {"m2": "spread"}
-"""What a field is called in the store, where that is another name."""
+"""The names of fields in the store that differ from those in code."""
 
 
 class Found:
-    """What is known of all images so far, by layer and level: statistics, distances, CKA,
+    """The collected results for all images so far, by layer and level: statistics, distances, CKA,
     predictions.
     """
 
@@ -81,7 +81,7 @@ class Found:
             )
 
     def update(self, other: Found) -> None:
-        """Take in what is known of other images."""
+        """Add the results for other images."""
         for key, new in other.statistics.items():
             if key in self.statistics:
                 self.statistics[key].update(new)
@@ -93,7 +93,7 @@ class Found:
         self.predictions += other.predictions
 
     def save(self, path: Path) -> None:
-        """Write it: counts by the bins that have some, tables as Parquet."""
+        """Write the results: only the counts of bins that are not empty, tables as Parquet."""
         arrays: dict[str, np.ndarray] = {}
         for i, (key, one) in enumerate(self.statistics.items()):
             for field in dataclasses.fields(one):
@@ -117,7 +117,7 @@ class Found:
 
     @classmethod
     def read(cls, path: Path, layers: Sequence[str], levels: Sequence[float]) -> Found:
-        """What :meth:`save` wrote."""
+        """Read what :meth:`save` wrote."""
         found = cls(layers, levels)
         with np.load(path, allow_pickle=False) as file:
             for i, (layer, level) in enumerate(json.loads(str(file["keys"]))):

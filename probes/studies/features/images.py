@@ -1,4 +1,4 @@
-"""Which images and which network a study of feature maps is about."""
+"""The images and the network of a study of feature maps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
 
 TAKEN = ("histograms", "claims")
-"""Folders of the run itself, which no image may have."""
+"""Folders that the run itself writes. No image may have these names."""
 
 
 def chosen_images(
     net: str, images: str, store: Store, options: Options
 ) -> tuple[Subject, list[str]]:
-    """The network, with the images that are asked for (a file, a folder, a dataset,
-    ``DATASET:IDS``), and a name for each image.
+    """The network, with the requested images (a file, a folder, a dataset, ``DATASET:IDS``), and a
+    name for each image.
     """
     spec = parse(net)
     place = Path(images).expanduser()
@@ -51,7 +51,8 @@ def chosen_images(
         if spec.dataset not in (
             None,
             name,
-        ):  # the network was trained on another one: its classes and constants
+            # the network was trained on another dataset, with its own classes and constants
+        ):
             trained_on = datasets.load(str(spec.dataset), "test", store)
             if trained_on.images.shape[1:] != data.images.shape[1:]:
                 raise BadInput(
@@ -72,8 +73,8 @@ def chosen_images(
 
 
 def files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
-    """Image files as a dataset of the size and constants of another one (None: ImageNet's), and a
-    name for each.
+    """Image files as a dataset with the size and constants of another dataset (None: ImageNet's),
+    and a name for each image.
     """
     if not place.exists():
         raise BadInput(
@@ -110,7 +111,9 @@ def files(place: Path, like: Dataset | None) -> tuple[Dataset, list[str]]:
 
 
 def by_id(data: Dataset, text: str) -> Dataset:
-    """The images with these ids; a range takes those that there are (a split has not every id)."""
+    """The images with these ids. A range takes the ids that exist, since a split does not have
+    every id.
+    """
     ids = data.ids.astype(int)
     chosen = np.zeros(len(ids), bool)
     wanted = ranges(text)

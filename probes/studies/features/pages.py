@@ -1,5 +1,5 @@
-"""The files that a run over feature maps leaves: values, aggregates, statistics and pictures of an
-image, and the page.
+"""The files of a run over feature maps: values, aggregates, statistics and pictures of an image,
+and the page.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def one_image(
 
 
 def write_wide(maps: Mapping[str, np.ndarray], path: Path) -> None:
-    """A CSV as the study has it: a column per layer and depth, a row per position; shorter columns
-    end in empty cells.
+    """A CSV in the format of the study: a column per layer and depth, a row per position. Shorter
+    columns end in empty cells.
     """
     longest = max(m[0].size for m in maps.values())
     columns, names = [], []
@@ -132,7 +132,7 @@ def write_wide(maps: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def write_long(maps: Mapping[float, Mapping[str, np.ndarray]], path: Path) -> None:
-    """A Parquet file that doesn't pad: a row per level, layer and depth, with the values of its map
+    """A Parquet file without padding: a row per level, layer and depth, with the values of its map
     as a list.
     """
     found: dict[str, list[Any]] = {
@@ -155,8 +155,8 @@ def histograms(
     title: str,
     by_depth: bool = True,
 ) -> None:
-    """Histograms by layer and, unless they are left out, by depth: 64 depths to a picture, the
-    levels overlaid.
+    """Histograms by layer and (with ``by_depth``) by depth: 64 depths to a picture, the levels
+    overlaid.
     """
     names = pictures.names_of(levels)
     layers = list(dict.fromkeys(layer for layer, _ in statistics))
@@ -195,8 +195,8 @@ def page(
     each: int,
     judged: Sequence[str] = (),
 ) -> str:
-    """The page of a run: what it was, how far the maps move, statistics by layer, a contact sheet
-    per image.
+    """The page of a run: its settings, how far the maps move, statistics by layer, and a contact
+    sheet per image.
     """
     how = "normalised image" if run["space"] == "normalised" else "pixel range"
     text = [

@@ -1,4 +1,4 @@
-"""Passes of a batch of images at every level of noise: maps and logits, and what is predicted."""
+"""Passes of a batch of images at every level of noise: maps, logits and predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from probes.subjects.subject import Subject
 
 @dataclasses.dataclass
 class NoisyMaps:
-    """One batch at one level: the images as they went in, the maps by layer, the logits."""
+    """One batch at one level: the images that the network saw, the maps by layer, the logits."""
 
     images: np.ndarray
     maps: dict[str, Tensor]
@@ -30,7 +30,7 @@ class NoisyMaps:
 
 
 def batches(subject: Subject, where: Where) -> list[range]:
-    """The places of a subject's images, batch by batch: fewer at once where they are large."""
+    """The places of a subject's images, batch by batch. Batches of large images are smaller."""
     total, shape = len(subject.data), subject.data.images.shape
     size = min(where.batch_size, max(4, 4_000_000 // math.prod(shape[1:])))
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
@@ -45,7 +45,7 @@ def passes_over(
     batch: range,
     tell: Callable[[float], object] = lambda share: None,
 ) -> dict[float, NoisyMaps]:
-    """What a batch of images gives at every level."""
+    """Run a batch of images at every level."""
     data, part = subject.data, slice(batch.start, batch.stop)
     net, draw = network(subject, where), Draw(seed, data.name, 0)
     found: dict[float, NoisyMaps] = {}
@@ -76,7 +76,7 @@ def class_names(subject: Subject, outputs: int) -> Sequence[str]:
 
 
 def captions(passes: Mapping[float, NoisyMaps], i: int, subject: Subject) -> dict[float, str]:
-    """What is predicted of an image of the batch, at each level."""
+    """The prediction for an image of the batch, at each level."""
     out = {}
     for level, one in passes.items():
         share, label = one.logits[i].softmax(0).max(0)

@@ -1,5 +1,5 @@
-"""Pictures of feature maps: grids of grey maps, histograms by depth and by layer, a contact sheet;
-each says its own scale.
+"""Pictures of feature maps: grids of grey maps, histograms by depth and by layer, a contact sheet.
+Each picture states its scale.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def groups(depths: int) -> list[range]:
 
 
 def tiled(maps: np.ndarray, gap: float = np.nan) -> np.ndarray:
-    """Maps (depths, H, W) side by side in a square, at their own resolution, a pixel of ``gap``
-    between them.
+    """Maps (depths, H, W) next to each other in a square, at their own resolution, separated by a
+    pixel of ``gap``.
     """
     depths, high, wide = maps.shape
     across = math.ceil(math.sqrt(depths))
@@ -43,10 +43,11 @@ def tiled(maps: np.ndarray, gap: float = np.nan) -> np.ndarray:
 def grid(
     maps: np.ndarray, title: str, first: int = 0, scale: str = "shared", signed: bool = False
 ) -> Any:
-    """A figure of maps (depths, H, W), black to white; ``signed`` ones blue to red around 0.
+    """A figure of maps (depths, H, W), black to white. ``signed`` maps go from blue to red around
+    0.
 
-    ``scale="shared"``: one scale for all maps, with its bar; ``"per map"``: each from its own
-    smallest to its largest value. The picture says which.
+    ``scale="shared"`` uses one scale for all maps, with its bar. ``"per map"`` scales each map from
+    its own smallest to its largest value. The picture says which.
     """
     figure, (ax,) = panels(1, (5.6, 5.8))
     if scale == "per map":
@@ -59,7 +60,8 @@ def grid(
         )
     else:
         shown = ax.imshow(tiled(maps), cmap="gray", interpolation="nearest")
-    ax.set_facecolor("#f3d9b1")  # no grey of a map, so that gaps and empty places are seen
+    # no map has this grey, so that gaps and empty places can be seen
+    ax.set_facecolor("#f3d9b1")
     ax.set_xticks([])
     ax.set_yticks([])
     depths, high, wide = maps.shape
@@ -266,7 +268,7 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def names_of(levels: Sequence[float]) -> dict[float, str]:
-    """What files and legends call a level: ``original``, ``noised_0.2``.
+    """The name of a level in files and legends: ``original``, ``noised_0.2``.
 
     >>> names_of([0.0, 0.2])
     {0.0: 'original', 0.2: 'noised_0.2'}

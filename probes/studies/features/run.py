@@ -1,4 +1,4 @@
-"""The study of feature maps under noise: extract, aggregate, describe, picture, for anybody's
+"""The study of feature maps under noise: extract, aggregate, describe and picture them, for any
 network and images.
 """
 
@@ -60,14 +60,15 @@ def study(
     say: Say = lambda _: None,
 ) -> Path:
     """Feature maps of ``images`` (a file, a folder, ``DATASET`` or ``DATASET:IDS``) in ``net``,
-    into the folder ``out``.
+    written into the folder ``out``.
 
-    For all images together, streaming: statistics by depth and by layer, how far the maps move,
-    predictions. For the first ``each`` images a folder with the values (``features_*.csv``,
-    Parquet), their aggregates, and pictures. ``net`` is ``net[:weights][@dataset][#seed]``, where
-    the dataset is the one that its weights were trained on. ``claims`` also judges DEPTH and ZEROS
-    on the dataset, a report in ``out/claims``. Raises what a sweep raises; BadInput for a file that
-    is no image, a folder without any, or an ``out`` that exists (without ``force``).
+    For all images together (streaming) it gives statistics by depth and by layer, how far the maps
+    move, and predictions. Each of the first ``each`` images gets a folder with the values
+    (``features_*.csv``, Parquet), their aggregates, and pictures. ``net`` is
+    ``net[:weights][@dataset][#seed]``, where the dataset is the one that its weights were trained
+    on. ``claims`` also judges DEPTH and ZEROS on the dataset, with a report in ``out/claims``.
+    Raises what a sweep raises; BadInput for a file that is no image, a folder without images, or an
+    ``out`` that exists (without ``force``).
     """
     options = options or Options()
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not force:
@@ -104,8 +105,10 @@ def study(
         run = origins.provenance(Path.cwd(), command, {})
         if claims:
             spec = dataclasses.replace(
-                parse(net), dataset=subject.data.name
-            )  # as it was typed: what a test names
+                parse(net),
+                dataset=subject.data.name,
+                # the name as it was typed, as tests give it
+            )
             lines = judge(spec, store, options, CLAIMS, "feature maps", say)
             report.assemble(lines, run, scratch / "claims", sections=sections())
             found.judged = [
@@ -142,14 +145,14 @@ def study(
 
 
 def _load(net: str, images: str, folder: str, options: Options, name: str) -> Subject:
-    """The network with the images that are asked for: for other processes."""
+    """The network with the requested images, for other processes."""
     return chosen_images(net, images, Store(folder), options)[0]
 
 
 def _pictured(
     subject: Subject, layers: Sequence[str], under: Gaussian, options: Options, each: int
 ) -> Iterator[tuple[int, dict[float, dict[str, Tensor]], dict[float, np.ndarray], dict]]:
-    """The first images: place, and at each level the maps, the image and what is predicted."""
+    """The first images: the place, and at each level the maps, the image and the prediction."""
     for batch in batches(subject, options.where):
         if batch.start >= each:
             return

@@ -16,7 +16,7 @@ from probes.studies.features.passes import passes_over
 
 @dataclasses.dataclass(frozen=True)
 class Maps(Work):
-    """What a batch of a subject's images gives at every level: a piece of work."""
+    """The results for a batch of a subject's images at every level: a piece of work."""
 
     subject: str
     layers: tuple[str, ...]
@@ -42,7 +42,7 @@ class Maps(Work):
         }
 
     def make(self, place: Place, path: Path) -> None:
-        """Pass the batch at every level, and write what is known of its maps."""
+        """Run the batch at every level, and write the results about its maps."""
         subject, batch = place.subject(self.subject), range(self.start, self.stop)
         found = Found(self.layers, self.under.levels)
         found.add(

@@ -1,4 +1,6 @@
-"""What is claimed of two networks under noise on layers, and what is asked of their tables."""
+"""The claims about two networks under noise on layers, and the questions that are asked of their
+tables.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ def three(sweep: LazyTable, **arms: Any) -> Verdicts:
     """The first arm loses more than a point less at three perturbed layers, and not a point more at
     one and at two.
 
-    ``arms`` are ``between`` and ``unit`` of :func:`probes.judge.exceeds`; of several strengths .5
-    is judged.
+    ``arms`` are the arguments ``between`` and ``unit`` of :func:`probes.judge.exceeds`. Of several
+    strengths .5 is judged.
     """
     found = [
         exceeds(
@@ -48,8 +50,8 @@ def three(sweep: LazyTable, **arms: Any) -> Verdicts:
 
 
 def claims_of(specs: Sequence[Spec]) -> list[tuple[str, str, str, str, Ask]]:
-    """Id, sentence, subject, sweep and question: the first network against the second, and each
-    one's profile by depth.
+    """The id, sentence, subject, sweep and question of each claim: the first network against the
+    second, and the profile of each by depth.
     """
     unit = "train_seed" if all(spec.seed == "*" for spec in specs) else "image"
     found: list[tuple[str, str, str, str, Ask]] = []

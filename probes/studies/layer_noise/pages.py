@@ -1,5 +1,5 @@
-"""The section of a report on noise on the outputs of layers: the study's table, drops by number, by
-depth, activations.
+"""The section of a report on noise on the outputs of layers: the study's table, drops by number and
+by depth, activations.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ PUBLISHED = {
         "3": 71.47,
     },
 }
-"""Accuracy in percent as the study published it, for networks fine-tuned from ImageNet; strength
-and choice of layers unknown.
+"""Published accuracies in percent, for networks fine-tuned from ImageNet. The strength and the
+choice of layers are unknown.
 """
 
 
 def section(folder: Path) -> str:
-    """Tables and figures from ``tables/drops.csv`` and those beside it; empty where there are
-    none."""
+    """Tables and figures from ``tables/drops.csv`` and the files beside it. Empty if there are
+    none.
+    """
     names = ("clean", "drops", "depth", "activations")
     if not all((folder / "tables" / f"{name}.csv").exists() for name in names):
         return ""
@@ -90,7 +91,7 @@ def _judged(drops: pd.DataFrame) -> float:
 
 
 def _cell(mine: pd.DataFrame, value: str = "accuracy") -> str:
-    """Mean and, of one run, the 90 % interval over images; of several, the range of the runs."""
+    """The mean. For one run its 90 % interval over images; for several runs their range."""
     if mine.empty:
         return ""
     if len(mine) > 1:
@@ -104,7 +105,7 @@ def _cell(mine: pd.DataFrame, value: str = "accuracy") -> str:
 
 def _study(clean: pd.DataFrame, drops: pd.DataFrame, strength: float) -> str:
     """The study's table: accuracy on training and test images, and with 1, 2 and 3 perturbed
-    layers, beside what it published.
+    layers, next to the published values.
     """
     nets = list(dict.fromkeys(clean["net"]))
     known = nets == list(PUBLISHED)

@@ -25,7 +25,7 @@ def _lines(
     i: int,
     label: str,
 ) -> None:
-    """One network: the mean over runs with their range as a band; of one run the estimate with its
+    """One network: the mean over runs with their range as a band. For one run the estimate with its
     interval.
     """
     groups = [part[part[key] == value] for value in order]
@@ -104,8 +104,8 @@ def by_strength(drops: pd.DataFrame) -> Any:
 
 
 def by_depth(depth: pd.DataFrame, strength: float) -> Any:
-    """Points lost by the layer that is perturbed alone, a panel per network; thin lines are runs,
-    the thick one their mean.
+    """Points lost by perturbing one layer alone, a panel per network. Thin lines are runs, the
+    thick line is their mean.
     """
     nets = list(dict.fromkeys(depth["net"]))
     figure, axes = plots.panels(
@@ -220,7 +220,7 @@ def maps(table: pd.DataFrame, strength: float) -> Any:
 
 
 def in_words(n: str) -> str:
-    """How many layers have noise, as told in tables."""
+    """A number of layers as tables spell it."""
     return f"{n} layer{'s' * (n != '1')}"
 
 

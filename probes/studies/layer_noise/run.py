@@ -1,5 +1,5 @@
-"""The study of noise on the outputs of layers: how much accuracy is lost, by how many layers, by
-which, and in which network.
+"""The study of noise on the outputs of layers: the loss of accuracy by the number of layers, by
+layer, and by network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from probes.tell import origins, report
 STRENGTHS = (0.0, 0.25, PRIMARY, 1.0)
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4)
 TRAINING = 10_000
-"""Training images on which clean accuracy is measured at most."""
+"""Clean accuracy is measured on at most this many training images."""
 WHERE = {
     "layers": "1, 2 and 3 layers",
     "fractions": "a share of the layers",
@@ -59,12 +59,12 @@ def study(
     """Noise on the outputs of layers of networks, and the claims about them, as a report in
     ``out``.
 
-    A network is ``net[:weights][#seed]``; where all have ``#*`` the claims are about training
-    seeds, else about these checkpoints, over images. Two networks are compared, the first with the
-    second. Tables ``clean``, ``drops`` (by number and fraction of layers, and under noise on the
-    images), ``depth`` (one layer at a time), ``activations`` and, of images that may stand in a
-    report, ``maps``. Raises what a sweep raises, and BadInput for a network with a dataset of its
-    own or twice, and for strengths without .5.
+    A network is ``net[:weights][#seed]``. If all have ``#*`` the claims are about training seeds,
+    else about these checkpoints, over images. Two networks are compared, the first with the second.
+    The tables are ``clean``, ``drops`` (by number and fraction of layers, and under noise on the
+    images), ``depth`` (one layer at a time), ``activations`` and, for images that may stand in a
+    report, ``maps``. Raises what a sweep raises, and BadInput for a network that names a dataset
+    itself or stands twice, and for strengths without .5.
     """
     if PRIMARY not in strengths:
         raise BadInput(

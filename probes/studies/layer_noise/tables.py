@@ -25,11 +25,11 @@ from probes.store import Store
 from probes.subjects.subject import Subject
 
 ACTIVATIONS = 1000
-"""Images whose activations are compared at most."""
+"""Activations are compared on at most this many images."""
 DRAWN = 4
-"""Channels that are drawn of a stage."""
+"""The number of channels of a stage that are drawn."""
 COUNTS = (1, 2, 3)
-"""How many layers get noise; the study's three."""
+"""The numbers of layers with noise: the study's three."""
 PRIMARY = 0.5
 """The strength that is judged, relative to the standard deviation of a layer's clean outputs."""
 Layers = Which | Sequence[Which]
@@ -50,8 +50,8 @@ def clean(lab: Bench, split: str) -> pd.DataFrame:
 
 
 def _percent(hits: pd.Series) -> tuple[float, float, float]:
-    """A share in percent with Wilson's 90 % interval; where hits are means over draws it is wider
-    than need be.
+    """A share in percent with Wilson's 90 % interval. It is wider than necessary if the values are
+    means over draws.
     """
     found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")
     return 100 * hits.mean(), 100 * found.low, 100 * found.high
@@ -61,9 +61,9 @@ def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Accuracy in percent and its loss in points, per run, number of layers and strength, each with
     its 90 % interval over images.
 
-    Columns ``kind, net, train_seed, layers, level, images, accuracy, accuracy_low, accuracy_high,
-    drop, low, high``; the draws of an image are averaged first. The interval of a drop is that of
-    the score test, over several draws that of the mean.
+    The columns are ``kind, net, train_seed, layers, level, images, accuracy, accuracy_low,
+    accuracy_high, drop, low, high``. The draws of an image are averaged first. The interval of a
+    drop is that of the score test; for several draws it is that of the mean.
     """
     keys = ["net", "train_seed", *(["layers"] if "layers" in frame.columns else [])]
     rows = []
@@ -99,7 +99,7 @@ def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def depth(frame: pd.DataFrame) -> pd.DataFrame:
-    """The points of accuracy lost by the layer that was perturbed alone: columns ``net, train_seed,
+    """The points of accuracy lost by perturbing one layer alone. The columns are ``net, train_seed,
     place, layer, drop``.
     """
     top = frame["level"].max()
@@ -114,7 +114,7 @@ def depth(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ends(subject: Subject) -> list[str]:
-    """The first and the last two stages, and all where there are three or fewer."""
+    """The first and the last two stages, or all stages if there are three or fewer."""
     x = torch.zeros(2, *subject.data.images.shape[1:])
     found = stages_of(subject.model, x)
     return list(dict.fromkeys([*found[:1], *found[-2:]]))
@@ -124,8 +124,8 @@ def activations(subject: Subject, store: Store, options: Options, on: Layers) ->
     """How far noise on 1, 2 and 3 layers moves the maps of the first and of the last two stages:
     quartiles over images.
 
-    Columns ``net, train_seed, place, stage, layers, images, distance, low, high``; distances over
-    the clean maps' norm.
+    The columns are ``net, train_seed, place, stage, layers, images, distance, low, high``.
+    Distances are relative to the norm of the clean maps.
     """
     sampled = dataclasses.replace(
         subject, data=subject.data.sample(min(ACTIVATIONS, len(subject.data)))

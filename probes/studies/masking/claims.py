@@ -1,5 +1,5 @@
-"""Guided masks as tables for claims: accuracy beside random and matched masks, and what a mask
-costs with and without its input.
+"""Guided masks as tables for claims: accuracy compared with random and matched masks, and the cost
+of a mask with and without its augmentation.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """What a claim about masks asks for: augmentations, the guiding index, the share and the factor
-    of masked units, draws.
+    """The request of a claim about masks: augmentations, the guiding index, the share and the
+    factor of masked units, draws.
 
-    ``images`` are those that masks are tested on beside their controls, at most, and ``own_images``
-    those of :attr:`Masked.own`, which has no draws; ``rows`` and ``scramblings`` sample the index,
-    on training images.
+    Masks and their controls are tested on at most ``images`` images, and :attr:`Masked.own`, which
+    has no draws, on at most ``own_images``. ``rows`` and ``scramblings`` sample the index, on
+    training images.
     """
 
     which: str | tuple[str, ...] = "1"
@@ -47,13 +47,12 @@ class Masking:
 
 
 class Masked:
-    """Guided masks of a lab's subjects beside their controls; each is a table that a question may
-    be asked of.
+    """Guided masks of a lab's subjects and their controls. Each is a table for questions.
 
-    ``random`` and ``matched`` have level 0 for a control mask and level 1 for the guided one, on
-    images under the augmentation in ``site``: accuracy falls from 0 to 1 where the index points at
-    what matters (unit ``"image and draw"``). ``own`` has ``lost``, what the guided mask costs, on
-    clean images (level 0) and on those under its augmentation (level 1).
+    ``random`` and ``matched`` have level 0 for a control mask and level 1 for the guided mask, on
+    images under the augmentation in ``site``. Accuracy falls from 0 to 1 if the index points at
+    what matters (unit ``"image and draw"``). ``own`` has ``lost``, the cost of the guided mask, on
+    clean images (level 0) and on images under its augmentation (level 1).
     """
 
     def __init__(self, lab: Bench, asked: Masking) -> None:
@@ -62,36 +61,36 @@ class Masked:
 
     @cached_property
     def random(self) -> Table:
-        """Beside random masks of the same size."""
+        """Compared with random masks of the same size."""
         return Table(self, "random")
 
     @cached_property
     def matched(self) -> Table:
-        """Beside random masks of the same size and magnitudes."""
+        """Compared with random masks of the same size and magnitudes."""
         return Table(self, "matched")
 
     @cached_property
     def own(self) -> Table:
-        """On clean images beside those under the augmentation."""
+        """On clean images compared with images under the augmentation."""
         return Table(self, "own")
 
     def augmentations(self, subject: Subject) -> tuple[str, ...]:
-        """The augmentations that a subject's masks are about."""
+        """The augmentations of a subject's masks."""
         return self.plan.designs(subject.data.channels)[0][0].names
 
     @property
     def plan(self) -> Plan:
-        """How the indices are sampled."""
+        """The plan by which the indices are sampled."""
         a = self._asked
         return Plan(a.which, a.rows, a.scramblings, a.names, seed=self._lab.options.seed)
 
     def images(self, kind: str) -> int:
-        """How many images masks are tested on for a table, at most."""
+        """The largest number of images on which masks are tested for a table."""
         return self._asked.own_images if kind == "own" else self._asked.images
 
     def hits(self, kind: str) -> Iterator[tuple[Subject, pd.DataFrame]]:
-        """Each subject with what the masks of a table do to every image, from the store or computed
-        now.
+        """Each subject with the effect of a table's masks on every image, from the store or
+        computed now.
         """
         for name, subject in self._lab.subjects.items():
             if (name, kind) not in self._hits:

@@ -35,7 +35,7 @@ def findings_of(
     tree: responses.Tree | BadInput,
     at: tuple[float, float],
 ) -> list[list[str]]:
-    """The study's findings, each as published and with controls: rows of a table."""
+    """The study's findings as rows of a table, each as published and with controls."""
     none = table[table["kind"] == "none"].set_index("input")["top1"]
     own = own_masks(beside, at)
     lost = 100 * (none.reindex(own["input"]).to_numpy() - own["top1"].to_numpy())
@@ -118,7 +118,9 @@ def findings_of(
 
 
 def _count(p: pd.Series, smallest: float) -> str:
-    """In how many comparisons a p is small; where none can be, that is said."""
+    """The number of comparisons with a small p, in words. If no p can be small, the text says
+    so.
+    """
     if smallest > SURE:
         return f"can't be told, no p is below {smallest:.2g}"
     return f"in {int((p <= SURE).sum())} of {len(p)}"

@@ -1,4 +1,4 @@
-"""Where masks point: the indices of a network's units, from its training images."""
+"""The indices that guide masks: those of a network's units, from its training images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GUIDES = ("first", "total", "shapley")
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """Where masks point: measure -> module -> an index (variables, *shape), NaN where dead, and the
-    units' magnitude (*shape).
+    """The indices that guide masks: measure -> module -> an index (variables, *shape), NaN for dead
+    units, and the units' magnitude (*shape).
 
-    ``classes`` has the index of the last layer's units, measure -> (variables, classes), where that
-    layer is among those measured.
+    ``classes`` has the index of the last layer's units, measure -> (variables, classes), if that
+    layer was measured.
     """
 
     variables: tuple[str, ...]
@@ -41,10 +41,10 @@ class Guide:
 
 @dataclasses.dataclass(frozen=True)
 class Guiding:
-    """What a guide is made of: the indices of a subject's modules from at most 1,000 of its
-    training images, modules with maps, and the last layer.
+    """How a guide is made: the indices of a subject's modules with maps and of its last layer, from
+    at most 1,000 training images.
 
-    Masked are the modules that a plan names, without the last layer, else those with maps of
+    The masked modules are those that a plan names, without the last layer; else those with maps of
     several places.
     """
 
@@ -59,8 +59,8 @@ class Guiding:
         return Source(self.subject, learnt=True)
 
     def works(self, place: Place) -> list[Scrambling]:
-        """The scramblings of its indices. Raises UnknownName for a measure, BadInput where no
-        module has maps.
+        """The scramblings of its indices. Raises UnknownName for a measure, BadInput if no module
+        has maps.
         """
         for measure in self.measures:
             if measure not in GUIDES:
@@ -80,13 +80,13 @@ class Guiding:
         }
 
     def guide(self, place: Place) -> Guide:
-        """Where masks point, from what lies in the store or is sampled now; made once in each
+        """The indices that guide masks, from the store or sampled now. They are made once in each
         place. Raises ProbesError for a module that gives NaN throughout a scrambling.
         """
         return place.kept.get(self, lambda: self._read(place))
 
     def _modules(self, place: Place) -> tuple[dict[str, list[int]], str]:
-        """The shapes of the modules that are measured, and which of them is the last layer."""
+        """The shapes of the measured modules, and the name of the last layer."""
         return place.kept.get(("modules", self), lambda: self._chosen(place.subject(self.subject)))
 
     def _chosen(self, subject: Subject) -> tuple[dict[str, list[int]], str]:

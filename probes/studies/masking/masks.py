@@ -1,8 +1,8 @@
-"""Guided masks: the units that an index points at, and beside them as many at random, or at random
-of the same magnitudes.
+"""Guided masks of the units with the largest index, and masks of equally many units at random, or
+at random with the same magnitudes.
 
-The index is measured on training images, since masks are tested on others. Every module is masked
-at once, the same share of each, or one alone. A random mask is one draw for all images, all
+The index is measured on training images, since masks are tested on others. All modules are masked
+at once, the same share of each, or one module alone. A random mask is one draw for all images, all
 variables and all indices, so draws are crossed with images.
 """
 
@@ -27,10 +27,10 @@ class Mask:
     """One mask: ``kind`` of :data:`KINDS`, the ``variable`` and ``measure`` that guide it, ``q``,
     ``alpha``, its draw and module.
 
-    ``guided`` scales the units beyond the quantile ``q`` of the index by ``alpha``, ``random`` as
-    many at random, ``matched`` as many of each magnitude; ``full`` scales every unit by its index,
-    ``inverse`` by one less its index, both cut to 0 and 1. ``module`` is the one that is masked;
-    without a name all are.
+    ``guided`` scales the units beyond the quantile ``q`` of the index by ``alpha``. ``random``
+    scales equally many units at random, ``matched`` equally many of each magnitude. ``full`` scales
+    every unit by its index, ``inverse`` by one minus its index, both cut to 0 and 1. ``module`` is
+    the masked module; without a name all are masked.
     """
 
     kind: str = "none"

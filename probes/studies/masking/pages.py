@@ -1,5 +1,5 @@
-"""The section of a report on guided masks: what they cost beside their controls, and which findings
-of the study survive these.
+"""The section of a report on guided masks: their cost compared with controls, and the findings of
+the study that survive these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEXT = {"kind": str, "variable": str, "measure": str, "module": str, "input": st
 
 
 def section(folder: Path) -> str:
-    """Tables and figures from ``tables/responses.csv`` and those beside it; empty where there are
+    """Tables and figures from ``tables/responses.csv`` and the files beside it. Empty if there are
     none.
     """
     if not (folder / "tables" / "responses.csv").exists():
@@ -74,7 +74,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def primary(table: pd.DataFrame) -> tuple[float, float]:
-    """The q and alpha that a report is about: .8 and 0 where they are there, else the first."""
+    """The q and alpha that a report is about: .8 and 0 if they are there, else the first."""
     found = table[table["kind"] == "guided"]
     return tuple(
         want if want in set(found[name]) else found[name].iloc[0]

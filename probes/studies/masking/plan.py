@@ -16,18 +16,18 @@ IMAGES = 1000
 
 
 PRIMARY = (0.8, 0.0)
-"""The q and alpha that are judged, where a plan has them; else its first."""
+"""The q and alpha that are judged, if a plan has them; else its first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskPlan:
-    """What is masked and drawn: sets of augmentations, guiding measures, shares q and factors
+    """The masks and draws of a study: sets of augmentations, guiding measures, shares q and factors
     alpha, draws of random masks.
 
-    The first measure is the one that is judged and that matched masks and masks of a module
-    ``alone`` follow. ``draws`` are of an augmentation's parameters; ``rows`` and ``scramblings``
-    sample the indices, on training images, of the modules ``names``; ``factors`` adds class and
-    partition. Raises BadInput for a q, alpha or number that can't be, UnknownName for a measure.
+    The first measure is judged, and guides matched masks and masks of a module ``alone``. ``draws``
+    counts the draws of an augmentation's parameters. ``rows`` and ``scramblings`` sample the
+    indices of the modules ``names``, on training images. ``factors`` adds class and partition.
+    Raises BadInput for an impossible q, alpha or number, UnknownName for a measure.
     """
 
     sets: tuple[str | tuple[str, ...], ...] = ("1", "2")
@@ -76,7 +76,7 @@ class MaskPlan:
         )
 
     def masks(self, guide: Guide, name: str) -> list[Mask]:
-        """All masks that an input is seen under."""
+        """All masks that are tested on an input."""
         settings = list(itertools.product(self.qs, self.alphas))
         chosen = list(itertools.product(self.measures, guide.variables))
         found = [

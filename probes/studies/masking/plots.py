@@ -20,9 +20,10 @@ CLEAN = "clean"
 
 def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
     """Accuracy under each augmentation against the share of masked units: guided masks, and the
-    bands of random and matched ones.
+    bands of random and matched masks.
 
-    A row of panels per factor alpha and a column per augmentation; no unit masked is at the left.
+    There is a row of panels per factor alpha and a column per augmentation. At the left no unit is
+    masked.
     """
     own = beside[(beside["input"] == beside["variable"]) & (beside["module"] == "")]
     inputs, alphas, measures = (
@@ -71,10 +72,10 @@ def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
 
 
 def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
-    """What guidance adds to size: guided less random accuracy, an input to a row and a mask's
-    variable to a column, by measure.
+    """The excess of guided masks: guided minus random accuracy, a row per input, a column per
+    variable of a mask, a panel per measure.
 
-    A frame is around what lies outside 90 % of the random masks.
+    A frame surrounds values outside 90 % of the random masks.
     """
     chosen = beside[(beside["q"] == at[0]) & (beside["alpha"] == at[1]) & (beside["module"] == "")]
     outside = (chosen["top1"] < chosen["low"]) | (chosen["top1"] > chosen["high"])
@@ -103,11 +104,11 @@ def _heat(
     small: int,
     label: str,
 ) -> tuple[Any, list[Any]]:
-    """A panel per measure: ``shown`` by input and variable with its numbers, and a frame where
-    ``framed`` says so.
+    """A panel per measure: ``shown`` by input and variable with its numbers. Cells where ``framed``
+    is true have a frame.
 
-    Inputs in the order of the table where none is given; the scale reaches ``least`` at least, and
-    numbers have five signs at most.
+    The inputs are in the order of the table unless one is given. The scale reaches at least
+    ``least``; numbers have at most five characters.
     """
     measures, variables = (list(dict.fromkeys(table[name])) for name in ("measure", "variable"))
     inputs = list(dict.fromkeys(table["input"])) if inputs is None else inputs
@@ -144,8 +145,8 @@ def _heat(
 
 
 def tree(found: Tree, title: str) -> Any:
-    """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho itself in the
-    order of its leaves.
+    """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho in the order of
+    its leaves.
     """
     n_masks = len(found.names)
     figure, (left, right) = plots.panels(2, (0.3 * n_masks + 6.5, 0.24 * n_masks + 1.8), 2)
@@ -173,8 +174,8 @@ def tree(found: Tree, title: str) -> Any:
 
 
 def alike(table: pd.DataFrame, title: str) -> Any:
-    """Does a mask do on an input what it does on clean images: as published, and without what its
-    size explains.
+    """Whether a mask does the same on an input and on clean images: as published, and without the
+    effect of its size.
     """
     measures, inputs = (list(dict.fromkeys(table[name])) for name in ("measure", "input"))
     figure, axes = plots.panels(
@@ -215,7 +216,7 @@ def alike(table: pd.DataFrame, title: str) -> Any:
 
 
 def alone(beside: pd.DataFrame, title: str) -> Any:
-    """One module masked at a time: guided less random accuracy under a mask's own augmentation, by
+    """One module masked at a time: guided minus random accuracy under a mask's own augmentation, by
     depth.
     """
     mine = beside[beside["module"] != ""]
@@ -272,8 +273,8 @@ def decay(table: pd.DataFrame, title: str) -> Any:
 
 
 def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
-    """How often the most sensitive classes are named, less chance: an input to a row, a variable to
-    a column, by measure.
+    """How often the most sensitive classes are predicted, minus chance: a row per input, a column
+    per variable, a panel per measure.
     """
     plain = table[table["mask"] == "none"]
     plain = plain.assign(shown=plain["value"] - plain["chance"], framed=plain["p"] <= 0.05)

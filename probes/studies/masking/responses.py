@@ -1,10 +1,10 @@
-"""How a network responds to masks: what guidance adds to a mask's size, and whether masks with a
-meaning respond alike.
+"""How a network responds to masks: the effect of guidance beyond a mask's size, and whether masks
+with a meaning respond alike.
 
 The table of responses has a row per input and mask: ``input, kind, variable, measure, q, alpha,
-draw, module, top1, top5``. What a mask of q and alpha does by its size alone is the mean of the
-random masks of that q and alpha on that input; the rest is its excess. Random masks are the null:
-they have the size and no meaning.
+draw, module, top1, top5``. The effect of a mask's size is the mean of the random masks of that q
+and alpha on that input; the rest is its excess. Random masks are the null: they have the size and
+no meaning.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from probes.ranks import ranked
 
 SETTING = ["q", "alpha"]
 FEWEST = 20
-"""Random masks from which on they tell what a chance likeness is."""
+"""The smallest number of random masks that can show chance similarity."""
 
 
 def beside(table: pd.DataFrame) -> pd.DataFrame:
-    """Every guided mask beside the random and the matched masks of its size on its input.
+    """Every guided mask, compared with the random and the matched masks of its size on its input.
 
-    Columns ``input, variable, measure, q, alpha, module, top1``, then ``random, low, high`` (mean
-    and 90 % band of the random masks), ``excess`` (less accuracy than those: below 0), ``p`` (share
-    of random masks and itself that cost as much), and ``matched, matched_low, matched_high,
-    p_matched`` where there are such masks.
+    The columns are ``input, variable, measure, q, alpha, module, top1``; then ``random, low, high``
+    (mean and 90 % band of the random masks), ``excess`` (accuracy minus that of the random masks),
+    ``p`` (share of the random masks, counting the mask itself, with no more accuracy); and
+    ``matched, matched_low, matched_high, p_matched`` if there are matched masks.
     """
     by = ["input", *SETTING, "module"]
     guided = table[table["kind"] == "guided"]
@@ -57,8 +57,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shares(found: pd.DataFrame, drawn: Mapping[Any, np.ndarray], by: list[str]) -> list[float]:
-    """The share of drawn masks, and the mask itself, with no more accuracy than it has; NaN where
-    none was drawn.
+    """The share of drawn masks, counting the mask itself, with no more accuracy than the mask. NaN
+    if none was drawn.
     """
     shares = []
     for key, top1 in zip(zip(*(found[c] for c in by), strict=True), found["top1"], strict=True):
@@ -74,13 +74,13 @@ def _shares(found: pd.DataFrame, drawn: Mapping[Any, np.ndarray], by: list[str])
 def response_similarity(
     table: pd.DataFrame, clean: str = "clean", permutations: int = 999
 ) -> pd.DataFrame:
-    """Do masks do on an input what they do on clean images? As published, and without what a mask's
-    size explains.
+    """Whether masks do the same on an input and on clean images: as published, and without the
+    effect of a mask's size.
 
-    A row per measure and input. ``published``: Spearman's rho of a mask variable's accuracies over
-    its settings (q and alpha, full and inverse) on clean images and on the input, the mean over
-    variables. ``rho``: the same of the excesses of all guided masks together; ``p`` is the share of
-    permutations of the variables, one side only, with a rho as large.
+    There is a row per measure and input. ``published`` is Spearman's rho between a mask variable's
+    accuracies on clean images and on the input, over its settings (q and alpha, full and inverse),
+    averaged over variables. ``rho`` is the same for the excesses of all guided masks together.
+    ``p`` is the one-sided share of permutations of the variables with a rho at least as large.
     """
     whole = table[table["module"] == ""]
     own = beside(whole)
@@ -120,14 +120,14 @@ def response_similarity(
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Masks by how alike they respond: rho between masks, its linkage, and what random masks of the
-    same sizes have.
+    """Masks clustered by their responses: rho between masks, its linkage, and the similarity of
+    random masks of the same sizes.
 
-    ``names`` are measure and variable of each mask. ``linkage`` is scipy's, average, on 1 - rho;
-    ``cut`` the distance that 5 % of the pairs of random masks are within; ``p`` of a pair is the
-    share of random masks that are as much like the first as the second is. ``features`` are the
-    responses of a mask; ``published`` is the mean size of rho between masks' accuracies as they
-    are.
+    ``names`` are measure and variable of each mask. ``linkage`` is scipy's average linkage on 1 -
+    rho. ``cut`` is the 5 % quantile of the distances between random masks. ``p`` of a pair is the
+    share of random masks that are at least as similar to the first mask as the second mask is.
+    ``features`` is the number of responses of a mask. ``published`` is the mean size of rho between
+    the masks' accuracies themselves.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -150,12 +150,12 @@ class Tree:
 
 
 def tree(table: pd.DataFrame) -> Tree:
-    """Cluster masks by their excesses over inputs and settings; opposite responses are far apart,
+    """Cluster masks by their excesses over inputs and settings. Opposite responses are far apart,
     not near.
 
-    Half of the random masks say what size does, the others are the null. Raises BadInput for fewer
-    than two guided masks, for fewer than 20 random ones, and for responses with fewer than three
-    numbers.
+    Half of the random masks estimate the effect of mask size; the other half are the null
+    distribution. Raises BadInput for fewer than two guided masks, fewer than 20 random ones, or
+    responses with fewer than three numbers.
     """
     whole = table[table["module"] == ""]
     own = beside(whole)
@@ -198,7 +198,7 @@ def tree(table: pd.DataFrame) -> Tree:
 
 
 def _rhos(rows: np.ndarray) -> np.ndarray:
-    """Spearman's rho between rows; 0 for a row that never moves."""
+    """Spearman's rho between rows; 0 for a constant row."""
     units = ranked(rows)
     return units @ units.T
 
@@ -254,8 +254,8 @@ def _overlap(topk: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def ties(index: np.ndarray, q: float) -> float:
-    """The share of units that the published rule scales: indices cut to 0 and 1, those at or beyond
-    the quantile ``q`` (trap S10).
+    """The share of units that the published rule scales: indices are cut to 0 and 1, and all units
+    at or beyond the quantile ``q`` are taken (trap S10).
 
     >>> ties(np.array([0.0, 0.0, 0.0, 0.5]), 0.5)  # "the top half" is all of them
     1.0

@@ -1,5 +1,5 @@
-"""The study of guided masks: every mask on every input, what guidance adds to size and magnitude,
-and verdicts about it.
+"""The study of guided masks: every mask on every input, the effect of guidance beyond size and
+magnitude, and verdicts about it.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def study(
     command: Sequence[str] = ("probes", "run", "masking"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Guided masks of a network beside their controls, and the claims about them, as a report in
+    """Guided masks of a network and their controls, and the claims about them, as a report in
     ``out``.
 
-    Tables ``responses`` (a row per input and mask), ``classes`` and ``decay`` (the last layer) and
-    ``ties`` (what the published rule would have masked). 20 masks on one input are the smallest
-    piece that a kill may lose. Raises what a plan, a guide and a lab do.
+    The tables are ``responses`` (a row per input and mask), ``classes`` and ``decay`` (the last
+    layer) and ``ties`` (the units that the published rule would mask). A killed run loses at most
+    20 masks on one input. Raises what a plan, a guide and a lab raise.
     """
     reportfolder.replaceable(out)
     options, spec = options or Options(), on(net, dataset)
@@ -122,8 +122,8 @@ def study(
 def _judged(
     lab: Bench, which: str | tuple[str, ...], label: str, plan: MaskPlan, images: int, say: Say
 ) -> Iterable[dict[str, Any]]:
-    """The evidence lines of a set: beside random masks, beside matched ones, and with the
-    augmentation beside without.
+    """The evidence lines of a set: compared with random masks, with matched masks, and with clean
+    images.
     """
     if plan.factors or plan.draws > 1:
         say(
@@ -176,7 +176,7 @@ def _judged(
 def _classes(
     guide: Guide, name: str, masks: Sequence[Mask], topk: np.ndarray, plan: MaskPlan
 ) -> pd.DataFrame:
-    """How the most sensitive units of the last layer show up in the predictions on an input,
+    """Whether the most sensitive units of the last layer show up in the predictions on an input,
     unmasked and masked by its own index.
     """
     q, alpha = plan.primary
@@ -212,7 +212,7 @@ def _decay(guide: Guide, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def _ties(guide: Guide, qs: Sequence[float]) -> pd.DataFrame:
-    """What the published rule would have masked, by module."""
+    """The share of units that the published rule would mask, by module."""
     rows = [
         (measure, variable, module, q, responses.ties(values, q))
         for measure, of in guide.index.items()

@@ -1,4 +1,6 @@
-"""A network cut into segments, each fed with the clean input that the whole one gives it."""
+"""A network cut into segments. Each segment gets the clean input that it has inside the whole
+network.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,19 @@ CUT = {
         "features.16..20",
     ),
 }
-"""Segments between the study's checkpoints; of other networks the stages are."""
+"""The segments of the study's networks, between checkpoints. Segments of other networks are their
+stages.
+"""
 
 
 PART = "part"
 
 
 class Segment(nn.Module):
-    """A part of a network on images in [0, 1]: fed with one HSV channel, at the part's own input
-    size, in each of its channels.
+    """A part of a network on images in [0, 1]. One HSV channel, resized to the part's own input, is
+    given to each of its channels.
 
-    ``shape`` is that of the part's input for one image, (C, H, W).
+    ``shape`` is the shape of the part's input for one image, (C, H, W).
     """
 
     def __init__(self, part: nn.Module, channel: str, shape: Sequence[int]) -> None:
@@ -59,7 +63,7 @@ class Segment(nn.Module):
         self.part, self.channel, self.shape = part, HSV.index(channel), tuple(shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the part gives for images (N, C, H, W) in [0, 1]."""
+        """The output of the part for images (N, C, H, W) in [0, 1]."""
         one = hsv(images.clamp(0, 1))[:, self.channel, None]
         small = functional.interpolate(one, self.shape[1:], mode="bilinear", antialias=True)
         return self.part(small.expand(-1, self.shape[0], -1, -1).contiguous())
@@ -67,8 +71,8 @@ class Segment(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """A segment by name: the part itself, the module of the whole network whose output it gives,
-    and the shape of its input.
+    """A segment by name: the part itself, the module of the whole network with the same output, and
+    the shape of its input.
     """
 
     name: str
@@ -78,7 +82,7 @@ class Cut:
     told: Mapping[str, float]
 
     def on(self, subject: Subject, channel: str) -> Subject:
-        """The subject that is this segment, fed with a channel."""
+        """This segment as a subject, fed with a channel."""
         model = Segment(self.part, channel, self.shape).eval()
         return dataclasses.replace(
             subject, model=model, code=f"{subject.code} {self.name} {channel} {self.shape}"
@@ -86,8 +90,8 @@ class Cut:
 
 
 def default_segments(subject: Subject) -> tuple[str, ...]:
-    """The segments of the study's networks, else the modules with maps that sensitivity reads and
-    that are fed maps.
+    """The segments of the study's networks; for other networks the modules that sensitivity reads
+    and whose input and output are maps.
     """
     return CUT.get(subject.spec.net) or default_modules(subject)
 
@@ -96,9 +100,9 @@ def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
     """Cut segments out of a network: modules by name, or members of an ``nn.Sequential`` as
     ``features.3..5``.
 
-    Without names those of :func:`default_segments` that have weights, are fed maps and give maps.
-    Raises UnknownName for a module, BadInput for a segment that is not fed with one map (C, H, W)
-    an image, or gives none of several places.
+    By default the segments are those of :func:`default_segments` that have weights and whose input
+    and output are maps. Raises UnknownName for a module, BadInput for a segment whose input is not
+    one map (C, H, W) per image or whose output has no maps of several places.
     """
     found = []
     if names and len(set(names)) < len(names):
@@ -131,7 +135,7 @@ def cut(subject: Subject, names: Sequence[str] | None) -> list[Cut]:
 
 
 def _part(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
-    """The part that a name means, and its first and last module."""
+    """The part that a name stands for, and its first and last module."""
     known = modules(model)
     head, dots, end = name.partition("..")
     if not dots:
@@ -152,8 +156,8 @@ def _part(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
 
 
 def _fed(subject: Subject, name: str) -> tuple[tuple[int, ...], dict[str, float]]:
-    """The shape of what a module is fed for one image, () where that is no one tensor, with its
-    mean and spread on images.
+    """The shape of a module's input for one image, () if it is not one tensor, with its mean and
+    standard deviation on images.
     """
     seen: list[tuple[Any, ...]] = []
     with handles() as held, torch.inference_mode():

@@ -1,5 +1,5 @@
-"""Hue, saturation and value of images in [0, 1]: taken before anything normalises them, where they
-mean something.
+"""Hue, saturation and value of images in [0, 1]. They are computed before normalisation, where they
+have a meaning.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def hsv(images: Tensor) -> Tensor:
     """Hue, saturation and value, each in [0, 1], of images (..., 3, H, W) in [0, 1]; Smith (1978),
     as in :mod:`colorsys`.
 
-    Of grey images (..., 1, H, W) hue and saturation are 0. Raises BadInput for other channels and
-    for values beyond [0, 1], which are those of images that were normalised before.
+    Hue and saturation of grey images (..., 1, H, W) are 0. Raises BadInput for other numbers of
+    channels, and for values outside [0, 1], as normalised images have them.
 
     >>> hsv(torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1)).flatten().tolist()
     [0.0, 0.5, 0.5]

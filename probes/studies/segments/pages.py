@@ -1,5 +1,5 @@
-"""What a run over segments leaves: tables, maps of chosen channels, patterns beside those of other
-channels, and the page.
+"""The results of a run over segments: tables, maps of chosen channels, their similarity compared
+with other channels, and the page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = {
     "likeness": ("segment", "fed", "channel", "rho", "p", "difference", "difference_p"),
     "means": ("segment", "fed", "variable", "index", "dead", "units"),
 }
-"""The columns of the tables; ``fed`` is H, S, V or the whole network."""
+"""The columns of the tables. ``fed`` is H, S, V or the whole network."""
 Tables = Mapping[str, pd.DataFrame]
 Maps = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -33,10 +33,10 @@ Maps = Mapping[str, Mapping[str, np.ndarray]]
 def write(
     out: Path, tables: Tables, maps: Maps, facts: Mapping[str, Any], run: Mapping[str, Any]
 ) -> Path:
-    """Write the results of a run into a folder, which replaces the one of an earlier run;
-    ProbesError for a folder of other files.
+    """Write the results of a run into a folder, replacing those of an earlier run. Raises
+    ProbesError for a folder with other files.
 
-    ``maps`` are total indices (augmentations, channels, H, W) by segment and by what it was fed.
+    ``maps`` are total indices (augmentations, channels, H, W) by segment and by its input.
     """
     replaceable(out)
     with replacing_folder(out) as folder:

@@ -19,7 +19,7 @@ SURE = 0.05
 
 def shares(table: pd.DataFrame, title: str) -> Any:
     """The mean total index of each augmentation over a segment's units: a panel per segment, a line
-    per what it was fed.
+    per input.
     """
     segments, variables = (list(dict.fromkeys(table[name])) for name in ("segment", "variable"))
     figure, axes = plots.panels(len(segments), (3.1 * len(segments) + 0.6, 3.9), len(segments))
@@ -45,8 +45,8 @@ def shares(table: pd.DataFrame, title: str) -> Any:
 
 
 def likeness(table: pd.DataFrame, title: str) -> Any:
-    """How alike the maps of a channel are, cut out and inside, channel by channel; filled where
-    other channels seldom are.
+    """How similar the maps of a channel are, cut out and inside, channel by channel. A mark is
+    filled if few other channels are as similar.
     """
     segments, feds = (list(dict.fromkeys(table[name])) for name in ("segment", "fed"))
     figure, (ax,) = plots.panels(1, (1.6 * len(segments) * len(feds) ** 0.6 + 2.4, 3.8))
@@ -81,7 +81,7 @@ def likeness(table: pd.DataFrame, title: str) -> Any:
 
 
 def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], title: str) -> Any:
-    """The maps of one channel: a row per what the segment was fed, a column per augmentation."""
+    """The maps of one channel: a row per input of the segment, a column per augmentation."""
     n_variables = len(variables)
     figure, axes = plots.panels(
         len(of) * n_variables, (1.35 * n_variables + 1.7, 1.45 * len(of) + 0.9), n_variables

@@ -1,5 +1,5 @@
-"""Segments cut out of a network and fed with one HSV channel of an image: do their units show there
-what moves them inside?
+"""Segments cut out of a network and fed with one HSV channel of an image: whether the same things
+move their units there and inside.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def study(
     command: Sequence[str] = ("probes", "run", "segments"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Indices of a network's units inside it and in segments fed with H, S and V, as files, figures
-    and a page in ``out``.
+    """Indices of a network's units, inside it and in segments fed with H, S and V, as files,
+    figures and a page in ``out``.
 
-    Of every segment the channel with the largest mean total index for each augmentation is chosen,
-    on training images; all are measured on test images. Grey images have a V only. Tables ``units``
-    (chosen channels), ``likeness`` (all channels) and ``means``. Raises what :func:`cut` and a plan
-    do.
+    For each segment and augmentation the channel with the largest mean total index is chosen on
+    training images. All channels are measured on test images. Grey images have a V only. The tables
+    are ``units`` (chosen channels), ``likeness`` (all channels) and ``means``. Raises what
+    :func:`cut` and a plan raise.
     """
     reportfolder.replaceable(out)
     if memory <= 0:
@@ -172,7 +172,7 @@ def study(
 def _unit(
     segment: str, where: str, variable: str, channel: int, before: np.ndarray, now: np.ndarray
 ) -> tuple[Any, ...]:
-    """A chosen channel: its mean index where it was chosen and where it is tested, and its rank
+    """A chosen channel: its mean index on the images that chose it and on test images, and its rank
     among the channels there.
     """
     level = np.nan_to_num(now).mean((1, 2))
