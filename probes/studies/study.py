@@ -1,4 +1,4 @@
-"""What a study says of itself: its name, its command, and what it adds to a report."""
+"""A study's record: its name, its command, and what it adds to a report."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Study:
 
 
 def loaded(name: str) -> Any:
-    """The thing that ``module:attribute`` names, or a module without an attribute; the module is
-    imported now.
+    """The thing that ``module:attribute`` names, or the module if there is no attribute. The module
+    is imported now.
     """
     module, _, attribute = name.partition(":")
     found = importlib.import_module(module)

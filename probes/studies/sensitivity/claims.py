@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from probes.run.bench import Bench
 
 OTHERS = (ORDER, IMAGE)
-"""Groups of factors that are no augmentation."""
+"""Groups of factors that are not augmentations."""
 FOLDS = 5
 NULLS = 4
-"""Permutations of labels whose mean accuracy is what maps are compared with; by symmetry it is near
+"""The number of label permutations. Their mean accuracy is the chance level; by symmetry it is near
 that of guessing.
 """
 
 
 def specialisation(one: Indices, *name: str | int) -> float:
-    """How much larger a unit's largest share is than without any tie between the shares of a unit:
-    means over units.
+    """The mean largest share of a unit, minus the same mean after each augmentation's shares are
+    shuffled across units.
 
-    Of the Shapley effects of augmentations, negative ones as 0, each unit's summing to 1. Without a
-    tie: every augmentation's effects go to other units at random, so that each keeps its
-    distribution.
+    Shares are Shapley effects of augmentations with negative ones set to 0, scaled to sum to 1 for
+    each unit. Shuffling keeps the distribution of each augmentation's effects and removes any tie
+    between them.
     """
     shares = _shares(one)
     if not len(shares):
@@ -64,8 +64,9 @@ def _augmentations(one: Indices) -> list[int]:
 
 
 def _shares(one: Indices) -> np.ndarray:
-    """Shapley effects of the augmentations, (units that are not dead, augmentations), none below
-    0."""
+    """Shapley effects of the augmentations, (units that are not dead, augmentations), with negative
+    ones set to 0.
+    """
     assert one.shapley is not None
     return one.shapley[_augmentations(one)][:, ~one.dead].numpy().clip(min=0).T
 
@@ -77,11 +78,11 @@ def _largest(shares: np.ndarray) -> float:
 
 
 def agreement(one: Indices) -> float:
-    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations;
-    the mean over units.
+    """Spearman's rho between a unit's total indices and its Shapley effects over the augmentations,
+    averaged over units.
 
-    Errors of integration turn ranks round, so few base points give a rho below that of the indices
-    themselves, in every group of images alike: a lower bound. (ResNet-20 on digits, layer1: .85
+    Integration errors perturb the ranks. With few base points rho is therefore below that of the
+    exact indices, in every group of images alike: a lower bound. (ResNet-20 on digits, layer1: .85
     with 128 base points, .95 with 1,024.)
     """
     assert one.shapley is not None
@@ -91,7 +92,7 @@ def agreement(one: Indices) -> float:
 
 
 def composition(one: Indices) -> np.ndarray:
-    """The mean share of each augmentation over the units of a module, summing to 1."""
+    """The mean share of each augmentation over the units of a module. The shares sum to 1."""
     shares = _shares(one)
     total = shares.sum()
     return shares.sum(0) / total if total > 0 else np.full(shares.shape[1], 1 / shares.shape[1])
@@ -138,8 +139,8 @@ def rows_of(found: list[dict[str, Indices]]) -> pd.DataFrame:
 
 
 def maps_of(one: Indices, shape: Sequence[int]) -> np.ndarray:
-    """The maps of total indices of a module, (augmentations, channels, H, W); a dead unit, which
-    nothing moves, has 0 in each.
+    """The maps of total indices of a module, (augmentations, channels, H, W). A dead unit, which
+    nothing moves, has 0 in each map.
     """
     maps = one.total[_augmentations(one)].reshape(-1, *shape).numpy()
     return np.where(one.dead.reshape(*shape).numpy(), 0.0, maps)
@@ -150,10 +151,10 @@ def rows_of_maps(
 ) -> pd.DataFrame:
     """A row per group of images and module with maps: ``index_named`` and ``index_pattern``.
 
-    ``index_named`` is how many of the maps a discriminant analysis names right
-    (:func:`probes.studies.sensitivity.indexstats.classify_maps`), less that of labels permuted
-    within channels, the mean of 4 permutations; ``index_pattern`` is the same of maps without their
-    level: less their mean, and of one size.
+    ``index_named`` is the accuracy of a discriminant analysis of the maps
+    (:func:`probes.studies.sensitivity.indexstats.classify_maps`), minus the mean accuracy for 4
+    permutations of the labels within channels. ``index_pattern`` is the same for maps without their
+    level: minus their mean, and scaled to one size.
     """
     rows = []
     for g, group in enumerate(found):
@@ -165,7 +166,8 @@ def rows_of_maps(
             names = np.array([group[name].groups[i] for i in _augmentations(group[name])])
             some = (size > 0).any(
                 (1, 2, 3)
-            )  # an augmentation that moves no unit has no pattern to be told by
+                # an augmentation that moves no unit has no pattern
+            )
             rows.append(
                 (
                     g,
@@ -178,8 +180,8 @@ def rows_of_maps(
 
 
 def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> float:
-    """The accuracy of naming maps beyond that of permuted labels; 0 where there are not two kinds
-    of maps, or nothing differs.
+    """The accuracy of classifying maps, minus that for permuted labels. It is 0 if there are fewer
+    than two kinds of maps, or if nothing differs.
     """
     if len(maps) < 2 or np.ptp(maps) == 0:
         return 0.0
@@ -188,10 +190,10 @@ def _beyond(maps: np.ndarray, names: np.ndarray, group: int, module: str) -> flo
 
 
 class Sensed(LazyTable):
-    """The table that ``lab.sensitivity`` gives, computed when it is first looked at; see
+    """The table of ``lab.sensitivity``, computed when it is first looked at; see
     :class:`probes.judge.lazytable.LazyTable`.
 
-    With ``maps`` it is about the maps of modules that have some (:func:`rows_of_maps`), else about
+    With ``maps`` it is about the maps of modules that have maps (:func:`rows_of_maps`), else about
     units (:func:`rows_of`).
     """
 

@@ -176,7 +176,7 @@ def run(asked: Asked) -> None:
 
 
 def set_of(text: str) -> str | tuple[str, ...]:
-    """A set of augmentations as typed: one of the study, or augmentations that make one.
+    """A set of augmentations as typed: a set of the study, or augmentations that form one.
 
     >>> set_of("1"), set_of("hflip,rolling")
     ('1', ('hflip', 'rolling'))

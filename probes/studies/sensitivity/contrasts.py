@@ -1,5 +1,5 @@
-"""Contrast of every unit under each augmentation alone, image by image: always on, parameters
-uniform, draws averaged per image.
+"""The contrast of every unit under each augmentation alone, image by image. The augmentation is
+always on, its parameters are uniform, and draws are averaged per image.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
 
 BATCH = 128
-"""Images, or draws of images, that run together."""
+"""The number of images, or draws of images, that run together."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contrasts:
-    """What is contrasted: ``images`` at most, ``draws`` of the parameters of an augmentation (a
-    switch has one), and a seed.
+    """The design of contrasts: at most ``images`` images, ``draws`` of the parameters of an
+    augmentation (a switch has one), and a seed.
 
-    Raises BadInput for fewer than 6 images, which no test can decide on, and for no draws.
+    Raises BadInput for fewer than 6 images, on which no test can decide, and for no draws.
     """
 
     images: int = 300
@@ -53,7 +53,7 @@ class Contrasts:
 
 
 def factors(name: str, data: Dataset, rows: slice, plan: Contrasts, draw: int) -> Tensor:
-    """The factors of some images for one draw: (images, factors), nested in the image; a switch is
+    """The factors of some images for one draw: (images, factors), nested in the image. A switch is
     on.
     """
     return drawn_factors(name, data.name, data.ids[rows].tolist(), plan.seed, draw)
@@ -69,7 +69,7 @@ def _values(
 ) -> dict[str, np.ndarray]:
     """Activations (images, units) of every module, averaged over draws, float32.
 
-    What is averaged are differences to ``clean``: a unit that no draw moves is exactly where it
+    Differences to ``clean`` are averaged, so that a unit that no draw moves stays exactly where it
     was.
     """
     found: dict[str, np.ndarray] = {}
@@ -95,7 +95,7 @@ def _values(
 class Contrasted(Work):
     """The contrast of some modules' units under one augmentation: a piece of work.
 
-    Activations are held for one augmentation, beside the clean ones, which a process keeps.
+    It holds the activations under one augmentation. The process keeps the clean activations.
     """
 
     source: Source
@@ -122,7 +122,7 @@ class Contrasted(Work):
         }
 
     def make(self, place: Place, path: Path) -> None:
-        """Pass the images, clean and under each draw, and write the contrasts."""
+        """Run the images, clean and under each draw, and write the contrasts."""
         subject = self._source.of(place)
         parts = {name: slice(start, stop) for name, start, stop in self.parts}
         reader = Reader(subject, parts, self.where, pooled=self.pooled)
@@ -151,10 +151,10 @@ def contrasts_of(
     plan: Contrasts,
     pooled: bool = False,
 ) -> Iterator[tuple[str, dict[str, Contrast], dict[str, int]]]:
-    """For each augmentation: its name, the contrast of every module's units, and how many images
-    were left out for NaN, by module.
+    """For each augmentation: its name, the contrast of every module's units, and the number of
+    images left out for NaN, by module.
 
-    A module with NaN on so many images that fewer than 6 are left is not among the contrasts.
+    A module with NaN on so many images that fewer than 6 are left is missing from the contrasts.
     """
     works = [
         Contrasted(source, name, spans(parts), plan, lab.options.where, pooled) for name in names

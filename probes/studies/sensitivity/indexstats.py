@@ -1,9 +1,8 @@
-"""What maps of indices say together: do they identify their variable, and do measures agree across
-the units of a module?
+"""What maps of indices say together: whether they identify their variable, and whether measures
+agree across the units of a module.
 
 Channels are the unit: pixels of a map and variables of a channel are nested in it. Folds never
-split a channel, labels are permuted within channels, and intervals come from drawing channels
-again.
+split a channel, labels are permuted within channels, and intervals come from resampling channels.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from probes.errors import BadInput
 from probes.ranks import ranked
 
 COMPONENTS = 30
-"""Principal components of the maps that the discriminant analysis is given: fewer than there are
-maps in a fold.
+"""The number of principal components of the maps for the discriminant analysis: fewer than the maps
+in a fold.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """How well maps tell their variable: ``accuracy`` over folds and repeats, ``null`` that of
-    permuted labels, its p-value.
+    """How well maps identify their variable: ``accuracy`` over folds and repeats, ``null``
+    accuracies for permuted labels, and the p-value.
 
-    ``confusion`` has a row per true variable and sums to 1 in each; ``channels`` were used,
+    ``confusion`` has a row per true variable; each row sums to 1. ``channels`` were used,
     ``left_out`` had dead units.
     """
 
@@ -54,14 +53,14 @@ def classify_maps(
     repeats: int = 5,
     permutations: int = 199,
 ) -> Classification:
-    """Linear discriminant analysis of index maps (variables, channels, H, W): which variable does a
-    channel's map belong to?
+    """Classify index maps (variables, channels, H, W) by linear discriminant analysis: which
+    variable does a channel's map belong to?
 
-    ``repeats`` times the channels are shared out at random into ``folds``; a fold's maps are named
-    by an analysis of the others'. The null permutes the variables' labels within each channel, with
-    the folds of the first repeat: p is the share of permutations (and the observed order) that do
-    as well there. Channels with a dead unit (NaN) are left out. Raises BadInput for fewer than two
-    variables and for fewer channels than folds.
+    The channels are split at random into ``folds``, ``repeats`` times. The maps of a fold are
+    classified by an analysis of the other folds. The null permutes the variables' labels within
+    each channel, with the folds of the first repeat. p is the share of permutations, counting the
+    observed order, with an accuracy at least as high. Channels with a dead unit (NaN) are left out.
+    Raises BadInput for fewer than two variables and for fewer channels than folds.
 
     >>> rng = np.random.Generator(np.random.Philox(0))
     >>> maps = rng.normal(size=(2, 20, 3, 3)) + np.array([0, 4])[:, None, None, None]
@@ -90,7 +89,8 @@ def classify_maps(
         for r in range(repeats)
     ]
     null = np.empty(permutations)
-    with threadpool_limits(1):  # thousands of small fits: a second thread costs more than it does
+    # thousands of small fits: a second thread costs more than it saves
+    with threadpool_limits(1):
         ready = [_projected(flat, part) for part in parts]
         predicted = [_predicted(folds_of, labels) for folds_of in ready]
         for i in range(permutations):
@@ -110,8 +110,8 @@ def classify_maps(
 
 @dataclasses.dataclass(frozen=True)
 class _Fold:
-    """A fold of channels: those held out, the others, and the principal components of the maps of
-    both.
+    """A fold of channels: the held-out channels, the others, and the principal components of the
+    maps of both.
     """
 
     held: np.ndarray
@@ -121,8 +121,8 @@ class _Fold:
 
 
 def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
-    """The principal components of each fold, which do not depend on labels: found once, used for
-    every permutation.
+    """The principal components of each fold. They do not depend on labels, so they are computed
+    once for all permutations.
     """
     from sklearn.decomposition import PCA
 
@@ -143,7 +143,7 @@ def _projected(flat: np.ndarray, folds: list[np.ndarray]) -> list[_Fold]:
 
 
 def _predicted(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
-    """The label (variables, channels) that each map is given by an analysis of the channels of the
+    """The predicted label (variables, channels) of each map, by an analysis of the channels of the
     other folds.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -157,11 +157,11 @@ def _predicted(folds: list[_Fold], labels: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``std`` over pixels and the
-    90 % interval of the mean.
+    """Spearman's rho across channels, pixel by pixel: ``mean`` and ``std`` over pixels and the 90 %
+    interval of the mean.
 
-    Each array is (variables of the first, variables of the second). ``pixels`` had channels enough,
-    ``channels`` the module.
+    Each array is (variables of the first, variables of the second). ``pixels`` counts the pixels
+    with enough channels, ``channels`` the channels of the module.
     """
 
     mean: np.ndarray
@@ -175,12 +175,13 @@ class Agreement:
 def agree(
     first: np.ndarray, second: np.ndarray, *name: str | int, resamples: int = 200
 ) -> Agreement:
-    """Do two sets of index maps, (variables, channels, H, W) each, rank the channels alike?
+    """Whether two sets of index maps, (variables, channels, H, W) each, rank the channels alike.
 
-    At every pixel the rank correlation across channels of every variable of the first with every
-    one of the second; a dead unit (NaN) is left out, with its channel at that pixel, and pixels
-    with fewer than 5 channels are. The interval draws channels with replacement (percentiles of 200
-    resamples). Raises BadInput for maps of other shapes and for fewer than 5 channels.
+    At every pixel each variable of the first set is rank-correlated with each variable of the
+    second, across channels. A channel is left out at a pixel where its unit is dead (NaN). Pixels
+    with fewer than 5 channels are left out. The interval resamples channels with replacement
+    (percentiles of 200 resamples). Raises BadInput for maps of other shapes and for fewer than 5
+    channels.
     """
     if first.ndim != 4 or first.shape[1:] != second.shape[1:] or first.shape[1] < 5:
         raise BadInput(
@@ -201,7 +202,7 @@ def agree(
 
 def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rank correlations across channels: (variables, channels, pixels) twice -> (variables,
-    variables, pixels); NaN for few.
+    variables, pixels). NaN for fewer than 5 channels.
     """
     known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     first, second = (ranked(values, 1, known) for values in (a, b))
@@ -210,11 +211,11 @@ def _rho(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MapSimilarity:
-    """Whether two maps of the same channel are alike, one number a channel: ``rho``, ``difference``
+    """How similar two maps of the same channel are, one number per channel: ``rho``, ``difference``
     and their p-values.
 
-    ``p`` and ``difference_p`` are the share of channels, the channel itself among them, whose
-    second maps are as much like its first ones.
+    ``p`` and ``difference_p`` are the share of channels, counting the channel itself, whose second
+    maps are at least as similar to its first maps.
     """
 
     rho: np.ndarray
@@ -224,12 +225,12 @@ class MapSimilarity:
 
 
 def map_similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
-    """Are index maps of the same channels, (variables, channels, H, W) twice, more alike than those
-    of other channels?
+    """Whether index maps of the same channels, (variables, channels, H, W) twice, are more similar
+    than those of different channels.
 
-    ``rho`` is Spearman's over places between a variable's two maps, the mean over variables;
-    ``difference`` the mean size of the difference between the two matrices of rho over places
-    between variables. A map that is constant, and a dead unit (NaN, taken as 0), say nothing: rho
+    ``rho`` is Spearman's rho over places between a variable's two maps, averaged over variables.
+    ``difference`` is the mean absolute difference between the two matrices of rho (over places)
+    between variables. A constant map and a dead unit (NaN, taken as 0) carry no information: rho is
     0. Raises BadInput for maps of other shapes, fewer than two channels or fewer than three places.
     """
     if (

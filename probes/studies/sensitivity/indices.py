@@ -15,18 +15,18 @@ from probes.studies.sensitivity.source import Source
 from probes.studies.sensitivity.work import ENOUGH, Scrambling, pool_of, read, told
 
 SMALL = 100_000
-"""Below so many units there are 16 scramblings, else 8."""
+"""With fewer units than this there are 16 scramblings, else 8."""
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """The indices of modules, in the files of their scramblings: portion by portion the units that
-    are in it, and a file for each scrambling.
+    """The indices of modules, in the files of their scramblings. For each portion there are its
+    units, and a file for each scrambling.
 
-    ``facts`` tell the design, and how many base points were ``lost`` by module; ``without`` are
-    modules that gave NaN or infinity in all of a scrambling. Iterating gives one module after the
-    other, so that one is held at a time.
+    ``facts`` describe the design. ``lost`` counts the base points left out, by module. ``without``
+    are modules that gave NaN or infinity in all of a scrambling. Iteration yields one module after
+    the other, so that one is in memory at a time.
     """
 
     units: Mapping[str, int]
@@ -57,8 +57,8 @@ def indices_of(
     memory: float,
     say: Say,
 ) -> Sampled:
-    """The indices of some modules with so many ``units``, sampled where they are not in the store:
-    a scrambling is the smallest piece that a kill may lose.
+    """The indices of some modules, whose numbers of units are ``units``. What is not in the store
+    is sampled now. A killed run loses at most one scrambling per process.
     """
     subject = source.of(lab.place)
     count = plan.scramblings or (16 if sum(units.values()) < SMALL else 8)
@@ -112,7 +112,7 @@ def indices_of(
 
 
 def spans(parts: Mapping[str, slice]) -> tuple[tuple[str, int, int], ...]:
-    """The units of modules as a piece of work has them.
+    """The units of modules in the form that a piece of work holds.
 
     >>> spans({"layer1": slice(0, 64)})
     (('layer1', 0, 64),)

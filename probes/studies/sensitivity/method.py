@@ -1,5 +1,5 @@
-"""The study's method beside ours: what a fresh image at every row, min-max and an absolute floor do
-to the answer.
+"""The study's method compared with ours: the effects of a fresh image at every row, of min-max and
+of an absolute floor.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ STEPS = {
     "fresh image, min-max": {"image": "fresh", "minmax": True},
     "fresh image, min-max, floor": {"image": "fresh", "minmax": True, "absolute": True},
 }
-"""The study's way, taken in step by step."""
+"""The published way, adopted step by step."""
 FEW = 64
-"""Base points of the study's small configuration, where sparse units get total indices beyond 1."""
+"""The number of base points of the study's small configuration, in which sparse units get total
+indices above 1.
+"""
 STRETCHED = ("brightness", "contrast")
-"""The augmentations that min-max takes back."""
+"""The augmentations that min-max undoes."""
 
 
 def variants(plan: Plan) -> dict[str, Plan]:
-    """Ours, ours drawn again (what chance alone changes), and the study's way step by step, on
+    """Ours, ours drawn again (the effect of chance alone), and the published way step by step, on
     class, partition and image.
     """
     ours = dataclasses.replace(plan, factors=("class", "partition"), image="factor", shapley=False)
@@ -53,11 +55,11 @@ def variants(plan: Plan) -> dict[str, Plan]:
 def stretched(
     data: Dataset, factors: Sequence[float], images: int = 100
 ) -> dict[str, dict[str, list[float]]]:
-    """How far an image moves, relative to its size, as a factor in [0, 1] goes through its range,
+    """How far an image moves, relative to its size, when a factor in [0, 1] goes through its range,
     with and without min-max.
 
-    Augmentation -> ``constants`` or ``min-max`` -> the median over images for each factor; of
-    images in [0, 1], before the network's constants.
+    Augmentation -> ``constants`` or ``min-max`` -> the median over images for each factor. The
+    images are in [0, 1], before the network's constants.
     """
     x = pixels(data.sample(min(images, len(data))))
     found: dict[str, dict[str, list[float]]] = {}
@@ -88,8 +90,8 @@ def method(
     command: Sequence[str] = ("probes", "run", "sensitivity", "--as-published"),
     say: Say = lambda _: None,
 ) -> Path:
-    """The page that sets the study's method beside ours, with figures; the same network, rows and
-    factors for both.
+    """Write the page that compares the study's method with ours, with figures. Both use the same
+    network, rows and factors.
     """
     reportfolder.replaceable(out)
     options = options or Options()

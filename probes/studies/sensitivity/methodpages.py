@@ -1,5 +1,5 @@
-"""The page that sets the study's method of sensitivity beside ours: the same units and rows, its
-steps switched on one by one.
+"""The page that compares the study's method of sensitivity with ours: the same units and rows, with
+its steps added one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from probes.tell.markdown import grid
 from probes.tell.reportfolder import manifest, replaceable, replacing_folder
 
 OTHERS = (ORDER, "class", "partition", "image")
-"""Groups that are no augmentation."""
+"""Groups that are not augmentations."""
 Found = Mapping[str, Mapping[str, Replicates]]
 Stretched = tuple[Sequence[float], Mapping[str, Mapping[str, Sequence[float]]]]
 
@@ -34,12 +34,12 @@ def write(
     facts: Mapping[str, Any],
     run: Mapping[str, Any],
 ) -> Path:
-    """Write the comparison: ``found`` and ``few`` are variant -> module -> indices, the first
+    """Write the comparison. ``found`` and ``few`` are variant -> module -> indices; the first
     variant is ours.
 
-    ``totals.csv`` has the mean total index of every group, ``top.csv`` how many units have another
-    most important augmentation than with ours, ``floor.csv`` the total indices beyond 1 with few
-    rows.
+    ``totals.csv`` has the mean total index of every group. ``top.csv`` has the share of units whose
+    most important augmentation differs from ours. ``floor.csv`` has the total indices above 1 with
+    few rows.
     """
     replaceable(out)
     with replacing_folder(out) as folder:
@@ -78,7 +78,7 @@ def totals(found: Found) -> pd.DataFrame:
 
 
 def top(found: Found) -> pd.DataFrame:
-    """Share of units whose most important augmentation is another than with the first variant:
+    """The share of units whose most important augmentation differs from that of the first variant:
     ``variant, module, another``.
     """
     first, *others = found

@@ -1,5 +1,5 @@
-"""What a run over sensitivity leaves: indices of every unit, their summary, shares by depth, maps,
-histograms, and the page.
+"""The results of a run over sensitivity: indices of every unit, their summary, shares by depth,
+maps, histograms, and the page.
 """
 
 from __future__ import annotations
@@ -48,16 +48,17 @@ def write(
     channels: Mapping[str, Sequence[int]] | None = None,
     analyse: bool = False,
 ) -> Path:
-    """Write the results of a run into a folder, which replaces the one of an earlier run;
-    ProbesError for a folder of other files.
+    """Write the results of a run into a folder, replacing those of an earlier run. Raises
+    ProbesError for a folder with other files.
 
-    ``found`` gives one module after the other, so that one is held at a time. ``moved`` are the
-    contrasts by module and augmentation, ``sheets`` pictures and captions by augmentation,
-    ``channels`` those of each module that get a panel (None: the one that an augmentation moves
-    most). ``analyse`` adds what the maps say together (:mod:`probes.studies.sensitivity.together`).
+    ``found`` yields one module after the other, so that one is in memory at a time. ``moved`` are
+    the contrasts by module and augmentation, ``sheets`` pictures and captions by augmentation.
+    ``channels`` are the channels of each module that get a panel (None: the one that an
+    augmentation moves most). ``analyse`` adds the analysis of the maps together
+    (:mod:`probes.studies.sensitivity.together`).
 
     ``indices/MODULE.npz`` holds an array per index, (groups, *shape of the module), its half
-    interval (``_half``), ``mean``, ``variance`` and ``dead``; ``contrasts/MODULE.npz`` arrays
+    interval (``_half``), ``mean``, ``variance`` and ``dead``. ``contrasts/MODULE.npz`` holds arrays
     (augmentations, *shape).
     """
     replaceable(out)

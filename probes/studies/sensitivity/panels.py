@@ -16,8 +16,8 @@ RATIO = "spread / |mean|"
 
 
 def mean_and_std(one: Replicates) -> dict[str, np.ndarray]:
-    """The mean of every unit, its spread and their ratio (NaN where the mean is 0), by what figures
-    call them.
+    """The mean of every unit, its standard deviation and their ratio (NaN if the mean is 0), by
+    their labels in figures.
     """
     mean, variance = (one.estimate(n).value.numpy() for n in ("mean", "variance"))
     std = np.sqrt(variance)
@@ -26,7 +26,7 @@ def mean_and_std(one: Replicates) -> dict[str, np.ndarray]:
 
 
 def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> int:
-    """The channel whose mean total index for one of ``groups`` is the largest."""
+    """The channel with the largest mean total index for one of ``groups``."""
     rows = [one.groups.index(g) for g in groups]
     value = one.estimate("total").value.numpy()[rows].reshape(len(rows), shape[0], -1)
     return int(np.nan_to_num(value).mean(2).max(0).argmax())
@@ -35,8 +35,8 @@ def strongest(one: Replicates, shape: Sequence[int], groups: Sequence[str]) -> i
 def panel(
     one: Replicates, shape: Sequence[int], channel: int, title: str, moved: Mapping[str, Contrast]
 ) -> Any:
-    """All about one channel: a row per index and a column per group, then contrasts, then mean,
-    spread and their ratio.
+    """All values of one channel: a row per index and a column per group, then contrasts, then mean,
+    standard deviation and their ratio.
     """
     measures = [m for m in MEASURES if m in one.measured]
     columns = max(len(one.groups), 3)

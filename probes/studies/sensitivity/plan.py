@@ -1,5 +1,5 @@
-"""What a study of sensitivity samples: augmentations, base points, scramblings, and what chooses
-the image.
+"""The sampling plan of a study of sensitivity: augmentations, base points, scramblings, and how
+images are chosen.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
 
 FACTORS = ("class", "partition")
-"""What may choose an image beside the image factor itself, as in the study; a partition is the
-training or the test split.
+"""The factors that may choose an image beside the image factor itself, as in the study. A partition
+is the training or the test split.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is sampled: a set of augmentations (``1``, ``2`` or names), base points per scrambling,
-    scramblings (None: 8 or 16).
+    """The sampling plan: a set of augmentations (``1``, ``2`` or names), base points per
+    scrambling, and scramblings (None: 8 or 16).
 
-    ``names`` are the modules (None: the study's checkpoints, or stages and last layer); ``second``
-    adds second-order indices. ``image`` says what the image is: a ``factor``, ``fixed`` within a
-    base point, or ``fresh`` at every row, as in the published code; ``factors`` add ``class`` and
-    ``partition`` as groups of their own. ``law="study"`` takes Shapley effects under the study's
-    second law, with a switch for every augmentation. ``minmax`` stretches every augmented image to
-    [0, 1], ``absolute`` reads the sums with the published floor and ``cut`` then cuts them at 0 and
-    1: the study's way, to see what it does. Raises BadInput for too few rows, UnknownName for words
-    that are none of these.
+    ``names`` are the modules (None: the study's checkpoints, or stages and last layer). ``second``
+    adds second-order indices. ``image`` says how the image enters: as a ``factor``, ``fixed``
+    within a base point, or ``fresh`` at every row, as in the published code. ``factors`` add
+    ``class`` and ``partition`` as groups of their own. ``law="study"`` takes Shapley effects under
+    the study's second distribution of the factors, with a switch for every augmentation. ``minmax``
+    stretches every augmented image to [0, 1]; ``absolute`` reads the sums with the published floor,
+    and ``cut`` then cuts them at 0 and 1. These three reproduce the published way, to show its
+    effects. Raises BadInput for too few rows, UnknownName for other words.
     """
 
     which: str | tuple[str, ...] = "1"
@@ -72,8 +72,8 @@ class Plan:
                 raise unknown(kind, word, known)
 
     def designs(self, channels: int) -> list[tuple[Augmented, SobolDesign]]:
-        """The augmentations and the design with the groups of the image at its end; the study's two
-        laws need two.
+        """The augmentations and the design. The groups of the image come last. The study's two
+        distributions of the factors need two designs.
         """
         apart = self.law == "study" and self.shapley
         found = [self._design(channels, False, self.shapley and not apart, self.second)]
@@ -97,8 +97,8 @@ class Plan:
         return augmented, SobolDesign(groups, shapley, second, fixed=int(self.image != "factor"))
 
     def pool(self, data: Dataset, store: Store) -> Pool:
-        """The images that the factors choose from, as many of either partition; BadInput for a
-        constant factor of the image.
+        """The images that the factors choose from, equally many of each partition. Raises BadInput
+        for a constant factor of the image.
         """
         if self.image == "factor" and len(data) == 1:
             raise BadInput(
@@ -116,10 +116,11 @@ IMAGE = "image"
 
 
 class Pool:
-    """The images that factors in [0, 1) choose: of a partition and of a class, where those are
-    factors, then one image of these.
+    """The images that factors in [0, 1) choose: first the partition and the class, if these are
+    factors, then one image among them.
 
-    Raises BadInput where a class is a factor and there is one only, or one that a partition lacks.
+    Raises BadInput if class is a factor and there is only one class, or if a partition lacks a
+    class.
 
     >>> images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
     >>> data = Dataset("d", "d", "test", images, np.array([0, 1, 0, 1]), np.arange(4), ("a", "b"),
@@ -153,7 +154,9 @@ class Pool:
         self._rows = np.concatenate(groups)
 
     def __call__(self, u: np.ndarray) -> Tensor:
-        """The images, float32 in [0, 1], of factors (rows, factors and 1) in [0, 1)."""
+        """The images, float32 in [0, 1], for factors in [0, 1) of shape (rows, number of factors +
+        1).
+        """
         given = dict(zip((*self.factors, IMAGE), u.T, strict=True))
         part = (given.get("partition", np.zeros(len(u))) * len(self.parts)).astype(int)
         which = part * self._classes + (

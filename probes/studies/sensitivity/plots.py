@@ -22,7 +22,7 @@ MEASURES = {
 
 
 COLOURS = (*plots.COLOURS, "#8B4513", "#888888", "#4B0082")
-"""As many as the second set of the study has groups: seven augmentations, order, class, partition,
+"""The number of groups of the study's second set: seven augmentations, order, class, partition,
 image.
 """
 MARKERS = plots.MARKERS + "<>h"
@@ -60,8 +60,8 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
 
 
 def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
-    """Where in a module: indices averaged over channels, a row per index and a column per group; a
-    strip for linear layers.
+    """Where in a module: indices averaged over channels, a row per index and a column per group. A
+    linear layer is a strip.
     """
     measures = [m for m in MEASURES if m in one.measured]
     n_groups = len(one.groups)
@@ -90,7 +90,9 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
 
 
 def histograms(one: Replicates, title: str) -> Any:
-    """How an index is spread over the units of a module: a panel per index, a line per group."""
+    """The distribution of an index over the units of a module: a panel per index, a line per
+    group.
+    """
     alive = ~one.dead.numpy()
     measures = [m for m in MEASURES if m in one.measured]
     figure, axes = plots.panels(len(measures), (4.0 * len(measures), 3.4), len(measures))
@@ -144,8 +146,8 @@ def pairs(one: Replicates, title: str) -> Any:
 
 
 def contrasts(table: pd.DataFrame, title: str) -> Any:
-    """Contrast by depth: how consistently units move, and how many are found to move, a line per
-    augmentation.
+    """Contrast by depth: how consistently units move, and the share of units found to move, a line
+    per augmentation.
     """
     modules = list(dict.fromkeys(table["module"]))
     shown = {

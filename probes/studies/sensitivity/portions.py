@@ -1,4 +1,4 @@
-"""How many units are taken at once, so that their sums fit in memory."""
+"""Splits units into portions whose sums fit in memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from probes.studies.sensitivity.work import together
 
 
 def per_unit(design: SobolDesign) -> int:
-    """About how many bytes a unit needs: sums, mean and spread over scramblings in double, a block
-    of rows and its differences.
+    """The approximate number of bytes that a unit needs: sums, mean and variance over scramblings
+    in double precision, a block of rows and its differences.
     """
     n_groups = len(design.groups)
     kept = 6 + 4 * n_groups + (n_groups + math.comb(n_groups, 2)) * design.second
@@ -19,8 +19,8 @@ def per_unit(design: SobolDesign) -> int:
 
 
 def portions(units: Mapping[str, int], each: int, memory: float) -> list[dict[str, slice]]:
-    """The units of modules, in portions of at most ``memory`` bytes at ``each`` bytes a unit; a
-    module is cut where it must be.
+    """The units of modules, in portions of at most ``memory`` bytes, at ``each`` bytes per unit. A
+    module is split if necessary.
 
     >>> portions({"a": 3, "b": 5}, each=1, memory=4)
     [{'a': slice(0, 3, None)}, {'b': slice(0, 4, None)}, {'b': slice(4, 5, None)}]

@@ -1,5 +1,5 @@
-"""What a study of units reads: the images that factors choose, and what the modules of a network
-give for them.
+"""What a study of units reads: the images that factors choose, and the outputs of the modules of a
+network for them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ CHECKPOINTS = {
     ),
     "resnet18": ("maxpool", "layer1", "layer2", "layer3", "avgpool", "fc"),
 }
-"""The modules that the study reads of its three networks."""
+"""The modules that the study reads in its three networks."""
 
 
 class Reader:
-    """Reads modules of one subject: ``parts`` are their units, a slice of their flat order;
-    ``pooled`` ones are means of channels.
+    """Reads modules of one subject. ``parts`` are their units, a slice of their flat order. With
+    ``pooled`` the units are means of channels.
 
-    ``minmax`` stretches every image to [0, 1] first.
+    ``minmax`` first stretches every image to [0, 1].
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Reader:
         self.device, self.model = self.net.device, self.net.model
 
     def read(self, images: Tensor) -> dict[str, Tensor]:
-        """What the modules give for images in [0, 1]: name -> (images, units)."""
+        """The outputs of the modules for images in [0, 1]: name -> (images, units)."""
         with device.exact(self.where.threads), outputs(self.model, list(self.parts)) as seen:
             x = minmax(images) if self.minmax else images
             with device.cast(self.device, self.where.precision):
@@ -84,8 +84,8 @@ class Reader:
 
 
 def default_modules(subject: Subject) -> tuple[str, ...]:
-    """The study's checkpoints of its networks; else where the maps become smaller, and the last
-    linear layer.
+    """The study's checkpoints of its networks; for other networks the places where the maps become
+    smaller, and the last linear layer.
     """
     net = subject.spec.net
     if net in CHECKPOINTS:
@@ -99,8 +99,8 @@ def default_modules(subject: Subject) -> tuple[str, ...]:
 def shapes_of(
     subject: Subject, names: Sequence[str], where: Any, pooled: bool = False
 ) -> dict[str, list[int]]:
-    """The shape of what each module gives for one image, or its channels: an error about a module
-    comes before the work.
+    """The shape of each module's output for one image, or its number of channels. An error about a
+    module comes before the work.
 
     Raises UnknownName for a module, BadInput and ProbesError as
     :func:`probes.measure.modules.outputs` does.
@@ -129,8 +129,8 @@ def pooled(out: Tensor) -> Tensor:
 
 
 def minmax(x: Tensor) -> Tensor:
-    """Each channel of each image stretched to [0, 1], as the published code does after augmenting;
-    a constant one becomes 0.
+    """Each channel of each image stretched to [0, 1], as the published code does after augmenting.
+    A constant channel becomes 0.
     """
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     return (x - low) / torch.where(high > low, high - low, 1)

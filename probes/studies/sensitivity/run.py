@@ -1,5 +1,5 @@
 """The study of sensitivity: which augmentations move which units, in one pass over designed rows,
-for anybody's network.
+for any network.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ from probes.tell import origins, reportfolder
 
 MEASURES = ("sobol", "shapley", "contrast")
 MEMORY = 4.0
-"""Gigabytes for sums and the activations that go into them; more units than fit are taken in
-portions, with all rows for each.
+"""The gigabytes for sums and the activations that go into them. If the units do not fit, they are
+taken in portions, with all rows for each.
 """
 
 
 def lab_of(net: str, dataset: str, store: Store, options: Options, say: Say) -> Bench:
-    """A bench with one network, on all images of its dataset, or as many as the options say."""
+    """A bench with one network, on all images of its dataset or the number that the options
+    give.
+    """
     images = options.images or len(datasets.load(dataset, options.split, store))
     options = dataclasses.replace(options, images=images)
     return Bench([on(net, dataset)], store, options, quiet=False, say=say)
@@ -71,12 +73,12 @@ def study(
     """Sobol and Shapley indices, and the contrast, of every unit of a network's modules, as files,
     figures and a page in ``out``.
 
-    A scrambling (or an augmentation's contrast) is the smallest piece that a kill may lose: the
-    same command goes on after it. ``channels`` of a module get a panel (default: one of each, that
-    an augmentation moves most); ``pictures`` draws the augmentations on three images, which happens
-    anyway where a dataset's images may stand in reports; ``analyse`` adds what the maps say
-    together. Raises UnknownName and BadInput for measures, modules, augmentations and networks,
-    ProbesError where every base point of all modules is NaN.
+    A killed run loses at most one scrambling (or one augmentation's contrast); the same command
+    resumes. ``channels`` of a module get a panel (default: one of each, that an augmentation moves
+    most). ``pictures`` draws the augmentations on three images; this happens in any case if a
+    dataset's images may stand in reports. ``analyse`` adds the analysis of the maps together.
+    Raises UnknownName and BadInput for measures, modules, augmentations and networks, ProbesError
+    if every base point of all modules is NaN.
     """
     reportfolder.replaceable(out)
     for word in measures:
@@ -157,10 +159,10 @@ def _check_channels(
 def sheets(
     data: Dataset, augmented: Augmented, images: int = 3, steps: int = 6
 ) -> dict[str, tuple[np.ndarray, list[str]]]:
-    """Every augmentation on a few images: pictures (images, 1 and steps, C, H, W) in [0, 1] and a
+    """Every augmentation on a few images: pictures (images, 1 + steps, C, H, W) in [0, 1] and a
     caption for each column.
 
-    A factor goes through its range in even steps; several factors are drawn; a switch is on.
+    A single factor goes through its range in even steps; several factors are drawn; a switch is on.
     """
     x = pixels(data.sample(min(images, len(data))))
     found = {}
@@ -197,7 +199,7 @@ def _contrasts(
     say: Say,
     pooled: bool,
 ) -> tuple[dict[str, dict[str, Contrast]], dict[str, Any]]:
-    """The contrasts of every module, by module and augmentation, and what is told of them."""
+    """The contrasts of every module, by module and augmentation, and the facts about them."""
     images = min(plan.images, len(source.of(lab.place).data))
     left_out: dict[str, int] = {}
     found: dict[str, dict[str, Contrast]] = {name: {} for name in units}

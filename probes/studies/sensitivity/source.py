@@ -1,5 +1,6 @@
-"""Of what network, on which of its images, units are measured: by name, so that any process finds
-the same."""
+"""The network and the images on which units are measured: by name, so that any process finds the
+same.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
 
 LEARNT = 1000
-"""Training images at most that an index is measured on."""
+"""An index is measured on at most this many training images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A subject of a place by its name: on a sample of its ``images``, on training images
-    (``learnt``, 1,000 at most), or on the ``group`` of a number among so many disjoint ones.
+    """A subject of a place by its name: on a sample of its ``images``, on at most 1,000 training
+    images (``learnt``), or on a ``group`` (its number, the number of disjoint groups).
     """
 
     subject: str
@@ -48,8 +49,8 @@ class Source:
 
 
 def group_of(data: Dataset, number: int, groups: int) -> Dataset:
-    """One of ``groups`` disjoint random groups of equal size (a fixed random order; what is left
-    over is in none); BadInput for too few images.
+    """One of ``groups`` disjoint random groups of equal size, in a fixed random order. Left-over
+    images are in none. Raises BadInput for too few images.
 
     >>> images = np.zeros((7, 1, 2, 2), np.uint8)
     >>> data = Dataset("d", "d", "test", images, np.zeros(7, int), np.arange(7), ("a",), (0.0,),

@@ -12,7 +12,7 @@ from probes.measure.indices import Replicates
 from probes.studies.sensitivity.plots import MEASURES
 
 CONVERGED = 0.05
-"""A unit's index has converged where half of its 90 % interval over scramblings is at most this."""
+"""A unit's index has converged if half of its 90 % interval over scramblings is at most this."""
 
 
 DISCOVERY = 0.05
@@ -35,10 +35,10 @@ COLUMNS = [
 
 
 def arrays(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every index of a module by name, in the shape of the module; float32 to 3 decimals, NaN where
-    a unit is dead.
+    """Every index of a module by name, in the shape of the module; float32 to 3 decimals, NaN for
+    dead units.
 
-    Mean and variance, which have a unit of their own, to 3 significant digits.
+    Mean and variance have a physical unit and are rounded to 3 significant digits.
     """
     out = {"groups": np.array(one.groups), "dead": one.dead.numpy().reshape(*shape)}
     for name in one.measured:
@@ -51,17 +51,19 @@ def arrays(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def _significant(values: np.ndarray, digits: int = 3) -> np.ndarray:
-    """Values rounded to significant digits: what is beyond them takes half of a compressed file."""
+    """Values rounded to significant digits. The digits beyond them would take half of a compressed
+    file.
+    """
     size = np.abs(values)
     scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.where(size > 0, size, 1.0))))
     return np.round(values * scale) / scale
 
 
 def contrast_arrays(found: Mapping[str, Contrast], shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """The contrasts of a module by name, (augmentations, *shape); NaN where a unit is dead.
+    """The contrasts of a module by name, (augmentations, *shape); NaN for dead units.
 
-    Effects to 3 decimals and p-values to 2 significant digits, float32; a p-value below 1e-38 is 0
-    there.
+    Effects have 3 decimals, p-values 2 significant digits, in float32. A p-value below 1e-38
+    becomes 0.
     """
     out = {"augmentations": np.array(list(found))}
     for field in ("share", "rank_biserial", "point_biserial", "p", "adjusted"):
@@ -76,11 +78,11 @@ def contrast_arrays(found: Mapping[str, Contrast], shape: Sequence[int]) -> dict
 
 
 def summary(module: str, one: Replicates) -> pd.DataFrame:
-    """A row per index and group: mean and quantiles over the units that are not dead, and how many
-    have converged.
+    """A row per index and group: mean and quantiles over the units that are not dead, and the
+    number of converged units.
 
-    Columns ``module, measure, group, units, dead, mean, q05, median, q95, half, converged``;
-    ``half`` is the median half interval.
+    The columns are ``module, measure, group, units, dead, mean, q05, median, q95, half,
+    converged``. ``half`` is the median half interval.
     """
     rows = []
     alive = ~one.dead.numpy()
@@ -110,8 +112,8 @@ def summary(module: str, one: Replicates) -> pd.DataFrame:
 
 
 def contrast_summary(moved: Moved) -> pd.DataFrame:
-    """A row per module and augmentation: mean sizes of the two effects over units that are not
-    dead, and the share discovered.
+    """A row per module and augmentation: the mean sizes of the two effects over units that are not
+    dead, and the share of discoveries.
     """
     rows = []
     for module, contrasts in moved.items():

@@ -1,5 +1,5 @@
-"""What the maps of indices say together: which augmentation they identify, and how measures agree,
-as tables and figures.
+"""What the maps of indices say together: the augmentation that they identify, and how measures
+agree, as tables and figures.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from probes.tell.plots import save_small
 
 
 def maps_of(one: Replicates, shape: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every index of a module as maps (groups, channels, H, W), and the ratio of spread to mean (1,
-    channels, H, W).
+    """Every index of a module as maps (groups, channels, H, W), and the ratio of standard deviation
+    to mean (1, channels, H, W).
     """
     found = {measure: one.maps(measure, shape) for measure in MEASURES if measure in one.measured}
     return found | {RATIO: mean_and_std(one)[RATIO].reshape(1, *shape)}
@@ -35,7 +35,7 @@ def analysed(
     """Text with two figures for a module with maps, and its rows of ``identify.csv`` and
     ``agreement.csv``.
 
-    A module with fewer channels than folds is told of and left out.
+    A module with fewer channels than folds is left out, and the text says so.
     """
     maps, groups = maps_of(one, shape), list(one.groups)
     rows = [groups.index(a) for a in augmentations]
@@ -124,8 +124,8 @@ def analysed(
 
 
 def confusions(predicted: Mapping[str, Classification], module: str) -> Any:
-    """A confusion matrix per measure: rows the augmentation that a map belongs to, columns the one
-    it is taken for.
+    """A confusion matrix per measure. Rows are the true augmentations of maps, columns the
+    predicted ones.
     """
     figure, axes = plots.panels(len(predicted), (4.2 * len(predicted) + 0.8, 4.4), len(predicted))
     for ax, (measure, one) in zip(axes, predicted.items(), strict=True):
@@ -156,7 +156,7 @@ def correlations(
     pairs: Mapping[tuple[str, str], Agreement], groups: Sequence[str], module: str
 ) -> Any:
     """Rank correlations across channels, averaged over pixels: a panel per pair of measures, and
-    one with spread / |mean|.
+    one for the ratio of standard deviation to mean.
     """
     own = {pair: one for pair, one in pairs.items() if pair[1] != RATIO}
     across = 3
@@ -189,7 +189,7 @@ def correlations(
 
 
 def words(identified: pd.DataFrame) -> list[str]:
-    """The table of what maps identify, with how to read it."""
+    """The table of how well maps are classified, and how to read it."""
     rows = [
         [
             r.module,

@@ -30,16 +30,16 @@ from probes.studies.sensitivity.source import Source
 from probes.subjects.subject import Subject
 
 TOGETHER = 112
-"""Rows that run together at most: eight base points of seven groups."""
+"""At most this many rows run together: eight base points of seven groups."""
 ENOUGH = 128
-"""From so many base points up no two columns of the sequence fall together: below, A and B may
-agree in a switch everywhere.
+"""With fewer base points two columns of the Sobol sequence can coincide, and a switch then never
+changes between A and B.
 """
 
 
 def together(design: SobolDesign) -> int:
-    """How many base points run together and share an order of the groups: eight, or fewer where
-    they have many rows.
+    """The number of base points that run together and share an order of the groups: eight, or fewer
+    if they have many rows.
     """
     return max(1, min(8, TOGETHER // design.evaluations))
 
@@ -47,7 +47,9 @@ def together(design: SobolDesign) -> int:
 def blocks(
     design: SobolDesign, plan: Plan, scrambling: int, *name: str | int
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """The rows of a scrambling, block by block: (rows, n, columns), and the order of their path."""
+    """The rows of a scrambling, block by block: (rows, n, columns), and the order of the groups
+    along their path.
+    """
     label = (plan.seed, *name, scrambling)
     points = design.points(plan.rows, *label)
     for number, start in enumerate(range(0, plan.rows, size := together(design))):
@@ -61,7 +63,7 @@ def blocks(
 
 
 class Passes(Reader):
-    """One subject under one design: adds blocks of rows to the sums of its modules."""
+    """One subject under one design. It adds blocks of rows to the sums of its modules."""
 
     def __init__(
         self,
@@ -79,10 +81,10 @@ class Passes(Reader):
     def add(
         self, sums: Mapping[str, SobolSums], rows: np.ndarray, order: Sequence[int], pool: Pool
     ) -> dict[str, int]:
-        """Run a block of rows, (rows, n, columns), and add what the modules give.
+        """Run a block of rows, (rows, n, columns), and add the outputs of the modules.
 
-        How many of the base points were left out because an activation was NaN or infinite, by
-        module, where there are some.
+        Returns the number of base points that were left out because an activation was NaN or
+        infinite, for the modules with such base points.
         """
         n_rows, n, columns = rows.shape
         flat, own = rows.reshape(n_rows * n, columns), len(self.augmented.columns)
@@ -108,7 +110,7 @@ class Passes(Reader):
 def passes_of(
     subject: Subject, plan: Plan, parts: Mapping[str, slice], where: Where
 ) -> list[Passes]:
-    """The passes of a plan: one, or two for the study's two laws."""
+    """The passes of a plan: one, or two for the study's two distributions of the factors."""
     return [
         Passes(subject, parts, *design, where, plan.minmax, plan.pooled)
         for design in plan.designs(subject.data.channels)
@@ -123,11 +125,11 @@ def scrambled(
     *name: str | int,
     tell: Callable[[float], object] = lambda share: None,
 ) -> tuple[dict[str, Indices], dict[str, int]]:
-    """The indices of every module from one scrambling, and how many base points were left out for
-    NaN or infinity; of the study's two laws, Shapley effects are those of the second.
+    """The indices of every module from one scrambling, and the number of base points left out for
+    NaN or infinity. Under the study's two distributions Shapley effects are those of the second.
 
-    A module with NaN or infinity in every base point is left out; ProbesError where that is all of
-    them.
+    A module with NaN or infinity in every base point is left out. Raises ProbesError if no module
+    remains.
     """
     found: dict[str, Indices] = {}
     lost: dict[str, int] = {}
@@ -177,10 +179,11 @@ def _read(sums: SobolSums, plan: Plan) -> Indices:
 
 @dataclasses.dataclass(frozen=True)
 class Scrambling(Work):
-    """The indices of some modules from one scrambling of a plan: what a crash may lose.
+    """The indices of some modules from one scrambling of a plan: a piece of work, which a crash may
+    lose.
 
-    ``parts`` are modules with the units that are taken, (name, start, stop); ``label`` names the
-    draws, with the ``number``.
+    ``parts`` are modules with their units, (name, start, stop). ``label`` and ``number`` name the
+    draws.
     """
 
     source: Source
@@ -201,7 +204,9 @@ class Scrambling(Work):
         }
 
     def make(self, place: Place, path: Path) -> None:
-        """Run the rows, and write indices (single precision) and what was left out."""
+        """Run the rows, and write the indices (single precision) and the numbers of base points
+        left out.
+        """
         subject = self.source.of(place)
         parts = {name: slice(start, stop) for name, start, stop in self.parts}
         passes = passes_of(subject, self.plan, parts, self.where)
@@ -257,9 +262,7 @@ FIELDS = ("mean", "variance", "dead", "first", "total", "shapley", "second")
 
 
 def read(path: Path, names: Sequence[str] | None = None) -> dict[str, Indices]:
-    """The indices of modules (all that there are, where none are named) from a file of a
-    scrambling, in double precision.
-    """
+    """The indices of modules (default: all) from the file of a scrambling, in double precision."""
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file["told"]))
         found = {}
@@ -273,7 +276,9 @@ def read(path: Path, names: Sequence[str] | None = None) -> dict[str, Indices]:
 
 
 def told(path: Path) -> tuple[list[str], dict[str, int]]:
-    """The modules in a file of a scrambling, and how many base points were left out, by module."""
+    """The modules in the file of a scrambling, and the number of base points left out, by
+    module.
+    """
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file["told"]))
     return list(about["base"]), about["lost"]

@@ -1,5 +1,5 @@
-"""What the rows of the weight-noise study say: its claims, asked of tables over training seeds,
-with their evidence.
+"""The claims of the weight-noise study, asked of tables over training seeds, with their
+evidence.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from probes.subjects.recipes import REGIMES
 from probes.tell import evidence
 
 SESOI = 0.2
-"""Of the effect on robustness: a fifth of the accuracy that the network loses without noise in
-training.
+"""The SESOI of the effect on robustness: a fifth of the accuracy that the network loses without
+noise in training.
 """
 Rows = Mapping[str, pd.DataFrame]
 Say = Callable[[str], None]
 
 
 class Planned(Protocol):
-    """What of a study's plan its claims depend on."""
+    """The part of a study's plan that its claims depend on."""
 
     @property
     def draws(self) -> int: ...
@@ -44,8 +44,8 @@ class Planned(Protocol):
 
 
 def primary_of(calibration: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Of each network its primary alpha and its calibrated clean drop; networks without one are
-    left out.
+    """The primary alpha and the calibrated clean drop of each network. Networks without a primary
+    alpha are left out.
     """
     chosen = calibration[calibration["primary"] == "yes"]
     return {
@@ -76,11 +76,11 @@ def tidy(sweep: pd.DataFrame, images: int, draws: int) -> pd.DataFrame:
 
 
 def relative(frame: pd.DataFrame, primary: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
-    """Each network at level 0 and at its primary alpha (then called level 1), accuracy in units of
-    its calibrated clean drop.
+    """Each network at level 0 and at its primary alpha (then called level 1), with accuracy in
+    units of its calibrated clean drop.
 
-    A network without a primary alpha loses too little to show anything: its effects are 0, and so
-    its verdict stays open.
+    A network without a primary alpha loses too little to show anything. Its effects are 0, so its
+    verdict stays open.
     """
     top = frame[frame["level"] > 0].groupby("net")["level"].max()
     alpha = frame["net"].map(
@@ -100,8 +100,8 @@ def relative(frame: pd.DataFrame, primary: Mapping[str, tuple[float, float]]) ->
 def lines(
     rows: Rows, plan: Planned, data: Dataset, options: Options, store: Store, say: Say
 ) -> list[dict[str, Any]]:
-    """The evidence of every claim that these rows allow: of runs of known origin of which both
-    regimes are there.
+    """The evidence of every claim that these rows allow. Runs count if their origin is known and
+    both regimes are there.
 
     Each strength in training is judged by itself.
     """
@@ -136,9 +136,7 @@ def lines(
 
 
 def _whole(frame: pd.DataFrame, levels: set[float]) -> pd.DataFrame:
-    """The seeds of each network that both regimes were swept at all these levels, and nothing else
-    of them.
-    """
+    """The rows of the seeds for which both regimes of a network were swept at all these levels."""
     part = frame[frame["level"].isin(levels)]
     have = part.groupby(["net", "train_seed"])["level"].transform("size") == 2 * len(levels)
     return part[have]

@@ -1,5 +1,6 @@
-"""The folder of a study of weight noise: its rows, merged with those that are there, under a
-lock."""
+"""The folder of a study of weight noise. Its rows are merged with the rows that are there, under a
+lock.
+"""
 
 from __future__ import annotations
 
@@ -84,13 +85,13 @@ SWEPT = ("draws", "noise_seed", "images_sha256", "precision")
 
 
 TRAINED = ("epochs", "lr", "batch_size")
-"""What the runs of one network must share; 0 epochs stand for a checkpoint of unknown training."""
+"""What the runs of one network must share. 0 epochs mean a checkpoint of unknown training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """The folder of a study, its rows and its lock: of one dataset and one ``design`` that all rows
-    share, for the networks ``nets`` and the seeds that are judged.
+    """The folder of a study, its rows and its lock. All rows share one dataset and one ``design``,
+    for the networks ``nets`` and the judged seeds.
     """
 
     out: Path
@@ -105,7 +106,7 @@ class Folder:
         return FileLock(self.out.with_name(f".{self.out.name}.lock"))
 
     def commands(self) -> list[str]:
-        """The commands whose rows are there, as the report tells them."""
+        """The commands that made the rows, for the report."""
         try:
             text = (self.out / "run.json").read_text(encoding="utf-8")
             return str(json.loads(text)["command"]).splitlines()
@@ -120,8 +121,8 @@ class Folder:
         }
 
     def rows(self, say: Say = lambda _: None, new: Rows | None = None) -> Rows:
-        """The rows that are there, and new ones merged in; BadInput where their design is
-        another.
+        """The rows that are there, merged with new ones. Raises BadInput if their design
+        differs.
         """
         rows = {
             name: read(self.out / f"{name}.csv", COLUMNS[name], self._foreign, say, KEYS[name])
@@ -129,10 +130,12 @@ class Folder:
         }
         self._refuse_another_design(rows)
         new = dict(new or {})
-        if "calibration" in new:  # what is recorded stays
+        # recorded rows stay
+        if "calibration" in new:
             mine, known = new["calibration"], rows["calibration"]["architecture"]
             new["calibration"] = mine[~mine["architecture"].isin(known)]
-        if "runs" in new:  # none of the old rows of a run that has other weights now is left
+        # old rows of a run whose weights have changed are dropped
+        if "runs" in new:
             both = rows["runs"].merge(new["runs"], on=KEY, suffixes=("", "_new"))
             other = both[both["weights_sha256"] != both["weights_sha256_new"]][KEY]
             unknown = new["runs"][KEY].merge(rows["runs"][KEY], how="left", indicator=True)
@@ -173,7 +176,9 @@ class Folder:
 
 
 def check_places(out: Path, checkpoints: Path | None) -> None:
-    """BadInput for places that would cost somebody a file: a report replaces its folder."""
+    """Raise BadInput for folders in which a user would lose a file, since a report replaces its
+    folder.
+    """
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out} is a file: choose a folder")
     if checkpoints is not None and checkpoints.exists() and not checkpoints.is_dir():
@@ -227,8 +232,8 @@ def measured(
 
 
 def calibrated(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
-    """The loss of accuracy of a network's clean regime at each candidate alpha, over runs that
-    nobody judges; one is primary.
+    """The loss of accuracy of a network's clean regime at each candidate alpha, over runs that are
+    not judged. One of them is primary.
     """
     means = found.groupby("level")["correct"].mean()
     drops = {alpha: float(means[0.0] - means[alpha]) for alpha in PRIMARY}
@@ -248,7 +253,7 @@ def calibrated(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
 
 
 def files_of(rows: Rows) -> dict[str, bytes]:
-    """The study's three files, the calibration and what each run was, as bytes."""
+    """The study's three files, the calibration and the origin of each run, as bytes."""
     out = {f"{name}.csv": csv_text(frame).encode() for name, frame in rows.items()}
     both = {
         name: json.loads(rows[name].to_json(orient="records", double_precision=9))
@@ -258,8 +263,9 @@ def files_of(rows: Rows) -> dict[str, bytes]:
 
 
 def with_columns(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows as a table, numbers rounded as CSV holds them, so that a table read again is the
-    same."""
+    """Rows as a table. Numbers are rounded as CSV holds them, so that a table that is read again is
+    the same.
+    """
     frame = pd.DataFrame(list(rows), columns=list(columns))
     floats = frame.select_dtypes("float").columns
     return frame.assign(**{name: frame[name].map(lambda v: float(f"{v:.9g}")) for name in floats})

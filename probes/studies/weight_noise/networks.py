@@ -1,4 +1,4 @@
-"""The networks of a study of weight noise: trained, or from a checkpoint of the study's name."""
+"""The networks of a study of weight noise: trained, or from a checkpoint with the study's name."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from probes.subjects.subject import Subject
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training run of the study, and the files in which its checkpoint may lie; where there is
-    none it is put into the first.
+    """One training run of the study, and the files in which its checkpoint may lie. If there is
+    none, it is written to the first.
     """
 
     net: str
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def view(self) -> str:
-        """The dataset as it is taken."""
+        """The name of the dataset view that is used."""
         return view_of(self.dataset)
 
     @property
@@ -57,12 +57,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What is said of it."""
+        """The title of the run."""
         return f"{self.net}@{self.dataset} {self.regime} seed {self.seed}"
 
     @property
     def row(self) -> dict[str, str | int | float]:
-        """The columns by which its rows are found."""
+        """The columns that identify its rows."""
         return {
             "architecture": self.net,
             "regime": self.regime,
@@ -73,13 +73,13 @@ class Run:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file in which its checkpoint lies, where there is one."""
+        """The file with its checkpoint, if there is one."""
         return next((path for path in self.files if path.exists()), None)
 
 
 def view_of(dataset: str) -> str:
-    """The images that are taken: CIFAR-10 is made 28 px, as in the study; ``cifar10@32px`` keeps
-    its size.
+    """The name of the images that are used: CIFAR-10 becomes 28 px, as in the study;
+    ``cifar10@32px`` keeps its size.
 
     >>> view_of("cifar10"), view_of("mnist5k")
     ('cifar10@28px', 'mnist5k')
@@ -88,8 +88,8 @@ def view_of(dataset: str) -> str:
 
 
 class Networks:
-    """The networks of ``runs`` on a dataset: each from its checkpoint, else trained (and put there,
-    with its card); several train and are swept at once where the options say so.
+    """The networks of ``runs`` on a dataset: each from its checkpoint, else trained (and written
+    there, with its card). Several are trained and swept at once if the options say so.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Networks:
         self.say = say
 
     def check(self) -> None:
-        """Whether networks can be built, run on these images and perturbed, and their checkpoints
-        read: an error before the work.
+        """Raise an error, before the work, for networks that can't be built, run on these images or
+        be perturbed, and for unreadable checkpoints.
         """
         for run in {run.net: run for run in reversed(self.runs)}.values():
             model = training.initial(run.net, self.data, run.seed).eval()
@@ -121,7 +121,7 @@ class Networks:
                 from_checkpoint(there, run, self.data)
 
     def of(self, net: str, judged: bool) -> list[Run]:
-        """The runs of a network: those that are judged, or those that calibrate."""
+        """The runs of a network: the judged ones, or those that calibrate."""
         return [run for run in self.runs if run.net == net and run.judged == judged]
 
     def swept(
@@ -166,11 +166,11 @@ def _load(folder: str, view: str, options: Options, runs: Sequence[Run], name: s
 
 
 def from_checkpoint(path: Path, run: Run, data: Dataset) -> Subject:
-    """The network of a checkpoint. One of ours has a card beside it, and BadInput says where its
-    recipe is another.
+    """The network of a checkpoint. One of ours has a card beside it; BadInput says where its recipe
+    differs.
 
-    One without a card is the study's own: its training is unknown, and it gets values in [0, 1] as
-    they are, as there.
+    A checkpoint without a card is the study's own. Its training is unknown, and its network gets
+    values in [0, 1] as they are, as in the study.
     """
     beside = path.with_suffix(".json")
     card: dict[str, Any] = {"origin": path.name}

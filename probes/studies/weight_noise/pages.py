@@ -1,4 +1,4 @@
-"""The section of a report on weight noise: decay curves, drops, what was perturbed, the primary
+"""The section of a report on weight noise: decay curves, drops, the perturbed weights, the primary
 alphas.
 """
 
@@ -15,8 +15,8 @@ from probes.tell.markdown import grid
 
 
 def section(folder: Path) -> str:
-    """Decay curves and drops from the rows of ``sweep.csv``, with the tables behind them; empty
-    where there are none.
+    """Decay curves and drops from the rows of ``sweep.csv``, with the tables behind them. Empty if
+    there are none.
     """
     if not (folder / "sweep.csv").exists() or not (folder / "runs.csv").exists():
         return ""
@@ -65,7 +65,7 @@ def primary_of(calibration: pd.DataFrame) -> dict[Any, float]:
 
 
 def perturbed(runs: pd.DataFrame) -> str:
-    """Which share of each network the noise was put on, and how it was trained."""
+    """The share of each network that gets noise, and how the network was trained."""
     rows = []
     for net, r in runs.groupby(ONE).first().iterrows():
         tensors, some, every = (
@@ -92,8 +92,8 @@ def perturbed(runs: pd.DataFrame) -> str:
 
 
 def summary(sweep: pd.DataFrame, primary: dict[Any, float]) -> str:
-    """The summary table: clean accuracy, and the points lost at .1 and at the primary alpha, mean
-    over seeds with their range.
+    """The summary table: clean accuracy, and the points lost at .1 and at the primary alpha, as
+    means over seeds with their range.
     """
     rows = []
     for (net, regime, alpha_train), part in sweep.groupby(

@@ -13,7 +13,7 @@ from probes.perturb import weight_noise
 from probes.subjects.recipes import REGIMES, WEIGHT_NOISE, Recipe
 
 MAIN = 0.1
-"""The strength of the study's own summary: its drop stays in the tables."""
+"""The strength of the study's own summary. Its drop stays in the tables."""
 NETS = ("mlp_small", "mlp_medium", "mlp_large", "cnn", "resnet18")
 
 
@@ -24,13 +24,13 @@ PRIMARY = (0.1, 0.2, 0.5, 1.0)
 
 
 LOST = 0.05
-"""The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses so
-much, on other seeds.
+"""The primary alpha of a network is the smallest of ``PRIMARY`` at which its clean regime loses
+this much, on other seeds.
 """
 
 
 OTHER_SEEDS = (1000, 1001)
-"""Seeds that calibrate where no others are named: nobody judges them."""
+"""The default seeds for calibration. They are never judged."""
 
 
 QUICK = {"seeds": tuple(range(8)), "alphas": (0.0, MAIN), "epochs": 1}
@@ -44,8 +44,8 @@ Rows = dict[str, pd.DataFrame]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is trained and swept: see ``probes run weight-noise --help``. Raises BadInput for what
-    can't be.
+    """The plan of training and sweeping: see ``probes run weight-noise --help``. Raises BadInput
+    for impossible values.
     """
 
     alphas: tuple[float, ...] = ALPHAS
@@ -76,7 +76,7 @@ class Plan:
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        """The recipe of each regime: the same but for the noise."""
+        """The recipe of each regime. They differ in the noise only."""
         return {
             regime: dataclasses.replace(
                 WEIGHT_NOISE,

@@ -13,7 +13,7 @@ ONE = "architecture"
 
 
 def arms(sweep: pd.DataFrame) -> list[tuple[str, float, str]]:
-    """The regimes with their strength in training, and what a legend calls them."""
+    """The regimes with their strength in training, and their names in legends."""
     found = sorted(
         {(str(r), float(a)) for r, a in zip(sweep["regime"], sweep["alpha_train"], strict=True)}
     )
@@ -28,15 +28,15 @@ def _arm(part: pd.DataFrame, regime: str, strength: float) -> pd.DataFrame:
 
 
 def _place(alphas: Any) -> np.ndarray:
-    """Where an alpha stands on the axis: logarithmic, 0 half a decade before the smallest."""
+    """The place of an alpha on the axis: logarithmic, with 0 half a decade before the smallest."""
     values = np.asarray(alphas, float)
     least = values[values > 0].min()
     return np.log10(np.where(values > 0, values, least / 10**0.5))
 
 
 def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
-    """Accuracy (above) and loss (below) against alpha, a column per network; a line per regime, the
-    band spans the seeds.
+    """Accuracy (above) and loss (below) against alpha, a column per network. There is a line per
+    regime; the band spans the seeds.
     """
     nets = list(dict.fromkeys(sweep[ONE]))
     figure, axes = plots.panels(2 * len(nets), (2.6 * len(nets) + 2.4, 5.4), len(nets))

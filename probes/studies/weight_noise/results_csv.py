@@ -1,5 +1,5 @@
-"""Rows of results in CSV files that several runs share: read with care, merged by key, never lost
-and never doubled.
+"""Rows of results in CSV files that several runs share. They are read with care, merged by key, and
+never lost or doubled.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def read(
     say: Say,
     key: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The rows of a CSV file that have these columns, each read by its kind; no rows where there is
-    no file.
+    """The rows of a CSV file with these columns, each column read by its kind. Empty if there is no
+    file.
 
-    ``foreign`` says why a row does not belong here, or nothing. Where a row is foreign,
-    half-written (the last line without its end), stands there already with the same ``key``, or is
-    none at all, the file as it is goes to ``aside/`` beside it, under a name of its own content,
-    and ``say`` is told.
+    ``foreign`` says why a row does not belong here, or nothing. A bad row is foreign, half-written
+    (the last line without its end), a second row with the same ``key``, or no row at all. If there
+    is one, the file as it is goes to ``aside/`` beside it, under a name made from its content, and
+    ``say`` gets a message.
     """
     dtypes: dict[Any, str] = {str: "object", int: "int64", number: "float64"}
     empty = pd.DataFrame(
@@ -88,7 +88,7 @@ def _parsed(lines: list[str]) -> tuple[list[str], list[list[str]]]:
 
 
 def keep_aside(path: Path) -> Path:
-    """A copy of a file in ``aside/`` beside it, under a name of its own content."""
+    """Copy a file to ``aside/`` beside it, under a name made from its content."""
     kept = path.parent / "aside" / f"{path.stem}-{sha256(path)[:12]}{path.suffix}"
     with replacing(kept) as temporary:
         temporary.write_bytes(path.read_bytes())
@@ -108,8 +108,7 @@ def _row(fields: Mapping[str, str], columns: Mapping[str, Kind]) -> tuple[dict[s
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """All rows, those of ``new`` in place of those of ``old`` with the same key, in the order of
-    the key.
+    """All rows in the order of the key. Rows of ``new`` replace rows of ``old`` with the same key.
 
     >>> a = pd.DataFrame({"k": [1, 2], "v": [0.1, 0.2]})
     >>> merge(a, pd.DataFrame({"k": [2], "v": [0.3]}), ["k"])["v"].tolist()
@@ -127,5 +126,5 @@ def merge(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str]) -> pd.DataFr
 
 
 def csv_text(rows: pd.DataFrame) -> str:
-    """Rows as CSV: nine significant digits, which reading and writing again does not change."""
+    """Rows as CSV with nine significant digits. Reading and writing them again changes nothing."""
     return rows.to_csv(index=False, float_format="%.9g", lineterminator="\n")

@@ -43,10 +43,10 @@ def study(
     command: Sequence[str] = ("probes", "run", "weight-noise"),
     say: Say = lambda _: None,
 ) -> Path:
-    """Train what is missing, sweep it, and merge rows, verdicts and a report into ``out``, net by
-    net.
+    """Train what is missing, sweep it, and merge rows, verdicts and a report into ``out``, network
+    by network.
 
-    Rows that are in ``out`` already are not made again; several runs may share the folder. Raises
+    Rows that are in ``out`` already are not made again. Several runs may share the folder. Raises
     BadInput for a folder whose rows have another design, and for a checkpoint that does not fit;
     and what training and a sweep raise.
     """
@@ -119,9 +119,7 @@ def _design(plan: Plan, data: Dataset, options: Options) -> dict[str, Any]:
 
 
 def _runs(nets: Sequence[str], dataset: str, plan: Plan, checkpoints: Path | None) -> list[Run]:
-    """The training runs of all networks: those that are judged, and the clean ones that
-    calibrate.
-    """
+    """The training runs of all networks: the judged ones, and the clean ones that calibrate."""
     found = []
     asked = [
         *((regime, seed, True) for regime in REGIMES for seed in plan.seeds),
@@ -140,8 +138,8 @@ def _runs(nets: Sequence[str], dataset: str, plan: Plan, checkpoints: Path | Non
 
 
 def _primary(calibration: pd.DataFrame, net: str) -> float | None:
-    """The primary alpha of a network that was calibrated: the largest where none costs enough; None
-    for a network that was not.
+    """The primary alpha of a calibrated network, or the largest candidate if none costs enough.
+    None for a network that was not calibrated.
     """
     mine = calibration[calibration["architecture"] == net]
     if mine.empty:
@@ -151,7 +149,9 @@ def _primary(calibration: pd.DataFrame, net: str) -> float | None:
 
 
 def _lacking(runs: Sequence[Run], alphas: Sequence[float], rows: Rows, say: Say) -> list[Run]:
-    """The runs that lack a row at some alpha; rows count that are of known origin, and whole."""
+    """The runs that lack a row at some alpha. Rows count if their origin is known and they are
+    complete.
+    """
     known = rows["sweep"].merge(rows["runs"][KEY]).merge(rows["summary"][KEY])
     done: dict[Any, set] = dict(known.groupby(KEY)["alpha_test"].agg(set)) if len(known) else {}
     lacking = []
