@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser(
-        "list", help="networks, datasets, weights, and what is on this machine"
+        "list", help="list networks, datasets and weights, and what is on this machine"
     )
     listing.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     listing.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training = commands.add_parser(
-        "train", help="train a network on a dataset; goes on where it was interrupted"
+        "train", help="train a network on a dataset; resumes after an interruption"
     )
     training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
     training.add_argument("dataset", help="a dataset: see `probes list`")
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--jobs",
         type=int,
         default=1,
-        help="seeds that train at once, each in a process (default: 1)",
+        help="number of seeds that train at once, each in its own process (default: 1)",
     )
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
     training.add_argument(
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
     fetching.add_argument("--data", help="folder to download datasets into (default: PROBES_DATA)")
     running = commands.add_parser(
-        "run", help="a study without pytest, for anybody's network: its report in a folder"
+        "run", help="run a study without pytest on any network; writes a report into a folder"
     )
     studies.add_to(running.add_subparsers(dest="study", required=True, metavar="STUDY"))
     report = commands.add_parser("report", help="draw a report again from its files")
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.add_argument(
         "--again",
         action="store_true",
-        help="judge every claim again from its tables first, as after an upgrade",
+        help="first judge every claim again from its tables, e.g. after an upgrade",
     )
     report.add_argument(
         "--changed",
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     verify = commands.add_parser(
         "verify",
-        help="check a report, or all below a folder: manifest, verdicts, cited expectations",
+        help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
     )
     verify.add_argument("folder", type=Path, nargs="+")
     given = parser.parse_args(argv)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"probes: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("probes: interrupted; the same command goes on from here", file=sys.stderr)
+        print("probes: interrupted; the same command resumes from here", file=sys.stderr)
         return 130
 
 

@@ -233,7 +233,7 @@ class LayerNoise(Perturbation):
         if excess := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
             raise BadInput(
                 f"noise on {excess[0]} of the {len(names)} layers {', '.join(map(str, self.on))} of"
-                f" {type(model).__name__}: there are not so many"
+                f" {type(model).__name__}: it has only {len(names)}"
             )
         return dataclasses.replace(self, on=names)
 

@@ -77,13 +77,13 @@ def common(study: argparse.ArgumentParser) -> None:
     study.add_argument(
         "--threads",
         type=int,
-        help="CPU threads (default: torch's; 1 for each of two studies side by side)",
+        help="CPU threads (default: torch's); use 1 for each of two studies at the same time",
     )
     study.add_argument(
         "--jobs",
         type=int,
         default=1,
-        help="processes that measure at once, which share the threads (default: 1)",
+        help="number of processes that measure at once and share the threads (default: 1)",
     )
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")

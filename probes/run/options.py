@@ -83,10 +83,10 @@ def ranges(text: str) -> list[tuple[int, int]] | None:
 OPTIONS = (
     Option(
         "model",
-        "network of subjects that the test leaves open, or instead of its own:"
+        "the network of subjects, instead of the test's own or where it names none:"
         " net[:weights][#seed]",
     ),
-    Option("dataset", "dataset, likewise"),
+    Option("dataset", "the dataset of subjects, likewise"),
     Option("data", "folder with datasets (default: the environment's PROBES_DATA)"),
     Option("images", "number of test images (default: all)", int),
     Option("levels", "noise levels instead of the test's own, e.g. 0,.1,.2", levels),
@@ -94,7 +94,7 @@ OPTIONS = (
     Option("device", "cuda, mps or cpu (default: the best one here)"),
     Option("precision", "fp32, or bf16 by autocast", str, "fp32", ("fp32", "bf16")),
     Option("batch-size", "images per forward pass", int, 250),
-    Option("threads", "CPU threads (default: torch's, shared out among xdist workers)", int),
+    Option("threads", "CPU threads (default: torch's, divided among xdist workers)", int),
     Option("seed", "seed of the noise", int, 0),
     Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),
     Option(
@@ -113,17 +113,16 @@ OPTIONS = (
     Option("report", "folder of the report; empty for none", str, "reports/latest"),
     Option(
         "download",
-        "what is not on this machine, and can be fetched, is: datasets into --probes-data,"
-        " torchvision's weights",
+        "fetch what is not on this machine: datasets into --probes-data, torchvision's weights",
         flag=True,
     ),
     Option(
         "engine",
-        "how work is done: serial, or processes at once",
+        "serial: one piece of work after the other; processes: several at once",
         str,
         "serial",
         ("serial", "processes"),
     ),
-    Option("jobs", "how many processes work at once (default: as many as cores)", int),
+    Option("jobs", "number of processes (default: one per core)", int),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

@@ -157,10 +157,10 @@ def fit(
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
             history = saved["history"]
-            say(f"{name}: goes on after epoch {len(history)}")
+            say(f"{name}: resuming after epoch {len(history)}")
         except Exception as e:  # noqa: BLE001
             why = (str(e).splitlines() or [type(e).__name__])[0]
-            say(f"{name}: its checkpoint can't be read ({why}); begins anew")
+            say(f"{name}: its checkpoint can't be read ({why}); starting again")
             checkpoint.unlink()
             return fit(net, data, test, seed, recipe, store, key, say)
     per_epoch = len(data) // recipe.batch_size

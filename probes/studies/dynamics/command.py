@@ -37,19 +37,19 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:THING",
         help="a perturbation of your own instead of noise on images",
     )
-    parser.add_argument("--images", type=int, help="test images at most (default: all)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
     parser.add_argument(
         "--out", type=Path, default=Path("results/dynamics"), help="folder of the report"
     )
     parser.add_argument(
         "--as-published",
         action="store_true",
-        help="also the study's own way, put right step by step",
+        help="also the published way, corrected step by step",
     )
     parser.add_argument(
         "--variants",
         action="store_true",
-        help="also the verdict maps under other noise, images, precision",
+        help="also the verdicts under other noise, images and precision",
     )
     common(parser)
 

@@ -60,7 +60,7 @@ def study(
         lines += judge(spec, store, options, claims_at(under), "dynamics", say)
         images = options.images or len(datasets.load(dataset, options.split, store))
         if as_published:
-            say(f"{spec}: the study's own way, put right one step at a time")
+            say(f"{spec}: the published way, corrected one step at a time")
             published.append(
                 steps(
                     spec, store, dataclasses.replace(options, images=images), under.levels

@@ -49,15 +49,17 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--each",
         type=int,
         default=3,
-        help="how many images get a folder of values and pictures (default: 3)",
+        help="number of images with a folder of values and pictures (default: 3)",
     )
     parser.add_argument(
         "--values",
         default="both",
         choices=("both", "csv", "parquet", "none"),
-        help="files with all values of an image",
+        help="format of the files with all values of an image",
     )
-    parser.add_argument("--count", type=int, help="images of a dataset at most (default: all)")
+    parser.add_argument(
+        "--count", type=int, help="largest number of images of a dataset (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     parser.add_argument(
         "--out", type=Path, default=Path("results/features"), help="folder of the results"
@@ -65,7 +67,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--claims",
         action="store_true",
-        help="also judge DEPTH and ZEROS on the dataset: a report in OUT/claims",
+        help="also judge DEPTH and ZEROS on the dataset, with a report in OUT/claims",
     )
     parser.add_argument("--force", action="store_true", help="replace the folder if it exists")
     common(parser)

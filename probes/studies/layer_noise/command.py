@@ -23,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         type=levels,
-        help="of a layer's clean spread, with 0 and .5 (default: 0,.25,.5,1)",
+        help="noise relative to a layer's clean std; contains 0 and .5 (default: 0,.25,.5,1)",
     )
     parser.add_argument(
         "--on",
@@ -33,7 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)"
     )
-    parser.add_argument("--images", type=int, help="test images at most (default: all)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument(
         "--out", type=Path, default=Path("results/layer-noise"), help="folder of the report"

@@ -30,7 +30,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measures",
         default="total,first,shapley",
-        help="that guide; the first is judged (default: all three)",
+        help="indices that guide masks; the first is judged (default: all three)",
     )
     parser.add_argument(
         "--q",
@@ -48,25 +48,27 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--matched", type=int, default=20, help="random masks of the same magnitudes (default: 20)"
     )
     parser.add_argument(
-        "--draws", type=int, default=1, help="of an augmentation's parameters (default: 1)"
+        "--draws", type=int, default=1, help="draws of an augmentation's parameters (default: 1)"
     )
     parser.add_argument(
         "--modules",
-        help="that are masked, names between commas, and the last layer (default: the stages)",
+        help="modules to mask, names between commas, and the last layer (default: the stages)",
     )
-    parser.add_argument("--alone", action="store_true", help="also each module masked alone")
+    parser.add_argument("--alone", action="store_true", help="also mask each module alone")
     parser.add_argument(
         "--rows",
         type=int,
         default=512,
         help="base points of a scrambling of the indices (default: 512)",
     )
-    parser.add_argument("--scramblings", type=int, default=8, help="of the indices (default: 8)")
+    parser.add_argument(
+        "--scramblings", type=int, default=8, help="scramblings of the indices (default: 8)"
+    )
     parser.add_argument(
         "--factors",
-        help="class, partition, between commas: what else chooses the image (default: neither)",
+        help="factors beside the image, class or partition, between commas (default: neither)",
     )
-    parser.add_argument("--images", type=int, help="test images at most (default: 1,000)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: 1,000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of indices and inputs")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument(

@@ -31,7 +31,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=int, default=256, help="base points of a scrambling (default: 256)"
     )
-    parser.add_argument("--scramblings", type=int, default=8, help="independent ones (default: 8)")
+    parser.add_argument(
+        "--scramblings", type=int, default=8, help="independent scramblings (default: 8)"
+    )
     parser.add_argument(
         "--memory", type=float, default=4.0, help="gigabytes for the sums (default: 4)"
     )

@@ -35,12 +35,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scramblings",
         type=int,
-        help="independent ones, for the intervals (default: 8; 16 below 100,000 units)",
+        help="scramblings, for the intervals (default: 8; 16 below 100,000 units)",
     )
     parser.add_argument(
         "--second",
         action="store_true",
-        help="second-order indices too: as many rows again as groups",
+        help="also second-order indices; they need one more row per group",
     )
     parser.add_argument(
         "--measures",
@@ -61,19 +61,20 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--factors",
-        help="class, partition, between commas: what else chooses the image (default: neither)",
+        help="factors beside the image, class or partition, between commas (default: neither)",
     )
     parser.add_argument(
         "--contrast-images",
         type=int,
         default=300,
-        help="images of the contrast at most (default: 300)",
+        help="largest number of images of the contrast (default: 300)",
     )
     parser.add_argument(
         "--contrast-draws", type=int, default=10, help="draws of parameters for each (default: 10)"
     )
     parser.add_argument(
-        "--channels", help="panels of these, e.g. layer1:5,layer3:40 (default: one of each module)"
+        "--channels",
+        help="channels with a panel, e.g. layer1:5,layer3:40 (default: one per module)",
     )
     parser.add_argument(
         "--pictures",
@@ -83,21 +84,23 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--analyse",
         action="store_true",
-        help="also what maps identify, and how indices agree across channels",
+        help="also test whether maps identify augmentations, and whether indices agree",
     )
     parser.add_argument(
-        "--pooled", action="store_true", help="units are means of channels, not their places"
+        "--pooled",
+        action="store_true",
+        help="take the mean of each channel as a unit, not each place",
     )
     parser.add_argument(
         "--memory",
         type=float,
         default=4.0,
-        help="gigabytes for the sums; more units are taken in portions (default: 4)",
+        help="gigabytes for the sums; what does not fit is taken in portions (default: 4)",
     )
     parser.add_argument(
         "--as-published",
         action="store_true",
-        help="instead: the study's method beside ours, step by step",
+        help="instead, compare the study's method with ours, step by step",
     )
     parser.add_argument(
         "--images", type=int, help="images that the image factor chooses from (default: all)"

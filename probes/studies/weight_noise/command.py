@@ -26,7 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alphas",
         type=levels,
-        help="strengths that are swept (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)",
+        help="strengths of the sweep (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)",
     )
     parser.add_argument(
         "--draws", type=int, default=5, help="draws of noise at each strength (default: 5)"
@@ -37,34 +37,36 @@ def options(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         help="strength in training, noisy regime (default: .2)",
     )
-    parser.add_argument("--epochs", type=int, help="of training (default: 10; with --quick 1)")
+    parser.add_argument("--epochs", type=int, help="training epochs (default: 10; with --quick 1)")
     parser.add_argument(
         "--lr", type=float, default=1e-3, help="Adam's learning rate (default: .001)"
     )
-    parser.add_argument("--batch-size", type=int, default=128, help="of training (default: 128)")
+    parser.add_argument(
+        "--batch-size", type=int, default=128, help="images per batch in training (default: 128)"
+    )
     parser.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
     parser.add_argument(
         "--checkpoints",
         type=Path,
-        help="folder of checkpoints under the study's names: read where there, else written",
+        help="folder of checkpoints with the study's names; they are read if there, else written",
     )
     parser.add_argument(
         "--calibrate-on",
-        help="seeds that find the primary alpha, and are not judged (default: 1000,1001)",
+        help="seeds that determine the primary alpha and are not judged (default: 1000,1001)",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
         help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict",
     )
-    parser.add_argument("--images", type=int, help="test images at most (default: all)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
     parser.add_argument(
-        "--precision", default="fp32", choices=("fp32", "bf16"), help="of the sweep"
+        "--precision", default="fp32", choices=("fp32", "bf16"), help="precision of the sweep"
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder of rows and report, merged into (default: results/weight-noise/DATASET)",
+        help="folder of rows and report; rows are merged (default: results/weight-noise/DATASET)",
     )
     common(parser)
 

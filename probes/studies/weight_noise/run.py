@@ -157,7 +157,7 @@ def _lacking(runs: Sequence[Run], alphas: Sequence[float], rows: Rows, say: Say)
     lacking = []
     for run in runs:
         if {*alphas} <= done.get(tuple(run.row[name] for name in KEY), set()):
-            say(f"{run.title}: its rows are in the folder")
+            say(f"{run.title}: already in the folder")
         else:
             lacking.append(run)
     return lacking

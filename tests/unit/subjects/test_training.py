@@ -87,7 +87,7 @@ def test_trap_p03_a_killed_training_goes_on_and_ends_with_the_same_bytes(digits,
     assert not list((two.folder / "weights").glob("*.safetensors"))
     said = script(two).told()[1]
 
-    assert "goes on after epoch" in said.splitlines()[0]
+    assert "resuming after epoch" in said.splitlines()[0]
     assert said.split()[-1] == undisturbed
     assert len(undisturbed) == 64
 
@@ -253,7 +253,7 @@ def test_a_noisy_training_goes_on_after_a_kill_with_the_same_bytes(digits, tmp_p
     said = []
     again, _ = train("tiny", "mnist5k@14px", 0, store, noisy, said.append)
 
-    assert "goes on after epoch 1" in said[0]
+    assert "resuming after epoch 1" in said[0]
     assert sha256(again) == sha256(whole)
 
 

@@ -90,7 +90,7 @@ def test_rows_that_are_there_are_not_made_again_and_not_doubled(folder, capsys):
     before = sha256(folder / "out" / "sweep.csv")
     assert main([*QUICK, "--out", str(folder / "out"), "--store", str(folder / "nothing")]) == 0
 
-    assert "its rows are in the folder" in capsys.readouterr().out
+    assert "already in the folder" in capsys.readouterr().out
     assert sha256(folder / "out" / "sweep.csv") == before
     assert not list((folder / "nothing").rglob("*.safetensors"))
 
