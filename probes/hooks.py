@@ -35,7 +35,7 @@ def refuse_wrapped(model: nn.Module) -> None:
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise BadInput(
-                f"{where} is TorchScript, whose code can't be told nor its layers read: pass the"
+                f"{where} is TorchScript, whose code and layers can't be read: pass the"
                 " module that was scripted"
             )
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:

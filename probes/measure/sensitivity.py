@@ -54,8 +54,7 @@ class SobolDesign:
     def __post_init__(self) -> None:
         if len(self.groups) < 2:
             raise BadInput(
-                f"groups {', '.join(self.groups) or 'none'}: an index shares variance among two"
-                " groups or more"
+                f"groups {', '.join(self.groups) or 'none'}: an index needs two groups or more"
             )
         columns = sorted(i for s in self.groups.values() for i in range(s.start, s.stop))
         if columns != list(range(len(columns))):
@@ -248,7 +247,7 @@ class SobolSums:
         if nothing was added.
         """
         if self.shift is None:
-            raise BadInput("no rows were added: there is nothing to take an index of")
+            raise BadInput("no rows were added: no index can be computed")
         s, n, n_groups = self._sums, self.n, len(self.design.groups)
         rows = (n_groups + 2) * n
         mean = (s["a"] + s["b"] + s["change"].sum(0) + n_groups * s["a"]) / rows

@@ -140,8 +140,8 @@ class Perturbation(abc.ABC):
     def prepare(self, model: nn.Module, run: Callable[[], object]) -> Any:
         """Find it out, as a JSON value. ``run()`` passes clean images through the network."""
         raise BadInput(
-            f"{type(self).__name__}.prepares() says what must be known of the clean network, and"
-            " prepare(model, run), which finds it out, is not defined"
+            f"{type(self).__name__} defines prepares(), which says what must be known of the clean"
+            " network, but not prepare(model, run), which finds it out"
         )
 
     def facts(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Any]:

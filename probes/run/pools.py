@@ -152,7 +152,7 @@ def _starter(place: Place) -> Callable[[], _Worker]:
         setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
     except (pickle.PicklingError, AttributeError, TypeError) as e:
         raise BadInput(
-            f"other processes can't be told what to load: {e}; use the serial engine"
+            f"the loader can't be sent to other processes: {e}; use the serial engine"
         ) from e
 
     def start() -> _Worker:
@@ -202,7 +202,7 @@ def _work(setup: bytes, pipe: Connection) -> None:
 
 def _unread(problem: Exception) -> BadInput:
     return BadInput(
-        "another process can't be told this piece of work"
+        "this piece of work can't be sent to another process"
         f" ({type(problem).__name__}: {problem}): define perturbations and measures in a module of"
         " their own, not in the test or the script, or use the serial engine"
     )

@@ -153,9 +153,7 @@ def check(data: Dataset) -> None:
         ):
             raise BadInput(f"dataset {data.name}: {what} are int64 (N,), got {_told(numbers)}")
     if not (len(data.labels) == len(data.ids) == n == len(set(data.ids.tolist()))):
-        raise BadInput(
-            f"dataset {data.name}: {n} images need as many labels and as many different ids"
-        )
+        raise BadInput(f"dataset {data.name}: {n} images need {n} labels and {n} different ids")
     if data.labels.min() < 0 or data.labels.max() >= len(data.classes):
         raise BadInput(
             f"dataset {data.name}: labels run from {data.labels.min()} to {data.labels.max()}, "

@@ -99,8 +99,8 @@ def top_classes(
                     gave = tuple(clean.shape) if isinstance(clean, Tensor) else type(clean).__name__
                     raise BadInput(
                         f"{subject.spec} gives {gave} for {len(images)} images of"
-                        f" {len(data.classes)} classes: answers need a number for each image and"
-                        " class"
+                        f" {len(data.classes)} classes: predictions need a number for each image"
+                        " and class"
                     )
                 for i, factors_of in enumerate(scales):
                     out, names = clean, tuple(factors_of)

@@ -146,8 +146,8 @@ def scrambled(
         if not any(s.n for s in sums.values()):
             names = ", ".join(sums)
             raise ProbesError(
-                f"{names} of {one.subject.spec} gave NaN or infinity in every base point: there is"
-                " nothing to tell"
+                f"{names} of {one.subject.spec} gave NaN or infinity in every base point: no"
+                " index can be computed"
             )
         for module, s in sums.items():
             if s.n == 0 or (law and module not in found):
