@@ -22,8 +22,8 @@ DISCLOSED: dict[str, tuple[float, float, float, str]] = {
 }
 """By rule: units from which alpha is held (within 1.2), the worst level measured below that, in
 units of alpha and, in a family of eight, of alpha / 8, and on what. From
-``reports/calibration/calibration.csv``; the score test and the typical draw hold alpha. What is rare enough to be
-missed by a sample has no worst level: it is told as :func:`share_unseen`."""
+``reports/calibration/calibration.csv``; the score test and the typical draw hold alpha. What is
+rare enough to be missed by a sample has no worst level: it is told as :func:`share_unseen`."""
 BOUNDED = ("mean", "two-way", "typical draw")
 """Rules whose number a few units can move without one of them being seen."""
 

@@ -1,8 +1,8 @@
 """One piece of every kind gives the numbers that it gave before the house was rebuilt.
 
-``pieces.json`` was recorded at the commit that it names, before the first move; ``index_shift`` when
-it became a squared distance. On that processor and with that torch the numbers are equal bit for
-bit, elsewhere to the last digits.
+``pieces.json`` was recorded at the commit that it names, before the first move; ``index_shift``
+when it became a squared distance. On that processor and with that torch the numbers are equal bit
+for bit, elsewhere to the last digits.
 """
 
 import hashlib
