@@ -141,7 +141,8 @@ def sequential(
         found = dataclasses.replace(raw, items=settle(items, alpha), alpha=alpha)
         done = found.overall != "inconclusive" and all(v.outcome != "inconclusive" for v in found)
         decided = sum(v.outcome != "inconclusive" for v in found)
-        path.append(Look(n, level, decided, tuple(_seen(v) for v in found)))
+        outcomes = tuple(v.outcome for v in found)
+        path.append(Look(n, level, decided, tuple(_seen(v) for v in found), outcomes))
         say(
             f"look {i + 1} of {len(plan)}, {n:,} images: {decided} of"
             f" {counted(len(found), 'block')} decided"

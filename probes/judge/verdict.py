@@ -197,13 +197,14 @@ def _said(record: Mapping[str, Any]) -> dict[str, Any]:
 @dataclasses.dataclass(frozen=True)
 class Look:
     """One look at a number of images: its nominal level, how many blocks were decided by it, and
-    of each block the (estimate, low, high) of its parts then.
+    of each block the (estimate, low, high) of its parts then, and its outcome.
     """
 
     n: int
     level: float
     decided: int
     blocks: tuple[tuple[tuple[float, float, float], ...], ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
