@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -39,9 +40,19 @@ def stages(model: nn.Module) -> list[str]:
     return found
 
 
+def where(model: nn.Module) -> torch.device:
+    """The device of a network's numbers; cpu for one that has none.
+
+    >>> where(nn.Conv2d(1, 1, 1))
+    device(type='cpu')
+    """
+    numbers = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in numbers), torch.device("cpu"))
+
+
 def stages_of(model: nn.Module, images: Tensor) -> list[str]:
     """The last module at each size of the feature maps, without pooling. These are the ends of a
-    network's stages, whatever their names.
+    network's stages, whatever their names. The images are sent to where the network is.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2,
     ...     2, 1))
@@ -62,7 +73,7 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
             held.append(
                 module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out))
             )
-        model(images)
+        model(images.to(where(model)))
     return [name for name in last.values() if calls[name] == 1]
 
 

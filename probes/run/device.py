@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from probes.errors import Unavailable
+from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
 
 
@@ -38,6 +38,23 @@ def best_device(asked: str | None = None) -> torch.device:
             f"device {asked!r} is not on this machine; leave the option out for the best one here"
         )
     return torch.device(asked)
+
+
+@contextlib.contextmanager
+def on_one_device(subject: Any) -> Iterator[None]:
+    """Turn torch's error of tensors on several devices into one that names the network and a way
+    out: a forward that makes a tensor makes it on the cpu, unless it is told where.
+    """
+    try:
+        yield
+    except RuntimeError as e:
+        if "same device" not in str(e):
+            raise
+        raise BadInput(
+            f"{subject.spec} makes tensors on another device than its images are on: write"
+            " torch.ones(n, device=x.device) in its forward, or run on the cpu"
+            f" (--probes-device cpu, Lab(..., device='cpu')); torch says: {str(e).splitlines()[0]}"
+        ) from e
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from probes.errors import ProbesError
 from probes.fingerprint import fingerprint
 from probes.hooks import handles
 from probes.naming import modules
-from probes.run.device import cast, exact
+from probes.run.device import cast, exact, on_one_device
 from probes.store import Store
 from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
@@ -142,7 +142,7 @@ def _check(subject: Subject, where: Where, n: int) -> Checked:
 
     def run(layout: str, images: Tensor = x) -> Any:
         model.to(memory_format=LAYOUTS[layout])
-        with exact(where.threads), cast(device, where.precision):
+        with on_one_device(subject), exact(where.threads), cast(device, where.precision):
             return model(Network(model, device, Checked(layout, None)).send(images))
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -12,7 +12,7 @@ from torchvision.models import resnet18, vgg11
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
-from probes.measure.features import METRICS, compare
+from probes.measure.features import METRICS, compare, stages_of
 from probes.subjects.nets import CifarNet, Normalised, nets
 
 
@@ -81,6 +81,14 @@ def test_trap_r05_no_hook_stays_also_after_an_exception(net):
 
     assert [dict(m._forward_hooks) | dict(m._forward_pre_hooks) for m in net.modules()] == hooks
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_the_stages_of_a_network_on_another_device_are_found():
+    """A network that another pass has moved to the GPU; here to the device without numbers."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1)).eval()
+    here = stages_of(net, torch.zeros(2, 1, 4, 4))
+
+    assert stages_of(net.to("meta"), torch.zeros(2, 1, 4, 4)) == here
 
 
 def test_stages_of_a_cifar_net_in_its_wrapper():

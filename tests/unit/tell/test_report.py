@@ -487,7 +487,7 @@ def test_an_outcome_that_its_tables_do_not_give_is_not_drawn_again(folder, capsy
     )
 
     assert cli.main(["report", str(folder), "--again"]) == 2
-    assert "its evidence is to be made anew" in capsys.readouterr().err
+    assert "make its evidence anew" in capsys.readouterr().err
 
 
 def test_the_page_has_a_line_for_the_block_and_each_part_with_its_own_outcome(folder):

@@ -10,6 +10,7 @@ import torch
 
 from probes.errors import BadInput
 from probes.hooks import begins
+from probes.measure.features import where
 from probes.perturb.masks import scaled_units
 from probes.run.forward import network, pixels
 from probes.run.settings import Options
@@ -177,7 +178,8 @@ def test_a_mask_of_one_module_leaves_the_others(store, answered_by):
         net, Options(threads=1).where
     )  # looked at before it is hooked, as is where a pass may begin
     with torch.inference_mode():
-        assert begins(net.model, pixels(data, slice(0, 4)), ("layer2",), through=True)
+        few = pixels(data, slice(0, 4)).to(where(net.model))
+        assert begins(net.model, few, ("layer2",), through=True)
     ran = []
     net.model.net.layer1.register_forward_hook(lambda *_: ran.append(1))
     net.model.net.layer1[0].register_forward_hook(lambda *_: ran.append(0))
@@ -185,5 +187,5 @@ def test_a_mask_of_one_module_leaves_the_others(store, answered_by):
     assert ran.count(0) == 1  # once, for the clean pass
     assert ran.count(1) == 1 + 3  # and it gives what it gave
     with torch.no_grad(), scaled_units(net.model, one.scales(guide)):
-        out = net.model(pixels(data))
+        out = net.model(pixels(data).to(where(net.model))).cpu()
     np.testing.assert_array_equal(found[1, 0, :, 0], out.argmax(1))

@@ -33,7 +33,8 @@ class Planted(nn.Module):
         self.probe, self.nan = nn.Identity(), nan
 
     def forward(self, x):
-        out = torch.stack([x.mean((1, 2, 3)), x[:, 0, 5, 5], torch.ones(len(x))], 1)
+        one = torch.ones(len(x), device=x.device)
+        out = torch.stack([x.mean((1, 2, 3)), x[:, 0, 5, 5], one], 1)
         return self.probe(torch.where(out[:, :1] > 0.9, torch.nan, out) if self.nan else out)
 
 

@@ -38,7 +38,8 @@ class Planted(nn.Module):
 
     def forward(self, x):
         half = x.shape[3] // 2
-        units = [x.mean((1, 2, 3)), x[..., :half].mean((1, 2, 3)), torch.ones(len(x))]
+        one = torch.ones(len(x), device=x.device)
+        units = [x.mean((1, 2, 3)), x[..., :half].mean((1, 2, 3)), one]
         out = torch.stack(units, 1)
         return self.probe(torch.where(out[:, :1] < 0.1, torch.nan, out) if self.nan else out)
 
@@ -280,7 +281,7 @@ class Halves(Planted):
         self.bad = nn.Identity()
 
     def forward(self, x):
-        self.bad(torch.full((len(x), 3), torch.nan))
+        self.bad(torch.full((len(x), 3), torch.nan, device=x.device))
         return super().forward(x)
 
 
@@ -332,8 +333,8 @@ def test_a_module_of_constants_has_no_index_and_no_figure(store, tmp_path, monke
     (tmp_path / "sensitivity_constant.py").write_text(
         "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n  "
         "      super().__init__()\n        self.same = nn.Identity()\n\n    def forward(self, x):\n"
-        "        return self.same(torch.zeros(len(x), 10))\n\n\ndef net(channels, classes):\n   "
-        " return Net()\n"
+        "        return self.same(torch.zeros(len(x), 10, device=x.device))\n\n\n"
+        "def net(channels, classes):\n    return Net()\n"
     )
     torch.save({}, tmp_path / "nothing.pt")
     out = sensitivity.study(
