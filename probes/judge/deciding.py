@@ -134,7 +134,8 @@ class Asked:
             notes["pooled"] = {name: round(estimate, 6) for name, estimate in each.items()}
         needed, more = self._needed(found, x, rule, top, sesoi, alpha, k)
         notes |= more
-        if kind in ("share", "hit") and min(p_supported, p_refuted) <= alpha:
+        of_images = self.unit == "image" and not self.cluster
+        if of_images and kind in ("share", "hit") and min(p_supported, p_refuted) <= alpha:
             side = 1 if p_supported <= alpha else -1
             edge = sesoi * side if self.ask == "equivalent" and side < 0 else sesoi
             if (undone := unseen.fragility(sign * x, run, edge, alpha, side)) is not None:

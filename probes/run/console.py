@@ -43,7 +43,7 @@ class Asked:
         """
         from probes.run.settings import Options
 
-        names = ("images", "device", "threads", "precision")
+        names = ("images", "until", "device", "threads", "precision")
         given = {name: getattr(self.given, name) for name in names if hasattr(self.given, name)}
         return Options(**given, **self.engine)
 
@@ -87,6 +87,15 @@ def common(study: argparse.ArgumentParser) -> None:
     )
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+
+
+def judged(study: argparse.ArgumentParser) -> None:
+    """Add the option of a study whose claims are over images."""
+    study.add_argument(
+        "--until",
+        type=int,
+        help="judge claims as soon as they are decided, at the latest at this number of images",
+    )
 
 
 def listed(text: str | None) -> list[str] | None:

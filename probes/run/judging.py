@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from probes.judge import Verdicts
+from probes.judge import Verdicts, sequential
 from probes.judge.power import Design
 from probes.run.bench import Bench
 from probes.run.settings import Options
@@ -28,9 +28,12 @@ def judge(
     """The evidence lines of claims on one subject.
 
     If a dataset gives claims fewer images than it has, claims are judged twice: on the number of
-    images that the tests use, and on all test images (or ``options.images``).
+    images that the tests use, and on all test images (or ``options.images``). With
+    ``options.until`` they are judged once, as soon as they are decided.
     """
     assert spec.dataset is not None
+    if options.until is not None:
+        return _as_soon_as_decided(spec, store, options, claims, family, say)
     data = datasets.load(spec.dataset, options.split, store)
     all_images, claim_images = options.images or len(data), data.claim_images
     lines = []
@@ -41,6 +44,25 @@ def judge(
         for ident, (sentence, ask) in claims.items():
             lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False)
             lines.append(told(lab, ask(lab), (ident, sentence, family), str(spec)))
+    return lines
+
+
+def _as_soon_as_decided(
+    spec: Spec, store: Store, options: Options, claims: Claims, family: str, say: Say
+) -> list[dict[str, Any]]:
+    assert options.until is not None
+    lines = []
+    for ident, (sentence, ask) in claims.items():
+        lab = Bench([spec], store, options, quiet=False)
+
+        def look(n: int, level: float, lab: Bench = lab, ask: Any = ask) -> Verdicts:
+            return ask(lab.at_look(n, level))
+
+        say(f"{spec}: {ident}, on at most {options.until:,} images")
+        found = sequential(look, options.until, options.alpha, say)
+        used = found.path[-1].n if found.path else options.until
+        last = lab.at_look(used, options.alpha)
+        lines.append(told(last, found, (ident, sentence, family), str(spec)))
     return lines
 
 

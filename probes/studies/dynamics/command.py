@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes.errors import BadInput
-from probes.run.console import Asked, common, evidence_lines
+from probes.run.console import Asked, common, evidence_lines, judged
 from probes.run.options import levels
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the verdicts under other noise, images and precision",
     )
+    judged(parser)
     common(parser)
 
 

@@ -63,13 +63,20 @@ def study(
             say(f"{spec}: the published way, corrected one step at a time")
             published.append(
                 steps(
-                    spec, store, dataclasses.replace(options, images=images), under.levels
+                    spec,
+                    store,
+                    dataclasses.replace(options, images=images, until=None),
+                    under.levels,
                 ).assign(subject=str(spec))
             )
         if variants:
             robust.append(
                 maps(
-                    spec, store, dataclasses.replace(options, images=images), under.levels, say
+                    spec,
+                    store,
+                    dataclasses.replace(options, images=images, until=None),
+                    under.levels,
+                    say,
                 ).assign(subject=str(spec))
             )
     extra = {

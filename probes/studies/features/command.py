@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from probes.run.console import Asked, common, listed
+from probes.run.console import Asked, common, judged, listed
 from probes.run.options import levels
 
 
@@ -70,6 +70,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="also judge DEPTH and ZEROS on the dataset, with a report in OUT/claims",
     )
     parser.add_argument("--force", action="store_true", help="replace the folder if it exists")
+    judged(parser)
     common(parser)
 
 
@@ -95,6 +96,7 @@ def run(asked: Asked) -> None:
         claims=given.claims,
         options=Options(
             images=given.count,
+            until=given.until,
             device=given.device,
             threads=given.threads,
             seed=given.seed,

@@ -125,3 +125,19 @@ def test_an_unknown_net_is_one_line(capsys, tmp_path):
         == 2
     )
     assert "resnet20" in capsys.readouterr().err
+
+
+def test_claims_of_a_run_are_decided_as_soon_as_they_are(tmp_path, undrawn, capsys):
+    out = tmp_path / "report"
+    asked = ["run", "dynamics", "resnet20", "--levels", "0,.2", "--until", "1000"]
+    assert cli.main([*asked, "--store", str(tmp_path / "store"), "--out", str(out)]) == 0
+    lines = {
+        (one := json.loads(text))["id"]: one
+        for text in (out / "evidence.jsonl").read_text().splitlines()
+    }
+
+    assert "look 1 of 2, 500 images" in capsys.readouterr().out
+    assert set(lines) == {"H0", "H1"}
+    assert lines["H0"]["until"]["images"] == 1000
+    assert "of at most 1,000 images" in lines["H0"]["scope"]
+    assert verify(out) == []
