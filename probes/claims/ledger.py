@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
 from typing import Any
 
+from probes.errors import ProbesError
+
 NAME = "probes-looks.jsonl"
 DESIGN = ("images", "images_sha256", "draws", "levels", "seed", "runs", "perturbation", "part")
 MORE = ("precision", "split", "clamp", "space")
@@ -77,12 +79,18 @@ def _same(one: Entry, other: Entry) -> bool:
 
 def enter(path: Path, new: Entry, lock: ContextManager[Any]) -> tuple[list[Entry], list[str]]:
     """Add an entry where it is not there yet; gives the looks up to it, itself the last, and what
-    lines are damaged.
+    lines are damaged. ProbesError where the file can't be written.
     """
     with lock:
         entries, damaged = read(path)
         if new not in entries:
-            _append(path, json.dumps(new, sort_keys=True, ensure_ascii=False, allow_nan=False))
+            try:
+                _append(path, json.dumps(new, sort_keys=True, ensure_ascii=False, allow_nan=False))
+            except OSError as e:
+                raise ProbesError(
+                    f"the ledger of looks {path} can't be written ({e.strerror}): name another file"
+                    " with --probes-ledger, or off for none, which every page then tells"
+                ) from e
             entries.append(new)
     mine = looks(entries, new["claim"], new["subject"])
     place = next(i for i, one in enumerate(mine) if _same(one, new))

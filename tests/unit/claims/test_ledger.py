@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from probes.claims import ledger
+from probes.errors import ProbesError
 
 
 def line(**changes):
@@ -103,6 +104,13 @@ def test_a_damaged_line_is_kept_and_told(tmp_path):
     assert json.loads(rows[2])["design"][0]["images"] == 300
     assert damaged[0].startswith(f"{ledger.NAME}, line 2: damaged, kept and not counted")
     assert ledger.shown(book)[-1] == damaged[0]
+
+
+def test_a_ledger_that_can_not_be_written_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ProbesError, match="can't be written .* --probes-ledger"):
+        enter(tmp_path / "file" / ledger.NAME)
 
 
 def _write(book, lock, which):
