@@ -109,7 +109,7 @@ def test_a_damaged_line_is_kept_and_told(tmp_path):
 def test_a_ledger_that_can_not_be_written_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ProbesError, match="can't be written .* --probes-ledger"):
+    with pytest.raises(ProbesError, match=r"can't be written .* --probes-ledger"):
         enter(tmp_path / "file" / ledger.NAME)
 
 
