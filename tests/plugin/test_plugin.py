@@ -543,31 +543,23 @@ def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_p
 
 
 def test_a_project_without_claims_leaves_no_report_and_loads_no_torch(pytester):
+    """What other plugins of this environment load is theirs: compared is with and without ours."""
     pytester.makepyfile(
-        "import sys\ndef test_x():\n    assert not {'torch', 'pandas', 'matplotlib', 'numpy'} &"
-        " set(sys.modules)\n"
+        "import sys\ndef test_x():\n    heavy = {'torch', 'pandas', 'matplotlib', 'numpy'}\n"
+        "    print('loaded', sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:benchmark",
-            "-p",
-            "no:hypothesispytest",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:randomly",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=pytester.path,
-    )
+    told = []
+    for without in ((), ("-p", "no:probes.plugin")):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:benchmark", *without],
+            capture_output=True,
+            text=True,
+            cwd=pytester.path,
+        )
+        assert "1 passed" in done.stdout, done.stdout
+        told += [line for line in done.stdout.splitlines() if line.startswith("loaded")]
 
-    assert "1 passed" in done.stdout, done.stdout
+    assert told[0] == told[1]
     assert not (pytester.path / "reports").exists()
 
 
