@@ -5,6 +5,7 @@ from probes.measure.blocks import BlockMetrics, block_metrics
 from probes.measure.features import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.predictions import Predictions, accuracy
 from probes.measure.protocol import Measure, Reading
+from probes.measure.sums import Residual, residuals
 from probes.measure.taps import Streams, tap
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Measure",
     "Predictions",
     "Reading",
+    "Residual",
     "Streams",
     "accuracy",
     "block_metrics",
@@ -21,6 +23,7 @@ __all__ = [
     "extract",
     "feature_metrics",
     "register_block",
+    "residuals",
     "stages",
     "tap",
 ]

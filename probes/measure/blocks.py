@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.measure.adapters import adapter_of, block_sites
+from probes.measure.meeting import found_in
 from probes.measure.protocol import Measure
 from probes.measure.taps import Streams, tap
 from probes.moments import flatten_images, power_sums, sign_sums
@@ -73,7 +74,8 @@ class BlockMetrics(Measure):
 
     ``l2_h`` and ``var_h`` (ddof 0) are the norm and the variance of the branch h. ``mean_sum`` and
     ``mean_abs_sum`` are means of x + h, the input of the block's last ReLU. ``sparsity`` is the
-    share of zeros after it. ``ratio_hx`` is ||h|| / ||x|| (a plain block has no x, and no ratio).
+    share of zeros after it; a network whose sums go into no ReLU has none. ``ratio_hx`` is
+    ||h|| / ||x|| (a plain block has no x, and no ratio).
     They follow the study "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input
     Uncertainty", but per image instead of per batch.
 
@@ -117,7 +119,7 @@ class BlockMetrics(Measure):
         """The number of sites that it reads of a model, known before any pass: the size of a family
         over sites.
         """
-        return len(self.sites or block_sites(model))
+        return len(self.sites or block_sites(model) or found_in(model)) or 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
@@ -142,9 +144,25 @@ class BlockMetrics(Measure):
         ) as seen:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
-                return _read(seen, batch.ids, self.metrics)
+                metrics = self.metrics if blocks else self._defined(model, list(seen))
+                return _read(seen, batch.ids, metrics)
 
             yield read
+
+    def _defined(self, model: nn.Module, read: Sequence[str]) -> tuple[str, ...]:
+        """The metrics that are defined at sums: sparsity only where a ReLU follows each of them. It
+        is left out of all six metrics, and refused where it was asked for by name.
+        """
+        other = [s for s in found_in(model) if s.name in set(read) and s.next != "ReLU"]
+        if not other or "sparsity" not in self.metrics:
+            return self.metrics
+        if self.metrics != METRICS:
+            raise ProbesError(
+                f"sum {other[0].name!r} goes into {other[0].next or 'no activation'}: sparsity is"
+                " defined for ReLU only, whose zeros are exact; ask for others of"
+                f" {', '.join(METRICS)}"
+            )
+        return tuple(name for name in METRICS if name != "sparsity")
 
 
 def _read(

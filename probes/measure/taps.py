@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
 from probes.measure.adapters import BlockAdapter, adapter_of, adapters, block_sites, known, whose
+from probes.measure.meeting import meet
 from probes.naming import modules
 from probes.registry import unknown
 
@@ -78,7 +79,9 @@ def tap(
 
     Yields a dictionary that each pass fills anew: site -> part -> ``reduce(part, tensor)``. A part
     is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``; the tensor has shape (N, C, H, W).
-    Without ``reduce`` the dictionary holds copies. The hooks are removed when the block ends,
+    Without ``reduce`` the dictionary holds copies. Blocks are those that have an adapter; in a
+    network that has none, they are its residual sums (:func:`probes.measure.sums`), whatever
+    adds and activates. The hooks are removed when the block ends,
     however it ends; nothing else of the model is touched. A pass that fails leaves the dictionary
     incomplete.
 
@@ -100,6 +103,10 @@ def tap(
     if wrong := set(parts) - set(PARTS):
         raise unknown("stream", min(wrong), PARTS)
     refuse_training(model)
+    if not block_sites(model):
+        with meet(model, sites, reduce or (lambda _, t: t.clone()), set(parts)) as found:
+            yield found
+        return
     chosen = _chosen(model, sites)
     seen: dict[str, Streams] = {}
     with handles() as held:
