@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +123,14 @@ class _Handles(list):
     def append(self, handle: RemovableHandle) -> None:
         self._stack.callback(handle.remove)
         super().append(handle)
+
+    def extend(self, many: Iterable[RemovableHandle]) -> None:
+        for handle in many:
+            self.append(handle)
+
+    def __iadd__(self, many: Iterable[RemovableHandle]) -> Self:  # type: ignore[override, misc]
+        self.extend(many)
+        return self
 
 
 class Prefix:

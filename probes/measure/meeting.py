@@ -49,7 +49,7 @@ class _Meet(Watch):
             return super().__torch_function__(func, types, args, kwargs)
         if adds(func, args, kwargs):
             place = self.place()
-            if site := self.sites.get(place):
+            if place is not None and (site := self.sites.get(place)):
                 return self._add(place, site, func, args, kwargs)
         out = func(*args, **(kwargs or {}))
         activates = self.waiting and args and getattr(func, "__name__", "") in ACTIVATIONS
@@ -134,6 +134,7 @@ def meet(
         met.clear()
         mode.waiting.clear()
         mode.follow([x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
+        arrange()
         mode.learning = model not in _SITES
         if not mode.learning:
             mode.sites = {(s.module, s.place): s for s in chosen(_SITES[model], sites)}
@@ -150,11 +151,10 @@ def meet(
                 raise ProbesError(f"sum {site.name!r} gave no {lost[0]!r} in this forward pass")
             seen[site.name] = {p: value for p, value in streams.items() if p in parts}
 
-    with handles() as held:
+    with handles() as held, watching(model, mode) as arrange, mode:
         held.append(model.register_forward_pre_hook(begin, with_kwargs=True))
-        with watching(model, mode), mode:
-            held.append(model.register_forward_hook(end))
-            yield seen
+        held.append(model.register_forward_hook(end))
+        yield seen
 
 
 def chosen(every: Sequence[Residual], names: Sequence[str] | None) -> list[Residual]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
 from probes.errors import BadInput
 from probes.hooks import handles, refuse_training, refuse_wrapped
@@ -75,22 +76,47 @@ def residuals(model: nn.Module, example: Any) -> tuple[Residual, ...]:
 
 
 @contextlib.contextmanager
-def watching(model: nn.Module, watch: Watch) -> Iterator[None]:
-    """Tell a mode which module runs, by hooks that are gone when the block ends."""
+def watching(model: nn.Module, watch: Watch) -> Iterator[Callable[[], None]]:
+    """Tell a mode which module runs, by hooks that are gone when the block ends.
+
+    What the hooks of others do (a perturbation adds noise to an output) belongs to no module: ours
+    are the first and the last of each. Gives a function that puts them there again, to be called
+    before a pass, since others may have come in between.
+    """
     began: dict[str, list[int]] = {}
+    order: list[tuple[dict[int, Any], RemovableHandle, RemovableHandle]] = []
     with handles() as held:
         for name, module in modules(model).items():
 
             def begin(_: nn.Module, __: Any, name: str = name) -> None:
+                watch.leave(None)
                 began.setdefault(name, []).append(watch.bits)
                 watch.enter(name)
 
             def end(_: nn.Module, __: Any, out: Any, name: str = name) -> None:
                 watch.ended(name, out, began[name].pop())
+                watch.enter(None)
 
-            held.append(module.register_forward_pre_hook(begin))
-            held.append(module.register_forward_hook(end))
-        yield
+            before = (
+                module.register_forward_pre_hook(lambda *_: watch.enter(None), prepend=True),
+                module.register_forward_pre_hook(begin),
+            )
+            after = (
+                module.register_forward_hook(end, prepend=True),
+                module.register_forward_hook(lambda *_: watch.leave(None)),
+            )
+            held += [*before, *after]
+            order.append((module._forward_pre_hooks, *before))
+            order.append((module._forward_hooks, *after))
+
+        def arrange() -> None:
+            for hooks, first, last in order:
+                if next(iter(hooks)) != first.id:
+                    hooks.move_to_end(first.id, last=False)  # type: ignore[attr-defined]
+                if next(reversed(hooks)) != last.id:
+                    hooks.move_to_end(last.id)  # type: ignore[attr-defined]
+
+        yield arrange
 
 
 def named(found: Sequence[Sum]) -> tuple[Residual, ...]:

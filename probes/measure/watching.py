@@ -63,21 +63,23 @@ class Adding(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stack: list[str] = []
+        self.stack: list[str | None] = []
         self.counts: Counter[str] = Counter()
 
-    def enter(self, name: str) -> None:
-        """A module begins."""
+    def enter(self, name: str | None) -> None:
+        """A module begins; None: the hooks of one."""
         self.stack.append(name)
 
-    def leave(self, name: str) -> None:
-        """A module ends; those inside it that an error left open end with it."""
+    def leave(self, name: str | None) -> None:
+        """A module ends, or its hooks; those inside that an error left open end with it."""
         while self.stack and self.stack.pop() != name:
             pass
 
-    def place(self) -> tuple[str, int]:
-        """The module that adds now, and which of its additions this is."""
+    def place(self) -> tuple[str, int] | None:
+        """The module that adds now, and which of its additions this is; None in a hook."""
         module = self.stack[-1] if self.stack else ""
+        if module is None:
+            return None
         self.counts[module] += 1
         return module, self.counts[module] - 1
 
@@ -175,8 +177,8 @@ class Watch(Adding):
         """What the activation of a sum gives."""
 
     def _sum(self, args: Sequence[Any], made: int) -> Sum | None:
-        module, place = self.place()
-        if made != 2 or args[0] is args[1]:
+        here = self.place()
+        if here is None or made != 2 or args[0] is args[1]:
             return None
         a, b = (self._seen(x) for x in args)
         assert a is not None
@@ -188,7 +190,7 @@ class Watch(Adding):
         first = own[0] > own[1]
         branch = (a if first else b).branch
         shortcut = "projection" if min(own) else "identity"
-        return Sum(module, place, branch, shortcut, tuple(args[0].shape[1:]), first)
+        return Sum(*here, branch, shortcut, tuple(args[0].shape[1:]), first)
 
     def ended(self, name: str, out: Any, before: int) -> None:
         """A module has ended: what it gives came from it, if it has weights."""

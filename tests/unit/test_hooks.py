@@ -32,6 +32,17 @@ def test_trap_r05_our_hooks_go_and_the_users_stay():
     assert (len(module._forward_hooks), len(module._forward_pre_hooks)) == (1, 0)
 
 
+def test_handles_are_removed_however_they_came_into_the_list():
+    layer = nn.Linear(2, 2)
+    with handles() as held:
+        held.append(layer.register_forward_hook(print))
+        held.extend([layer.register_forward_hook(print)])
+        held += [layer.register_forward_pre_hook(print)]
+
+    assert not layer._forward_hooks
+    assert not layer._forward_pre_hooks
+
+
 def test_trap_r06_a_compiled_model_is_refused_with_the_way_out():
     with pytest.raises(BadInput, match="_orig_mod"):
         refuse_wrapped(torch.compile(nn.Linear(2, 2)))

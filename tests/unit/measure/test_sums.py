@@ -267,3 +267,42 @@ def test_block_metrics_are_those_of_the_sums_and_sparsity_needs_a_relu():
         zeros = read(Batch.of([0, 1, 2, 3]))["sparsity"]
         out = relu(x)
     np.testing.assert_allclose(zeros[0], (out == 0).float().mean((1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("noisy_first", [True, False])
+def test_what_hooks_of_others_add_is_part_of_what_meets_and_shifts_no_sum(noisy_first):
+    """A perturbation adds noise to outputs and inputs inside a block that adds twice."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x):
+            x = x + self.a(x)
+            return x + self.b(x)
+
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(6, 6), Twice(), Twice()).eval(), torch.rand(3, 6)
+    noise = 0.1 * torch.randn(3, 6)
+
+    def run(noisy):
+        hooks = []
+        with torch.no_grad(), tap(net) as seen:
+            if noisy:
+                hooks.append(net[1].a.register_forward_hook(lambda m, i, out: out + noise))
+                hooks.append(net[2].b.register_forward_pre_hook(lambda m, i: (i[0] + noise,)))
+            net(x)
+        for hook in hooks:
+            hook.remove()
+        return {site: dict(s) for site, s in seen.items()}
+
+    runs = {noisy: run(noisy) for noisy in (noisy_first, not noisy_first)}
+    for noisy, seen in runs.items():
+        assert list(seen) == ["1.a", "1.b", "2.a", "2.b"]
+        for s in seen.values():
+            assert torch.allclose(s["x"] + s["h"], s["sum"])
+        y = net[0](x)
+        assert torch.allclose(seen["1.a"]["x"], y)
+        assert torch.allclose(seen["1.a"]["h"], net[1].a(y) + noisy * noise, atol=1e-6)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
