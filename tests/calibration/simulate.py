@@ -117,6 +117,8 @@ RULES: dict[str, Callable] = {
     "typical draw": crossed.typical_draw,
     "typical group": ranking.typical_group,
 }
+LEAST = 0.2
+"""The least level, in units of alpha, that the picture tells apart."""
 MANY = 2_000_000
 """Numbers that are drawn and judged at once."""
 
@@ -764,34 +766,44 @@ def _markdown(table: pd.DataFrame, names: list[str]) -> str:
     )
 
 
+COLOURS = {"held": "#0072B2", "disclosed": "#D55E00", "told as a bound": "#CC79A7"}
+"""Of a row by its status; what is dependent is grey."""
+
+
 def picture(table: pd.DataFrame, path: Path) -> None:
-    """Every row's level in both directions, by rule, against the limits of what is held."""
+    """Every row's level in both directions, a line per rule and status, against the limits of what
+    is held.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure((10, 4), layout="constrained")
-    for ax, (name, level, factor) in zip(
-        figure.subplots(1, 2), (("", ALPHA, 1.2), (" / 8", ALPHA / TAIL, 1.7)), strict=True
-    ):
-        groups = list(table.groupby(["rule", "status"], sort=False))
-        for i, ((_, status), part) in enumerate(groups):
-            for side, marker, shift in (("supported", "^", -0.15), ("refuted", "v", 0.15)):
-                y = part[f"false {side} at alpha{name}"] / level
-                x = i + shift + np.linspace(-0.1, 0.1, len(y))
-                colour = "#0072B2" if status == "held" else "#D55E00"
-                ax.plot(x, y, marker, ms=4, color=colour, alpha=0.7)
-        ax.axhline(1, color="black", lw=0.8)
-        ax.axhline(factor, color="#0072B2", lw=1, ls="--")
-        ax.set_xticks(
-            range(len(groups)),
-            [f"{rule}\n{status}" for (rule, status), _ in groups],
-            fontsize=7,
-            rotation=30,
+    groups = list(table.groupby(["status", "rule"], sort=False))
+    figure = Figure((11, 0.34 * len(groups) + 1.8), layout="constrained")
+    panels = (("", ALPHA, 1.2), (" / 8", ALPHA / TAIL, 1.7))
+    for ax, (name, level, factor) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        for i, ((status, _), part) in enumerate(groups):
+            for side, marker, shift in (("supported", "^", -0.17), ("refuted", "v", 0.17)):
+                x = np.maximum(part[f"false {side} at alpha{name}"] / level, LEAST)
+                colour = COLOURS.get(status, "#666666")
+                y = np.full(len(x), i + shift)
+                ax.plot(x, y, marker, ms=5, color=colour, alpha=0.6, mew=0)
+        ax.axvline(1, color="black", lw=0.8)
+        ax.axvline(factor, color=COLOURS["held"], lw=1, ls="--")
+        ax.set_xscale("log")
+        ticks = [LEAST, 0.5, 1, 2, 5, 10, 20, 50, 100]
+        ax.set_xticks(ticks, [f"≤ {LEAST:g}", *(f"{t:g}" for t in ticks[1:])])
+        ax.minorticks_off()
+        ax.set_xlim(LEAST * 0.9, 120)
+        ax.set_ylim(len(groups) - 0.5, -0.5)
+        ax.set_yticks(
+            range(len(groups)), [f"{rule} ({status})" for (status, rule), _ in groups], fontsize=9
         )
-        ax.set_ylabel(f"level, in units of alpha{name}")
-        ax.grid(alpha=0.3, axis="y")
+        for i in range(1, len(groups)):
+            ax.axhline(i - 0.5, color="0.9", lw=0.6)
+        ax.set_xlabel(f"error rate at the SESOI, in units of alpha{name}; dashed: what is held")
+        ax.grid(alpha=0.3, axis="x")
     figure.suptitle(
-        "false supported (up) and false refuted (down) at the SESOI, a mark per law and size;"
-        " dashed: limit of what is held"
+        "How often a rule errs: ▲ false supported, ▼ false refuted, a mark for each law and size",
+        fontsize=11,
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
