@@ -203,24 +203,21 @@ class Claim:
         until = self._lab.options.until
         if until is None:
             return False
-        from probes.judge import sequential
-
         item: Any = self._item
         function, given, names = item.obj, item.funcargs, item._fixtureinfo.argnames
         last = self._lab
 
-        def ask(n: int, level: float) -> Verdicts:
+        def ask(look: Lab) -> Verdicts:
             nonlocal last
-            self.calls, self._looking = 0, True
-            last = self._lab.at_look(n, level)
-            function(**{name: last if name == "lab" else given[name] for name in names})
+            self.calls, self._looking, last = 0, True, look
+            function(**{name: look if name == "lab" else given[name] for name in names})
             self._looking = False
             if self._seen is None:
                 raise NotHeld(claims.NEVER, pytrace=False)
             found, self._seen = self._seen, None
             return found
 
-        found = sequential(ask, until, self._lab.options.alpha, self._lab.say)
+        found = self._lab.decide(ask)
         self._lab = last.at_look(last.options.upto or until, self._lab.options.alpha)
         self._decide(found)
         return True

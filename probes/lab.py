@@ -13,7 +13,7 @@ from typing import Any
 from probes import studies
 from probes.claims import declaring
 from probes.errors import BadInput
-from probes.judge import Verdicts, sequential
+from probes.judge import Verdicts
 from probes.registry import unknown
 from probes.run.bench import Bench
 from probes.run.console import say as print_line
@@ -112,26 +112,6 @@ class Lab(Bench):
         augmentations, ``measure``, ``q``, ...
         """
         return Masked(self, Masking(**asked))
-
-    def decide(self, ask: Callable[[Lab], Verdicts]) -> Verdicts:
-        """Ask as few images as decide: of 300 or more, of twice as many, and so on, up to
-        ``Lab(..., until=N)``. See :func:`probes.judge.looks.sequential`.
-
-        >>> from probes import block_metrics, gaussian, rises
-        >>> lab = Lab("resnet20@mnist5k", until=1000, quiet=True, say=lambda text: None)
-        >>> found = lab.decide(lambda lab: rises(lab.sweep(block_metrics, under=gaussian(0, 0.2)),
-        ...     "l2_h", by="site", sesoi="/2"))
-        >>> found.overall, found.path[-1].n
-        ('refuted', 500)
-        """
-        if self.options.until is None:
-            raise BadInput("lab.decide(...) needs Lab(..., until=10_000): the most images to ask")
-        return sequential(
-            lambda n, level: ask(self.at_look(n, level)),
-            self.options.until,
-            self.options.alpha,
-            self.say,
-        )
 
     def claim(self, sentence: str, found: Verdicts, id: str = "", family: str = "") -> Verdicts:
         """Add a judged claim to the report that :meth:`report` writes. Returns the verdicts.

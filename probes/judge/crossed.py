@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -42,18 +43,18 @@ def two_way(y: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     flat = y.reshape(*y.shape[:-2], -1)
     alike = same(flat)
     se, df = np.sqrt(np.maximum(va + vb - ve, np.maximum(va, vb))), min(n, draws) - 1
-    up, down, low, high = hall(m, se, skewness(columns), delta, alpha, df, draws)
-    return ruling(
+    return hall(
+        m,
+        se,
+        skewness(columns),
+        delta,
+        alpha,
+        (df, draws),
         n,
-        p_up=up,
-        p_down=down,
-        low=low,
-        high=high,
-        estimate=m,
-        spread=se * math.sqrt(n),
-        alike=alike,
-        obstacle=first_true(y.shape[:-2], (_few(y), _said(y)), (alike, named_same(flat))),
-        components=_components(va, vb, left, n, draws),
+        se * math.sqrt(n),
+        alike,
+        first_true(y.shape[:-2], (_few(y), _said(y)), (alike, named_same(flat))),
+        _components(va, vb, left, n, draws),
     )
 
 
@@ -93,12 +94,7 @@ def typical_draw(y: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
         ),
     )
     found = student(m, se, delta, alpha, h - 1, n, alike, obstacle)
-    return Ruling(
-        **{
-            **{name: getattr(found, name) for name in found.__dataclass_fields__},
-            "components": _components(va, vb, left, n, draws),
-        }
-    )
+    return dataclasses.replace(found, components=_components(va, vb, left, n, draws))
 
 
 def _variances(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -139,14 +139,14 @@ def sequential(
             return dataclasses.replace(ask(until, alpha), alpha=alpha)
         items = [_joined(v, plan, i, alpha, len(raw), best) for v in raw]
         found = dataclasses.replace(raw, items=settle(items, alpha), alpha=alpha)
-        done = found.overall != "inconclusive" and all(v.outcome != "inconclusive" for v in found)
-        decided = sum(v.outcome != "inconclusive" for v in found)
         outcomes = tuple(v.outcome for v in found)
-        path.append(Look(n, level, decided, tuple(_seen(v) for v in found), outcomes))
+        look = Look(n, level, tuple(_seen(v) for v in found), outcomes)
+        path.append(look)
         say(
-            f"look {i + 1} of {len(plan)}, {n:,} images: {decided} of"
+            f"look {i + 1} of {len(plan)}, {n:,} images: {look.decided} of"
             f" {counted(len(found), 'block')} decided"
         )
+        done = found.overall != "inconclusive" and look.decided == len(found)
         if done or n == stop:
             break
     assert found is not None

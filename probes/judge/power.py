@@ -140,8 +140,10 @@ def power(distance: float, spread: float, n: int, alpha: float, k: int = 1) -> f
     )
 
 
-MINIMUM = {"trimmed mean": 100, "mean": 200, "score": 20, "two-way": 200}
-MINIMUM |= {"typical draw": 200, "typical group": 200}
+MINIMUM = {
+    **{"trimmed mean": 100, "mean": 200, "score": 20},
+    **{"two-way": 200, "typical draw": 200, "typical group": 200},
+}
 DRAWS = 20
 """Draws common to all images without which the two-way rule does not decide."""
 

@@ -93,15 +93,27 @@ def student(
 
 
 def hall(
-    m: Any, se: Any, g: Any, delta: float, alpha: float, df: int, n: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The less favourable of Student's t and of t corrected for skewness g of n units (Hall 1992):
-    p_up, p_down, low and high.
+    m: Any,
+    se: Any,
+    g: Any,
+    delta: float,
+    alpha: float,
+    df_units: tuple[int, int],
+    n: int,
+    spread: Any,
+    alike: Any,
+    obstacle: Any,
+    components: tuple[Any, Any, Any] | None = None,
+) -> Ruling:
+    """The less favourable of Student's t and of t corrected for skewness g (Hall 1992), of an
+    estimate with its standard error; ``df_units`` are the degrees of freedom, and the number of
+    units that g is of.
     """
-    r = math.sqrt(n)
+    df, units = df_units
+    r = math.sqrt(units)
 
     def corrected(t: Any) -> Any:
-        return t + g * t**2 / (3 * r) + g**2 * t**3 / (27 * n) + g / (6 * r)
+        return t + g * t**2 / (3 * r) + g**2 * t**3 / (27 * units) + g / (6 * r)
 
     def back(y: float) -> Any:
         safe = np.where(np.abs(g) > 1e-8, g, 1.0)
@@ -112,11 +124,17 @@ def hall(
         t = (m - delta) / se
         other = corrected(t)
     q = float(stats.t.isf(alpha, df))
-    return (
-        np.maximum(stats.t.sf(t, df), stats.t.sf(other, df)),
-        np.maximum(stats.t.cdf(t, df), stats.t.cdf(other, df)),
-        m - np.maximum(q, back(q)) * se,
-        m - np.minimum(-q, back(-q)) * se,
+    return ruling(
+        n,
+        p_up=np.maximum(stats.t.sf(t, df), stats.t.sf(other, df)),
+        p_down=np.maximum(stats.t.cdf(t, df), stats.t.cdf(other, df)),
+        low=m - np.maximum(q, back(q)) * se,
+        high=m - np.minimum(-q, back(-q)) * se,
+        estimate=m,
+        spread=spread,
+        alike=alike,
+        obstacle=obstacle,
+        components=components,
     )
 
 
@@ -164,18 +182,7 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
             ),
         ),
     )
-    up, down, low, high = hall(m, s / math.sqrt(n), g, delta, alpha, n - 1, n)
-    return ruling(
-        n,
-        p_up=up,
-        p_down=down,
-        low=low,
-        high=high,
-        estimate=m,
-        spread=s,
-        alike=alike,
-        obstacle=obstacle,
-    )
+    return hall(m, s / math.sqrt(n), g, delta, alpha, (n - 1, n), n, s, alike, obstacle)
 
 
 def _too_few(estimate: Any, n: int, spread: float, few: str) -> Ruling:

@@ -196,15 +196,19 @@ def _said(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """One look at a number of images: its nominal level, how many blocks were decided by it, and
-    of each block the (estimate, low, high) of its parts then, and its outcome.
+    """One look at a number of images: its nominal level, and of each block the (estimate, low,
+    high) of its parts then, and its outcome.
     """
 
     n: int
     level: float
-    decided: int
-    blocks: tuple[tuple[tuple[float, float, float], ...], ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    blocks: tuple[tuple[tuple[float, float, float], ...], ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def decided(self) -> int:
+        """How many blocks were decided by this look."""
+        return sum(outcome != "inconclusive" for outcome in self.outcomes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,8 @@ from typing import Self, TypeVar
 import pandas as pd
 
 from probes.errors import BadInput, Unavailable, UnknownName
+from probes.judge.looks import sequential
+from probes.judge.verdict import Verdicts
 from probes.measure.protocol import Measure, measure_of
 from probes.perturb.own import says_itself
 from probes.perturb.protocol import Perturbation
@@ -212,6 +214,27 @@ class Bench(Facts):
         other.options = dataclasses.replace(self.options, upto=n, alpha=level)
         other._clean = {}
         return other
+
+    def decide(self, ask: Callable[[Self], Verdicts]) -> Verdicts:
+        """Ask as few images as decide: of 300 or more, of twice as many, and so on, up to
+        ``Options(until=N)``, which is ``Lab(..., until=N)``. See
+        :func:`probes.judge.looks.sequential`.
+
+        >>> from probes import Lab, block_metrics, gaussian, rises
+        >>> lab = Lab("resnet20@mnist5k", until=1000, quiet=True, say=lambda text: None)
+        >>> found = lab.decide(lambda lab: rises(lab.sweep(block_metrics, under=gaussian(0, 0.2)),
+        ...     "l2_h", by="site", sesoi="/2"))
+        >>> found.overall, found.path[-1].n
+        ('refuted', 500)
+        """
+        if self.options.until is None:
+            raise BadInput("lab.decide(...) needs Lab(..., until=10_000): the most images to ask")
+        return sequential(
+            lambda n, level: ask(self.at_look(n, level)),
+            self.options.until,
+            self.options.alpha,
+            self.say,
+        )
 
     @cached_property
     def place(self) -> Place:  # type: ignore[override]

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from probes.judge import Verdicts, sequential
+from probes.judge import Verdicts
 from probes.judge.power import Design
 from probes.run.bench import Bench
 from probes.run.settings import Options
@@ -53,13 +53,9 @@ def _as_soon_as_decided(
     assert options.until is not None
     lines = []
     for ident, (sentence, ask) in claims.items():
-        lab = Bench([spec], store, options, quiet=False)
-
-        def look(n: int, level: float, lab: Bench = lab, ask: Any = ask) -> Verdicts:
-            return ask(lab.at_look(n, level))
-
+        lab = Bench([spec], store, options, quiet=False, say=say)
         say(f"{spec}: {ident}, on at most {options.until:,} images")
-        found = sequential(look, options.until, options.alpha, say)
+        found = lab.decide(ask)
         used = found.path[-1].n if found.path else options.until
         last = lab.at_look(used, options.alpha)
         lines.append(told(last, found, (ident, sentence, family), str(spec)))

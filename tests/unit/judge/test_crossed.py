@@ -51,19 +51,19 @@ def test_the_two_way_rule_is_the_less_favourable_of_the_independent_t_and_halls(
     assert found.high >= c.high - 1e-9
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(2, 12),
-    st.integers(2, 12),
-    st.floats(-1, 1),
-    st.sampled_from([0.05, 0.005]),
-    st.integers(0, 99),
+@pytest.mark.parametrize(
+    ("rule", "fewest"),
+    [(crossed.two_way, 2), (crossed.typical_draw, 3)],
+    ids=["two-way", "typical draw"],
 )
-def test_the_two_way_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(
-    n, draws, delta, alpha, case
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.floats(-1, 1), st.sampled_from([0.05, 0.005]), st.integers(0, 99))
+def test_a_rule_and_its_interval_are_one_procedure_and_have_a_mirror_image(
+    rule, fewest, data, delta, alpha, case
 ):
+    n, draws = (data.draw(st.integers(fewest, most)) for most in (12, 25))
     y = effects(n, draws, case, draw=0.2)
-    found, other = crossed.two_way(y, delta, alpha), crossed.two_way(-y, -delta, alpha)
+    found, other = rule(y, delta, alpha), rule(-y, -delta, alpha)
 
     assert (found.p_up <= alpha) == (found.low > delta)
     assert (found.p_down <= alpha) == (found.high < delta)
@@ -112,30 +112,6 @@ def test_the_two_way_rule_names_what_is_missing():
     assert "there are 100 and 20" in crossed.two_way(effects(100, 20), 0).obstacle
     assert crossed.two_way(np.zeros((300, 20)), 0).obstacle == "all effects are exactly 0"
     assert crossed.two_way(effects(300, 1), 0).p_up == 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(3, 12),
-    st.integers(5, 25),
-    st.floats(-1, 1),
-    st.sampled_from([0.05, 0.005]),
-    st.integers(0, 99),
-)
-def test_the_typical_draw_and_its_interval_are_one_procedure_and_have_a_mirror_image(
-    n, draws, delta, alpha, case
-):
-    y = effects(n, draws, case, draw=0.2)
-    found, other = crossed.typical_draw(y, delta, alpha), crossed.typical_draw(-y, -delta, alpha)
-
-    assert (found.p_up <= alpha) == (found.low > delta)
-    assert (found.p_down <= alpha) == (found.high < delta)
-    np.testing.assert_allclose(
-        [found.p_up, found.low, found.high],
-        [other.p_down, -other.high, -other.low],
-        rtol=1e-9,
-        atol=1e-12,
-    )
 
 
 def test_the_typical_draw_is_the_trimmed_mean_over_draws_of_scipy():
