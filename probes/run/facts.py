@@ -151,10 +151,8 @@ class Facts(abc.ABC):
             return "probabilities instead of logits (leave the softmax out of its forward)"
         if outputs == classes:
             return ""
-        return (
-            f"{'no logit per class' if outputs is None else counted(outputs, 'output')} for"
-            f" {classes:,} classes"
-        )
+        gives = f"no logits but {looked.gives}" if outputs is None else counted(outputs, "output")
+        return f"{gives} for {classes:,} classes"
 
     def refuse_other_classes(self, subjects: Mapping[str, Subject]) -> None:
         """Raise BadInput for a network whose number of outputs is not the number of classes. Its

@@ -21,6 +21,7 @@ from probes.run.device import cast, exact, on_one_device
 from probes.store import Store
 from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
+from probes.subjects.wrapped import described, logits_of
 
 CHECKED = 64
 """At most this many images of a subject's first batch are run twice before a measurement."""
@@ -45,14 +46,15 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What was found out about a network before it is measured: its memory layout, its outputs, and
-    a note for readers.
+    """What was found out about a network before it is measured: its memory layout, its outputs, a
+    note for readers, and what its forward gives, in words.
     """
 
     layout: str
     outputs: int | None
     note: str = ""
     probabilities: bool = False
+    gives: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def check(subject: Subject, where: Where, store: Store | None = None) -> Checked
     n = min(CHECKED, where.batch_size, len(subject.data))
     key = {
         "kind": "checked",
-        "version": 2,
+        "version": 3,
         "weights": subject.sha256,
         "code": subject.code,
         "images": subject.data.sha256,
@@ -150,23 +152,31 @@ def _check(subject: Subject, where: Where, n: int) -> Checked:
 
 
 def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]) -> Checked:
-    model, layout, note, near = subject.model, "contiguous", "", ALIKE[where.precision]
+    model, layout = subject.model, "contiguous"
+    near = ALIKE["bf16" if half_precision(model) else where.precision]
+    far = min(100 * near, 0.1)
     kept = _state(model)
-    whole = run("contiguous")
+    raw: list[Any] = []
+    with handles() as held:
+        inside = getattr(model, "net", model)
+        held.append(inside.register_forward_hook(lambda _, __, out: raw.append(out)))
+        whole = run("contiguous")
+    gives, note = _gives(subject, raw[-1] if raw else whole)
     out = _tensors(whole)
     if any(isinstance(m, nn.Conv2d) for m in model.modules()):
         try:
             other = _tensors(run("channels last"))
         except Exception as e:  # noqa: BLE001
             why = (str(e).splitlines() or [type(e).__name__])[0]
-            note = f"runs on contiguous images, since its code refuses channels last ({why})"
+            note += f"; runs on contiguous images, since its code refuses channels last ({why})"
         else:
-            if _apart(out, other) <= 100 * near:
+            if _apart(out, other) <= far:
                 layout, out = "channels last", other
             elif _apart(out, _tensors(run("contiguous"))) <= near:
-                note = (
-                    "runs on contiguous images, since it computes something else on channels last"
+                note += (
+                    "; runs on contiguous images, since it computes something else on channels last"
                 )
+    note = note.removeprefix("; ")
     seen = _state(model)
     run(
         layout, x.flip(0) * 0.5
@@ -191,7 +201,7 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
     half = x[: max(1, len(x) // 2)]
     if len(half) < len(x):
         part = _tensors(run(layout, half))
-        if (apart := _apart(_head(out, len(half), len(x)), part)) > 100 * near:
+        if (apart := _apart(_head(out, len(half), len(x)), part)) > far:
             who = _first(subject, model, where, x, half, layout)
             raise ProbesError(
                 f"{subject.spec}: what it gives for an image depends on the other images of the"
@@ -199,12 +209,32 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
                 " independent; normalise with statistics that it keeps"
             )
     if not (isinstance(whole, Tensor) and whole.ndim == 2 and len(whole) == len(x)):
-        return Checked(layout, None, note)
+        return Checked(layout, None, note, gives=gives)
     classes = whole.shape[1]
     shares = classes > 1 and bool(
         (whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3)
     )
-    return Checked(layout, classes, note, shares)
+    return Checked(layout, classes, note, shares, gives)
+
+
+def _gives(subject: Subject, raw: Any) -> tuple[str, str]:
+    """What the forward of a network gives, in words, and a note on how it is read."""
+    _, found = logits_of(raw, len(subject.data.classes))
+    said = [f"its logits are {found}"] if found else []
+    if dtype := half_precision(subject.model):
+        said.append(f"computes in {dtype}, the precision of its weights")
+    return described(raw), "; ".join(said)
+
+
+def half_precision(model: nn.Module) -> str:
+    """The 16-bit precision in which a network computes; empty for one that has 32 bits or more.
+
+    >>> half_precision(nn.Linear(2, 2).bfloat16()), half_precision(nn.Linear(2, 2))
+    ('bfloat16', '')
+    """
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    short = sorted(str(kind).split(".")[-1] for kind in kinds if kind.itemsize <= 2)
+    return short[0] if short else ""
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -285,7 +315,8 @@ def _first(
             model(net.send(images))
         return found
 
-    near = ALIKE[where.precision] * (1 if other is x else 100)
+    near = ALIKE["bf16" if half_precision(subject.model) else where.precision]
+    near = near if other is x else min(100 * near, 0.1)
     one, two, known = trace(x), trace(other), modules(model)
     for name, (given, out) in one.items():
         if name in two and _apart(out, two[name][1]) > near:

@@ -240,7 +240,9 @@ def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> N
                 f" {(str(e).splitlines() or [type(e).__name__])[0]}; a builder takes these numbers"
                 " and returns a module"
             ) from e
-    return Normalised(model, mean * (channels // len(mean)), std * (channels // len(std)))
+    classes = classes or len(data.classes)
+    times = channels // len(mean)
+    return Normalised(model, mean * times, std * times, classes)
 
 
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:

@@ -19,6 +19,7 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.registry import unknown
 from probes.store import Store, sha256
 from probes.subjects import hub, training
+from probes.subjects.checkpoints import opened_file, split
 from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.data import strange
 from probes.subjects.dataset import Dataset
@@ -153,7 +154,7 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
             )
         outputs = len(known.meta["categories"])
         return _of_file(spec, data, seed, path, f"torchvision {known.name}", outputs)
-    if not Path(spec.weights).suffix and (names := hub.torchvisions_names(spec.net)):
+    if not split(spec.weights)[0].suffix and (names := hub.torchvisions_names(spec.net)):
         known = [*names, *OWN_NAMES, UNTRAINED]
         raise unknown("weights", spec.weights, known, "or the path of a .safetensors or .pt file")
     path = Path(spec.weights)
@@ -221,7 +222,8 @@ def filled(
     """The subject with the weights of a file, in eval mode. Raises BadInput for a file that can't
     be read or does not fit the model.
     """
-    state = read_weights(path)
+    found = opened_file(str(path), model.net)
+    state = found.state
     if problem := misfit(model.net, state):
         shapes = "of shape" in problem and strange(data.name)
         hint = (
@@ -234,7 +236,9 @@ def filled(
         raise BadInput(
             f"{spec}: {path.name} does not fit: {str(e).splitlines()[-1].strip()}"
         ) from e
-    return _subject(spec, model, data, sha256(path), origin, card)
+    subject = _subject(spec, model, data, found.sha256, origin, card)
+    notes = (found.note,) if found.note else ()
+    return dataclasses.replace(subject, notes=(*notes, *subject.notes))
 
 
 def _classes(data: Dataset) -> str:

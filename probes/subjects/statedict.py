@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput
+from probes.subjects.checkpoints import read
 from probes.subjects.stored import unpack
 
 
@@ -23,21 +23,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises BadInput for a file that is missing, truncated, or a pickle that would run code (it does
     not run).
     """
-    if not path.is_file():
-        raise BadInput(
-            f"weights {str(path)!r}: no such file; give a .safetensors or .pt file, or leave"
-            " weights out"
-        )
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, "cpu", weights_only=True)
-        )
-    except Exception as e:
-        raise BadInput(
-            f"weights {str(path)!r} can't be read: {(str(e).splitlines() or [type(e).__name__])[0]}"
-        ) from e
+    state, _ = read(path)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
     return unpack(state)

@@ -41,7 +41,7 @@ def pack(state: Mapping[str, Tensor], stored: str) -> dict[str, Tensor]:
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in fp32 from the output of :func:`pack`.
+    """A state dict in fp32 from the output of :func:`pack`; fp64 stays.
 
     >>> w = torch.tensor([[1.0, -0.5], [0.1, 0.0]])
     >>> bool((unpack(pack({"w": w}, "int8"))["w"] - w).abs().max() <= 0.5 / 127)
@@ -55,5 +55,6 @@ def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             scale = state[name + SCALE].float().view(-1, *[1] * (tensor.ndim - 1))
             out[name] = tensor.float() * scale
         else:
-            out[name] = tensor.float() if tensor.is_floating_point() else tensor
+            narrow = tensor.is_floating_point() and tensor.dtype != torch.float64
+            out[name] = tensor.float() if narrow else tensor
     return out

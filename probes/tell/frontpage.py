@@ -98,16 +98,14 @@ def front(lines: Sequence[Line], run: Mapping[str, Any]) -> str:
 
 
 def _not_judged(lines: Sequence[Line], lost: Sequence[Mapping[str, str]]) -> str:
-    """The claims that came to no verdict, with the reason: those that can't by design, and those
-    that were not run to one.
+    """The claims that can't be decided by design, and those that came to no verdict, each with the
+    reason.
     """
-    rows = [
-        [r["id"], f"`{r['subject']}`", "open by design", _obstacles(r)]
-        for r in lines
-        if not r["judged"]
-    ]
-    rows += [[one["id"], f"`{one['subject']}`", one["outcome"], one["why"]] for one in lost]
+    short = [[r["id"], f"`{r['subject']}`", _obstacles(r)] for r in lines if not r["judged"]]
+    rows = [[one["id"], f"`{one['subject']}`", one["outcome"], one["why"]] for one in lost]
     return (
+        f"\n\n## Open by design\n\n{grid(['claim', 'subject', 'why'], short)}" if short else ""
+    ) + (
         f"\n\n## Not judged\n\n{grid(['claim', 'subject', 'outcome', 'why'], rows)}" if rows else ""
     )
 

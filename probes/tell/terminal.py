@@ -120,30 +120,24 @@ def _blocks(members: Sequence[verdicts.Verdict]) -> Iterator[tuple[str, dict[str
 
 
 def count(lines: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, str]] = ()) -> str:
-    """How many claims were judged (to a verdict, with the fewest units met), how many decided, by
-    outcome, and how many neither.
+    """How many claims were judged (came to a verdict), how many decided, by outcome, and how many
+    were not judged.
 
-    ``lost`` are claims that came to no verdict, with their ``outcome``: skipped, error, failed,
-    deselected, not run.
+    A claim with fewer units than its rule decides from is *open by design*: judged, and not
+    decided. ``lost`` are claims that came to no verdict, with their ``outcome``: skipped, error,
+    failed, deselected, not run.
 
     >>> count([{"judged": True, "overall": "mixed"}, {"judged": False, "overall": "inconclusive"}],
     ...     [{"outcome": "skipped"}])
-    '1 claim judged, 1 decided (1 mixed); 2 not judged (1 open by design, 1 skipped)'
+    '2 claims judged, 1 decided (1 mixed, 1 open by design); 1 not judged (1 skipped)'
     """
-    judged = [line for line in lines if line["judged"]]
-    decided = sum(line["overall"] != "inconclusive" for line in judged)
-    found = Counter(line["overall"] for line in judged)
-    words = ", ".join(
-        f"{found[o]} {o}" for o in ("supported", "refuted", "mixed", "inconclusive") if found[o]
-    )
-    text = f"{verdicts.counted(len(judged), 'claim')} judged, {decided} decided" + (
+    found = Counter(line["overall"] if line["judged"] else "open by design" for line in lines)
+    decided = sum(found[outcome] for outcome in ("supported", "refuted", "mixed"))
+    kinds = ("supported", "refuted", "mixed", "inconclusive", "open by design")
+    words = ", ".join(f"{found[kind]} {kind}" for kind in kinds if found[kind])
+    text = f"{verdicts.counted(len(lines), 'claim')} judged, {decided} decided" + (
         f" ({words})" if words else ""
     )
     others = Counter(one["outcome"] for one in lost)
-    reasons = [f"{len(lines) - len(judged)} open by design"] * (len(lines) > len(judged))
-    reasons += [f"{others[outcome]} {word}" for outcome, word in WORDS.items() if others[outcome]]
-    return text + (
-        f"; {len(lines) - len(judged) + len(lost)} not judged ({', '.join(reasons)})"
-        if reasons
-        else ""
-    )
+    reasons = [f"{others[outcome]} {word}" for outcome, word in WORDS.items() if others[outcome]]
+    return text + (f"; {len(lost)} not judged ({', '.join(reasons)})" if reasons else "")
