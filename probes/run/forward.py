@@ -221,6 +221,10 @@ def _gives(subject: Subject, raw: Any) -> tuple[str, str]:
     """What the forward of a network gives, in words, and a note on how it is read."""
     _, found = logits_of(raw, len(subject.data.classes))
     said = [f"its logits are {found}"] if found else []
+    if getattr(subject.model, "one_by_one", False):
+        said.append(
+            "images pass one by one, since its layers quantise by the range of a whole batch"
+        )
     if dtype := half_precision(subject.model):
         said.append(f"computes in {dtype}, the precision of its weights")
     return described(raw), "; ".join(said)

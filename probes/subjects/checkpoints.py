@@ -70,7 +70,8 @@ def opened_file(text: str, net: nn.Module) -> Opened:
     if not every:
         raise BadInput(f"weights {str(path)!r} hold no state dict (names to tensors)")
     if choice:
-        named = [one for one in every if choice in (one.name, one.entry or WHOLE)]
+        named = [one for one in every if choice == one.name]
+        named = named or [one for one in every if choice == one.entry]
         if not named:
             raise unknown("weights in " + path.name, choice, {one.name for one in every})
         every = named
@@ -156,11 +157,7 @@ class _Candidate:
 
     @property
     def name(self) -> str:
-        return (
-            ".".join(filter(None, (self.entry, self.prefix.rstrip("."))))
-            if self.prefix
-            else self.entry or WHOLE
-        )
+        return ".".join(filter(None, (self.entry, self.prefix.rstrip(".")))) or WHOLE
 
     def fits(self, wanted: Mapping[str, Any], shapes: bool = False) -> bool:
         return all(
@@ -194,17 +191,21 @@ def _candidates(content: Any, wanted: Mapping[str, Any]) -> Iterable[_Candidate]
         plain = {_unwrapped(name): tensor for name, tensor in unpack(state).items()}
         if len(plain) < len(state) and not any(name.endswith(".scale") for name in state):
             plain = unpack(state)
-        found = [
-            _Candidate(
-                entry,
-                prefix,
-                {n.removeprefix(prefix): t for n, t in plain.items() if n.startswith(prefix)},
-                tuple(n for n in plain if not n.startswith(prefix)),
-            )
-            for prefix in _prefixes(plain, wanted)
-        ]
+        found = [_under(prefix, plain, entry) for prefix in _prefixes(plain, wanted)]
         fitting = [one for one in found if one.fits(wanted)]
-        yield from fitting or [_Candidate(entry, "", plain)]
+        others = tuple(one.prefix for one in fitting if one.prefix)
+        for one in fitting or [_Candidate(entry, "", plain)]:
+            beside = tuple(n for n in one.state if others and n.startswith(others))
+            if one.prefix or not beside:
+                yield one
+            else:
+                own = {n: t for n, t in one.state.items() if n not in beside}
+                yield _Candidate(entry, "", own, beside)
+
+
+def _under(prefix: str, state: Mapping[str, Tensor], entry: str) -> _Candidate:
+    inside = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    return _Candidate(entry, prefix, inside, tuple(n for n in state if not n.startswith(prefix)))
 
 
 def _states(content: Any, entry: str = "", depth: int = 2) -> Iterable[tuple[str, dict]]:

@@ -52,6 +52,10 @@ def takes(
     return declare
 
 
+DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.nn.quantized.dynamic")
+"""Where torch keeps layers whose activations are quantised while they run."""
+
+
 def logits_of(output: Any, classes: int | None = None) -> tuple[Tensor | None, str]:
     """The logits in what a network gives, and where they were found; None where it can't be told.
 
@@ -112,6 +116,8 @@ class Normalised(nn.Module):
     Normalisation is inside, so that noise is always added in pixel space. Grey images are repeated
     to as many channels as there are means. ``side`` is the side of the images that the network
     takes, where it is another one than theirs: they are resized inside (bilinear, antialiased).
+    Dynamically quantised layers round by the range of a whole batch, so that what an image gives
+    would depend on its neighbours: images then pass one by one.
     """
 
     WRAPPED = "net"  # what :func:`probes.naming.plain` leaves out of names
@@ -130,6 +136,7 @@ class Normalised(nn.Module):
         self.net = net
         self.classes, self.side = classes, side
         self.dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), None)
+        self.one_by_one = any(type(m).__module__.startswith(DYNAMIC) for m in net.modules())
         self.as_they_are = all(m == 0 for m in mean) and all(
             s == 1 for s in std
         )  # 0 and 1 would change nothing, at a price
@@ -143,7 +150,14 @@ class Normalised(nn.Module):
             images = (images - self.mean) / self.std
         elif images.shape[1] != (channels := self.mean.shape[1]):
             images = images.repeat(1, channels, 1, 1)
-        output = self.net(images if self.dtype is None else images.to(self.dtype))
+        if self.dtype is not None:
+            images = images.to(self.dtype)
+        if self.one_by_one:
+            return torch.cat([self._logits(image) for image in images.split(1)])
+        return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Any:
+        output = self.net(images)
         if isinstance(output, Tensor):
             return output
         logits, _ = logits_of(output, self.classes)

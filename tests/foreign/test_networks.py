@@ -3,6 +3,7 @@ that sends images to a network.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -58,7 +59,12 @@ def images(n=40, classes=10, channels=1, side=28):
 def subject(net, data=None, name="strange", raw=True):
     data = data or images()
     model = (
-        Normalised(net, (0.0,) if raw else data.mean, (1.0,) if raw else data.std)
+        Normalised(
+            net,
+            (0.0,) if raw else data.mean,
+            (1.0,) if raw else data.std,
+            len(data.classes),
+        )
         .eval()
         .requires_grad_(False)
     )
@@ -421,21 +427,84 @@ def test_probabilities_are_no_logits(tmp_path):
         lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda out, x: (out, x), lambda out, x: {"logits": out}], ids=["tuple", "dict"]
-)
-def test_an_output_that_is_no_tensor_has_no_accuracy_and_no_crash(tmp_path, wrap):
-    class Wrapped(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(784, 10)
+class Wrapped(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.fc, self.wrap = nn.Linear(784, 10), wrap
 
-        def forward(self, x):
-            return wrap(self.fc(x.flatten(1)), x)
+    def forward(self, x):
+        return self.wrap(self.fc(x.flatten(1)), x)
 
-    one = subject(Wrapped(), name=f"wrapped {wrap(0, 0)}")
-    with pytest.raises(BadInput, match="no logit per class"):
+
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+OUTPUTS = {
+    "a pair": lambda out, x: (x, out),
+    "by width": lambda out, x: (out[:, :3], [x], out),
+    "a dictionary": lambda out, x: {"logits": out, "hidden": out + 1},
+    "the only one of a dictionary": lambda out, x: {"images": x, "scores": out},
+    "an attribute": lambda out, x: Answer(out),
+}
+
+
+@pytest.mark.parametrize("how", OUTPUTS)
+def test_logits_are_found_in_what_a_network_gives(how, tmp_path):
+    data = images(n=60)
+    wrapped = Wrapped(OUTPUTS[how])
+    plain = nn.Sequential(nn.Flatten(), wrapped.fc)
+    tables = [
+        lab(subject(net, data, name=name), tmp_path, images=60)
+        .sweep(Predictions(floor=None), under=gaussian(0, 0.1))
+        .frame
+        for net, name in ((wrapped, how), (plain, "plain"))
+    ]
+    assert tables[0]["loss"].tolist() == tables[1]["loss"].tolist()
+
+
+NO_LOGITS = {
+    "two of the width": (lambda out, x: (out, out + 1), "a tuple of .*, 10., .*, 10."),
+    "another shape": (lambda out, x: out[:, :, None], "10, 1"),
+    "no tensor": (lambda out, x: {"n": 3}, "a dict of 'n' a int"),
+}
+
+
+@pytest.mark.parametrize("how", NO_LOGITS)
+def test_an_output_without_logits_is_refused_naming_what_came(tmp_path, how):
+    wrap, came = NO_LOGITS[how]
+    one = subject(Wrapped(wrap), name=how)
+    with pytest.raises(BadInput, match=f"no logits but .*{came}"):
         lab(one, tmp_path).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_computes_in_the_precision_of_its_weights(dtype, tmp_path):
+    torch.manual_seed(0)
+    net, data = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to(dtype), images(n=40)
+    one = subject(net, data, name=str(dtype))
+    table = lab(one, tmp_path, images=40).sweep(Predictions(floor=None), under=gaussian(0, 0.1))
+    clean = table.frame[table.frame["level"] == 0]
+    x = torch.from_numpy(data.images).float() / 255
+    logits = net(x.to(dtype)).float().double()
+    wanted = nn.functional.cross_entropy(logits, torch.from_numpy(data.labels), reduction="none")
+    assert np.allclose(clean["loss"], wanted.detach(), atol=1e-6)
+
+
+def test_images_pass_one_by_one_where_layers_quantise_by_the_range_of_a_batch(tmp_path):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    data = images(n=40)
+    one = subject(net, data, name="dynamic")
+    table = lab(one, tmp_path, images=40).sweep(Predictions(floor=None), under=gaussian(0, 0.1))
+    clean = table.frame[table.frame["level"] == 0]["loss"].to_numpy()
+    x = torch.from_numpy(data.images).float() / 255
+    for i in (0, 17, 39):
+        wanted = nn.functional.cross_entropy(net(x[i : i + 1]), torch.tensor([data.labels[i]]))
+        assert np.isclose(clean[i], wanted.item(), atol=1e-5)
 
 
 # --- replay: what is handed on beside outputs

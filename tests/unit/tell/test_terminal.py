@@ -63,9 +63,7 @@ def test_trap_p04_the_summary_counts_what_was_judged_and_decided_not_what_was_gr
 
     found = terminal.count([line(), undecided, never])
 
-    assert (
-        found == "3 claims judged, 1 decided (1 supported, 1 inconclusive, 1 open by design)"
-    )
+    assert found == "3 claims judged, 1 decided (1 supported, 1 inconclusive, 1 open by design)"
 
 
 def test_an_altered_design_is_said():
