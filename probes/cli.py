@@ -61,9 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     fetching = commands.add_parser(
-        "fetch", help="download a dataset into PROBES_DATA, or torchvision's weights of a network"
+        "fetch", help="download a dataset into PROBES_DATA, or the published weights of a network"
     )
-    fetching.add_argument("thing", help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1")
+    fetching.add_argument(
+        "thing",
+        help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1, timm:resnet18:pretrained, hf:NAME",
+    )
     fetching.add_argument("--data", help="folder to download datasets into (default: PROBES_DATA)")
     running = commands.add_parser(
         "run", help="run a study without pytest on any network; writes a report into a folder"
@@ -200,7 +203,8 @@ def _fetch(given: argparse.Namespace) -> int:
     from probes.subjects.spec import parse
 
     spec = parse(given.thing)
-    place = hub.fetch(spec) if spec.weights else data.fetch(given.thing)
+    known = spec.weights or spec.net.startswith("hf:")
+    place = hub.fetch(spec) if known else data.fetch(given.thing)
     print(f"{given.thing} is in {place}")
     return 0
 

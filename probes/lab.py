@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probes import studies
 from probes.claims import declaring
@@ -23,10 +23,15 @@ from probes.store import Store
 from probes.studies.masking.claims import Masked, Masking
 from probes.studies.sensitivity.claims import Sensed
 from probes.studies.sensitivity.plan import Plan
+from probes.subjects.objects import subjects_of
 from probes.subjects.spec import Pair, Spec, parse
 from probes.subjects.subject import Subject
 from probes.tell import origins, report
 
+if TYPE_CHECKING:
+    from torch import nn
+
+Asked = str | Spec | Pair | Sequence[str | Spec | Pair]
 FIELDS = tuple(field.name for field in dataclasses.fields(Options))
 
 
@@ -34,7 +39,10 @@ class Lab(Bench):
     """A laboratory for one or several subjects. It gives tables, keeps the claims made about them,
     and writes the page.
 
-    ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several. The options of a claim
+    ``subjects`` are one name ``net[:weights]@dataset[#seed]`` or several; or a network that is in
+    memory, or several by name, with its images: ``Lab(model, data)``, where ``data`` is a dataset,
+    the name of one, images in [0, 1] (N, C, H, W), or a pair of images and labels. Such a network
+    gets the images as they are: normalisation is its own affair. The options of a claim
     under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``, ``precision``,
     ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
     ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``). ``loaded``
@@ -53,10 +61,10 @@ class Lab(Bench):
 
     def __init__(
         self,
-        subjects: str | Spec | Pair | Sequence[str | Spec | Pair],
+        subjects: Asked | nn.Module | Mapping[str, nn.Module],
+        *rest: Any,
         store: Store | Path | str | None = None,
         options: Options | None = None,
-        *,
         quiet: bool = False,
         say: Callable[[str], None] = print_line,
         watched: Callable[[], ContextManager] = contextlib.nullcontext,
@@ -64,10 +72,20 @@ class Lab(Bench):
         **given: Any,
     ) -> None:
         for name in given:
-            if name not in FIELDS:
+            if name not in (*FIELDS, "data"):
                 raise unknown("argument of Lab(...)", name, ("store", "options", "quiet", *FIELDS))
+        asked: Any = subjects
+        objects = not isinstance(asked, str | Spec | Pair | list | tuple)
+        names = ("data", "store", "options") if objects else ("store", "options")
+        if len(rest) > len(names):
+            raise BadInput(f"Lab(subjects, {', '.join(names)}): {len(rest)} more were given")
+        placed = dict(zip(names, rest, strict=False))
+        store, options = placed.get("store", store), placed.get("options", options)
+        if objects:
+            loaded = subjects_of(asked, placed.get("data", given.pop("data", None)), given)
+            asked = list(loaded)
         specs: list[Spec] = []
-        every = [subjects] if isinstance(subjects, str | Spec | Pair) else subjects
+        every = [asked] if isinstance(asked, str | Spec | Pair) else asked
         for one in (parse(s) if isinstance(s, str) else s for s in every):
             specs += declaring.specs(one)
         if not specs:

@@ -33,6 +33,7 @@ from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
 from probes.claims import finding as claims
 from probes.claims.declaring import Declared
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.registry import PLACES
 from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
 
@@ -110,6 +111,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     problems = config.stash.setdefault(_PROBLEMS, {})
     collected = config.stash.setdefault(_COLLECTED, {})
     for item in items:
+        if (place := str(item.path.parent)) not in PLACES:
+            PLACES.append(place)
         name = item.nodeid.partition("[")[0]
         try:
             _check_typos(item)

@@ -250,6 +250,7 @@ class Bench(Facts):
     def engine(self) -> engine.Engine:
         """What the options ask for; serial where the networks exist in this process only."""
         alone = self._given and self._load_one is None
+        alone |= any(str(spec.net).startswith("__main__:") for spec in self.specs)
         return engine_of(1 if alone else self.options.workers)
 
     def fill(self, works: Sequence[Work], what: str = "probes") -> list[Path]:

@@ -204,17 +204,24 @@ def fit(
 Say = Callable[[str], None]
 
 
-def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> Normalised:
+def initial(
+    net: str, data: Dataset, seed: int, classes: int | None = None, own: bool = False
+) -> Normalised:
     """The untrained network of a seed, in its wrapper. The global generator is left as it was.
 
     Its head has as many outputs as the dataset has classes, or ``classes``. The declarations of the
     builder (:func:`takes`) are followed: grey images are repeated to its channels, it gets the side
-    of the images, its values stay in [0, 1].
+    of the images, its values stay in [0, 1]. ``own`` takes the normalisation and the size of
+    images that the network's own weights were trained with.
     """
     build = nets[net]
     wants: Takes = getattr(build, "takes", Takes())
     channels = wants.channels if wants.channels and data.channels == 1 else data.channels
     mean, std = ((0.0,), (1.0,)) if wants.raw else (data.mean, data.std)
+    size = wants.size
+    if own:
+        mean, std = wants.mean or (0.0,) * channels, wants.std or (1.0,) * channels
+        size = wants.own_size or size
     high, wide = data.images.shape[2:]
     if wants.side and high != wide:
         raise BadInput(
@@ -229,7 +236,7 @@ def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> N
                 isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()
             ):  # lazy modules take shape now
                 with torch.no_grad():
-                    model.eval()(torch.zeros(2, channels, high, wide))
+                    model.eval()(torch.zeros(2, channels, size or high, size or wide))
                 model.train()
         except ProbesError:
             raise
@@ -242,7 +249,7 @@ def initial(net: str, data: Dataset, seed: int, classes: int | None = None) -> N
             ) from e
     classes = classes or len(data.classes)
     times = channels // len(mean)
-    return Normalised(model, mean * times, std * times, classes)
+    return Normalised(model, mean * times, std * times, classes, size)
 
 
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from probes.errors import Unavailable
 from probes.registry import unknown
+from probes.subjects import libraries
 from probes.subjects.spec import Spec
 
 
@@ -24,6 +25,7 @@ def torchvisions_names(net: str) -> dict[str, Any]:
     from torchvision import models
 
     try:
+        net = net.removeprefix("torchvision:")
         return {
             name.lower(): entry for name, entry in models.get_model_weights(net).__members__.items()
         }
@@ -37,12 +39,14 @@ def checkpoint(entry: Any) -> Path:
 
 
 def fetch(spec: Spec) -> Path:
-    """Download torchvision's weights of a spec. Raises Unavailable, with a way round, if the host
-    can't be reached.
+    """Download the weights of a spec that torchvision, timm or Hugging Face publish.
 
-    Raises UnknownName for weights that torchvision does not have.
+    Raises Unavailable, with a way round, if the host can't be reached, and UnknownName for weights
+    that they do not have.
     """
     entry = torchvisions(spec)
+    if entry is None and spec.net.startswith(("timm:", "hf:")):
+        return libraries.fetch(spec)
     if entry is None:
         raise unknown("weights of torchvision", str(spec), ["resnet18:imagenet1k_v1"])
     try:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from probes.errors import BadInput
 from probes.measure.adapters import BlockAdapter, register_block
+from probes.subjects import libraries  # noqa: F401 - their names are known with ours
 from probes.subjects.smallnets import Rows, VitLite, mlp
 from probes.subjects.wrapped import Builder, Normalised, Takes, nets, takes
 

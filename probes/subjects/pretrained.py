@@ -5,9 +5,8 @@ SHA-256 is always known.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.registry import unknown
+from probes.registry import importable, unknown
 from probes.store import Store, sha256
-from probes.subjects import hub, training
-from probes.subjects.checkpoints import opened_file, split
+from probes.subjects import hub, libraries, training
+from probes.subjects.checkpoints import Opened, opened_file, split
 from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.data import strange
 from probes.subjects.dataset import Dataset
@@ -87,12 +86,7 @@ def resolved(spec: Spec) -> Spec:
     >>> resolved(Spec("json", "dumps", "mnist5k")).net
     'json:dumps'
     """
-    if (
-        spec.weights is None
-        or spec.net in nets
-        or ":" in spec.net
-        or importlib.util.find_spec(spec.net) is None
-    ):
+    if spec.weights is None or spec.net in nets or ":" in spec.net or not importable(spec.net):
         return spec
     thing, _, weights = spec.weights.partition(":")
     return dataclasses.replace(spec, net=f"{spec.net}:{thing}", weights=weights or None)
@@ -138,6 +132,8 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
     if spec.weights == UNTRAINED:
         model = training.initial(spec.net, data, seed)
         return _subject(spec, model, data, state_sha256(model.net), UNTRAINED, None)
+    if found := libraries.published(spec):
+        return _published(spec, data, seed, found)
     if by_recipe(spec) or spec.weights is None:
         return _trained(dataclasses.replace(spec, seed=seed), data, store)
     if not Path(spec.weights).exists() and (known := hub.torchvisions(spec)):
@@ -164,6 +160,30 @@ def load(spec: Spec, data: Dataset, store: Store) -> Subject:
         if len(data.classes) == IMAGENET_CLASSES or as_imagenet(data) is None:
             raise
         return _of_file(spec, data, seed, path, path.name, IMAGENET_CLASSES)
+
+
+def _published(spec: Spec, data: Dataset, seed: int, found: libraries.Published) -> Subject:
+    """The subject of weights that come with a network, with the normalisation and the size of
+    images that they were trained with.
+    """
+    if found.outputs == IMAGENET_CLASSES:
+        data = as_imagenet(data) or data
+    libraries.same_classes(spec, found.names, tuple(data.classes))
+    model = training.initial(spec.net, data, seed, found.outputs, own=True)
+    weights = found.opened(model.net)
+    subject = _filled(spec, model, data, weights, found.path.name, found.origin)
+    wants = nets[spec.net].takes  # type: ignore[attr-defined]
+    side = data.images.shape[-1]
+    sized = f"resized from {side} to {model.side} px and " if model.side not in (None, side) else ""
+    shown = "normalised by " + (
+        f"mean {_short(wants.mean)}, std {_short(wants.std)}" if wants.mean else "nothing"
+    )
+    note = f"images are {sized}{shown}, as its configuration says"
+    return dataclasses.replace(subject, notes=(*subject.notes, note))
+
+
+def _short(values: Sequence[float] | None) -> str:
+    return " ".join(f"{v:.3g}" for v in values or ())
 
 
 IMAGENET_CLASSES = 1000
@@ -222,20 +242,29 @@ def filled(
     """The subject with the weights of a file, in eval mode. Raises BadInput for a file that can't
     be read or does not fit the model.
     """
-    found = opened_file(str(path), model.net)
+    return _filled(spec, model, data, opened_file(str(path), model.net), path.name, origin, card)
+
+
+def _filled(
+    spec: Spec,
+    model: Normalised,
+    data: Dataset,
+    found: Opened,
+    name: str,
+    origin: str,
+    card: Mapping[str, Any] | None = None,
+) -> Subject:
     state = found.state
     if problem := misfit(model.net, state):
         shapes = "of shape" in problem and strange(data.name)
         hint = (
             f"; {data.name} has {_classes(data)}" if shapes else "; is it of another architecture?"
         )
-        raise BadInput(f"{spec}: {path.name} does not fit: its weights {problem}{hint}")
+        raise BadInput(f"{spec}: {name} does not fit: its weights {problem}{hint}")
     try:
         model.net.load_state_dict(state, strict=False)
     except RuntimeError as e:
-        raise BadInput(
-            f"{spec}: {path.name} does not fit: {str(e).splitlines()[-1].strip()}"
-        ) from e
+        raise BadInput(f"{spec}: {name} does not fit: {str(e).splitlines()[-1].strip()}") from e
     subject = _subject(spec, model, data, found.sha256, origin, card)
     notes = (found.note,) if found.note else ()
     return dataclasses.replace(subject, notes=(*notes, *subject.notes))

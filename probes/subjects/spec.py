@@ -11,6 +11,10 @@ from probes.errors import BadInput
 
 Seed = int | Literal["*"] | None
 FORM = "net[:weights]@dataset[#seed]"
+LIBRARIES = ("torchvision", "timm", "hf")
+"""Libraries whose networks have names of two parts: ``timm:resnet18``."""
+PRETRAINED = "pretrained"
+"""The name of the weights that come with a network of a library."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,8 @@ def parse(text: str) -> Spec:
     """Read a subject. Raises BadInput if it has another form.
 
     The text is split at the first ``@``. A trailing ``#digits`` or ``#*`` is the seed. Left of
-    ``@`` a dotted name keeps its first colon, since ``package.module:thing`` is a name.
+    ``@`` a dotted name keeps its first colon, since ``package.module:thing`` is a name; so do
+    ``timm:``, ``hf:``, ``torchvision:`` and ``__main__:``.
 
     >>> parse("resnet20@mnist5k#3")
     Spec(net='resnet20', weights=None, dataset='mnist5k', seed=3)
@@ -51,7 +56,7 @@ def parse(text: str) -> Spec:
         tail = tail[: found.start()]
     left, dataset = (left, tail) if at else (tail, "")
     head, colon, weights = left.partition(":")
-    if colon and "." in head:
+    if colon and ("." in head or head in (*LIBRARIES, "__main__")):
         attribute, colon, weights = weights.partition(":")
         head = f"{head}:{attribute}"
     if (

@@ -27,26 +27,34 @@ own.
 class Takes:
     """What a builder needs to know of the images beside their number of channels: see
     :func:`takes`.
+
+    ``size`` is the one side of images that the network takes: others are resized to it inside.
+    ``mean``, ``std`` and ``own_size`` are those that its own weights were trained with.
     """
 
     channels: int | None = None
     side: bool = False
     raw: bool = False
+    size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    own_size: int | None = None
 
 
 def takes(
-    *, channels: int | None = None, side: bool = False, raw: bool = False
+    *, channels: int | None = None, side: bool = False, raw: bool = False, size: int | None = None
 ) -> Callable[[Builder], Builder]:
     """A decorator for builders. ``channels`` is the number of channels of the network (grey images
     are repeated to it). ``side`` means that the builder gets the side of the images as a third
-    argument. ``raw`` means that the network takes values in [0, 1] as they are.
+    argument. ``raw`` means that the network takes values in [0, 1] as they are. ``size`` is the
+    side that images are resized to inside the network, for one that takes no other.
 
-    >>> takes(channels=3)(lambda channels, classes: nn.Identity()).takes
-    Takes(channels=3, side=False, raw=False)
+    >>> takes(channels=3)(lambda channels, classes: nn.Identity()).takes.channels
+    3
     """
 
     def declare(build: Builder) -> Builder:
-        build.takes = Takes(channels, side, raw)  # type: ignore[attr-defined]
+        build.takes = Takes(channels, side, raw, size)  # type: ignore[attr-defined]
         return build
 
     return declare

@@ -586,3 +586,25 @@ def test_help_names_every_option_and_markers_are_listed(pytester):
         "--probes-report",
     } <= names
     assert "claim(sentence" in pytester.runpytest("--markers").stdout.str()
+
+
+def test_a_network_beside_the_tests_is_found_whatever_the_import_mode(pytester):
+    folder = pytester.mkdir("tests")
+    (folder / "nets_of_mine.py").write_text(
+        "from torch import nn\n"
+        "def small(channels, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))\n"
+    )
+    (folder / "test_it.py").write_text(
+        HEAD
+        + """
+from probes.measure import Predictions
+@pytest.mark.subjects("nets_of_mine:small:untrained@mnist5k")
+@pytest.mark.claim("Noise costs.", id="COST", expect=("refuted", "2026-11-26", ""))
+def test_cost(lab, claim):
+    table = lab.sweep(Predictions(floor=None), under=gaussian(0, .1))
+    claim.holds(falls(table, "correct", sesoi=.5))
+"""
+    )
+    done = pytester.runpytest("--import-mode=importlib", IMAGES, QUIET, "--probes-ledger=off")
+    done.stdout.fnmatch_lines(["*1 claim judged*"])
