@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
+from probes.hooks import refuse_training, refuse_wrapped
 from probes.measure.adapters import adapter_of, block_sites
-from probes.measure.meeting import found_in
+from probes.measure.meeting import found_in, meet
 from probes.measure.protocol import Measure
 from probes.measure.taps import Streams, tap
 from probes.moments import flatten_images, power_sums, sign_sums
@@ -23,6 +25,16 @@ from probes.registry import unknown
 
 METRICS = ("l2_h", "var_h", "mean_sum", "mean_abs_sum", "sparsity", "ratio_hx")
 """The metrics by name; :mod:`probes.table` declares what each of them is."""
+SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "GELU": lambda x: torch.special.ndtr(x) + x * torch.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    "SiLU": lambda x: torch.sigmoid(x) * (1 + x * torch.sigmoid(-x)),
+}
+"""The derivatives of smooth activations: GELU (Hendrycks and Gimpel 2016), SiLU (Elfwing et al.
+2017).
+"""
+LINEARITY = "linearity"
+LINEAR = 0.1
+"""A slope is that of a linear piece if it is this near to 0 or 1, the slopes of a ReLU."""
 
 Read = Callable[[Batch], dict[str, np.ndarray]]
 
@@ -44,6 +56,15 @@ def _reduce(part: str, tensor: Tensor, metrics: frozenset[str]) -> Arrays:
     return {"total": total, "zeros": zeros, "size": size, "n": row.shape[1]}
 
 
+def _linear(activation: str, total: Tensor) -> Arrays | None:
+    """How many positions of each image have the slope of a linear piece."""
+    if activation not in SLOPES:
+        return None
+    slope = SLOPES[activation](flatten_images(total))
+    near = (slope.abs() <= LINEAR) | ((slope - 1).abs() <= LINEAR)
+    return {"linear": near.sum(1), "n": near.shape[1]}
+
+
 def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     """The metrics of one site in float64, from what its hooks kept."""
 
@@ -61,6 +82,8 @@ def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     if s["size"] is not None:
         out["mean_abs_sum"] = array("sum", "size") / s["n"]
     out["sparsity"] = array("sum", "zeros") / s["n"]  # ReLU(s) is 0 exactly where s <= 0
+    if streams.get("slope"):
+        out["linearity"] = array("slope", "linear") / streams["slope"]["n"]
     if "x" in streams:
         with np.errstate(divide="ignore", invalid="ignore"):
             out["ratio_hx"] = norm / array("x", "norm")
@@ -74,8 +97,10 @@ class BlockMetrics(Measure):
 
     ``l2_h`` and ``var_h`` (ddof 0) are the norm and the variance of the branch h. ``mean_sum`` and
     ``mean_abs_sum`` are means of x + h, the input of the block's last ReLU. ``sparsity`` is the
-    share of zeros after it; a network whose sums go into no ReLU has none. ``ratio_hx`` is
-    ||h|| / ||x|| (a plain block has no x, and no ratio).
+    share of zeros after it. Where a GELU or a SiLU follows each sum, ``linearity`` takes its place:
+    the share of positions at which the slope of the activation lies within 0.1 of 0 or 1, as it
+    does everywhere for a ReLU (:data:`SLOPES`). A network whose sums go into nothing of the kind
+    has neither. ``ratio_hx`` is ||h|| / ||x|| (a plain block has no x, and no ratio).
     They follow the study "Investigating Internal Dynamics of Pre-trained ResNet Models Under Input
     Uncertainty", but per image instead of per batch.
 
@@ -101,8 +126,8 @@ class BlockMetrics(Measure):
 
     def __post_init__(self) -> None:
         for name in self.metrics:
-            if name not in METRICS:
-                raise unknown("block metric", name, METRICS)
+            if name not in (*METRICS, LINEARITY):
+                raise unknown("block metric", name, (*METRICS, LINEARITY))
         if not self.metrics:
             raise BadInput(f"BlockMetrics(metrics=()): at least one of {', '.join(METRICS)}")
 
@@ -135,13 +160,14 @@ class BlockMetrics(Measure):
                     f"block {site!r} ends in {type(relu).__name__}: sparsity is defined for ReLU"
                     " only, whose zeros are exact"
                 )
+        if blocks and LINEARITY in self.metrics:
+            raise ProbesError(
+                "linearity is defined where a GELU or a SiLU follows: the slope of a ReLU is 0 or 1"
+                " everywhere; ask for sparsity"
+            )
         reduce = partial(_reduce, metrics=frozenset(self.metrics))
-        with tap(
-            model,
-            self.sites,
-            reduce,
-            parts=("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum"),
-        ) as seen:
+        parts = ("h", "x", "sum") if "ratio_hx" in self.metrics else ("h", "sum")
+        with self._streams(model, reduce, parts, bool(blocks)) as seen:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
                 metrics = self.metrics if blocks else self._defined(model, list(seen))
@@ -149,20 +175,39 @@ class BlockMetrics(Measure):
 
             yield read
 
+    def _streams(
+        self, model: nn.Module, reduce: Callable, parts: tuple[str, ...], blocks: bool
+    ) -> contextlib.AbstractContextManager[Mapping[str, Streams]]:
+        if blocks:
+            return tap(model, self.sites, reduce, parts)
+        refuse_wrapped(model)
+        refuse_training(model)
+        asked = {"sparsity", LINEARITY} & set(self.metrics)
+        return meet(model, self.sites, reduce, set(parts), _linear if asked else None)
+
     def _defined(self, model: nn.Module, read: Sequence[str]) -> tuple[str, ...]:
-        """The metrics that are defined at sums: sparsity only where a ReLU follows each of them. It
-        is left out of all six metrics, and refused where it was asked for by name.
+        """The metrics that are defined at sums: sparsity where a ReLU follows each of them,
+        linearity in its place where a GELU or a SiLU does. What is undefined is left out of all six
+        metrics, and refused where it was asked for by name.
         """
-        other = [s for s in found_in(model) if s.name in set(read) and s.next != "ReLU"]
-        if not other or "sparsity" not in self.metrics:
-            return self.metrics
-        if self.metrics != METRICS:
-            raise ProbesError(
-                f"sum {other[0].name!r} goes into {other[0].next or 'no activation'}: sparsity is"
-                " defined for ReLU only, whose zeros are exact; ask for others of"
-                f" {', '.join(METRICS)}"
-            )
-        return tuple(name for name in METRICS if name != "sparsity")
+        sites = [s for s in found_in(model) if s.name in set(read)]
+        fitting = {
+            "sparsity": [s for s in sites if s.next != "ReLU"],
+            LINEARITY: [s for s in sites if s.next not in SLOPES],
+        }
+        if self.metrics == METRICS:
+            chosen = next((name for name, others in fitting.items() if not others), None)
+            named = (chosen if name == "sparsity" else name for name in METRICS)
+            return tuple(name for name in named if name is not None)
+        needs = {"sparsity": "ReLU only, whose zeros are exact", LINEARITY: "GELU and SiLU only"}
+        for name in fitting.keys() & set(self.metrics):
+            if other := fitting[name]:
+                raise ProbesError(
+                    f"sum {other[0].name!r} goes into {other[0].next or 'no activation'}: {name} is"
+                    f" defined for {needs[name]}; ask for others of"
+                    f" {', '.join((*METRICS, LINEARITY))}"
+                )
+        return self.metrics
 
 
 def _read(

@@ -29,9 +29,13 @@ class _Meet(Watch):
     it only meets them again, by the module that adds and by their place in it.
     """
 
-    def __init__(self, keep: Callable[[Place, str, Tensor], None]) -> None:
+    def __init__(
+        self,
+        keep: Callable[[Place, str, Tensor], None],
+        slope: Callable[[Place, str, Tensor], None],
+    ) -> None:
         super().__init__()
-        self.keep = keep
+        self.keep, self.slope = keep, slope
         self.sites: dict[Place, Residual] = {}
         self.waiting: dict[int, tuple[Tensor, Place]] = {}
         self.on = self.learning = False
@@ -64,6 +68,7 @@ class _Meet(Watch):
         total = func(*args, **(kwargs or {}))
         self.keep(place, "sum", total)
         if site.next:
+            self.slope(place, site.next, total)
             self.waiting[id(total)] = total, place
         else:
             self.keep(place, "out", total)
@@ -83,7 +88,9 @@ class _Meet(Watch):
 
     def used(self, one: Sum) -> None:
         total, place = self.waiting.pop(id(one))
-        if not one.next:
+        if one.next:
+            self.slope(place, one.next, total)
+        else:
             self.keep(place, "out", total)
 
     def activated(self, one: Sum, out: Tensor) -> None:
@@ -107,10 +114,13 @@ def meet(
     sites: Sequence[str] | None,
     reduce: Callable[[str, Tensor], Any],
     parts: set[str],
+    slope: Callable[[str, Tensor], Any] | None = None,
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """Read ``h``, ``x``, ``sum`` and ``out`` of residual sums at every pass inside the block, as
     :func:`probes.measure.tap` does.
 
+    ``slope(activation, sum)`` is asked of each sum that an activation follows, before that may work
+    in place; what it gives stands under ``slope``.
     Which sums are residual is found on the first pass of a network, and kept. Raises BadInput for
     a network without residual sums, UnknownName for a site, ProbesError for a sum that a pass does
     not meet once.
@@ -127,7 +137,11 @@ def meet(
             )
         mine[part] = reduce(part, tensor) if part in parts else None
 
-    mode = _Meet(keep)
+    def keep_slope(place: Place, activation: str, total: Tensor) -> None:
+        if slope is not None:
+            met.setdefault(place, {})["slope"] = slope(activation, total)
+
+    mode = _Meet(keep, keep_slope)
 
     def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.clear()
@@ -149,7 +163,7 @@ def meet(
             streams = met.get((site.module, site.place), {})
             if lost := [part for part in ("x", "sum", "out") if part not in streams]:
                 raise ProbesError(f"sum {site.name!r} gave no {lost[0]!r} in this forward pass")
-            seen[site.name] = {p: value for p, value in streams.items() if p in parts}
+            seen[site.name] = {p: v for p, v in streams.items() if p in (*parts, "slope")}
 
     with handles() as held, watching(model, mode) as arrange, mode:
         held.append(model.register_forward_pre_hook(begin, with_kwargs=True))

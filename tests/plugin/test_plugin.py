@@ -603,7 +603,7 @@ from probes.measure import Predictions
 @pytest.mark.claim("Noise costs.", id="COST")
 def test_cost(lab, claim):
     table = lab.sweep(Predictions(floor=None), under=gaussian(0, .1))
-    claim.holds(falls(table, "correct", sesoi=.5))
+    claim.holds(falls(table, "correct", sesoi="5 points"))
 """
     )
     done = pytester.runpytest("--import-mode=importlib", IMAGES, QUIET, "--probes-ledger=off")
