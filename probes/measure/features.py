@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.axes import as_maps
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, reading
@@ -23,21 +24,35 @@ from probes.naming import modules
 
 
 def stages(model: nn.Module) -> list[str]:
-    """The stages of a residual network: ``layer1``, ``layer2``, ...; BadInput for a network without
-    them.
+    """The stages of a network: ``layer1``, ``layer2``, ...; else the members of its outermost
+    container (``nn.Sequential``, ``nn.ModuleList``) that hold layers themselves, such as the
+    blocks of a transformer. BadInput for a network without them.
 
     >>> from probes.subjects.nets import nets
     >>> stages(nets["resnet20"](1, 10))
     ['layer1', 'layer2', 'layer3']
     """
-    found = [name for name in modules(model) if re.fullmatch(r"layer\d+", name)]
-    if not found:
-        some = [name for name, m in modules(model).items() if not list(m.children())][:8]
-        raise BadInput(
-            "the network has no stages layer1, layer2, ...: name the layers to read, e.g."
-            f" {', '.join(some)}"
-        )
-    return found
+    known = modules(model)
+    if found := [name for name in known if re.fullmatch(r"(.+\.)?layer\d+", name)]:
+        shallow = min(name.count(".") for name in found)
+        return [name for name in found if name.count(".") == shallow]
+    inside = getattr(model, getattr(type(model), "WRAPPED", ""), model)
+    containers = {"": inside, **known}
+    for name in sorted(containers, key=lambda name: len(name.split(".")) if name else 0):
+        if not isinstance(containers[name], nn.Sequential | nn.ModuleList):
+            continue
+        members = [
+            f"{name}.{child}".lstrip(".")
+            for child, m in containers[name].named_children()
+            if list(m.children())
+        ]
+        if len(members) > 1:
+            return members
+    some = [name for name, m in known.items() if not list(m.children())][:8]
+    raise BadInput(
+        "the network has no stages layer1, layer2, ... and no container of blocks: name the layers"
+        f" to read, e.g. {', '.join(some)}"
+    )
 
 
 def where(model: nn.Module) -> torch.device:
@@ -52,7 +67,8 @@ def where(model: nn.Module) -> torch.device:
 
 def stages_of(model: nn.Module, images: Tensor) -> list[str]:
     """The last module at each size of the feature maps, without pooling. These are the ends of a
-    network's stages, whatever their names. The images are sent to where the network is.
+    network's stages, whatever their names. In a network of one size, such as a transformer, they
+    are its blocks. The images are sent to where the network is.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2,
     ...     2, 1))
@@ -66,7 +82,7 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
     def see(name: str, module: nn.Module, out: object) -> None:
         calls[name] = calls.get(name, 0) + 1
         if isinstance(out, Tensor) and out.ndim == 4 and not isinstance(module, pools):
-            last[tuple(out.shape[2:])] = name
+            last[tuple(as_maps(module, out).shape[2:])] = name
 
     with handles() as held, torch.inference_mode():
         for name, module in modules(model).items():
@@ -74,7 +90,11 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
                 module.register_forward_hook(lambda m, _, out, name=name: see(name, m, out))
             )
         model(images.to(where(model)))
-    return [name for name in last.values() if calls[name] == 1]
+    found = [name for name in last.values() if calls[name] == 1]
+    if len(found) < 2:
+        with contextlib.suppress(BadInput):
+            return [name for name in stages(model) if calls.get(name) == 1] or found
+    return found
 
 
 @contextlib.contextmanager
@@ -86,11 +106,12 @@ def extract(
     """Read the outputs of modules, by name, at every forward pass inside the block.
 
     Yields a dictionary that each pass fills anew, in the order in which the layers run: layer ->
-    ``reduce(layer, maps)``, where maps are (N, C, H, W). Without ``reduce`` it holds a copy, since
-    an in-place operation may come right after. ``layers`` defaults to the stages. The hooks are
-    removed when the block ends, however it ends.
+    ``reduce(layer, maps)``, where maps are (N, C, H, W): tokens (N, T, C) are folded where they
+    form a square, else they are (N, C, T, 1), and features (N, C) are (N, C, 1, 1). Without
+    ``reduce`` it holds a copy, since an in-place operation may come right after. ``layers``
+    defaults to the stages. The hooks are removed when the block ends, however it ends.
 
-    Raises UnknownName for a layer; BadInput for an output that is no 4-d tensor of floats, for a
+    Raises UnknownName for a layer; BadInput for an output that is none of these, for a
     layer that runs more than once in a pass, and for a model that is compiled, in DataParallel or
     in training mode; ProbesError for a layer that does not run.
 
@@ -102,17 +123,21 @@ def extract(
     [(2, 16, 8, 8), (2, 32, 4, 4)]
     """
 
+    known = modules(model)
+
     def take(layer: str, out: Any) -> Any:
-        if not isinstance(out, Tensor) or out.ndim != 4 or not out.is_floating_point():
+        if not isinstance(out, Tensor) or not 2 <= out.ndim <= 4 or not out.is_floating_point():
             shape = (
                 f"{tuple(out.shape)} of {out.dtype}"
                 if isinstance(out, Tensor)
                 else type(out).__name__
             )
             raise BadInput(
-                f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width)"
+                f"layer {layer!r} gives {shape}, no feature maps (images, depths, height, width),"
+                " no tokens (images, tokens, depths) and no features (images, depths)"
             )
-        return out.clone() if reduce is None else reduce(layer, out)
+        maps = out[:, :, None, None] if out.ndim == 2 else as_maps(known[layer], out)
+        return maps.clone() if reduce is None else reduce(layer, maps)
 
     with reading(
         model, list(layers) if layers is not None else stages(model), take, "layer"
@@ -227,7 +252,7 @@ class FeatureMetrics(Measure):
 
 
 feature_metrics = FeatureMetrics()
-"""The stages of a residual network: ``lab.sweep(feature_metrics, under=gaussian(0, .1))``."""
+"""The stages of a network: ``lab.sweep(feature_metrics, under=gaussian(0, .1))``."""
 
 
 def has_places(shape: Sequence[int]) -> bool:

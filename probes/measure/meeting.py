@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from probes.axes import as_maps
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles
 from probes.measure.sums import Residual, named, watching
 from probes.measure.watching import ACTIVATIONS, Sum, Watch, adds
+from probes.naming import modules
 from probes.registry import unknown
 
 _SITES: weakref.WeakKeyDictionary[nn.Module, tuple[Residual, ...]] = weakref.WeakKeyDictionary()
@@ -115,12 +117,13 @@ def meet(
     reduce: Callable[[str, Tensor], Any],
     parts: set[str],
     slope: Callable[[str, Tensor], Any] | None = None,
+    maps: bool = False,
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """Read ``h``, ``x``, ``sum`` and ``out`` of residual sums at every pass inside the block, as
     :func:`probes.measure.tap` does.
 
     ``slope(activation, sum)`` is asked of each sum that an activation follows, before that may work
-    in place; what it gives stands under ``slope``.
+    in place; what it gives stands under ``slope``. ``maps`` hands out tokens as maps.
     Which sums are residual is found on the first pass of a network, and kept. Raises BadInput for
     a network without residual sums, UnknownName for a site, ProbesError for a sum that a pass does
     not meet once.
@@ -135,12 +138,16 @@ def meet(
                 f"the sum in {place[0]!r} is met more than once in a forward pass: taps read what"
                 " runs once"
             )
-        mine[part] = reduce(part, tensor) if part in parts else None
+        if part not in parts:
+            mine[part] = None
+        else:
+            mine[part] = reduce(part, as_maps(known[place[0]], tensor) if maps else tensor)
 
     def keep_slope(place: Place, activation: str, total: Tensor) -> None:
         if slope is not None:
             met.setdefault(place, {})["slope"] = slope(activation, total)
 
+    known = {**modules(model), "": model}
     mode = _Meet(keep, keep_slope)
 
     def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

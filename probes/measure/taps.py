@@ -78,7 +78,8 @@ def tap(
     """Read the streams of residual blocks at every forward pass inside the block.
 
     Yields a dictionary that each pass fills anew: site -> part -> ``reduce(part, tensor)``. A part
-    is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``; the tensor has shape (N, C, H, W).
+    is ``h``, ``x``, ``sum`` (before the last ReLU) or ``out``; the tensor has shape (N, C, H, W):
+    tokens (N, T, C) are folded where they form a square, else they are (N, C, T, 1).
     Without ``reduce`` the dictionary holds copies. Blocks are those that have an adapter; in a
     network that has none, they are its residual sums (:func:`probes.measure.sums`), whatever
     adds and activates. The hooks are removed when the block ends,
@@ -104,7 +105,7 @@ def tap(
         raise unknown("stream", min(wrong), PARTS)
     refuse_training(model)
     if not block_sites(model):
-        with meet(model, sites, reduce or (lambda _, t: t.clone()), set(parts)) as found:
+        with meet(model, sites, reduce or (lambda _, t: t.clone()), set(parts), maps=True) as found:
             yield found
         return
     chosen = _chosen(model, sites)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probes import seeds
+from probes.axes import as_given, as_maps
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
 from probes.naming import modules
@@ -31,10 +32,12 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
     """Multiply the outputs of modules by ``scales`` inside the block: module name -> factors of the
     shape of one image's output.
 
-    Leading axes of size 1 broadcast, so (C, 1, 1) scales channels. Raises UnknownName for a module;
-    BadInput, at the pass, for factors of another shape (those of another network or module), for
-    outputs that are no batch of floats, and for a model that is compiled, in DataParallel or in
-    training mode; ProbesError when the block ends and a module never ran.
+    Tokens and maps with channels last are taken as maps with channels first
+    (:func:`probes.axes.as_maps`). Axes of size 1 broadcast, so (C, 1, 1) scales channels.
+
+    Raises UnknownName for a module; BadInput, at the pass, for factors of another shape (those of
+    another network or module), for outputs that are no batch of floats, and for a model that is
+    compiled, in DataParallel or in training mode; ProbesError when the block ends and a module never ran.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).eval()
     >>> with torch.no_grad(), scaled_units(net, {"1": torch.tensor([0.0, 1.0])}):
@@ -54,6 +57,9 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
         factors = scales[name]
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
             raise BadInput(f"module {name!r} gives no batch of floats: nothing to mask")
+        given, maps = out.shape, as_maps(known[name], out)
+        folded = maps.ndim == factors.ndim + 1
+        out = maps if folded else out
         shape = tuple(out.shape[1:])
         if factors.ndim != len(shape) or any(
             f not in (1, n) for f, n in zip(factors.shape, shape, strict=True)
@@ -63,7 +69,8 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
                 " is it another network's?"
             )
         ran.add(name)
-        return out * factors.to(out.device, out.dtype)
+        masked = out * factors.to(out.device, out.dtype)
+        return as_given(known[name], masked, given) if folded else masked
 
     with handles() as held:
         for name in scales:

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from probes.alike import distance, head, state_of, tensors_in
 from probes.errors import ProbesError
-from probes.fingerprint import fingerprint
 from probes.hooks import handles
 from probes.naming import modules
 from probes.run.device import cast, exact, on_one_device
 from probes.store import Store
 from probes.subjects.dataset import Dataset
 from probes.subjects.subject import Subject
-from probes.subjects.wrapped import described, logits_of
+from probes.subjects.wrapped import described, half_precision, logits_of
 
 CHECKED = 64
 """At most this many images of a subject's first batch are run twice before a measurement."""
@@ -155,33 +154,33 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
     model, layout = subject.model, "contiguous"
     near = ALIKE["bf16" if half_precision(model) else where.precision]
     far = min(100 * near, 0.1)
-    kept = _state(model)
+    kept = state_of(model)
     raw: list[Any] = []
     with handles() as held:
         inside = getattr(model, "net", model)
         held.append(inside.register_forward_hook(lambda _, __, out: raw.append(out)))
         whole = run("contiguous")
     gives, note = _gives(subject, raw[-1] if raw else whole)
-    out = _tensors(whole)
+    out = tensors_in(whole)
     if any(isinstance(m, nn.Conv2d) for m in model.modules()):
         try:
-            other = _tensors(run("channels last"))
+            other = tensors_in(run("channels last"))
         except Exception as e:  # noqa: BLE001
             why = (str(e).splitlines() or [type(e).__name__])[0]
             note += f"; runs on contiguous images, since its code refuses channels last ({why})"
         else:
-            if _apart(out, other) <= far:
+            if distance(out, other) <= far:
                 layout, out = "channels last", other
-            elif _apart(out, _tensors(run("contiguous"))) <= near:
+            elif distance(out, tensors_in(run("contiguous"))) <= near:
                 note += (
                     "; runs on contiguous images, since it computes something else on channels last"
                 )
     note = note.removeprefix("; ")
-    seen = _state(model)
+    seen = state_of(model)
     run(
         layout, x.flip(0) * 0.5
     )  # another batch in between: what a pass leaves behind shows in the next one
-    if (apart := _apart(out, _tensors(run(layout)))) > near:
+    if (apart := distance(out, tensors_in(run(layout)))) > near:
         raise ProbesError(
             f"{subject.spec} draws at random in eval mode: two passes over the same images differ"
             f" by {apart:.2g} of its largest output, {_first(subject, model, where, x, x, layout)}."
@@ -190,7 +189,7 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
         )
     for before, after in (
         (kept[0], seen[0]),
-        (seen[0] | seen[1], (now := _state(model))[0] | now[1]),
+        (seen[0] | seen[1], (now := state_of(model))[0] | now[1]),
     ):
         if changed := [name for name in after if name not in before or before[name] != after[name]]:
             raise ProbesError(
@@ -200,8 +199,8 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
             )
     half = x[: max(1, len(x) // 2)]
     if len(half) < len(x):
-        part = _tensors(run(layout, half))
-        if (apart := _apart(_head(out, len(half), len(x)), part)) > far:
+        part = tensors_in(run(layout, half))
+        if (apart := distance(head(out, len(half), len(x)), part)) > far:
             who = _first(subject, model, where, x, half, layout)
             raise ProbesError(
                 f"{subject.spec}: what it gives for an image depends on the other images of the"
@@ -230,63 +229,6 @@ def _gives(subject: Subject, raw: Any) -> tuple[str, str]:
     return described(raw), "; ".join(said)
 
 
-def half_precision(model: nn.Module) -> str:
-    """The 16-bit precision in which a network computes; empty for one that has 32 bits or more.
-
-    >>> half_precision(nn.Linear(2, 2).bfloat16()), half_precision(nn.Linear(2, 2))
-    ('bfloat16', '')
-    """
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    short = sorted(str(kind).split(".")[-1] for kind in kinds if kind.itemsize <= 2)
-    return short[0] if short else ""
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf.clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
-def _head(tensors: list[Tensor], kept: int, n: int) -> list[Tensor]:
-    """The rows of the first ``kept`` images, from the output for ``n`` images."""
-    return [t[:kept] if t.ndim and len(t) == n else t for t in tensors]
-
-
-def _state(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a pass must not change: weights and buffers, by their bytes. The second value are plain
-    attributes, which may be set once.
-    """
-    tensors = {
-        name: fingerprint(t) for name, t in (*model.named_parameters(), *model.named_buffers())
-    }
-    plain = {
-        f"{name}.{key}".lstrip("."): value
-        for name, m in model.named_modules()
-        for key, value in vars(m).items()
-        if type(value) in (bool, int, float, str)
-    }
-    return tensors, plain
-
-
-def _apart(one: list[Tensor], other: list[Tensor]) -> float:
-    """The largest difference, in units of the largest output; inf if shapes differ."""
-    if [t.shape for t in one] != [t.shape for t in other]:
-        return float("inf")
-    far = 0.0
-    for a, b in zip(one, other, strict=True):
-        if not a.is_floating_point():
-            far = max(far, 0.0 if torch.equal(a, b) else float("inf"))
-            continue
-        a, b = a.double(), b.double()
-        both = (a == b) | (a.isnan() & b.isnan())
-        if not bool(both.all()):
-            scale = float(torch.where(a.isfinite(), a, 0).abs().max()) or 1.0
-            difference = torch.where(both, 0, (a - b).abs())
-            far = max(
-                far,
-                float(torch.where(difference.isfinite(), difference, float("inf")).max()) / scale,
-            )
-    return far
-
-
 def _first(
     subject: Subject, model: nn.Module, where: Where, x: Tensor, other: Tensor, layout: str
 ) -> str:
@@ -297,7 +239,7 @@ def _first(
     net = Network(model, device, Checked(layout, None))
 
     def mine(values: Any) -> list[Tensor]:
-        return _head(_tensors(values), n_images, len(x))
+        return head(tensors_in(values), n_images, len(x))
 
     def trace(images: Tensor) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
         found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
@@ -323,9 +265,9 @@ def _first(
     near = near if other is x else min(100 * near, 0.1)
     one, two, known = trace(x), trace(other), modules(model)
     for name, (given, out) in one.items():
-        if name in two and _apart(out, two[name][1]) > near:
+        if name in two and distance(out, two[name][1]) > near:
             kind = type(known[name]).__name__
-            if _apart(given, two[name][0]) > near:
+            if distance(given, two[name][0]) > near:
                 above = known.get(name.rpartition(".")[0], getattr(model, "net", model))
                 return (
                     f"first in what module {name!r} ({kind}) is given, by the forward of"

@@ -170,3 +170,14 @@ class Normalised(nn.Module):
             return output
         logits, _ = logits_of(output, self.classes)
         return output if logits is None else logits
+
+
+def half_precision(model: nn.Module) -> str:
+    """The 16-bit precision in which a network computes; empty for one that has 32 bits or more.
+
+    >>> half_precision(nn.Linear(2, 2).bfloat16()), half_precision(nn.Linear(2, 2))
+    ('bfloat16', '')
+    """
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    short = sorted(str(kind).split(".")[-1] for kind in kinds if kind.itemsize <= 2)
+    return short[0] if short else ""

@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [
-    {"batch", "errors", "fingerprint", "hooks", "kept", "moments", "origin", "ranks", "registry"}
+    {
+        "alike",
+        "axes",
+        "batch",
+        "errors",
+        "fingerprint",
+        "hooks",
+        "kept",
+        "moments",
+        "origin",
+        "ranks",
+        "registry",
+    }
     | {"naming", "seeds", "store", "table", "versions", "walking"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},

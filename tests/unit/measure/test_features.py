@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet18, vgg11
 
+from probes.axes import grid
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
@@ -96,9 +97,8 @@ def test_stages_of_a_cifar_net_in_its_wrapper():
 
 
 def test_a_network_without_stages_says_what_could_be_named():
-    with pytest.raises(
-        BadInput, match=r"no stages layer1, layer2, ...: name the layers to read, e.g. features.0"
-    ):
+    why = r"no stages layer1.* no container of blocks: name the layers to read, e\.g\. features\.0"
+    with pytest.raises(BadInput, match=why):
         stages(vgg11(num_classes=10))
 
 
@@ -106,12 +106,71 @@ def test_a_network_without_stages_says_what_could_be_named():
     ("layers", "kind", "sentence"),
     [
         (["layer5"], UnknownName, "unknown layer 'layer5': did you mean layer"),
-        (["fc"], BadInput, r"layer 'fc' gives \(1, 10\) of torch.float32, no feature maps"),
     ],
 )
 def test_layers_that_are_none(net, layers, kind, sentence):
     with pytest.raises(kind, match=sentence), torch.no_grad(), extract(net, layers):
         net(torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("out", "gives"), [(lambda x: (x, x), "tuple"), (lambda x: x.flatten(1).long(), "int64")]
+)
+def test_outputs_that_are_no_features_are_refused(out, gives):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return out(x)
+
+    net = nn.Sequential(Odd(), nn.Identity()).eval()
+    with (
+        pytest.raises(BadInput, match=f"layer '0' gives .*{gives}, no feature maps"),
+        torch.no_grad(),
+        extract(net, ["0"]),
+    ):
+        net(torch.rand(1, 3, 4, 4))
+
+
+class Attending(nn.Module):
+    """A transformer of a class token and 16 patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 4, 4)
+        self.blocks = nn.Sequential(*(Mixing() for _ in range(2)))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = self.blocks(torch.cat([x[:, :1] * 0, x], 1))
+        return self.head(self.norm(x)[:, 0])
+
+
+class Mixing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return x + self.fc(self.norm(x))
+
+
+def test_tokens_are_maps_and_the_stages_of_a_transformer_are_its_blocks():
+    torch.manual_seed(0)
+    net, x = Attending().eval(), torch.rand(2, 3, 16, 16)
+    raw = []
+    handle = net.blocks[0].register_forward_hook(lambda _, __, out: raw.append(out.clone()))
+    with torch.no_grad(), extract(net) as maps:
+        net(x)
+    handle.remove()
+
+    assert list(maps) == ["blocks.0", "blocks.1"]
+    assert maps["blocks.0"].shape == (2, 8, 17, 1)
+    assert torch.equal(maps["blocks.0"][..., 0].transpose(1, 2), raw[0])
+    assert torch.equal(grid(maps["blocks.0"])[1, 3], raw[0][1, 1:, 3].view(4, 4))
+    assert stages_of(net, x) == ["blocks.0", "blocks.1"]
+    with torch.no_grad(), extract(net, ["patch", "norm", "head"]) as maps:
+        net(x)
+    assert [tuple(m.shape[1:]) for m in maps.values()] == [(8, 4, 4), (8, 17, 1), (10, 1, 1)]
 
 
 def test_a_layer_that_never_runs_is_an_error():

@@ -156,7 +156,7 @@ def test_a_transformers_attention_and_mlp_are_read_and_its_fused_layer_is_taken_
     assert list(seen) == [f"layers.{i}.{part}" for i in (0, 1) for part in ("self_attn", "linear2")]
     assert torch.allclose(got, wanted, atol=1e-5)
     for s in seen.values():
-        assert s["h"].shape == (3, 7, 16)
+        assert s["h"].shape == (3, 16, 7, 1)  # tokens as maps
         assert torch.allclose(s["x"] + s["h"], s["sum"], atol=1e-6)
 
 
