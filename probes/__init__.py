@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         extract,
         feature_metrics,
         register_block,
+        residuals,
         tap,
     )
     from probes.perturb import (
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
         Pass,
         Perturbation,
         augmentation,
+        augmented,
+        dropout,
         gaussian,
         inject,
         layer_noise,
         masked,
         weight_noise,
     )
-    from probes.perturb import composed as augmented
     from probes.run.settings import Options
     from probes.studies.study import Study
 
@@ -65,6 +67,7 @@ _PLACES = {
         "extract",
         "feature_metrics",
         "register_block",
+        "residuals",
         "tap",
     ),
     "probes.perturb": (
@@ -73,6 +76,7 @@ _PLACES = {
         "Perturbation",
         "augmentation",
         "augmented",
+        "dropout",
         "gaussian",
         "inject",
         "layer_noise",
@@ -103,6 +107,7 @@ __all__ = [
     "block_metrics",
     "both",
     "decreases",
+    "dropout",
     "equivalent",
     "exceeds",
     "extract",
@@ -115,6 +120,7 @@ __all__ = [
     "masked",
     "pair",
     "register_block",
+    "residuals",
     "rises",
     "tap",
     "weight_noise",

@@ -3,6 +3,7 @@
 from probes.batch import Draw
 from probes.perturb.augment import augmentation
 from probes.perturb.augmenting import augmented
+from probes.perturb.dropping import Dropout, dropout
 from probes.perturb.images import Gaussian, gaussian
 from probes.perturb.injection import inject
 from probes.perturb.masking import masked
@@ -12,6 +13,7 @@ from probes.perturb.weights import WeightNoise, weight_noise
 
 __all__ = [
     "Draw",
+    "Dropout",
     "Gaussian",
     "LayerNoise",
     "Pass",
@@ -19,6 +21,7 @@ __all__ = [
     "WeightNoise",
     "augmentation",
     "augmented",
+    "dropout",
     "gaussian",
     "inject",
     "layer_noise",

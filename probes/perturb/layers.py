@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 
@@ -16,7 +17,39 @@ Which = str | type | Callable[[str, nn.Module], bool]
 
 
 AFTER_NORM = ("BatchNorm2d",)
-"""The default layers for noise: the outputs of batch norm."""
+"""The default layers for noise: the outputs of batch norm. Networks with other norms get it there,
+and networks without norms after convolutions and linear layers (:func:`default_layers`).
+"""
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
+
+
+def norms(name: str, module: nn.Module) -> bool:
+    """Whether a module is a norm, of torch or of anybody: its class or its name says so."""
+    named = re.search(r"(Batch|Layer|Group|Instance|RMS)_?Norm", type(module).__name__)
+    return isinstance(module, NORMS) or bool(named)
+
+
+def weighing(name: str, module: nn.Module) -> bool:
+    """Whether a module is a convolution or a linear layer."""
+    return isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+
+
+norms.__name__, weighing.__name__ = "norm layers", "convolutions and linear layers"
+
+
+def default_layers(models: Iterable[nn.Module]) -> tuple[Which, ...]:
+    """The layers that get noise by default: after batch norm; where a network has other norms,
+    after all of them; where one has none, after convolutions and linear layers.
+
+    >>> default_layers([nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))])
+    ('BatchNorm2d',)
+    >>> [which.__name__ for which in default_layers([nn.LayerNorm(2)])]
+    ['norm layers']
+    """
+    every = [{type(m).__name__ for n, m in modules(net).items() if norms(n, m)} for net in models]
+    if all(kinds == {"BatchNorm2d"} for kinds in every):
+        return AFTER_NORM
+    return (norms,) if all(every) else (weighing,)
 
 
 def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.Module]:

@@ -37,7 +37,8 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
 
     Raises UnknownName for a module; BadInput, at the pass, for factors of another shape (those of
     another network or module), for outputs that are no batch of floats, and for a model that is
-    compiled, in DataParallel or in training mode; ProbesError when the block ends and a module never ran.
+    compiled, in DataParallel or in training mode; ProbesError when the block ends and a module
+    never ran.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).eval()
     >>> with torch.no_grad(), scaled_units(net, {"1": torch.tensor([0.0, 1.0])}):

@@ -19,7 +19,7 @@ from probes.hooks import PREFIX_BYTES, Prefix, begins
 from probes.naming import modules
 from probes.origin import outside
 from probes.perturb.injection import Injected, inject
-from probes.perturb.layers import AFTER_NORM, Which, distinct, layers_of
+from probes.perturb.layers import AFTER_NORM, Which, default_layers, distinct, layers_of
 from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.spread import layer_std
 from probes.perturb.strength import is_strength
@@ -36,7 +36,7 @@ class LayerNoise(Perturbation):
 
     ``levels`` are strengths, ascending from 0: relative to the standard deviation ``std`` of the
     layer's clean outputs, or ``scale="absolute"``. ``on`` selects the layers (:func:`layers_of`;
-    default: after batch norm). ``counts`` says how many of them get noise: whole numbers, or
+    default: :func:`default_layers`). ``counts`` says how many of them get noise: whole numbers, or
     fractions of all (rounded, at least 1). Each count is an arm, in the key column ``layers``.
     ``choice`` says who draws the layers: ``own``, each image for itself, so that draws are nested
     in images; ``common``, all images the same; ``each``, one layer at a time, every layer an arm,
@@ -66,20 +66,21 @@ class LayerNoise(Perturbation):
             else "in units of the layer's outputs"
         )
 
+    def _words(self) -> tuple[str, str]:
+        """The layers, and who draws them."""
+        on = (w if isinstance(w, str) else getattr(w, "__name__", str(w)) for w in self.on)
+        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}
+        return ", ".join(on), whose[self.choice]
+
     def describe(self) -> str:
         """What is done to the outputs of layers, in words."""
-        on = ", ".join(
-            one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
-        )
+        on, whose = self._words()
         sizes = ", ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
         counts = (
             "one layer at a time"
             if self.choice == "each"
             else f"{sizes} layer{'' if self.counts == (1,) else 's'} at a time"
         )
-        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
-            self.choice
-        ]
         return f"{self.scale} Gaussian noise on the outputs of {on}, {counts}{whose}"
 
     def __post_init__(self) -> None:
@@ -138,14 +139,9 @@ class LayerNoise(Perturbation):
         """What an expectation is bound to."""
         if outside(self):
             return super().design()
-        on = ", ".join(
-            one if isinstance(one, str) else getattr(one, "__name__", str(one)) for one in self.on
-        )
+        on, whose = self._words()
         sizes = " ".join(f"{n:g}" if isinstance(n, int) else f"{n:g} of all" for n in self.counts)
         counts = "one layer at a time" if self.choice == "each" else f"{sizes} layers"
-        whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}[
-            self.choice
-        ]
         words = (
             f"{self.scale} noise on the outputs of {on}: {counts}{whose}, p = {self.probability:g}"
         )
@@ -227,8 +223,15 @@ class LayerNoise(Perturbation):
             {k: v for k, v in dataclasses.asdict(self).items() if k != "levels"} if level else {}
         )
 
+    def fitted(self, models: Sequence[nn.Module]) -> LayerNoise:
+        """The same noise; on the default layers of these networks, where none were named."""
+        if self.on != AFTER_NORM:
+            return self
+        return dataclasses.replace(self, on=default_layers(models))
+
     def resolved(self, model: nn.Module) -> LayerNoise:
         """The same noise on the named layers; BadInput for more layers than the model has."""
+        self = self.fitted([model])
         names = tuple(layers_of(model, self.on))
         if excess := [n for n in self.counts if isinstance(n, int) and n > len(names)]:
             raise BadInput(

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -15,48 +15,10 @@ from torch import Tensor, nn
 from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.fingerprint import key_of
-from probes.kept import Kept
 from probes.origin import outside
+from probes.perturb.passing import BATCHES, ORDER, Forward, Pass
 
 P = TypeVar("P", bound="Perturbation")
-Forward = Callable[[Batch], Tensor]
-"""Runs the network under the perturbation on a batch. Returns the images that it saw, in [0, 1]."""
-BATCHES = 4
-"""A cell covers at most this many batches. Their noise stays in memory and is used at the next
-level.
-"""
-ORDER = ("weights", "layers", "units", "images")
-"""What a perturbation can act on, from the inside of a pass to its outside."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pass:
-    """A network at a level, for one draw: everything that a perturbation may need.
-
-    ``send`` copies images to the device, in the memory format of the network; ``run`` is the pass
-    that a perturbation wraps (images on the CPU in, outputs out). ``place`` names weights, code,
-    device and precision: it belongs into the name of everything that is ``kept`` and depends on
-    them. ``mean`` and ``std`` are what the network normalises with, ``prepared`` what
-    :meth:`Perturbation.prepare` gave, ``first()`` two clean images, ``training()`` the training
-    images that were asked for, in batches.
-    """
-
-    model: nn.Module
-    level: float
-    draw: Draw
-    kept: Kept
-    send: Callable[[Tensor], Tensor]
-    run: Callable[[Tensor], Any]
-    place: tuple[Hashable, ...] = ()
-    mean: Sequence[float] = (0.0,)
-    std: Sequence[float] = (1.0,)
-    prepared: Any = None
-    first: Callable[[], Tensor] | None = None
-    training: Callable[[], Iterable[Tensor]] = tuple
-
-    def plain(self, images: Tensor) -> Any:
-        """Run the network on images: what it gives."""
-        return self.run(images)
 
 
 class Perturbation(abc.ABC):
@@ -110,6 +72,10 @@ class Perturbation(abc.ABC):
     def arms(self: P, model: nn.Module) -> Sequence[tuple[str, P]]:
         """One perturbation per arm on this model, each with its value of :attr:`column`."""
         return [("", self)]
+
+    def fitted(self: P, models: Sequence[nn.Module]) -> P:
+        """The same perturbation, for these networks: where it acts, if nobody said it."""
+        return self
 
     def at(self: P, levels: Sequence[float]) -> P:
         """The same perturbation at other levels."""
@@ -256,6 +222,11 @@ class Both(Perturbation):
             for a, outer in self.outer.arms(model)
             for b, inner in self.inner.arms(model)
         ]
+
+    def fitted(self, models: Sequence[nn.Module]) -> Both:
+        """Both, for these networks."""
+        outer, inner = self.outer.fitted(models), self.inner.fitted(models)
+        return dataclasses.replace(self, outer=outer, inner=inner)
 
     def images_per_cell(self, batch_size: int, images: int) -> int:
         """The smaller of the two numbers."""

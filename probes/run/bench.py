@@ -146,6 +146,7 @@ class Bench(Facts):
             altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
         subjects = self.subjects
+        under = under.fitted([s.model for s in subjects.values()])
         if per_run is None:
             arms = [(s.spec.net, s.spec.weights) for s in subjects.values()]
             per_run = len(arms) > len(set(arms))

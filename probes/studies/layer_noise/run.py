@@ -14,7 +14,7 @@ from probes.errors import BadInput
 from probes.judge import power
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
-from probes.perturb.layers import layers_of
+from probes.perturb.layers import default_layers, layers_of
 from probes.run.bench import Bench
 from probes.run.judging import told
 from probes.run.settings import Options
@@ -75,6 +75,8 @@ def study(
     images = options.images or len(datasets.load(dataset, options.split, store))
     options = dataclasses.replace(options, images=images)
     lab = Bench(specs, store, options, quiet=False, say=say)
+    if on in ("BatchNorm2d", ["BatchNorm2d"]):
+        on = default_layers([one.model for one in lab.subjects.values()])
     for one in lab.subjects.values():  # an error before the work
         layer_noise(0, PRIMARY, layers=COUNTS, on=on).resolved(one.model)
     names = " and ".join(map(str, specs))
