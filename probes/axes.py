@@ -48,7 +48,9 @@ def channels_last(module: nn.Module, shape: Sequence[int]) -> bool:
         return False
     first, last = _widths(module)
     if len(shape) == 4:
-        return shape[3] in last and shape[1] not in first
+        return shape[1] not in first and (
+            shape[3] in last or (shape[3] in first and shape[1] not in last)
+        )
     return not (shape[1] in first and shape[2] not in last)
 
 

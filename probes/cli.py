@@ -1,4 +1,4 @@
-"""The command line: ``probes list | train | fetch | run | report | verify | ledger``."""
+"""The command line: ``probes list | check | train | fetch | run | report | verify | ledger``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     listing.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     listing.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
+    checking = commands.add_parser(
+        "check",
+        help="what can be measured of a network: its residual sums, norms, outputs, instruments",
+    )
+    checking.add_argument(
+        "net", help="net[:weights][@dataset]; 'timm:*' for a network of each family of timm"
+    )
+    checking.add_argument("--dataset", default="mnist5k", help="its images (default: mnist5k)")
+    checking.add_argument("--all", action="store_true", help="show every residual sum")
+    checking.add_argument("--out", type=Path, help="folder for the table of families")
+    checking.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    checking.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    checking.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
+    checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     training = commands.add_parser(
         "train", help="train a network on a dataset; resumes after an interruption"
     )
@@ -103,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.environ["PROBES_DATA"] = given.data
         return {
             "list": _list,
+            "check": _check,
             "train": _train,
             "fetch": _fetch,
             "run": studies.run,
@@ -196,6 +211,12 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
     workers = Options(engine="processes", jobs=given.jobs).workers
     say(f"{given.net} on {given.dataset}: {len(runs)} runs, {min(workers, len(runs))} at once")
     engine_of(workers).fill(runs, place, lambda run: None)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from probes.check import command
+
+    return command.run(given)
 
 
 def _fetch(given: argparse.Namespace) -> int:

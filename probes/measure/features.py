@@ -67,8 +67,8 @@ def where(model: nn.Module) -> torch.device:
 
 def stages_of(model: nn.Module, images: Tensor) -> list[str]:
     """The last module at each size of the feature maps, without pooling. These are the ends of a
-    network's stages, whatever their names. In a network of one size, such as a transformer, they
-    are its blocks. The images are sent to where the network is.
+    network's stages, whatever their names. In a network of tokens they are its :func:`stages`.
+    The images are sent to where the network is.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2,
     ...     2, 1))
@@ -77,10 +77,13 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
     """
     last: dict[tuple[int, ...], str] = {}
     calls: dict[str, int] = {}
+    tokens: list[str] = []
     pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
     def see(name: str, module: nn.Module, out: object) -> None:
         calls[name] = calls.get(name, 0) + 1
+        if isinstance(out, Tensor) and out.ndim == 3 and out.shape[1] > 1:
+            tokens.append(name)
         if isinstance(out, Tensor) and out.ndim == 4 and not isinstance(module, pools):
             last[tuple(as_maps(module, out).shape[2:])] = name
 
@@ -91,7 +94,7 @@ def stages_of(model: nn.Module, images: Tensor) -> list[str]:
             )
         model(images.to(where(model)))
     found = [name for name in last.values() if calls[name] == 1]
-    if len(found) < 2:
+    if len(found) < 2 or tokens:
         with contextlib.suppress(BadInput):
             return [name for name in stages(model) if calls.get(name) == 1] or found
     return found

@@ -30,7 +30,7 @@ FLOORS = [
     {"run"},
     {"claims"},
     {"studies"},
-    {"lab"},
+    {"lab", "check"},
     {"claimoptions"},
     {"claimplugin", "cli", "fixtures"},
     {"plugin"},
