@@ -14,7 +14,7 @@ from typing import Literal
 
 import pandas as pd
 
-from probes.errors import BadInput, ProbesError
+from probes.errors import BadInput, ProbesError, UnknownName
 from probes.registry import unknown
 
 KEYS = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "site")
@@ -101,10 +101,12 @@ declare_metric(
 
 def metric(name: str, table: pd.DataFrame) -> Metric:
     """The declaration of a metric of the table. Raises UnknownName, with the nearest columns, if
-    the table does not have it.
+    the table does not have it; with the reason, if its measure has one (``attrs["lacks"]``).
     """
     columns = metrics_of(table)
     if name not in columns:
+        if why := table.attrs.get("lacks", {}).get(name):
+            raise UnknownName(f"no metric {name!r} here: {why}")
         raise unknown("metric", name, columns)
     return _METRICS.get(name, Metric(name, "plain", name))
 

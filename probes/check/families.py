@@ -32,6 +32,8 @@ EVERY = "timm:*"
 """What is typed for a member of every family."""
 SIDES = (64, 224)
 """The sides of images that are tried, for networks that take any."""
+LARGEST = 256
+"""Above this side, two images do."""
 SMALL = (
     "zepto",
     "atto",
@@ -71,18 +73,18 @@ def _size(name: str) -> tuple[int, int, int, str]:
     return large, small, max(numbers, default=0), name
 
 
-def images(side: int) -> Dataset:
+def images(side: int, n: int = 8) -> Dataset:
     """A few random images of a side, of ten classes."""
     made = np.random.Generator(np.random.Philox(side)).integers(
-        0, 256, (8, 3, side, side), dtype=np.uint8
+        0, 256, (n, 3, side, side), dtype=np.uint8
     )
     return Dataset(
         name=f"random{side}",
         title=f"random images of {side} px",
         split="test",
         images=made,
-        labels=np.arange(8),
-        ids=np.arange(8),
+        labels=np.arange(n),
+        ids=np.arange(n),
         classes=tuple(f"class {i}" for i in range(10)),
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
@@ -93,13 +95,16 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
     """The first member of a family that can be built and run, examined."""
     why = ""
     for name in names[:3]:
-        for side in SIDES if builder_of(name).takes.size is None else SIDES[:1]:  # type: ignore[attr-defined]
+        own = builder_of(name).takes.size  # type: ignore[attr-defined]
+        for side in SIDES if own is None else SIDES[:1]:
             start = time.perf_counter()
             try:
                 with torch.random.fork_rng([]):
                     torch.manual_seed(0)
                     spec = parse(f"timm:{name}:untrained@random{side}")
-                    subject = pretrained.load(spec, images(side), store)
+                    subject = pretrained.load(
+                        spec, images(side, 8 if (own or 0) <= LARGEST else 2), store
+                    )
                     found = examine(subject, options.where)
             except ProbesError as e:
                 why = why or str(e)
@@ -154,9 +159,10 @@ def write(out: Path, store: Store, options: Options, command: Sequence[str]) -> 
             "threads": options.where.threads,
         }
         make = functools.partial(_write_row, family, names, store, options)
+        say(f"{i + 1} of {len(every)}: {family}")
         path = store.get_or_make("families", key, ".txt", make)
         rows.append(json.loads(path.read_text(encoding="utf-8")))
-        say(f"{i + 1} of {len(every)}: {family}: {rows[-1]['network']}: {rows[-1]['outcome']}")
+        say(f"    {rows[-1]['network']}: {rows[-1]['outcome']} {rows[-1]['why']}".rstrip())
     frame = pd.DataFrame(rows)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "families.csv", frame.drop(columns="seconds").to_csv(index=False))

@@ -33,6 +33,12 @@ SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
 2017).
 """
 LINEARITY = "linearity"
+NEEDS = {"sparsity": "ReLU only, whose zeros are exact", LINEARITY: "GELU and SiLU only"}
+FITS: dict[str, Callable[[str], bool]] = {
+    "sparsity": lambda activation: activation == "ReLU",
+    LINEARITY: lambda activation: activation in SLOPES,
+}
+"""The activations after a sum at which two of the metrics are defined."""
 LINEAR = 0.1
 """A slope is that of a linear piece if it is this near to 0 or 1, the slopes of a ReLU."""
 
@@ -185,26 +191,34 @@ class BlockMetrics(Measure):
         asked = {"sparsity", LINEARITY} & set(self.metrics)
         return meet(model, self.sites, reduce, set(parts), _linear if asked else None)
 
+    def lacks(self, model: nn.Module) -> dict[str, str]:
+        """Sparsity or linearity, where a sum goes into something else."""
+        if block_sites(model):
+            return {}
+        sites = [s for s in found_in(model) if self.sites is None or s.name in self.sites]
+        return {
+            name: f"sum {other.name!r} goes into {other.next or 'no activation'}, and {name} is"
+            f" defined for {NEEDS[name]}"
+            for name, fits in FITS.items()
+            if (other := next((s for s in sites if not fits(s.next)), None))
+        }
+
     def _defined(self, model: nn.Module, read: Sequence[str]) -> tuple[str, ...]:
         """The metrics that are defined at sums: sparsity where a ReLU follows each of them,
         linearity in its place where a GELU or a SiLU does. What is undefined is left out of all six
         metrics, and refused where it was asked for by name.
         """
         sites = [s for s in found_in(model) if s.name in set(read)]
-        fitting = {
-            "sparsity": [s for s in sites if s.next != "ReLU"],
-            LINEARITY: [s for s in sites if s.next not in SLOPES],
-        }
+        fitting = {name: [s for s in sites if not fits(s.next)] for name, fits in FITS.items()}
         if self.metrics == METRICS:
             chosen = next((name for name, others in fitting.items() if not others), None)
             named = (chosen if name == "sparsity" else name for name in METRICS)
             return tuple(name for name in named if name is not None)
-        needs = {"sparsity": "ReLU only, whose zeros are exact", LINEARITY: "GELU and SiLU only"}
         for name in fitting.keys() & set(self.metrics):
             if other := fitting[name]:
                 raise ProbesError(
                     f"sum {other[0].name!r} goes into {other[0].next or 'no activation'}: {name} is"
-                    f" defined for {needs[name]}; ask for others of"
+                    f" defined for {NEEDS[name]}; ask for others of"
                     f" {', '.join((*METRICS, LINEARITY))}"
                 )
         return self.metrics

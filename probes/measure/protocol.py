@@ -61,6 +61,12 @@ class Measure(abc.ABC):
         over sites.
         """
 
+    def lacks(self, model: nn.Module) -> dict[str, str]:
+        """The metrics that it has no numbers for at this model, which was measured, with the
+        reason.
+        """
+        return {}
+
     @abc.abstractmethod
     def open(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """A context in which each pass can be read: it yields ``read(batch)`` (see

@@ -54,6 +54,9 @@ class Sweep(LazyTable):
             self._lab.seen_clean(found, self._subjects)
         if measure.floor is not None:
             found.attrs["floor"] = self._lab.floor(self._subjects, measure.floor)
+        lacks = [measure.lacks(s.model) for s in self._subjects.values()]
+        if any(lacks):
+            found.attrs["lacks"] = {name: why for one in lacks for name, why in one.items()}
         if shared := shared_initialisations(self._subjects.values()):
             found.attrs["initial"] = shared
         return found

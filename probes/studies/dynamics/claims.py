@@ -15,11 +15,22 @@ from probes.run.sweeping import Sweep
 def h1(sweep: Sweep) -> Verdicts:
     """H1: the variance of h rises by more than 1 %, and the sparsity falls by more than half a
     point.
+
+    Where a GELU or a SiLU follows each sum, the linearity rises by more than half a point in place
+    of the sparsity. Where nothing of the kind follows, as in transformers, the variance is asked
+    alone.
     """
-    return both(
-        rises(sweep, "var_h", by="site", sesoi="1 %"),
-        falls(sweep, "sparsity", by="site", sesoi="0.5 points"),
-    )
+    spread = rises(sweep, "var_h", by="site", sesoi="1 %")
+    metric = responds(sweep)
+    if metric is None:
+        return spread
+    ask = falls if metric == "sparsity" else rises
+    return both(spread, ask(sweep, metric, by="site", sesoi="0.5 points"))
+
+
+def responds(sweep: Sweep) -> str | None:
+    """The metric that tells what the activation after each sum does, if there is one."""
+    return next((name for name in ("sparsity", "linearity") if name in sweep.frame), None)
 
 
 def h0(sweep: Sweep) -> Verdicts:

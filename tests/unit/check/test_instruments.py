@@ -16,6 +16,7 @@ from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import pretrained
 from probes.subjects.data import load
+from probes.subjects.nets import nets
 from probes.subjects.objects import subjects_of
 from probes.subjects.spec import parse
 
@@ -137,8 +138,10 @@ def test_a_network_without_weights_here_is_checked_with_random_ones_and_it_is_sa
     assert "residual sums: " in out
 
 
-def test_a_network_that_fails_is_said_with_its_own_words(capsys, tmp_path):
-    command = ["check", "torchvision:vgg11", "--store", str(tmp_path), "--threads", "1"]
+def test_a_network_that_fails_is_said_with_its_own_words(capsys, tmp_path, monkeypatch):
+    small = nn.Sequential(nn.MaxPool2d(32), nn.Flatten(), nn.Linear(1, 10))
+    monkeypatch.setitem(nets._things, "too_deep", lambda channels, classes: small)
+    command = ["check", "too_deep:untrained", "--store", str(tmp_path), "--threads", "1"]
     assert cli.main(command) == 2
     assert "it fails on images of 1 x 28 x 28: RuntimeError" in capsys.readouterr().out
 
