@@ -16,51 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from probes.errors import BadInput, ProbesError
 from probes.naming import modules, prefix_of, twins
+from probes.refusing import refuse_training, refuse_wrapped
 from probes.registry import unknown
-
-
-def refuse_wrapped(model: nn.Module) -> None:
-    """Raise BadInput for a model whose hooks would not fire, or would fire in shared dictionaries.
-
-    A compiled model ignores hooks added after its first call (pytorch#117758); replicas of
-    DataParallel share hook dictionaries (pytorch#42478); of TorchScript neither the code nor the
-    inner tensors can be seen. All are refused, with the way out.
-    """
-    for name, module in model.named_modules():
-        where = f"module {name!r}" if name else "the model"
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            raise BadInput(
-                f"{where} is a {type(module).__name__}, whose replicas share hooks: pass the"
-                " network inside it (.module)"
-            )
-        if isinstance(module, torch.jit.ScriptModule):
-            raise BadInput(
-                f"{where} is TorchScript, whose code and layers can't be read: pass the"
-                " module that was scripted"
-            )
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-            raise BadInput(
-                f"{where} is compiled, and hooks on a compiled model never fire: pass the original"
-                " (the argument of torch.compile, or ._orig_mod)"
-            )
-
-
-def refuse_training(model: nn.Module) -> None:
-    """Raise BadInput if any module of the model is in training mode. A pass would then change
-    buffers or draw at random.
-    """
-    for name, module in model.named_modules():
-        if module.training:
-            where = f" (module {name!r}, a {type(module).__name__})" if name else ""
-            if not model.training:
-                raise BadInput(
-                    f"the model is in eval mode, and a part of it in training mode{where}: set it"
-                    " to eval, or let its train() do so"
-                )
-            raise BadInput(
-                f"the model is in training mode{where}, where a pass changes buffers or draws at"
-                " random: call model.eval() first"
-            )
 
 
 @contextlib.contextmanager

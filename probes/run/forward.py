@@ -199,8 +199,9 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
             )
     half = x[: max(1, len(x) // 2)]
     if len(half) < len(x):
-        part = tensors_in(run(layout, half))
-        if (apart := distance(head(out, len(half), len(x)), part)) > far:
+        listed = isinstance(whole, list | tuple) and len(whole) == len(x)  # an entry for each image
+        mine = tensors_in(whole[: len(half)]) if listed else head(out, len(half), len(x))
+        if (apart := distance(mine, tensors_in(run(layout, half)))) > far:
             who = _first(subject, model, where, x, half, layout)
             raise ProbesError(
                 f"{subject.spec}: what it gives for an image depends on the other images of the"

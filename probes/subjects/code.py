@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 
 from probes.fingerprint import fingerprint
 from probes.hooks import refuse_wrapped
@@ -67,11 +67,16 @@ def code_sha256(model: nn.Module, builder: Callable[..., Any] | None = None) -> 
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """All attributes of a module that are neither weights, modules nor torch's own."""
+    """All attributes of a module that are neither weights, modules nor torch's own, and the hooks
+    that somebody put there: a result is of the network with them.
+    """
+    if isinstance(module, fx.GraphModule):  # traced or exported: its graph is its code
+        return {"class": "GraphModule", "code": module.code}
     hooks = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
     own = {
         name: value
         for name, value in vars(module).items()
         if name not in INTERNAL and not name.endswith(hooks)
     }
-    return own | {"class": type(module).__qualname__}
+    theirs = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    return own | {"class": type(module).__qualname__} | ({"hooks": theirs} if theirs else {})

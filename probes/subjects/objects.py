@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from probes.errors import BadInput
-from probes.hooks import refuse_wrapped
 from probes.measure.features import where
+from probes.refusing import refuse_wrapped
 from probes.subjects import data as datasets
 from probes.subjects.code import code_sha256
 from probes.subjects.dataset import Dataset
@@ -43,6 +43,8 @@ def subjects_of(
             f"Lab({type(models).__name__}, data): a network is a torch.nn.Module, or a mapping of"
             " names to such"
         )
+    for model in named.values():
+        refuse_wrapped(model)
     images = dataset_of(data)
     if isinstance(data, tuple | list):  # a class of the network of which there is no image
         width = max(_outputs(model, images) for model in named.values())
@@ -51,7 +53,6 @@ def subjects_of(
     images = images.sample(until or options.get("images"), ordered=until is not None)
     found = {}
     for name, model in named.items():
-        refuse_wrapped(model)
         spec = Spec(name, None, images.name)
         wrapped = _wrapped(model, images)
         digest = state_sha256(wrapped.net)

@@ -30,6 +30,7 @@ def opened(model: nn.Module) -> list[str]:
             if isinstance(module, parametrize.ParametrizationList):
                 continue
             if parametrize.is_parametrized(module):
+                _own_class(module)
                 for tensor in list(module.parametrizations):  # type: ignore[arg-type]
                     parametrize.remove_parametrizations(module, tensor, leave_parametrized=True)
                     _as_parameter(module, tensor)
@@ -46,6 +47,15 @@ def opened(model: nn.Module) -> list[str]:
                     remove_spectral_norm(module, tensor)
                     found.append(f"{plain(model, name)}.{tensor} (spectral norm)")
     return [one.lstrip(".") for one in found]
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrised module a class that no copy of it shares: torch keeps the computed weight
+    as a property of the class, and takes that away from all copies at once.
+    """
+    kind = type(module)
+    own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+    module.__class__ = type(kind.__name__, kind.__bases__, own)
 
 
 def _as_parameter(module: nn.Module, name: str) -> None:

@@ -113,7 +113,8 @@ def described(output: Any) -> str:
     if isinstance(output, Mapping):
         return f"a {name} of " + ", ".join(f"{k!r} {described(v)}" for k, v in output.items())
     if isinstance(output, tuple | list):
-        return f"a {name} of " + ", ".join(map(described, output))
+        more = f", ... ({len(output)} of them)" if len(output) > 3 else ""
+        return f"a {name} of " + ", ".join(map(described, output[:3])) + more
     return f"a {name}"
 
 
