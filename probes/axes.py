@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -89,12 +90,13 @@ def as_given(module: nn.Module, maps: Tensor, shape: Sequence[int]) -> Tensor:
     return flat.transpose(1, 2) if channels_last(module, shape) else flat
 
 
-def grid(maps: Tensor) -> Tensor:
+def folded(maps: Any) -> Any:
     """Maps (..., C, T, 1) of tokens as pictures (..., C, side, side): class and register tokens
-    before the patches are left out. Maps that have no such square stay as they are.
+    before the patches are left out. Maps that have no such square stay as they are. A tensor or an
+    array.
 
     >>> import torch
-    >>> grid(torch.zeros(2, 8, 50, 1)).shape
+    >>> folded(torch.zeros(2, 8, 50, 1)).shape
     torch.Size([2, 8, 7, 7])
     """
     if maps.shape[-1] != 1 or maps.shape[-2] < 4:
@@ -104,4 +106,4 @@ def grid(maps: Tensor) -> Tensor:
     extra = many - side * side
     if side < 2 or extra > 8:
         return maps
-    return maps[..., extra:, 0].unflatten(-1, (side, side))
+    return maps[..., extra:, 0].reshape(*maps.shape[:-2], side, side)

@@ -119,3 +119,11 @@ def run_pytest(pytester, child):
         return RunResult(ret, out.splitlines(), err.splitlines(), time.perf_counter() - began)
 
     return run
+
+
+def pytest_collection_modifyitems(config, items):
+    """Slow tests run only where they are asked for."""
+    if "slow" not in config.getoption("markexpr", ""):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: pytest -m slow"))

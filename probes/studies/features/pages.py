@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from torch import Tensor
 
+from probes.axes import folded
 from probes.measure.mapstats import STATISTICS, MapStatistics
 from probes.studies.features import plots as pictures
 from probes.tell.markdown import grid
@@ -92,7 +93,7 @@ def one_image(
             part = slice(depths.start, depths.stop)
             place = f"{layer}_{depths.start:03}-{depths.stop - 1:03}"
             for level, name in names.items():
-                clean, here = arrays[0.0][layer][part], arrays[level][layer][part]
+                clean, here = (folded(arrays[at][layer][part]) for at in (0.0, level))
                 what = f"{title}, {layer}, {'clean' if not level else f'noise {level:g}'}"
                 save_small(
                     pictures.grid(here, what, depths.start, scale),
@@ -105,7 +106,8 @@ def one_image(
                     save_small(figure, folder / "difference" / f"{place}_{name}.png")
     histograms(folder / "histograms", statistics, list(maps), title)
     means = {
-        names[level]: {layer: m.mean(0) for layer, m in by.items()} for level, by in arrays.items()
+        names[level]: {layer: folded(m).mean(0) for layer, m in by.items()}
+        for level, by in arrays.items()
     }
     sheet = pictures.contact(
         {names[level]: image for level, image in images.items()},

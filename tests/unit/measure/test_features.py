@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet18, vgg11
 
-from probes.axes import grid
+from probes.axes import folded
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import FeatureMetrics, extract, feature_metrics, stages
@@ -166,7 +166,7 @@ def test_tokens_are_maps_and_the_stages_of_a_transformer_are_its_blocks():
     assert list(maps) == ["blocks.0", "blocks.1"]
     assert maps["blocks.0"].shape == (2, 8, 17, 1)
     assert torch.equal(maps["blocks.0"][..., 0].transpose(1, 2), raw[0])
-    assert torch.equal(grid(maps["blocks.0"])[1, 3], raw[0][1, 1:, 3].view(4, 4))
+    assert torch.equal(folded(maps["blocks.0"])[1, 3], raw[0][1, 1:, 3].view(4, 4))
     assert stages_of(net, x) == ["blocks.0", "blocks.1"]
     with torch.no_grad(), extract(net, ["patch", "norm", "head"]) as maps:
         net(x)

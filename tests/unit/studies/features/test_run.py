@@ -331,12 +331,6 @@ def bad(tmp_path):
         ),
         (
             "whole.png",
-            {"layers": ["fc"]},
-            BadInput,
-            r"layer 'fc' gives \(1, 10\) of torch.float32, no feature maps",
-        ),
-        (
-            "whole.png",
             {"levels": (-1,)},
             BadInput,
             r"each is a standard deviation, a finite number from 0 up",
