@@ -5,6 +5,7 @@ environment, a folder and files for its output.
 import os
 import runpy
 import sys
+import traceback
 
 for number, name in ((1, "out"), (2, "err")):
     os.dup2(os.open(ASKED[name], os.O_WRONLY | os.O_APPEND), number)  # noqa: F821
@@ -21,11 +22,68 @@ if ASKED["pixel"]:  # noqa: F821
 
     plots.save = save
 how, *rest = ASKED["argv"]  # noqa: F821
+
+
+class Forked:
+    """A worker of pytest-xdist that is forked from this process and waits for what execnet says to
+    an interpreter that it has started; with what execnet asks of a ``subprocess.Popen``.
+    """
+
+    def __init__(self, before):
+        (heard, self.stdin), (self.stdout, said) = (
+            [open(end, mode + "b", 0) for end, mode in zip(os.pipe(), "rw", strict=True)]  # noqa: SIM115
+            for _ in range(2)
+        )
+        self.pid = os.fork()
+        if self.pid:
+            heard.close(), said.close()
+            return
+        try:
+            os.dup2(heard.fileno(), 0), os.dup2(said.fileno(), 1)
+            for one in (self, *before):  # each pipe has one end here and one there
+                one.stdin.close(), one.stdout.close()
+            sys.stdin = open(0)  # noqa: SIM115
+            if line := sys.stdin.readline():
+                exec(eval(line), {"__name__": "__main__"})
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def wait(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self):
+        os.kill(self.pid, 9)
+
+
+def fork_workers(count):
+    """Fork the workers of pytest-xdist now, while nothing runs here: they have loaded what this
+    process has.
+    """
+    from execnet import gateway_io
+
+    waiting = []
+    for _ in range(count):
+        waiting.append(Forked(waiting))
+
+    class Master(gateway_io.Popen2IOMaster):
+        def __init__(self, args, execmodel):
+            self.popen = waiting.pop(0)
+            gateway_io.Popen2IO.__init__(
+                self, self.popen.stdin, self.popen.stdout, execmodel=execmodel
+            )
+
+    gateway_io.Popen2IOMaster = Master
+
+
 try:
     if how == "-m":
         import pytest
 
         assert rest[0] == "pytest", rest
+        if "-n" in rest:
+            fork_workers(int(rest[rest.index("-n") + 1]))
         sys.argv, sys.path[:0] = rest, [""]
         sys.exit(int(pytest.main(rest[1:])))
     elif how == "-c":
