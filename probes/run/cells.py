@@ -21,6 +21,7 @@ from probes.fingerprint import key_of
 from probes.kept import Kept
 from probes.measure.protocol import Measure
 from probes.moments import mean_and_variance
+from probes.origin import outside
 from probes.perturb.protocol import Pass, Perturbation
 from probes.run.device import cast, exact
 from probes.run.forward import Where, network, pixels
@@ -87,12 +88,29 @@ class Cell(Work):
 
     def key(self, place: Place | None = None) -> dict[str, Any]:
         """What the numbers of this cell depend on, and nothing else."""
-        drawn = self.under.drawn(self.name) if self.level else {}
+        under: dict[str, Any] = {"kind": "clean"}
+        if not self.clean:
+            drawn = self.under.drawn(self.name) if self.level else {}
+            under = self.under.key(self.level) | drawn | key_of(self.under)
         return self.common | {
             "range": [self.start, self.stop],
             "measure": self.measure.key() | key_of(self.measure),
-            "under": self.under.key(self.level) | drawn | key_of(self.under),
+            "under": under,
         }
+
+    @property
+    def clean(self) -> bool:
+        """Whether it is the clean pass, whatever the perturbation: all claims share it. What a
+        user's own perturbation does at level 0 is its own.
+        """
+        return not self.level and not _own(self.under)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What the table of this cell says of it beside what the store keeps."""
+        still = {"sigma_realised": np.float32(0), "mean_shift": np.float32(0)}
+        arm = {self.under.column: self.arm} if self.under.column else {}
+        return (still if self.clean and self.under.acts_on == "images" else {}) | arm
 
     def needs(self, place: Place) -> Sequence[Work]:
         """What the perturbation must know of the clean network."""
@@ -137,7 +155,7 @@ class Cell(Work):
                     if self.level or not self.measure.compares:
                         seen = forward(batch)
                     found.append(read(batch))
-                    if self.under.acts_on == "images":
+                    if self.under.acts_on == "images" and not self.clean:
                         found[-1] |= _realised(seen - batch.images)
         table.write(_rows(found, data.ids[self.start : self.stop], self), path)
 
@@ -205,6 +223,12 @@ def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
     size = -(-len(data) // parts)
     for i in range(0, len(data), size):
         yield pixels(data, slice(i, min(i + size, len(data))))
+
+
+def _own(under: Perturbation) -> bool:
+    """Whether a perturbation, or a part of it, is a user's own."""
+    parts = (part for part in vars(under).values() if isinstance(part, Perturbation))
+    return outside(under) or any(map(_own, parts))
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

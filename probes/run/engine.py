@@ -105,9 +105,7 @@ def run(
 def _labelled(cell: Cell, place: Place, path: Path) -> pd.DataFrame:
     subject = place.subject(cell.subject)
     labels = subject.labels | {"draw": cell.draw}
-    found = table.read(path).assign(
-        **labels, **({cell.under.column: cell.arm} if cell.under.column else {})
-    )
+    found = table.read(path).assign(**labels, **cell.labels)
     for name, values in subject.data.clusters.items():
         found[name] = found["image"].map(dict(zip(subject.data.ids, values, strict=True)))
     return found

@@ -11,7 +11,7 @@ from torch import nn
 
 from probes.errors import Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
-from probes.perturb import gaussian, layer_noise, outputs
+from probes.perturb import gaussian, layer_noise, outputs, weight_noise
 from probes.run import device, engine
 from probes.run.bench import Bench
 from probes.run.cells import Cell
@@ -78,6 +78,45 @@ def test_other_levels_share_the_cells_they_have_in_common(store, monkeypatch):
     sweep(store, levels=(0, 0.1, 0.3))
 
     assert made == [0.3]
+
+
+def test_all_perturbations_share_the_clean_pass_except_a_users_own(store, monkeypatch):
+    """Level 0 is the network as it is: made once, and each sweep says of it what is its own."""
+    lab = Bench(
+        [parse("resnet20@mnist5k")], store, Options(images=40, threads=1, batch_size=20, seed=3)
+    )
+
+    def swept(under):
+        frame = lab.sweep(accuracy, under=under).frame
+        return frame[frame["level"] == 0].reset_index(drop=True)
+
+    class Halved(type(gaussian(0))):
+        name, varied, unit = "halved", "level", ""
+
+        def describe(self):
+            return "Half of the noise."
+
+        def apply(self, images, noise, level, mean=(0.0,), std=(1.0,)):
+            return super().apply(images, noise, level / 2, mean, std)
+
+    noisy = swept(gaussian(0, 0.1))
+    made, make = [], Cell.make
+    monkeypatch.setattr(
+        Cell, "make", lambda cell, *more: (made.append(cell.level), make(cell, *more))[1]
+    )
+    both = swept(layer_noise(0, 0.5) & gaussian(0, 0.1))
+    layers, weights = swept(layer_noise(0, 0.5)), swept(weight_noise(0, 0.1))
+    assert 0 not in made
+    own = swept(Halved((0.0, 0.1)))
+    assert made.count(0) == 1
+
+    pd.testing.assert_frame_equal(own, noisy)
+    pd.testing.assert_frame_equal(both.drop(columns="layers"), noisy)
+    assert noisy["sigma_realised"].dtype == noisy["mean_shift"].dtype == np.float32
+    assert (noisy[["sigma_realised", "mean_shift"]] == 0).all(axis=None)
+    for frame, column in ((layers, "layers"), (weights, "batch_norm")):
+        still = noisy.drop(columns=["sigma_realised", "mean_shift"])
+        pd.testing.assert_frame_equal(frame.drop(columns=column), still)
 
 
 def test_trap_n04_another_batch_size_changes_the_last_digits_only(store):
