@@ -102,24 +102,29 @@ def inject(
                 f"layer {name!r} gives {shape}: noise is added to floats with {len(ids)} images"
                 " along the first axis"
             )
-        if (name, call) not in done.drawn:
+        last = out.ndim == 4 and out.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        eps = done.drawn.get((name, call))
+        if (
+            eps is None  # or it was drawn for another network
+            or eps.shape != (len(rows), *out.shape[1:])
+            or (eps.device, eps.dtype) != (out.device, out.dtype)
+            or not eps.is_contiguous(memory_format=layout)
+        ):
             names = [
                 ("outputs", seed, dataset, int(ids[i]), draw, name, call) for i in rows.tolist()
             ]
             z = seeds.normals(math.prod(out.shape[1:]), names)
-            last = out.ndim == 4 and out.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
             eps = (
                 torch.from_numpy(z)
                 .reshape(len(rows), *out.shape[1:])
                 .contiguous(memory_format=layout)
+                .to(out.device, out.dtype)
             )
-            done.drawn[name, call] = eps.to(out.device, out.dtype)
+            done.drawn[name, call] = eps
         aliased = any(isinstance(x, Tensor) and x.data_ptr() == out.data_ptr() for x in inputs)
         target = out.clone() if aliased or out.requires_grad else out
-        return target.index_add_(
-            0, rows.to(out.device), done.drawn[name, call], alpha=level * scales[name]
-        )
+        return target.index_add_(0, rows.to(out.device), eps, alpha=level * scales[name])
 
     with handles() as held:
         held.append(model.register_forward_pre_hook(lambda *_: calls.clear()))

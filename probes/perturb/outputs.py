@@ -175,8 +175,8 @@ class LayerNoise(Perturbation):
                 at.plain(batch.images)
                 return batch.images
             draw, ids = at.draw, batch.ids.tolist()
-            name = ("layers", str(self.key(1.0)), at.place, draw, tuple(ids))
-            # the last draw for this batch
+            name = ("layers", str(self.key(1.0)), draw, tuple(ids))
+            # the last draw for this batch, in whichever network
             box: dict[str, Injected] = at.kept.get(name, dict)
             with (
                 self._resumed(at, batch),

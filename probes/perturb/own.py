@@ -43,3 +43,14 @@ def says_itself(under: object) -> None:
             f" that: give the class its own {', '.join(lost)} (name = 'blur', varied = 'radius',"
             " unit = 'pixels', def describe(self): a sentence)"
         )
+
+
+def own(thing: object) -> bool:
+    """Whether a perturbation or a measure, or what is inside it, is a user's own.
+
+    >>> from probes.perturb import gaussian, weight_noise
+    >>> own(gaussian(0, 0.1) & weight_noise(0, 0.1))
+    False
+    """
+    inside = (getattr(thing, name) for name in ("outer", "inner") if hasattr(thing, name))
+    return outside(thing) or any(map(own, inside))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from probes.fingerprint import key_of
 from probes.kept import Kept
 from probes.measure.protocol import Measure
 from probes.moments import mean_and_variance
-from probes.origin import outside
+from probes.perturb.own import own
 from probes.perturb.protocol import Pass, Perturbation
 from probes.run.device import cast, exact
 from probes.run.forward import Where, network, pixels
@@ -100,10 +100,8 @@ class Cell(Work):
 
     @property
     def clean(self) -> bool:
-        """Whether it is the clean pass, whatever the perturbation: all claims share it. What a
-        user's own perturbation does at level 0 is its own.
-        """
-        return not self.level and not _own(self.under)
+        """Whether it is the clean pass that all claims share. A user's own level 0 is its own."""
+        return not self.level and not own(self.under)
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -114,7 +112,10 @@ class Cell(Work):
 
     def needs(self, place: Place) -> Sequence[Work]:
         """What the perturbation must know of the clean network."""
-        known = self.under.prepares(place.subject(self.subject).model) if self.level else None
+        return self._asked(place.subject(self.subject).model) if self.level else []
+
+    def _asked(self, model: torch.nn.Module) -> list[Prepared]:
+        known = self.under.prepares(model)
         return [] if known is None else [Prepared(self, json.dumps(known, sort_keys=True))]
 
     def make(self, place: Place, path: Path) -> None:
@@ -147,16 +148,27 @@ class Cell(Work):
                 training=lambda: _training(subject, where),
             )
             with self.measure.open(net.model) as read, self.under.open(at) as forward:
-                for batch in self._batches(place, subject):
-                    seen = batch.images
-                    if self.measure.compares:
-                        at.plain(batch.images)
-                        read.reference()
-                    if self.level or not self.measure.compares:
-                        seen = forward(batch)
-                    found.append(read(batch))
-                    if self.under.acts_on == "images" and not self.clean:
-                        found[-1] |= _realised(seen - batch.images)
+
+                def run() -> None:
+                    for batch in self._batches(place, subject):
+                        seen = batch.images
+                        if self.measure.compares:
+                            at.plain(batch.images)
+                            read.reference()
+                        if self.level or not self.measure.compares:
+                            seen = forward(batch)
+                        found.append(read(batch))
+                        if self.under.acts_on == "images" and not self.clean:
+                            found[-1] |= _realised(seen - batch.images)
+
+                # the passes that Prepared makes; a user's own measure may run others beside them
+                mine = self.clean and not own(self.measure)
+                whole = (self.start, self.stop) == (0, min(PREPARED, len(data)))
+                for work in self._asked(net.model) if mine and whole else ():
+                    write = partial(work.write, model=net.model, run=run)
+                    place.store.get_or_make(work.kind, work.key(place), work.suffix, write)
+                if not found:
+                    run()
         table.write(_rows(found, data.ids[self.start : self.stop], self), path)
 
     def _prepared(self, place: Place) -> Any:
@@ -200,17 +212,16 @@ class Prepared(Work):
         net = network(subject, where, place.store)
 
         def run() -> None:
-            for images in _parts(subject, min(PREPARED, len(subject.data)), where.batch_size):
-                net.model(net.send(images))
+            size, total = where.batch_size, min(PREPARED, len(subject.data))
+            for i in range(0, total, size):
+                net.model(net.send(pixels(subject.data, slice(i, min(i + size, total)))))
 
         with exact(where.threads), cast(net.device, where.precision):
-            found = self.cell.under.prepare(net.model, run)
-        path.write_text(json.dumps(found), encoding="utf-8")
+            self.write(path, net.model, run)
 
-
-def _parts(subject: Subject, total: int, size: int) -> Iterator[Tensor]:
-    for i in range(0, total, size):
-        yield pixels(subject.data, slice(i, min(i + size, total)))
+    def write(self, path: Path, model: torch.nn.Module, run: Callable[[], object]) -> None:
+        """Find it out while ``run`` passes the first images through the clean network."""
+        path.write_text(json.dumps(self.cell.under.prepare(model, run)), encoding="utf-8")
 
 
 def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
@@ -223,12 +234,6 @@ def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
     size = -(-len(data) // parts)
     for i in range(0, len(data), size):
         yield pixels(data, slice(i, min(i + size, len(data))))
-
-
-def _own(under: Perturbation) -> bool:
-    """Whether a perturbation, or a part of it, is a user's own."""
-    parts = (part for part in vars(under).values() if isinstance(part, Perturbation))
-    return outside(under) or any(map(_own, parts))
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from probes import seeds
 from probes.errors import Unavailable, UnknownName
 from probes.measure import accuracy, block_metrics
 from probes.perturb import gaussian, layer_noise, outputs, weight_noise
@@ -333,6 +334,52 @@ def test_noise_on_layers_is_relative_to_their_clean_spread_which_is_measured_onc
     assert len(json.loads(spread.read_text())) == 19
     assert loss.loc["1", 0.0] == loss.loc["3", 0.0]
     assert loss.loc["3", 0.5] > loss.loc["3", 0.0]
+
+
+def test_clean_passes_tell_the_spread_of_layers_too(tmp_path):
+    """The spread is that of passes of its own, which are made where the clean ones are not."""
+    found, passes = [], []
+    for name, before in (("one", layer_noise(0, 0.5)), ("two", gaussian(0))):
+        lab = Bench(
+            [parse("resnet20@mnist5k")],
+            Store(tmp_path / name),
+            Options(images=40, threads=1, batch_size=20),
+        )
+        (subject,) = lab.subjects.values()
+        lab.sweep(accuracy, under=gaussian(0, 0.1)).cells  # noqa: B018 - the network is checked
+        hook = subject.model.register_forward_hook(lambda *_: passes.append(name))  # noqa: B023
+        frames = [lab.sweep(accuracy, under=under).frame for under in (before, layer_noise(0, 0.5))]
+        hook.remove()
+        (spread,) = (tmp_path / name / "spreads").glob("*.txt")
+        found.append((spread.read_bytes(), frames[-1]))
+
+    assert (passes.count("one"), passes.count("two")) == (2 + 2, 2 + 2 + 2)
+    assert found[0][0] == found[1][0]
+    pd.testing.assert_frame_equal(found[0][1], found[1][1])
+
+
+def test_networks_share_the_noise_on_layers_of_one_name_and_size(store, monkeypatch):
+    names, normals = [], seeds.normals
+    monkeypatch.setattr(
+        seeds, "normals", lambda size, every: normals(size, names.extend(every) or every)
+    )
+    lab = Bench(
+        [parse("resnet20@mnist5k#0"), parse("plainnet20@mnist5k#1")],
+        store,
+        Options(images=20, threads=1, batch_size=20, seed=5),
+    )
+    under = layer_noise(0, 0.5, on="layer1.*.bn2", choice="each")
+    together = lab.sweep(accuracy, under=under).frame
+
+    assert len(names) == len(set(map(str, names))) == 3 * 20
+    alone = Bench(
+        [parse("plainnet20@mnist5k#1")],
+        Store(store.folder / "alone"),
+        Options(images=20, threads=1, batch_size=20, seed=5),
+    )
+    part = together[together["net"] == "plainnet20"].reset_index(drop=True)
+    expected = alone.sweep(accuracy, under=under).frame
+    pd.testing.assert_frame_equal(part.drop(columns="net"), expected.drop(columns="net"))
 
 
 def test_draws_of_layers_are_nested_in_images_unless_they_are_common(tmp_path):
