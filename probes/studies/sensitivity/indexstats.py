@@ -81,6 +81,7 @@ def classify_maps(
             f"{channels} channels without dead units for {folds} folds: a fold needs a channel at"
             " least"
         )
+    from sklearn import config_context
     from sklearn.metrics import confusion_matrix
 
     labels = np.repeat(np.arange(len(maps))[:, None], channels, 1)
@@ -89,8 +90,11 @@ def classify_maps(
         for r in range(repeats)
     ]
     null = np.empty(permutations)
-    # thousands of small fits: a second thread costs more than it saves
-    with threadpool_limits(1):
+    # thousands of small fits: a second thread costs more than it saves, and so do checks
+    with (
+        threadpool_limits(1),
+        config_context(assume_finite=True, skip_parameter_validation=True),
+    ):
         ready = [_projected(flat, part) for part in parts]
         predicted = [_predicted(folds_of, labels) for folds_of in ready]
         for i in range(permutations):
