@@ -14,10 +14,12 @@ spec.loader.exec_module(kill)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, child):
     """What an undisturbed journey says, and the bytes that it leaves."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    said, _ = kill.undisturbed(folder)
+    with pytest.MonkeyPatch.context() as forked:
+        forked.setattr(kill, "start", lambda folder: child([kill.JOURNEY, folder]))
+        said, _ = kill.undisturbed(folder)
     return said, kill.contents(folder)
 
 

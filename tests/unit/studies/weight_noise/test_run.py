@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -132,7 +130,7 @@ def test_another_network_may_be_trained_for_longer_in_the_same_folder(folder, tm
     assert (tmp_path / "out" / "report.md").read_text().count("probes run weight-noise mlp_") == 2
 
 
-def test_two_runs_at_once_into_one_folder_lose_nothing(folder, tmp_path):
+def test_two_runs_at_once_into_one_folder_lose_nothing(folder, tmp_path, child):
     def start(seeds):
         command = [
             *QUICK,
@@ -143,9 +141,8 @@ def test_two_runs_at_once_into_one_folder_lose_nothing(folder, tmp_path):
             "--store",
             str(folder / "store"),
         ]
-        return subprocess.Popen(
-            [sys.executable, "-m", "probes.cli", *command], stdout=subprocess.DEVNULL
-        )
+        code = "import sys; from probes import cli; sys.exit(cli.main(sys.argv[1:]))"
+        return child(["-c", code, *command], blank=True)
 
     both = [start("0-3"), start("4-7")]
 
