@@ -2,6 +2,7 @@
 that has done nothing else, so that they begin at once and share nothing with the tests.
 """
 
+import functools
 import io
 import multiprocessing
 import os
@@ -9,10 +10,13 @@ import runpy
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from _pytest.pytester import RunResult
 from PIL import Image
 
+from probes.run import pools
 from probes.tell import plots
 
 _pixel = io.BytesIO()
@@ -22,8 +26,9 @@ PIXEL = _pixel.getvalue()
 CHILD = Path(__file__).with_name("child.py")
 LOADED = (
     *("pytest", "hypothesis.strategies", "torch", "torch._dynamo", "probes.lab", "probes.cli"),
-    *("probes.studies.weight_noise.run", "probes.tell.pages", "probes.tell.closing"),
-    "probes.tell.frontpage",
+    *(f"probes.studies.{name}.run" for name in ("dynamics", "features", "layer_noise", "masking")),
+    *("probes.studies.sensitivity.run", "probes.studies.weight_noise.run"),
+    *("probes.tell.pages", "probes.tell.closing", "probes.tell.frontpage"),
 )
 CONTEXT = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -80,6 +85,33 @@ class Child:
         """Its exit code and what it said on stdout and stderr, when it has ended."""
         code = self.wait()
         return code, self.out.read_text(errors="replace"), self.err.read_text(errors="replace")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_server():
+    """The workers of an engine are forked from the process that the children are forked from: there
+    is one for each process, with what it was first asked to load.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pools, "_context", lambda: CONTEXT)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits():
+    """The embedded digits are read once: each new store decodes them, and most tests have one."""
+    read = pd.read_csv
+    once = functools.cache(lambda path: read(path, header=None, dtype=np.uint8))
+
+    def read_csv(source, *args, **how):
+        if Path(str(source)).name != "mnist_5k.csv.gz":
+            return read(source, *args, **how)
+        assert (args, how) == ((), {"header": None, "dtype": np.uint8})
+        return once(source)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pd, "read_csv", read_csv)
+        yield
 
 
 @pytest.fixture
