@@ -80,7 +80,7 @@ def section(folder):
 
 
 @pytest.fixture
-def shell(tmp_path):
+def shell(tmp_path, child):
     """A package installed by pip into a folder of its own, and a shell that finds it."""
     wheel, place = tmp_path / "noisiest-1.0-py3-none-any.whl", tmp_path / "site"
     with zipfile.ZipFile(wheel, "w") as file:
@@ -101,15 +101,15 @@ def shell(tmp_path):
     ]
     subprocess.run(install, check=True, capture_output=True)
 
+    code = (
+        f"import sys; sys.path.insert(0, {str(place)!r}); from probes import cli;"
+        " sys.exit(cli.main(sys.argv[1:]))"
+    )
+    env = os.environ | {"PROBES_STORE": str(tmp_path / "store")}
+
     def run(*argv):
-        env = os.environ | {"PYTHONPATH": str(place), "PROBES_STORE": str(tmp_path / "store")}
-        return subprocess.run(
-            [sys.executable, "-m", "probes.cli", *argv],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=env,
-        )
+        told = child(["-c", code, *argv], env=env, cwd=tmp_path).told()
+        return subprocess.CompletedProcess(argv, *told)
 
     return run
 
