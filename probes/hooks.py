@@ -217,6 +217,18 @@ If the clean pass of a batch does not fit, it is not kept (None), and its passes
 """
 
 
+def read_inside(model: nn.Module) -> bool:
+    """Whether somebody has hooks on modules inside a network, not only on the whole of it.
+
+    >>> net = nn.Sequential(nn.ReLU())
+    >>> handle = net[0].register_forward_hook(lambda *_: None)
+    >>> read_inside(net), handle.remove(), read_inside(net)
+    (True, None, False)
+    """
+    inside = (m for m in model.modules() if m is not model)
+    return any(m._forward_hooks or m._forward_pre_hooks for m in inside)
+
+
 _begins: weakref.WeakKeyDictionary[nn.Module, dict[tuple, bool]] = weakref.WeakKeyDictionary()
 
 

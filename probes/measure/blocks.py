@@ -52,7 +52,7 @@ the row length.
 
 
 def _reduce(part: str, tensor: Tensor, metrics: frozenset[str]) -> Arrays:
-    row = flatten_images(tensor)
+    row = flatten_images(tensor.detach())  # also in a pass that follows gradients
     if part == "x":
         return {"norm": torch.linalg.vector_norm(row, dim=1)}
     if part == "h":
@@ -66,7 +66,7 @@ def _linear(activation: str, total: Tensor) -> Arrays | None:
     """How many positions of each image have the slope of a linear piece."""
     if activation not in SLOPES:
         return None
-    slope = SLOPES[activation](flatten_images(total))
+    slope = SLOPES[activation](flatten_images(total.detach()))
     near = (slope.abs() <= LINEAR) | ((slope - 1).abs() <= LINEAR)
     return {"linear": near.sum(1), "n": near.shape[1]}
 

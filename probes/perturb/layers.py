@@ -43,7 +43,7 @@ def default_layers(models: Iterable[nn.Module]) -> tuple[Which, ...]:
 
     >>> default_layers([nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))])
     ('BatchNorm2d',)
-    >>> [which.__name__ for which in default_layers([nn.LayerNorm(2)])]
+    >>> [which.__name__ for which in default_layers([nn.Sequential(nn.LayerNorm(2))])]
     ['norm layers']
     """
     every = [{type(m).__name__ for n, m in modules(net).items() if norms(n, m)} for net in models]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from probes import seeds
 from probes.batch import Batch
 from probes.errors import BadInput
-from probes.hooks import PREFIX_BYTES, Prefix, begins
+from probes.hooks import PREFIX_BYTES, Prefix, begins, read_inside
 from probes.naming import modules
 from probes.origin import outside
 from probes.perturb.injection import Injected, inject
@@ -200,8 +200,8 @@ class LayerNoise(Perturbation):
         yield forward
 
     def _resumed(self, at: Pass, batch: Batch) -> contextlib.AbstractContextManager[None]:
-        """A pass that begins at the one layer with noise; bit for bit the whole pass."""
-        if self.choice != "each":
+        """A pass that begins at the one layer with noise, unless a measure reads inside."""
+        if self.choice != "each" or read_inside(at.model):
             return contextlib.nullcontext()
         images = batch.images
 

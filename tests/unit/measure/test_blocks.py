@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from probes import seeds
+from probes import Lab, layer_noise, seeds, weight_noise
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.measure import BlockAdapter, BlockMetrics, block_metrics, register_block
@@ -271,3 +271,15 @@ def test_trap_r08_half_precision_activations_are_widened_before_they_are_squared
     full = measure(net, images)
     half = measure(net.to(dtype), images.to(dtype))
     np.testing.assert_allclose(half["l2_h"], full["l2_h"], rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "under", [weight_noise(0, 0.1), layer_noise(0, 0.5, choice="each")], ids=["weights", "layers"]
+)
+@pytest.mark.parametrize("net", ["resnet20", "vit_lite:untrained"], ids=["adapter", "sums"])
+def test_blocks_are_read_under_noise_inside_the_network(net, under, tmp_path):
+    lab = Lab(f"{net}@mnist5k", tmp_path, images=4, threads=1, quiet=True, say=lambda _: None)
+    table = lab.sweep(block_metrics, under=under).frame
+    clean, noisy = (table[table["level"] == level] for level in sorted(set(table["level"])))
+    assert len(noisy) >= len(clean) > 0
+    assert not np.allclose(clean["l2_h"].mean(), noisy["l2_h"].mean(), rtol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from probes import residuals, tap
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.store import Store
 from probes.subjects import hub, libraries, pretrained
@@ -216,6 +217,19 @@ def test_a_folder_of_transformers_is_a_network_with_its_weights(how, tmp_path):
         wanted = net((small - mean[:, None, None]) / std[:, None, None]).logits
         assert torch.allclose(subject.model(x), wanted, atol=1e-6)
     assert "resized from 48 to 32 px and normalised by mean 0.1 0.2 0.3" in subject.notes[-1]
+
+
+def test_residual_sums_of_transformers_are_read(tmp_path):
+    net = saved(tmp_path / "vit")
+    with torch.no_grad(), tap(net) as seen:
+        net(torch.rand(3, 3, 32, 32))
+    sites = residuals(net, torch.zeros(2, 3, 32, 32))
+
+    assert [s.shortcut for s in sites] == ["identity"] * 4  # attention and MLP of two layers
+    assert list(seen) == [s.name for s in sites]
+    for s in seen.values():
+        assert s["h"].shape == (3, 16, 17, 1)
+        assert torch.allclose(s["x"] + s["h"], s["sum"], atol=1e-6)
 
 
 def test_weights_that_are_partly_missing_are_refused(tmp_path):
