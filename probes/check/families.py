@@ -30,8 +30,8 @@ from probes.versions import version_of
 
 EVERY = "timm:*"
 """What is typed for a member of every family."""
-SIDES = (64, 224)
-"""The sides of images that are tried, for networks that take any."""
+SIDE = 64
+"""The side of images that is tried first, for networks that take any; then their own."""
 LARGEST = 256
 """Above this side, two images do."""
 SMALL = (
@@ -95,8 +95,9 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
     """The first member of a family that can be built and run, examined."""
     why = ""
     for name in names[:3]:
-        own = builder_of(name).takes.size  # type: ignore[attr-defined]
-        for side in SIDES if own is None else SIDES[:1]:
+        wants = builder_of(name).takes  # type: ignore[attr-defined]
+        own = wants.size
+        for side in dict.fromkeys((SIDE, wants.own_size or 224) if own is None else (SIDE,)):
             start = time.perf_counter()
             try:
                 with torch.random.fork_rng([]):
@@ -107,10 +108,11 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
                     )
                     found = examine(subject, options.where)
             except ProbesError as e:
-                why = why or str(e)
+                why = why or f"{name} at {side} px: {e}"
                 continue
             except Exception as e:  # noqa: BLE001 - a network that can't run at this size
-                why = why or f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+                said = (str(e).splitlines() or [""])[0]
+                why = why or f"{name} at {side} px: {type(e).__name__} {said}".rstrip()
                 continue
             finally:
                 gc.collect()
@@ -137,6 +139,7 @@ def _said(one: Tried) -> str:
 
 
 COLUMNS = {
+    "blocks": "block_metrics",
     "features": "feature_metrics",
     "layer noise": "layer_noise(...)",
     "weight noise": "weight_noise(...)",
@@ -152,7 +155,7 @@ def write(out: Path, store: Store, options: Options, command: Sequence[str]) -> 
     for i, (family, names) in enumerate(every.items()):
         key = {
             "kind": "family",
-            "version": 1,
+            "version": 2,
             "family": family,
             "names": names[:3],
             "timm": version_of("timm"),

@@ -230,6 +230,13 @@ def _read(
     if not seen:
         raise ProbesError("nothing was measured: run a forward pass before read()")
     found = [_finish(streams) for streams in seen.values()]
+    rows = {site: len(one["l2_h"]) for site, one in zip(seen, found, strict=True)}
+    if odd := [site for site, n in rows.items() if n != len(ids)]:
+        rest = tuple(site for site in rows if site not in odd)
+        raise ProbesError(
+            f"sum {odd[0]!r} has {rows[odd[0]]} rows for {len(ids)} images: patches or windows"
+            f" stand there in place of images; name other sums, e.g. BlockMetrics(sites={rest[:3]})"
+        )
     out: dict[str, np.ndarray] = {"site": np.array(list(seen))}
     for name in metrics:
         if all(name in values for values in found):

@@ -25,8 +25,9 @@ from probes.naming import modules
 
 def stages(model: nn.Module) -> list[str]:
     """The stages of a network: ``layer1``, ``layer2``, ...; else the members of its outermost
-    container (``nn.Sequential``, ``nn.ModuleList``) that hold layers themselves, such as the
-    blocks of a transformer. BadInput for a network without them.
+    container (``nn.Sequential``, ``nn.ModuleList``; of several, the largest) that hold layers
+    themselves, such as the blocks of a transformer; else modules with numbered names (``s1``, ``s2``, ...). BadInput for a
+    network without them.
 
     >>> from probes.subjects.nets import nets
     >>> stages(nets["resnet20"](1, 10))
@@ -37,17 +38,25 @@ def stages(model: nn.Module) -> list[str]:
         shallow = min(name.count(".") for name in found)
         return [name for name in found if name.count(".") == shallow]
     inside = getattr(model, getattr(type(model), "WRAPPED", ""), model)
-    containers = {"": inside, **known}
-    for name in sorted(containers, key=lambda name: len(name.split(".")) if name else 0):
-        if not isinstance(containers[name], nn.Sequential | nn.ModuleList):
-            continue
-        members = [
-            f"{name}.{child}".lstrip(".")
-            for child, m in containers[name].named_children()
-            if list(m.children())
-        ]
-        if len(members) > 1:
-            return members
+    found, best = [], (0, 0)
+    for name, m in {"": inside, **known}.items():
+        if isinstance(m, nn.Sequential | nn.ModuleList):
+            members = [
+                f"{name}.{n}".lstrip(".") for n, c in m.named_children() if list(c.children())
+            ]
+            depth = len(name.split(".")) if name else 0
+            size = sum(p.numel() for p in m.parameters())
+            if len(members) > 1 and (not found or (-depth, size) > best):
+                found, best = members, (-depth, size)
+    if found:
+        return found
+    numbered: dict[str, list[str]] = {}
+    for name, m in known.items():
+        if "." not in name and list(m.children()) and (stem := re.fullmatch(r"(.*\D)\d+", name)):
+            numbered.setdefault(stem[1], []).append(name)
+    most = max(numbered.values(), key=len, default=[])
+    if len(most) > 1:
+        return most
     some = [name for name, m in known.items() if not list(m.children())][:8]
     raise BadInput(
         "the network has no stages layer1, layer2, ... and no container of blocks: name the layers"

@@ -22,6 +22,7 @@ FLOORS = [
         "moments",
         "origin",
         "ranks",
+        "refusing",
         "registry",
     }
     | {"naming", "seeds", "store", "table", "versions", "walking"},
