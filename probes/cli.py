@@ -142,6 +142,7 @@ def _list(given: argparse.Namespace) -> int:
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
         print(f"  {name:14} {summary(nets.nets[name])}")
+    print("  torchvision:NAME, timm:NAME, hf:FOLDER of other libraries; module:builder of your own")
     print("datasets:")
     for name in data.datasets:
         place = "here    " if data.here(name) else "not here"

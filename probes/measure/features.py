@@ -26,8 +26,8 @@ from probes.naming import modules
 def stages(model: nn.Module) -> list[str]:
     """The stages of a network: ``layer1``, ``layer2``, ...; else the members of its outermost
     container (``nn.Sequential``, ``nn.ModuleList``; of several, the largest) that hold layers
-    themselves, such as the blocks of a transformer; else modules with numbered names (``s1``, ``s2``, ...). BadInput for a
-    network without them.
+    themselves, such as the blocks of a transformer; else modules with numbered names (``s1``,
+    ``s2``, ...). BadInput for a network without them.
 
     >>> from probes.subjects.nets import nets
     >>> stages(nets["resnet20"](1, 10))
