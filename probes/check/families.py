@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import json
@@ -32,8 +33,8 @@ EVERY = "timm:*"
 """What is typed for a member of every family."""
 SIDE = 64
 """The side of images that is tried first, for networks that take any; then their own."""
-LARGEST = 256
-"""Above this side, two images do."""
+LARGEST, MOST = 256, 30_000_000
+"""Above this side, or this number of parameters, two images do in place of eight."""
 SMALL = (
     "zepto",
     "atto",
@@ -103,9 +104,10 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
                 with torch.random.fork_rng([]):
                     torch.manual_seed(0)
                     spec = parse(f"timm:{name}:untrained@random{side}")
-                    subject = pretrained.load(
-                        spec, images(side, 8 if (own or 0) <= LARGEST else 2), store
-                    )
+                    subject = pretrained.load(spec, images(side), store)
+                    parameters = sum(p.numel() for p in subject.model.parameters())
+                    if parameters > MOST or (own or 0) > LARGEST:
+                        subject = dataclasses.replace(subject, data=images(side, 2))
                     found = examine(subject, options.where)
             except ProbesError as e:
                 why = why or f"{name} at {side} px: {e}"
@@ -122,7 +124,7 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
                 "family": family,
                 "network": name,
                 "side": getattr(subject.model, "side", None) or side,
-                "parameters": sum(p.numel() for p in subject.model.parameters()),
+                "parameters": parameters,
                 "sums": len(found.sums),
                 "projections": shortcuts["projection"],
                 "next": ", ".join(sorted({s.next or "nothing" for s in found.sums})),
@@ -155,7 +157,7 @@ def write(out: Path, store: Store, options: Options, command: Sequence[str]) -> 
     for i, (family, names) in enumerate(every.items()):
         key = {
             "kind": "family",
-            "version": 2,
+            "version": 3,
             "family": family,
             "names": names[:3],
             "timm": version_of("timm"),
@@ -201,7 +203,8 @@ def page(frame: pd.DataFrame, command: Sequence[str]) -> str:
         f" random weights, by `probes {' '.join(command)}` (torch"
         f" {torch.__version__.split('+')[0]}): {words}.\n\n"
         "*right*: at every sum x + h is the sum (1e-5 of the largest value); an image alone gives"
-        " what it gives in a batch of 8; h is what it was when it was made; the output is bit for"
+        " what it gives in a batch of 8 (of 2 above 30 million parameters or 256 px); h is what it"
+        " was when it was made; the output is bit for"
         " bit that without taps, and the network is left as it was. *no sums*: nowhere do two"
         " tensors meet of which one has passed through more weights; features, weights and"
         " accuracy are read all the same. *refused*: can't be measured, with the reason below."
