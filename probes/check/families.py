@@ -31,8 +31,8 @@ from probes.versions import version_of
 
 EVERY = "timm:*"
 """What is typed for a member of every family."""
-SIDE = 64
-"""The side of images that is tried first, for networks that take any; then their own."""
+SIDES = (64, 224)
+"""The sides of images that are tried first, for networks that take any; then their own."""
 LARGEST, MOST = 256, 30_000_000
 """Above this side, or this number of parameters, two images do in place of eight."""
 SMALL = (
@@ -98,7 +98,7 @@ def row(family: str, names: Sequence[str], store: Store, options: Options) -> di
     for name in names[:3]:
         wants = builder_of(name).takes  # type: ignore[attr-defined]
         own = wants.size
-        for side in dict.fromkeys((SIDE, wants.own_size or 224) if own is None else (SIDE,)):
+        for side in dict.fromkeys((*SIDES, wants.own_size or 224) if own is None else SIDES[:1]):
             start = time.perf_counter()
             try:
                 with torch.random.fork_rng([]):
