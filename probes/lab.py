@@ -75,7 +75,7 @@ class Lab(Bench):
             if name not in (*FIELDS, "data"):
                 raise unknown("argument of Lab(...)", name, ("store", "options", "quiet", *FIELDS))
         asked: Any = subjects
-        objects = not isinstance(asked, str | Spec | Pair | list | tuple)
+        objects = isinstance(asked, Mapping) or hasattr(asked, "state_dict")
         names = ("data", "store", "options") if objects else ("store", "options")
         if len(rest) > len(names):
             raise BadInput(f"Lab(subjects, {', '.join(names)}): {len(rest)} more were given")
