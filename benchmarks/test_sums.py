@@ -70,7 +70,7 @@ def test_a_mode_that_does_nothing(ratio, name):
             model(images)
 
     with torch.inference_mode():
-        ratio(f"a mode that does nothing, {name}", theirs, lambda: model(images), rounds=15)
+        ratio(f"a mode that does nothing, {name}", theirs, lambda: model(images), rounds=9)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -89,7 +89,7 @@ def test_block_metrics_at_sums(ratio, name, metrics, limit):
         ours()  # the sums are found once
         many = len(residuals(read_from, images[:1]))
         words = f"{len(measure.metrics)} block metrics at {many} sums, {name}"
-        ratio(words, ours, lambda: model(images), rounds=15, limit=limit)
+        ratio(words, ours, lambda: model(images), rounds=9, limit=limit)
 
 
 def adapters_of(model):
@@ -127,8 +127,8 @@ def nnsights(model, images):
 
     def traced():
         with wrapped.trace(images):
-            kept = [block.bn2.output.save() for block in blocks]
-        return kept
+            for block in blocks:
+                block.bn2.output.save()
 
     return traced
 
@@ -144,5 +144,6 @@ def test_other_tools_that_capture_the_eight_branches(ratio, tool):
     with torch.no_grad():
         theirs = tool(copy.deepcopy(model), images)
         theirs()
-        rounds = 3 if tool is torchlenses else 9
-        ratio(f"{tool.__name__} capture, ResNet-18", theirs, lambda: model(images), rounds=rounds)
+        name = {torchvisions: "torchvision", captums: "Captum", nnsights: "nnsight"}
+        words = f"{name.get(tool, 'TorchLens')} captures eight branches, ResNet-18"
+        ratio(words, theirs, lambda: model(images), rounds=7)
