@@ -7,6 +7,7 @@ import functools
 import gc
 import json
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -168,7 +169,7 @@ def write(out: Path, store: Store, options: Options, command: Sequence[str]) -> 
         path = store.get_or_make("families", key, ".txt", make)
         rows.append(json.loads(path.read_text(encoding="utf-8")))
         say(f"    {rows[-1]['network']}: {rows[-1]['outcome']} {rows[-1]['why']}".rstrip())
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).convert_dtypes()
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "families.csv", frame.drop(columns="seconds").to_csv(index=False))
     write_text(out / "report.md", page(frame, command))
@@ -196,11 +197,12 @@ def page(frame: pd.DataFrame, command: Sequence[str]) -> str:
         for _, r in frame.iterrows()
         for column in COLUMNS
         if str(r.get(column, "")).startswith("refused: ")
+        and not (column == "blocks" and r["outcome"] == "no sums")
     ]
     return (
         "# Residual sums in the families of timm\n\n"
         f"A small network of each of the {len(frame)} families of timm {version_of('timm')}, with"
-        f" random weights, by `probes {' '.join(command)}` (torch"
+        f" random weights, by `probes {shlex.join(command)}` (torch"
         f" {torch.__version__.split('+')[0]}): {words}.\n\n"
         "*right*: at every sum x + h is the sum (1e-5 of the largest value); an image alone gives"
         " what it gives in a batch of 8 (of 2 above 30 million parameters or 256 px); h is what it"
