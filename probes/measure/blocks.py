@@ -176,7 +176,7 @@ class BlockMetrics(Measure):
         with self._streams(model, reduce, parts, bool(blocks)) as seen:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
-                metrics = self.metrics if blocks else self._defined(model, list(seen))
+                metrics = self.metrics if blocks else self._defined(model)
                 return _read(seen, batch.ids, metrics)
 
             yield read
@@ -197,30 +197,25 @@ class BlockMetrics(Measure):
             return {}
         sites = [s for s in found_in(model) if self.sites is None or s.name in self.sites]
         return {
-            name: f"sum {other.name!r} goes into {other.next or 'no activation'}, and {name} is"
-            f" defined for {NEEDS[name]}"
+            name: f"sum {other.name!r} goes into {other.next or 'no activation'}: {name} is defined"
+            f" for {NEEDS[name]}"
             for name, fits in FITS.items()
             if (other := next((s for s in sites if not fits(s.next)), None))
         }
 
-    def _defined(self, model: nn.Module, read: Sequence[str]) -> tuple[str, ...]:
+    def _defined(self, model: nn.Module) -> tuple[str, ...]:
         """The metrics that are defined at sums: sparsity where a ReLU follows each of them,
         linearity in its place where a GELU or a SiLU does. What is undefined is left out of all six
         metrics, and refused where it was asked for by name.
         """
-        sites = [s for s in found_in(model) if s.name in set(read)]
-        fitting = {name: [s for s in sites if not fits(s.next)] for name, fits in FITS.items()}
+        lacks = self.lacks(model)
         if self.metrics == METRICS:
-            chosen = next((name for name, others in fitting.items() if not others), None)
+            chosen = next((name for name in FITS if name not in lacks), None)
             named = (chosen if name == "sparsity" else name for name in METRICS)
             return tuple(name for name in named if name is not None)
-        for name in fitting.keys() & set(self.metrics):
-            if other := fitting[name]:
-                raise ProbesError(
-                    f"sum {other[0].name!r} goes into {other[0].next or 'no activation'}: {name} is"
-                    f" defined for {NEEDS[name]}; ask for others of"
-                    f" {', '.join((*METRICS, LINEARITY))}"
-                )
+        for name in FITS.keys() & set(self.metrics):
+            if why := lacks.get(name):
+                raise ProbesError(f"{why}; ask for others of {', '.join((*METRICS, LINEARITY))}")
         return self.metrics
 
 

@@ -17,7 +17,7 @@ from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_wrapped
 from probes.naming import modules
-from probes.perturb.layers import Which, layers_of
+from probes.perturb.layers import Which, layers_of, several
 from probes.perturb.protocol import Forward, Pass, Perturbation
 
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -140,5 +140,4 @@ def dropout(*levels: float, on: Which | Sequence[Which] = ()) -> Dropout:
     >>> dropout(0, 0.1, 0.3).levels
     (0.0, 0.1, 0.3)
     """
-    which = (on,) if isinstance(on, str | type) or callable(on) else tuple(on)
-    return Dropout(tuple(levels), which)
+    return Dropout(tuple(levels), several(on))

@@ -23,6 +23,21 @@ and networks without norms after convolutions and linear layers (:func:`default_
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 
 
+def several(which: Which | Sequence[Which]) -> tuple[Which, ...]:
+    """One selection of layers, or several, as several."""
+    one = isinstance(which, str | type) or callable(which)
+    return (which,) if one else tuple(which)  # type: ignore[arg-type, return-value]
+
+
+def worded(which: Sequence[Which]) -> str:
+    """Selections of layers in words.
+
+    >>> worded(("layer1.*", nn.Conv2d))
+    'layer1.*, Conv2d'
+    """
+    return ", ".join(w if isinstance(w, str) else getattr(w, "__name__", str(w)) for w in which)
+
+
 def norms(name: str, module: nn.Module) -> bool:
     """Whether a module is a norm, of torch or of anybody: its class or its name says so."""
     named = re.search(r"(Batch|Layer|Group|Instance|RMS)_?Norm", type(module).__name__)
@@ -74,7 +89,7 @@ def layers_of(model: nn.Module, which: Which | Sequence[Which]) -> dict[str, nn.
         # a module that stands twice has its first name only
     }
     chosen: set[str] = set()
-    for one in [which] if isinstance(which, str | type) or callable(which) else which:
+    for one in several(which):
         if isinstance(one, str):
             if one in every and one not in known:
                 raise BadInput(

@@ -19,7 +19,15 @@ from probes.hooks import PREFIX_BYTES, Prefix, begins, read_inside
 from probes.naming import modules
 from probes.origin import outside
 from probes.perturb.injection import Injected, inject
-from probes.perturb.layers import AFTER_NORM, Which, default_layers, distinct, layers_of
+from probes.perturb.layers import (
+    AFTER_NORM,
+    Which,
+    default_layers,
+    distinct,
+    layers_of,
+    several,
+    worded,
+)
 from probes.perturb.protocol import Forward, Pass, Perturbation
 from probes.perturb.spread import layer_std
 from probes.perturb.strength import is_strength
@@ -68,9 +76,8 @@ class LayerNoise(Perturbation):
 
     def _words(self) -> tuple[str, str]:
         """The layers, and who draws them."""
-        on = (w if isinstance(w, str) else getattr(w, "__name__", str(w)) for w in self.on)
         whose = {"own": ", drawn by each image", "common": ", drawn for all images", "each": ""}
-        return ", ".join(on), whose[self.choice]
+        return worded(self.on), whose[self.choice]
 
     def describe(self) -> str:
         """What is done to the outputs of layers, in words."""
@@ -290,11 +297,4 @@ def layer_noise(
             f"layers={layers!r}: how many layers, e.g. 1 or 0.5; on={layers!r} says which"
         )
     counts = (layers,) if isinstance(layers, int | float) else tuple(layers)
-    which = (on,) if isinstance(on, str | type) or callable(on) else tuple(on)
-    return LayerNoise(tuple(levels), counts, which, probability, scale, choice)
-
-
-SPREAD_IMAGES = 1000
-"""The clean standard deviations of layers are measured on this many images, the first of a
-sweep.
-"""
+    return LayerNoise(tuple(levels), counts, several(on), probability, scale, choice)
