@@ -17,9 +17,9 @@ from probes.refusing import refuse_wrapped
 from probes.subjects import data as datasets
 from probes.subjects.code import code_sha256
 from probes.subjects.dataset import Dataset
-from probes.subjects.opened import opened
+from probes.subjects.opened import at_rest
 from probes.subjects.spec import Spec
-from probes.subjects.statedict import state_sha256
+from probes.subjects.statedict import refuse_nan, state_sha256
 from probes.subjects.subject import Subject
 from probes.subjects.wrapped import Normalised
 
@@ -46,28 +46,26 @@ def subjects_of(
     for model in named.values():
         refuse_wrapped(model)
     images = dataset_of(data)
+    made = {name: _wrapped(model, images) for name, model in named.items()}
     if isinstance(data, tuple | list):  # a class of the network of which there is no image
-        width = max(_outputs(model, images) for model in named.values())
+        width = max(_outputs(model.eval(), images) for model in made.values())
         images = dataclasses.replace(images, classes=_numbered(max(width, len(images.classes))))
     until = options.get("until")
     images = images.sample(until or options.get("images"), ordered=until is not None)
     found = {}
-    for name, model in named.items():
+    for name, model in made.items():
         spec = Spec(name, None, images.name)
-        wrapped = _wrapped(model, images)
-        digest = state_sha256(wrapped.net)
-        code = code_sha256(wrapped)
-        wrapped.eval().requires_grad_(False)
-        made = opened(wrapped)
-        wrapped.requires_grad_(False)
-        note = (f"made plain weights of what is computed at each pass: {', '.join(made)}",)
-        found[str(spec)] = Subject(
-            spec, wrapped, images, digest, WEIGHTS, code, notes=note if made else ()
-        )
+        if model.classes is not None:
+            model.classes = len(images.classes)
+        refuse_nan(name, model.net)
+        digest, code = state_sha256(model.net), code_sha256(model)
+        notes = at_rest(model)
+        found[str(spec)] = Subject(spec, model, images, digest, WEIGHTS, code, notes=notes)
     return found
 
 
 def _wrapped(model: nn.Module, images: Dataset) -> Normalised:
+    """A copy of a network in the wrapper, if it is not in one already."""
     own = copy.deepcopy(model)
     if isinstance(own, Normalised):
         return own
@@ -79,11 +77,11 @@ def _numbered(n: int) -> tuple[str, ...]:
     return tuple(str(i) for i in range(n))
 
 
-def _outputs(model: nn.Module, images: Dataset) -> int:
+def _outputs(model: Normalised, images: Dataset) -> int:
     """How many logits a network gives; 0 where it can't be told."""
     few = torch.from_numpy(images.images[:2]).float() / 255
     with torch.no_grad():
-        out = _wrapped(model, images).eval()(few.to(where(model)))
+        out = model(few.to(where(model)))
     return out.shape[1] if isinstance(out, Tensor) and out.ndim == 2 else 0
 
 

@@ -49,6 +49,17 @@ def opened(model: nn.Module) -> list[str]:
     return [one.lstrip(".") for one in found]
 
 
+def at_rest(model: nn.Module) -> tuple[str, ...]:
+    """Put a model into eval mode, without gradients, its effective weights as parameters. Returns
+    what a reader should know of that.
+    """
+    model.eval().requires_grad_(False)
+    made = opened(model)
+    model.requires_grad_(False)
+    said = f"made plain weights of what is computed at each pass: {', '.join(made)}"
+    return (said,) if made else ()
+
+
 def _own_class(module: nn.Module) -> None:
     """Give a parametrised module a class that no copy of it shares: torch keeps the computed weight
     as a property of the class, and takes that away from all copies at once.

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from probes.errors import BadInput, ProbesError, Unavailable
+from probes.errors import BadInput, Unavailable
 from probes.registry import importable, unknown
 from probes.store import Store, sha256
 from probes.subjects import hub, libraries, training
@@ -24,11 +22,11 @@ from probes.subjects.data import strange
 from probes.subjects.dataset import Dataset
 from probes.subjects.folders import as_imagenet
 from probes.subjects.nets import Normalised, nets
-from probes.subjects.opened import opened
+from probes.subjects.opened import at_rest
 from probes.subjects.recipes import OWN_NAMES, by_recipe
 from probes.subjects.remedy import training_command
 from probes.subjects.spec import Spec
-from probes.subjects.statedict import misfit, read_weights, state_sha256
+from probes.subjects.statedict import misfit, read_weights, refuse_nan, state_sha256
 from probes.subjects.subject import UNTRAINED, Subject
 
 SHIPPED = Path(__file__).with_name("weights")
@@ -282,19 +280,7 @@ def _classes(data: Dataset) -> str:
 def _subject(
     spec: Spec, model: Normalised, data: Dataset, digest: str, origin: str, card: Any
 ) -> Subject:
-    for name, tensor in model.net.state_dict().items():
-        if (
-            isinstance(tensor, Tensor)
-            and tensor.is_floating_point()
-            and not tensor.is_quantized
-            and not torch.isfinite(tensor).all()
-        ):
-            raise ProbesError(f"{spec}: weight {name!r} holds NaN or inf")
+    refuse_nan(str(spec), model.net)
     code = code_sha256(model, nets[spec.net])
-    model.eval().requires_grad_(False)
-    made = opened(model)
-    model.requires_grad_(False)
-    notes = (
-        (f"made plain weights of what is computed at each pass: {', '.join(made)}",) if made else ()
-    )
+    notes = at_rest(model)
     return Subject(spec, model, data, digest, origin, code, card, notes=notes)

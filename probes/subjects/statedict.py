@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
 from probes.subjects.checkpoints import read
 from probes.subjects.stored import unpack
 
@@ -67,3 +67,15 @@ def misfit(net: nn.Module, state: Mapping[str, Tensor]) -> str:
                 f" {tuple(wanted[name].shape)}"
             )
     return ""
+
+
+def refuse_nan(name: str, net: nn.Module) -> None:
+    """Raise ProbesError for a network, by its name, whose weights hold NaN or inf."""
+    for weight, tensor in net.state_dict().items():
+        if (
+            isinstance(tensor, Tensor)
+            and tensor.is_floating_point()
+            and not tensor.is_quantized
+            and not torch.isfinite(tensor).all()
+        ):
+            raise ProbesError(f"{name}: weight {weight!r} holds NaN or inf")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from probes import Lab, accuracy, block_metrics, gaussian, rises
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
 from probes.measure import Predictions
 from probes.subjects.data import load
 from probes.subjects.nets import nets
@@ -96,6 +96,14 @@ def test_what_are_no_images_and_labels_is_refused(data, why):
 def test_without_labels_there_is_no_accuracy(tmp_path):
     with pytest.raises(BadInput, match="10 outputs for 1 classes"):
         quiet(tmp_path, net(), IMAGES).sweep(accuracy, under=gaussian(0, 0.1)).frame  # noqa: B018
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = net()
+    with torch.no_grad():
+        model[1].bias[3] = float("nan")
+    with pytest.raises(ProbesError, match=r"weight '1\.bias' holds NaN"):
+        quiet(tmp_path, model, (IMAGES, LABELS))
 
 
 def test_what_is_no_network_is_refused(tmp_path):
