@@ -105,6 +105,7 @@ def _probes_options(pytestconfig: pytest.Config) -> Options:
         "download",
         "engine",
         "jobs",
+        "ray-address",
         "until",
     )
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})

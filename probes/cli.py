@@ -16,7 +16,7 @@ from typing import Any
 
 from probes import __version__, studies
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.run.console import evidence_lines, say, seed_range, store_of
+from probes.run.console import engines, evidence_lines, how_asked, say, seed_range, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,12 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)"
     )
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
-    training.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="number of seeds that train at once, each in its own process (default: 1)",
-    )
+    engines(training, "number of seeds that train at once, each in its own process (default: 1)")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
     training.add_argument(
         "--import",
@@ -172,7 +167,7 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    from probes.store import write_text
+    from probes.atomic import write_text
     from probes.subjects import training
     from probes.subjects.recipes import run_name
 
@@ -180,7 +175,7 @@ def _train(given: argparse.Namespace) -> int:
     recipe = training.recipes[given.recipe] if given.recipe else None
     seeds = seed_range(given.seeds)
     began = time.monotonic()
-    if given.jobs != 1:
+    if how_asked(given) != {}:
         _train_together(given, recipe, seeds)
     for done, seed in enumerate(seeds, 1):
         path, card = training.train(given.net, given.dataset, seed, store, recipe, say)
@@ -203,15 +198,19 @@ def _train(given: argparse.Namespace) -> int:
 
 def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]) -> None:
     """Train the seeds in several processes. Each process reports when it has finished."""
-    from probes.run.pools import engine_of
+    from probes.run.engine import fill
+    from probes.run.engines.chosen import engine_of
     from probes.run.settings import Options
     from probes.run.work import Place, TrainingRun
 
     runs = [TrainingRun(given.net, given.dataset, seed, recipe) for seed in seeds]
     place = Place(store_of(given), imports=given.imports)
-    workers = Options(engine="processes", jobs=given.jobs).workers
-    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {min(workers, len(runs))} at once")
-    engine_of(workers).fill(runs, place, lambda run: None)
+    options = Options(**how_asked(given))
+    at_once = "on a Ray cluster"
+    if options.engine != "ray":
+        at_once = f"{min(options.workers, len(runs))} at once"
+    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {at_once}")
+    fill(runs, place, engine_of(options), what="training")
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -23,9 +23,9 @@ from probes.perturb.own import says_itself
 from probes.perturb.protocol import Perturbation
 from probes.run import engine
 from probes.run.cells import Cell
+from probes.run.engines.chosen import engine_of
 from probes.run.facts import Facts
 from probes.run.forward import check
-from probes.run.pools import engine_of
 from probes.run.settings import Options
 from probes.run.sweeping import Sweep
 from probes.run.work import Place, TrainingRun, Work, runs_asked
@@ -252,7 +252,7 @@ class Bench(Facts):
         """What the options ask for; serial where the networks exist in this process only."""
         alone = self._given and self._load_one is None
         alone |= any(str(spec.net).startswith("__main__:") for spec in self.specs)
-        return engine_of(1 if alone else self.options.workers)
+        return engine_of(self.options, alone)
 
     def fill(self, works: Sequence[Work], what: str = "probes") -> list[Path]:
         """Where the results of pieces of work lie, made now where they are not in the store;

@@ -49,9 +49,8 @@ class Asked:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """The command's values for processes, as options."""
-        jobs = self.given.jobs
-        return {"engine": "serial" if jobs == 1 else "processes", "jobs": jobs}
+        """The command's values for how work is done, as options."""
+        return how_asked(self.given)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -79,14 +78,36 @@ def common(study: argparse.ArgumentParser) -> None:
         type=int,
         help="CPU threads (default: torch's); use 1 for each of two studies at the same time",
     )
-    study.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="number of processes that measure at once and share the threads (default: 1)",
-    )
+    engines(study, "number of processes that measure at once and share the threads (default: 1)")
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+
+
+def engines(study: argparse.ArgumentParser, jobs: str) -> None:
+    """Add the options of how work is done; ``jobs`` is the help of that one."""
+    study.add_argument("--jobs", type=int, default=1, help=jobs)
+    study.add_argument(
+        "--engine",
+        choices=("serial", "processes", "ray"),
+        help="how work is done (default: processes with --jobs, else serial)",
+    )
+    study.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="join this Ray cluster (auto: the one of this node); default: one on this machine",
+    )
+
+
+def how_asked(given: argparse.Namespace) -> dict[str, Any]:
+    """How work is done, as options; empty if one piece is made after the other, all of them."""
+    many = given.jobs != 1
+    engine = given.engine or ("ray" if given.ray_address else "processes" if many else "serial")
+    found = {
+        "engine": engine,
+        "jobs": given.jobs if many else None,
+        "ray_address": given.ray_address,
+    }
+    return {} if engine == "serial" else found
 
 
 def judged(study: argparse.ArgumentParser) -> None:

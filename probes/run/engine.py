@@ -1,5 +1,5 @@
 """Runs pieces of work: one after the other here, or several at once in other processes
-(:mod:`probes.run.pools`).
+(:mod:`probes.run.engines.processes`).
 """
 
 from __future__ import annotations

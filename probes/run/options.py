@@ -118,11 +118,13 @@ OPTIONS = (
     ),
     Option(
         "engine",
-        "serial: one piece of work after the other; processes: several at once",
+        "serial: one piece of work after the other; processes: several at once; ray: on the"
+        " machines of a cluster",
         str,
         "serial",
-        ("serial", "processes"),
+        ("serial", "processes", "ray"),
     ),
     Option("jobs", "number of processes (default: one per core)", int),
+    Option("ray-address", "Ray cluster to join: auto or HOST:PORT (default: one on this machine)"),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

@@ -15,8 +15,10 @@ from probes.run.forward import Where
 from probes.subjects import data as datasets
 
 PRECISIONS = ("fp32", "bf16")
-ENGINES = ("serial", "processes")
-"""How work is done: one piece after the other, or several at once in other processes."""
+ENGINES = ("serial", "processes", "ray")
+"""How work is done: one piece after the other, several at once in other processes, or on the
+machines of a Ray cluster.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +27,10 @@ class Options:
 
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
     ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
-    ``download`` fetches what is not on this machine and can be fetched. ``until`` is the number of
-    images at which a claim is decided at the latest; ``upto`` is that of the present look.
+    ``download`` fetches what is not on this machine and can be fetched. ``engine`` is ``serial``,
+    ``processes`` or ``ray``; ``ray_address`` joins a Ray cluster instead of starting one. ``until``
+    is the number of images at which a claim is decided at the latest; ``upto`` is that of the
+    present look.
     """
 
     images: int | None = None
@@ -42,6 +46,7 @@ class Options:
     download: bool | None = None
     engine: str = "serial"
     jobs: int | None = None
+    ray_address: str | None = None
     until: int | None = None
     upto: int | None = None
 

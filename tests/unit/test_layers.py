@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {
         "alike",
+        "atomic",
         "axes",
         "batch",
         "errors",
