@@ -35,6 +35,10 @@ def sha256(path: Path) -> str:
 
 PATIENCE = 20.0
 """Waiting for another process is logged after this many seconds."""
+INDEX = "index.jsonl"
+"""The file of a store with a line for each entry. It is a help for looking: what it lacks or says
+wrongly is read from the sidecars.
+"""
 SETTLED = 2.0
 """A file that changes twice within this many seconds may keep its times. Its hash is computed anew
 until it is older.
@@ -88,6 +92,9 @@ def digest(key: Mapping[str, Any]) -> str:
 class Store:
     """Results by content hash below one folder: ``PROBES_STORE``, else ``.probes`` below ``root``.
 
+    ``purpose`` is what the results are made for, such as a claim or a study. It is kept beside each
+    of them, with what it is about, for ``probes status``, and it is no part of a key.
+
     >>> import tempfile
     >>> store = Store(tempfile.mkdtemp())
     >>> path = store.get_or_make("demo", {"x": 1}, ".txt", lambda p: p.write_text("one"))
@@ -95,8 +102,8 @@ class Store:
     'one'
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, purpose: str = "") -> None:
+        self.folder, self.purpose = Path(folder), purpose
 
     @classmethod
     def default(cls, root: str | Path = ".") -> Store:
@@ -135,7 +142,7 @@ class Store:
             with replacing(path) as temporary:
                 temporary.write_bytes(payload)
                 path.with_suffix(".json").unlink(missing_ok=True)
-            write_text(path.with_suffix(".json"), _sidecar(record))
+            self.register(path, {**record, "for": record.get("for") or self.purpose})
         return path
 
     def find(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path | None:
@@ -160,13 +167,18 @@ class Store:
         return {**versions(), **key}
 
     def get_or_make(
-        self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        suffix: str,
+        make: Callable[[Path], Any],
+        about: str = "",
     ) -> Path:
         """The payload for a key. If it is missing, ``make`` writes it to the path that it gets.
 
         One process makes it, the others wait for it. ``suffix`` is the ending of the payload, with
         the dot; not ``.json``. The return value of ``make``, a JSON value, is kept in the sidecar
-        as its ``note``.
+        as its ``note``, and ``about``, a subject for instance, beside it.
         """
         if found := self.find(kind, key, suffix):
             return found
@@ -176,22 +188,24 @@ class Store:
                 return found
             with replacing(path) as temporary:
                 note = make(temporary)
-                record = self.record(kind, key, path.name, sha256(temporary), note)
+                record = {
+                    "kind": kind,
+                    "key": self.key(key),
+                    "file": path.name,
+                    "sha256": sha256(temporary),
+                    "note": note,
+                    "about": about,
+                    "for": self.purpose,
+                }
                 path.with_suffix(".json").unlink(missing_ok=True)
-            write_text(path.with_suffix(".json"), _sidecar(record))
+            self.register(path, record)
         return path
 
-    def record(
-        self, kind: str, key: Mapping[str, Any], name: str, sha256: str, note: Any
-    ) -> dict[str, Any]:
-        """What the sidecar of an entry says."""
-        return {
-            "kind": kind,
-            "key": self.key(key),
-            "file": name,
-            "sha256": sha256,
-            "note": note,
-        }
+    def register(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write the sidecar of a payload that is in its place, and a line of the index."""
+        write_text(path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n")
+        with contextlib.suppress(OSError), open(self.folder / INDEX, "ab") as index:
+            index.write(index_line(record))
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -227,8 +241,10 @@ class Store:
         return self.folder / kind / self.name(key, suffix)
 
 
-def _sidecar(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, sort_keys=True, indent=1) + "\n"
+def index_line(record: Mapping[str, Any]) -> bytes:
+    """The line of the index for a sidecar: kind, file, what it is about, what it was made for."""
+    line = [record["kind"], record["file"], record.get("about", ""), record.get("for", "")]
+    return (json.dumps(line, separators=(",", ":")) + "\n").encode()
 
 
 def _matches(record: Mapping[str, Any], payload: bytes) -> bool:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probes.errors import BadInput
+from probes.errors import BadInput, Unfinished
 from probes.run.options import ranges
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class Asked:
     @cached_property
     def store(self) -> Store:
         """The store that the command names, else the default store."""
-        return store_of(self.given)
+        store = store_of(self.given)
+        store.purpose = getattr(self.given, "study", "")
+        return store
 
     @cached_property
     def options(self) -> Options:
@@ -96,18 +99,32 @@ def engines(study: argparse.ArgumentParser, jobs: str) -> None:
         metavar="HOST:PORT",
         help="join this Ray cluster (auto: the one of this node); default: one on this machine",
     )
+    study.add_argument(
+        "--shard", metavar="3/16", help="fill the store with this part of the work, and stop"
+    )
+    study.add_argument(
+        "--max-seconds", type=float, help="stop after this time, and say what is missing"
+    )
+    study.add_argument(
+        "--max-hours", type=float, help="ask before work that would take longer, by a trial"
+    )
+    study.add_argument(
+        "--estimate", action="store_true", help="say what it would cost, by a trial, and stop"
+    )
+    study.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def how_asked(given: argparse.Namespace) -> dict[str, Any]:
-    """How work is done, as options; empty if one piece is made after the other, all of them."""
+    """How work is done, as options; empty if nothing was asked for."""
     many = given.jobs != 1
-    engine = given.engine or ("ray" if given.ray_address else "processes" if many else "serial")
+    engine = given.engine or ("ray" if given.ray_address else "processes" if many else None)
+    parts = ("ray_address", "shard", "max_seconds", "max_hours", "estimate", "quiet")
     found = {
         "engine": engine,
         "jobs": given.jobs if many else None,
-        "ray_address": given.ray_address,
+        **{name: getattr(given, name) for name in parts},
     }
-    return {} if engine == "serial" else found
+    return {name: value for name, value in found.items() if value}
 
 
 def judged(study: argparse.ArgumentParser) -> None:
@@ -124,15 +141,37 @@ def listed(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
+UNFINISHED = 3
+"""The exit code of a command whose time was over before its work was done."""
+
+
+def left_over(left: Unfinished, command: Sequence[str]) -> int:
+    """Print the verdicts of what is done, and what is missing with the command that goes on.
+    Returns the exit code.
+    """
+    for line in left.lines:
+        _print_claim(line)
+    say(f"probes: {left}")
+    if left.over:
+        say(f"to go on: {shlex.join(command)}")
+    return UNFINISHED if left.over else 0
+
+
 def print_verdicts(folder: Path) -> None:
     """Print every claim of a report with its verdicts, and where the report is."""
     from probes.tell import evidence
 
     for line in evidence.read(folder / "evidence.jsonl"):
-        print(f"{line['id']} on {line['subject']}: {line['overall']}")
-        for member in line["verdicts"]:
-            print(f"  {evidence.sentence(member)}")
+        _print_claim(line)
     print(f"report: {folder / 'report.md'}")
+
+
+def _print_claim(line: Mapping[str, Any]) -> None:
+    from probes.tell import evidence
+
+    print(f"{line['id']} on {line['subject']}: {line['overall']}")
+    for member in line["verdicts"]:
+        print(f"  {evidence.sentence(member)}")
 
 
 def evidence_lines(folder: Path) -> list[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from functools import cached_property
 
 import torch
@@ -12,6 +13,7 @@ from probes.errors import BadInput
 from probes.registry import unknown
 from probes.run import device
 from probes.run.forward import Where
+from probes.run.options import shard_of
 from probes.subjects import data as datasets
 
 PRECISIONS = ("fp32", "bf16")
@@ -31,6 +33,11 @@ class Options:
     ``processes`` or ``ray``; ``ray_address`` joins a Ray cluster instead of starting one. ``until``
     is the number of images at which a claim is decided at the latest; ``upto`` is that of the
     present look.
+
+    ``shard`` ("3/16") fills that part of the store and stops; ``max_seconds`` ends the work so long
+    after these options were made (``began``); ``estimate`` tells what the work would cost;
+    ``max_hours`` refuses work that would take longer. Where a table is not whole, the first three
+    raise Unfinished, the last one BadInput. ``quiet`` shows no progress.
     """
 
     images: int | None = None
@@ -47,6 +54,12 @@ class Options:
     engine: str = "serial"
     jobs: int | None = None
     ray_address: str | None = None
+    shard: str | None = None
+    max_seconds: float | None = None
+    max_hours: float | None = None
+    estimate: bool = False
+    quiet: bool = False
+    began: float = dataclasses.field(default_factory=time.monotonic)
     until: int | None = None
     upto: int | None = None
 
@@ -70,6 +83,12 @@ class Options:
                 f"images {self.images} and until {self.until}: a claim has a number of images, or"
                 " one at which it is decided at the latest"
             )
+        for name in ("max_seconds", "max_hours"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit < float("inf"):
+                raise BadInput(f"{name.replace('_', '-')} {limit}: a number above 0")
+        if self.shard is not None:
+            shard_of(self.shard)
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
         if self.precision not in PRECISIONS:

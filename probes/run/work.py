@@ -89,7 +89,14 @@ def done(work: Work, place: Place) -> Path:
         provide(work, place)
         return work.make(place, path)
 
-    return place.store.get_or_make(work.kind, work.key(place), work.suffix, make)
+    return place.store.get_or_make(work.kind, work.key(place), work.suffix, make, about(work))
+
+
+def about(work: Work) -> str:
+    """What a piece of work is about, in the store: its subject, or the network that it trains."""
+    if isinstance(work, TrainingRun):
+        return f"{work.net}@{work.dataset}#{work.seed}"
+    return str(getattr(work, "subject", ""))
 
 
 def provide(work: Work, place: Place) -> None:

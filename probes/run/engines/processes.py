@@ -129,7 +129,8 @@ def _starter(place: Place) -> Callable[[], _Worker]:
     """A function that starts a process with its own place."""
     context = _context()
     try:
-        setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
+        where = str(place.store.folder), place.store.purpose
+        setup = pickle.dumps((where, place.load, place.imports, list(sys.path)))
     except (pickle.PicklingError, AttributeError, TypeError) as e:
         raise BadInput(
             f"the loader can't be sent to other processes: {e}; use the serial engine"
@@ -159,12 +160,12 @@ def _context() -> Any:
 
 def _work(setup: bytes, pipe: Connection) -> None:
     """A worker: it makes the pieces that it is sent until the pipe is closed."""
-    folder, load, imports, path = pickle.loads(setup)
+    where, load, imports, path = pickle.loads(setup)
     sys.path[:] = path
     for module in imports:
         importlib.import_module(module)
     torch.set_num_threads(1)
-    place = Place(Store(folder), load)
+    place = Place(Store(*where), load)
     while True:
         try:
             work = pipe.recv()

@@ -96,7 +96,7 @@ def study(
         for batch in batches(subject, options.where)
     ]
     found = Found(chosen, under.levels)
-    for path in fill(works, place, engine_of(options), what="features"):
+    for path in fill(works, place, engine_of(options), options.quiet, "features"):
         found.update(Found.read(path, chosen, under.levels))
     with reportfolder.replacing_folder(out) as scratch:
         for i, one, shown, said in _pictured(subject, chosen, under, options, each):

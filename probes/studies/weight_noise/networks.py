@@ -137,7 +137,9 @@ class Networks:
                 for run in runs
                 if run.checkpoint is None
             ]
-            engine.fill(works, Place(self.store), engine_of(self.options), what="training")
+            engine.fill(
+                works, Place(self.store), engine_of(self.options), self.options.quiet, "training"
+            )
         subjects = {str(run.spec): self._subject(run) for run in runs}
         specs = [subject.spec for subject in subjects.values()]
         load = partial(_load, str(self.store.folder), self.data.name, self.options, tuple(runs))
