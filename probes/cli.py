@@ -74,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="with --again: take verdicts that come out otherwise by the rules of this version",
     )
+    report.add_argument(
+        "--figures",
+        action="store_true",
+        help="draw the figures of every claim, also where there are more than 40",
+    )
     looks = commands.add_parser("ledger", help="the looks that claims have had, by claim")
     looks.add_argument(
         "file", nargs="?", type=Path, default=Path("probes-looks.jsonl"), help="a ledger of looks"
@@ -174,7 +179,7 @@ def _report(given: argparse.Namespace) -> int:
 
     if given.changed and not given.again:
         raise BadInput("--changed takes verdicts that are judged again: give --again with it")
-    report.draw(given.folder, given.again, given.changed, studies.sections())
+    report.draw(given.folder, given.again, given.changed, studies.sections(), given.figures)
     print(f"drawn again: {given.folder / 'report.md'}")
     return 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,13 @@ from probes.tell.markdown import Line, grid, slug
 
 
 def section(
-    folder: Path, line: Line, below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()
+    folder: Path,
+    line: Line,
+    below: Sequence[Callable[[Path, Line], Sequence[str]]] = (),
+    drawn: bool = True,
 ) -> str:
     """One claim: the question, the answer, the map by depth, the table per block, and what studies
-    add ``below``.
+    add ``below``. Where it is not ``drawn`` it has no figures of the claim.
     """
     members = evidence.members(line)
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
@@ -69,45 +74,67 @@ def section(
         for name, w in line["weights"].items()
         for note in w.get("notes", ())
     ]
+
+    def figure(make: Callable[[], Any], name: str, words: str) -> None:
+        if drawn:
+            plots.save(make(), folder / place / name)
+            text.append(f"![{words}]({place.as_posix()}/{name})")
+
     if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
         for i, leaf in enumerate(members[0].leaves):
             which = f"_{i + 1}" if i else ""
-            plots.save(
-                runplots.runs(leaf, varied=varied).figure, folder / place / f"runs{which}.png"
+            figure(
+                partial(_figure, runplots.runs, leaf, varied=varied),
+                f"runs{which}.png",
+                "the effect of each training run",
             )
-            text.append(f"![the effect of each training run]({place.as_posix()}/runs{which}.png)")
             frame = evidence.load_table(folder, line, i)
             if frame["site"].nunique() > 1 and frame["level"].nunique() > 1:
-                plots.save(
-                    runplots.by_depth(frame, leaf.metric, leaf.kind, varied=varied).figure,
-                    folder / place / f"by_depth{which}.png",
-                )
-                text.append(
-                    "![response by depth, a line per training"
-                    f" run]({place.as_posix()}/by_depth{which}.png)"
+                figure(
+                    partial(
+                        _figure, runplots.by_depth, frame, leaf.metric, leaf.kind, varied=varied
+                    ),
+                    f"by_depth{which}.png",
+                    "response by depth, a line per training run",
                 )
     else:
-        plots.save(
-            plots.verdict_map(members, title, varied, evidence.level_of(line)),
-            folder / place / "verdicts.png",
+        figure(
+            partial(plots.verdict_map, members, title, varied, evidence.level_of(line)),
+            "verdicts.png",
+            "the verdict of each block, by depth",
         )
-        text.append(f"![the verdict of each block, by depth]({place.as_posix()}/verdicts.png)")
     text.append(_blocks(members, evidence.level_of(line)))
     if line.get("until"):
-        plots.save(runplots.looks(line, members), folder / place / "looks.png")
-        text.append(f"![the interval of each block, look by look]({place.as_posix()}/looks.png)")
+        figure(
+            partial(runplots.looks, line, members),
+            "looks.png",
+            "the interval of each block, look by look",
+        )
     text.extend(_remarks(members, varied, line["alpha"]))
     for part in zip(*(m.leaves for m in members), strict=True):
         if len(part[0].curve) > 1:
-            name = f"heat_{part[0].metric}.png"
-            plots.save(plots.heat(part, varied=varied).figure, folder / place / name)
-            text.append(
-                f"![{part[0].metric}: effect of each level in each"
-                f" block]({place.as_posix()}/{name})"
+            figure(
+                partial(_figure, plots.heat, part, varied=varied),
+                f"heat_{part[0].metric}.png",
+                f"{part[0].metric}: effect of each level in each block",
             )
     for told in below:
         text.extend(told(folder, line))
     return "\n\n".join(text)
+
+
+def _figure(draw: Callable[..., Any], *args: Any, **how: Any) -> Any:
+    return draw(*args, **how).figure
+
+
+def overview(folder: Path, lines: Sequence[Line]) -> str:
+    """The verdicts of many claims in one figure, in place of their own."""
+    plots.save(runplots.overview(lines), folder / "figures" / "overview.png")
+    return (
+        f"## All claims\n\nThe figures of {counted(len(lines), 'claim')} are left out:"
+        " `probes report FOLDER --figures` draws them.\n\n"
+        "![the verdict of each block of each claim](figures/overview.png)"
+    )
 
 
 def _blocks(members: Sequence[Verdict], alpha: float) -> str:

@@ -53,6 +53,8 @@ class Sections:
 
 
 NOTHING = Sections()
+MANY = 40
+"""A report of more claims than these has one figure of all verdicts, and none for each claim."""
 
 
 def assemble(
@@ -94,14 +96,19 @@ def assemble(
 
 
 def draw(
-    folder: Path, again: bool = False, changed: bool = False, sections: Sections = NOTHING
+    folder: Path,
+    again: bool = False,
+    changed: bool = False,
+    sections: Sections = NOTHING,
+    figures: bool = False,
 ) -> None:
     """Draw a report again from its own files: evidence, tables, provenance. ProbesError where one
     is missing.
 
     With ``again`` every claim is judged again from its tables first, as after a new version of the
     judge or its words. An outcome that would change is a ProbesError, unless ``changed`` takes it
-    as the rules of today have it; the line and its page then say what it was.
+    as the rules of today have it; the line and its page then say what it was. ``figures`` draws
+    those of each claim, however many there are, now and from then on.
     """
     lines = evidence.read(folder / "evidence.jsonl")
     if again:
@@ -113,6 +120,10 @@ def draw(
         for name in ("evidence.jsonl", "run.json", NOTES, *own):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
+        if figures:
+            run = json.loads((scratch / "run.json").read_text(encoding="utf-8"))
+            text = json.dumps(run | {"figures": True}, indent=1, sort_keys=True)
+            write_text(scratch / "run.json", text + "\n")
         if (folder / "aside").exists():
             shutil.copytree(folder / "aside", scratch / "aside")
         _copy_tables(folder, scratch)
@@ -210,11 +221,13 @@ def _draw(folder: Path, sections: Sections) -> None:
     _verdict_table(lines).to_csv(
         folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n"
     )
+    drawn = len(lines) <= MANY or bool(run.get("figures"))
     parts = [
         frontpage.front(lines, run),
+        "" if drawn else pages.overview(folder, lines),
         (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
         *(told(folder) for file, told in sections.front if (folder / file).exists()),
-        *(pages.section(folder, line, sections.below) for line in lines),
+        *(pages.section(folder, line, sections.below, drawn) for line in lines),
         pages.noise(folder, lines),
         closing.words(evidence.level_of(line) for line in lines),
         closing.made(folder, lines, run),

@@ -1,4 +1,4 @@
-"""Figures of training runs."""
+"""Figures of training runs, of looks, and of many claims together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from probes import table as tables
@@ -188,4 +189,37 @@ def training(history: pd.DataFrame, title: str) -> Figure:
         ax.set_xlabel("epoch")
         ax.grid(alpha=0.3)
     figure.suptitle(f"training of {title}", fontsize=10)
+    return figure
+
+
+def overview(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """The verdict of each block of many claims: a row a claim, a column a block from input to
+    output.
+    """
+    rows = [[member["outcome"] for member in line["verdicts"]] for line in lines]
+    known = [*OUTCOME]
+    values = np.full((len(rows), max(map(len, rows))), np.nan)
+    for y, row in enumerate(rows):
+        values[y, : len(row)] = [known.index(outcome) for outcome in row]
+    colours = ListedColormap([OUTCOME[outcome][0] for outcome in known])
+    tall = min(40.0, 0.14 * len(rows) + 1.6)
+    figure = Figure((min(20.0, 0.3 * values.shape[1] + 5.5), tall), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(values, cmap=colours, vmin=-0.5, vmax=len(known) - 0.5, aspect="auto")
+    blocks = range(values.shape[1])
+    ax.set_xticks(blocks, [str(block + 1) for block in blocks], fontsize=7)
+    ax.set_xticks(np.arange(values.shape[1] - 1) + 0.5, minor=True)
+    ax.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+    ax.grid(which="minor", color="white", lw=0.6)
+    ax.tick_params(which="minor", length=0)
+    step = -(-len(rows) // 250)
+    names = [f"{line['id']}  {line['subject']}" for line in lines]
+    ax.set_yticks(range(0, len(rows), step), names[::step], fontsize=6)
+    ax.set_xlabel("block, from input to output", fontsize=9)
+    found = {outcome for row in rows for outcome in row}
+    for outcome in (o for o in known if o in found):
+        many = sum(row.count(outcome) for row in rows)
+        colour, _, words = OUTCOME[outcome]
+        ax.scatter([], [], marker="s", color=colour, label=f"{words} ({many})")
+    figure.legend(fontsize=8, loc="outside upper center", ncols=len(found))
     return figure

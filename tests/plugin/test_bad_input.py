@@ -20,6 +20,7 @@ from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.judge import rises
 from probes.measure import BlockMetrics, block_metrics, tap
 from probes.perturb import gaussian
+from probes.run import console
 from probes.run.bench import Bench
 from probes.run.options import contradiction, levels
 from probes.run.settings import Options
@@ -321,7 +322,7 @@ def test_any_text_is_levels_or_an_error_that_argparse_tells(text):
 @given(st.text(max_size=20))
 def test_any_text_is_seeds_or_an_error_of_ours(text):
     try:
-        found = cli.seed_range(text)
+        found = console.seed_range(text)
     except BadInput:
         return
 

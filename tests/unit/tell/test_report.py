@@ -1,6 +1,7 @@
 """A report is a function of files; verification finds what was changed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -562,3 +563,30 @@ def test_what_was_not_judged_is_a_table_with_reasons(tmp_path):
         "2 claims collected. 1 claim judged, 1 decided (1 mixed); 1 not judged (1 skipped)." in text
     )
     assert "| X | `a@d` | skipped | bring it with `probes train a d --seeds 0` |" in text
+
+
+def test_many_claims_have_one_figure_and_their_own_where_they_are_asked_for(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report, "MANY", 2)
+    lines = [line(store, f"H{i}") for i in range(3)]
+    folder = tmp_path / "many"
+    report.assemble(lines, origins.provenance(tmp_path, [], {}), folder)
+
+    def figures():
+        shown = re.findall(r"\((figures/\S+\.png)\)", (folder / "report.md").read_text())
+        assert all((folder / name).is_file() for name in shown)
+        return {name for name in shown if "noise" not in name and "examples" not in name}
+
+    assert "figures/overview.png" in figures()
+    assert not any(name.startswith("figures/H") for name in figures())
+    assert "`probes report FOLDER --figures` draws them" in (folder / "report.md").read_text()
+    assert cli.main(["report", str(folder), "--figures"]) == 0
+    assert sum("verdicts.png" in name for name in figures()) == 3
+    assert cli.main(["report", str(folder)]) == 0  # and they stay
+    assert sum("verdicts.png" in name for name in figures()) == 3
+    assert verify(folder) == []
+    monkeypatch.setattr(report, "MANY", 3)
+    report.assemble(lines, origins.provenance(tmp_path, [], {}), folder)
+    assert "figures/overview.png" not in figures()
+    assert sum("verdicts.png" in name for name in figures()) == 3
