@@ -21,6 +21,8 @@ FLOORS = [
         "kept",
         "moments",
         "origin",
+        "philox",
+        "philoxkernel",
         "ranks",
         "refusing",
         "registry",
