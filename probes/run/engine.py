@@ -19,9 +19,9 @@ from probes.batch import Draw
 from probes.perturb import gaussian
 from probes.perturb.protocol import Perturbation
 from probes.run.cells import Cell, images_under
-from probes.run.forward import pixels
 from probes.run.work import Place, Work, done
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 
 Tick = Callable[[Work], object]
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
@@ -138,6 +138,12 @@ def loader(
         part = slice(i, min(i + batch_size, len(data)))
         name = Draw(seed, data.name, draw)
         images = images_under(
-            under, pixels(data, part), data.ids[part], float(sigma), name, data.mean, data.std
+            under,
+            pixels(data, part, device),
+            data.ids[part],
+            float(sigma),
+            name,
+            data.mean,
+            data.std,
         )
-        yield images.to(device), torch.from_numpy(data.labels[part]).to(device)
+        yield images, torch.from_numpy(data.labels[part]).to(device)

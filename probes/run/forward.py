@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from probes.alike import distance, head, state_of, tensors_in
 from probes.errors import ProbesError
 from probes.hooks import handles
+from probes.moments import to_float64
 from probes.naming import modules
 from probes.run.device import cast, exact, on_one_device
 from probes.store import Store
-from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 from probes.subjects.wrapped import described, half_precision, logits_of
 
@@ -70,7 +70,9 @@ class Network:
         return LAYOUTS[self.checked.layout]
 
     def send(self, images: Tensor) -> Tensor:
-        """Images for one pass, copied to the device: a network may work in place on them."""
+        """Images for one pass, copied on the device or to it: a network may work in place on
+        them.
+        """
         return images.to(self.device, memory_format=self.layout, copy=True)
 
 
@@ -132,14 +134,9 @@ def common_key(subject: Subject, where: Where, store: Store | None = None) -> di
     }
 
 
-def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
-    """Images as floats in [0, 1], float32 (N, C, H, W)."""
-    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
-
-
 def _check(subject: Subject, where: Where, n: int) -> Checked:
     device = torch.device(where.device)
-    x, model = pixels(subject.data, slice(0, n)), subject.model.to(device)
+    x, model = pixels(subject.data, slice(0, n), device), subject.model.to(device)
 
     def run(layout: str, images: Tensor = x) -> Any:
         model.to(memory_format=LAYOUTS[layout])
@@ -212,7 +209,7 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
         return Checked(layout, None, note, gives=gives)
     classes = whole.shape[1]
     shares = classes > 1 and bool(
-        (whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3)
+        (whole.min() >= 0) & ((to_float64(whole).sum(1) - 1).abs().max() < 1e-3).to(whole.device)
     )
     return Checked(layout, classes, note, shares, gives)
 
