@@ -26,7 +26,7 @@ from probes.run.cells import Cell
 from probes.run.facts import Facts
 from probes.run.forward import check
 from probes.run.pools import engine_of
-from probes.run.settings import Options
+from probes.run.settings import Options, sized
 from probes.run.sweeping import Sweep
 from probes.run.work import Place, TrainingRun, Work, runs_asked
 from probes.store import Store
@@ -93,11 +93,10 @@ class Bench(Facts):
 
     @property
     def subjects(self) -> dict[str, Subject]:
-        """The subjects by name, one per training run. Raises Unavailable for what is not on this
-        machine.
-        """
+        """The subjects by name, one per training run. Raises Unavailable for what is not here."""
         if self._subjects is None:
             self._subjects = self._load()
+        self.options = sized(self.options, self._subjects, self.store, self.say)
         return self._subjects
 
     def _load(self) -> dict[str, Subject]:
@@ -197,7 +196,7 @@ class Bench(Facts):
             )
             for name, s in subjects.items()
             for training in [self.place.subject(name, under.training_images).training]
-            for step in [max(1, under.images_per_cell(options.batch_size, len(s.data)))]
+            for step in [max(1, under.images_per_cell(options.where.batch_size, len(s.data)))]
             for start, stop in self.pieces(len(s.data), step)
             for draw in range(draws)
             for label, arm in under.arms(s.model)
@@ -242,10 +241,10 @@ class Bench(Facts):
         """Where the work of this bench is done: its store, its subjects, and what is kept between
         pieces of work.
         """
-        load = self._load_one
+        load, subjects = self._load_one, self.subjects  # which may decide the options
         if not self._given:
             load = partial(load_subject, str(self.store.folder), self.options)
-        return Place(self.store, load, self.subjects)
+        return Place(self.store, load, subjects)
 
     @property
     def engine(self) -> engine.Engine:

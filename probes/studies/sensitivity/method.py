@@ -138,7 +138,7 @@ def method(
         "augmentations": list(augmented.names),
         "left_out": list(left),
         "plan": dataclasses.asdict(plan),
-        "where": dataclasses.asdict(options.where),
+        "where": dataclasses.asdict(lab.options.where),
         "few": FEW,
         "lost": lost,
     }
