@@ -16,7 +16,7 @@ from probes.errors import ProbesError
 from probes.hooks import handles
 from probes.moments import to_float64
 from probes.naming import modules
-from probes.run.device import cast, exact, on_one_device
+from probes.run.device import card, cast, exact, on_one_device
 from probes.store import Store
 from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
@@ -41,6 +41,17 @@ class Where:
     precision: str = "fp32"
     threads: int = 1
     batch_size: int = 250
+
+    def told(self) -> dict[str, Any]:
+        """What the evidence says of it: the settings, and of CUDA the card, and that TF32 is off.
+
+        >>> Where().told() == dataclasses.asdict(Where())
+        True
+        """
+        cuda = self.device.startswith("cuda")
+        return dataclasses.asdict(self) | (
+            {"card": card(self.device), "TF32": "off"} if cuda else {}
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,7 +138,7 @@ def method(
         "augmentations": list(augmented.names),
         "left_out": list(left),
         "plan": dataclasses.asdict(plan),
-        "where": dataclasses.asdict(lab.options.where),
+        "where": lab.options.where.told(),
         "few": FEW,
         "lost": lost,
     }

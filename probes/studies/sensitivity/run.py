@@ -115,7 +115,7 @@ def study(
         "images_sha256": subject.data.sha256,
         "augmentations": list(augmented.names),
         "left_out": list(left),
-        "where": dataclasses.asdict(lab.options.where),
+        "where": lab.options.where.told(),
         "measures": [m for m in MEASURES if m in measures],
         "plan": dataclasses.asdict(plan),
     }
