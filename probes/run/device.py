@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
+from probes.tf32 import without_tf32
 
 
 def best_device(asked: str | None = None) -> torch.device:
@@ -114,38 +115,10 @@ def exact(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with _without_tf32(), torch.inference_mode():
+        with without_tf32(), torch.inference_mode():
             yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _without_tf32() -> Iterator[None]:
-    """Products and convolutions of fp32 in fp32. Torch has two ways to say so, and refuses to read
-    the older one where somebody used the newer one; the newer one counts, where there is one.
-    """
-    b = torch.backends
-    asked: list[tuple[Any, str, Any]] = [
-        (b.cuda.matmul, "allow_tf32", False),
-        (b.cudnn, "allow_tf32", False),
-    ]
-    if hasattr(b.cudnn, "conv"):  # torch 2.9; later, since what is set last counts
-        asked += [(one, "fp32_precision", "ieee") for one in (b.cuda.matmul, b.cudnn.conv)]
-        asked += [(b.cudnn.rnn, "fp32_precision", "ieee")]
-    before = []
-    for place, name, _ in asked:
-        with contextlib.suppress(RuntimeError):
-            before.append((place, name, getattr(place, name)))
-    read = [(place, name) for place, name, _ in before]
-    try:
-        for place, name, value in asked:
-            if (place, name) in read:
-                setattr(place, name, value)
-        yield
-    finally:
-        for place, name, value in before:
-            setattr(place, name, value)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ FLOORS = [
         "refusing",
         "registry",
     }
-    | {"naming", "seeds", "store", "table", "versions", "walking"},
+    | {"naming", "seeds", "store", "table", "tf32", "versions", "walking"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},
