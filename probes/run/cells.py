@@ -83,7 +83,7 @@ class Cell(Work):
             "weights": self.weights_sha256,
             "code": self.code_sha256,
             "images": self.images_sha256,
-            "where": dataclasses.asdict(self.where),
+            "where": self.where.key(),
             "layout": self.layout,
         }
 

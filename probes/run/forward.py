@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes import philox
 from probes.alike import distance, head, state_of, tensors_in
 from probes.errors import ProbesError
 from probes.hooks import handles
@@ -41,6 +42,11 @@ class Where:
     precision: str = "fp32"
     threads: int = 1
     batch_size: int = 250
+
+    def key(self) -> dict[str, Any]:
+        """What results depend on: the settings, and whether noise is made on the device."""
+        there = torch.device(self.device).type in philox.DEVICES
+        return dataclasses.asdict(self) | ({"noise": "made there"} if there else {})
 
     def told(self) -> dict[str, Any]:
         """What the evidence says of it: the settings, and of CUDA the card, and that TF32 is off.
@@ -140,7 +146,7 @@ def common_key(subject: Subject, where: Where, store: Store | None = None) -> di
         "weights": subject.sha256,
         "code": subject.code,
         "images": subject.data.sha256,
-        "where": dataclasses.asdict(where),
+        "where": where.key(),
         "layout": check(subject, where, store).layout,
     }
 

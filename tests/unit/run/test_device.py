@@ -1,5 +1,6 @@
 """Where a network runs, and what is said of one that runs on two devices at once."""
 
+import dataclasses
 import inspect
 from types import SimpleNamespace
 
@@ -96,3 +97,9 @@ def test_evidence_of_other_devices_is_as_it_was(name):
     where = {"device": name, "precision": "fp32", "threads": 1, "batch_size": 250}
 
     assert Where(**where).told() == where
+
+
+def test_results_with_noise_of_the_device_have_a_key_of_their_own():
+    assert Where("cuda").key() == dataclasses.asdict(Where("cuda")) | {"noise": "made there"}
+    for name in ("cpu", "mps"):
+        assert Where(name).key() == dataclasses.asdict(Where(name))
