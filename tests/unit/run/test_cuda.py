@@ -173,13 +173,18 @@ def test_a_sweep_on_the_device_gives_what_it_gives_on_the_cpu(name, store, prete
 
 def test_images_go_over_once_as_bytes_and_only_results_come_back(cuda, store):
     swept(store, block_metrics, gaussian(0, 0.2), "cuda")
-    cuda.sent.clear()
+    cuda.sent.clear(), cuda.brought.clear()
     swept(store, block_metrics, gaussian(0, 0.2, 0.25, 0.35), "cuda")
     images = [sent for sent in cuda.sent if sent[1][1:] == (1, 28, 28)]
 
     # two batches at each of two levels
     assert images == [(torch.uint8, (n, 1, 28, 28)) for n in (20, 10, 20, 10)]
-    assert max(int(np.prod(shape)) for _, shape in cuda.brought) <= 30 * 10
+    results = [shape for _, shape in cuda.brought if len(shape) == 2]
+
+    # by one copy a batch: of 9 blocks' numbers, each of 7 for an image or fewer
+    assert len(results) == 4
+    assert {shape[1] for shape in results} == {20, 10}
+    assert max(int(np.prod(shape)) for _, shape in cuda.brought) <= 9 * 7 * 20
 
 
 def test_the_device_refuses_what_torch_refuses(cuda):
