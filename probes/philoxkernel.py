@@ -35,5 +35,7 @@ def words(keys: Tensor, n: int, first: int = 1) -> Tensor:
     out = torch.empty((len(keys), n), dtype=torch.int64, device=keys.device)
     counters = -(-n // 4)
     if out.numel():
-        _kernel[len(keys), triton.cdiv(counters, BLOCK)](keys, out, first, counters, n, BLOCK)
+        grid = len(keys), triton.cdiv(counters, BLOCK)
+        with torch.cuda.device_of(out):  # Triton launches on the current card
+            _kernel[grid](keys, out, first, counters, n, BLOCK)
     return out

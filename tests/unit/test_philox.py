@@ -145,3 +145,26 @@ def test_the_kernel_gives_the_same_words_in_the_interpreter():
     )
 
     assert (done.stdout.strip(), done.returncode) == ("equal", 0), done.stderr
+
+
+@pytest.mark.parametrize("constants", [{}, {"first": 1, "n": 1, "counters": 1}])
+def test_the_kernel_compiles_for_a_card(constants, tmp_path, monkeypatch):
+    """Also where Triton takes numbers that are 1 for constants, as it does when it is called."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from probes.philoxkernel import BLOCK, _kernel
+
+    types = {"keys": "*i64", "out": "*i64", "first": "i32", "counters": "i32", "n": "i32"}
+    given = constants | {"size": BLOCK}
+    names = (*types, "size")
+    source = ASTSource(
+        fn=_kernel,
+        signature={name: "constexpr" if name in given else types[name] for name in names},
+        constexprs={(names.index(name),): value for name, value in given.items()},
+    )
+
+    assert "mul.hi.u64" in compile(source, target=GPUTarget("cuda", 80, 32)).asm["ptx"]
