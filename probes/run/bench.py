@@ -210,6 +210,7 @@ class Bench(Facts):
         """
         if self.options.until is None:
             raise BadInput("a look needs Options(until=...), the most images that are looked at")
+        self.subjects  # noqa: B018 - a batch size that is found by trying is found before all looks
         other = copy.copy(self)
         other.options = dataclasses.replace(self.options, upto=n, alpha=level)
         other._clean = {}

@@ -171,3 +171,23 @@ def test_the_batch_size_of_training_is_another_one():
 
     assert given.batch_size == 64
     assert Asked(given, [], print).passes == {}
+
+
+def test_looks_share_the_number_that_was_found(tmp_path):
+    said = []
+    lab = Lab(
+        "resnet20@mnist5k",
+        store=tmp_path,
+        until=500,
+        batch_size="auto",
+        threads=1,
+        device="cpu",
+        quiet=True,
+        say=said.append,
+    )
+    sizes = [lab.at_look(n, 0.05).options.batch_size for n in (300, 500)]
+
+    assert sizes == [250, 250]
+    assert [line for line in said if "batch size" in line] == [
+        "batch size 250: found by trying resnet20@mnist5k#0 on cpu"
+    ]
