@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,8 @@ from probes.claimoptions import option
 from probes.claims import declaring
 from probes.claims import finding as claims
 from probes.claims.declaring import Declared
-from probes.errors import BadInput
+from probes.cost import Estimate
+from probes.errors import BadInput, Unfinished
 from probes.registry import unknown
 from probes.subjects.spec import Pair, Spec, parse
 
@@ -105,6 +104,11 @@ def _probes_options(pytestconfig: pytest.Config) -> Options:
         "download",
         "engine",
         "jobs",
+        "ray-address",
+        "shard",
+        "max-seconds",
+        "max-hours",
+        "estimate",
         "until",
     )
     return Options(**{name.replace("-", "_"): option(pytestconfig, name) for name in names})
@@ -126,19 +130,17 @@ def _probes_lab(
 
     capture = request.config.pluginmanager.getplugin("capturemanager")
     terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    quiet = (
-        terminal is None
-        or hasattr(request.config, "workerinput")
-        or not sys.__stderr__
-        or not os.isatty(2)
-    )
+    worker = hasattr(request.config, "workerinput")
+    quiet = terminal is None or worker or option(request.config, "quiet")
 
     def say(text: str) -> None:
         if terminal is not None and capture is not None:
             with capture.global_and_fixture_disabled():
                 terminal.write_line(f"{request.node.nodeid}: {text}", yellow=True)
 
+    store = _probes_store
     if (declared := declared_by(request.node)) is not None:
+        store = type(store)(store.folder, claims.labelled(declared.id, request.node))
         _probes_options = dataclasses.replace(
             _probes_options,
             alpha=_probes_options.alpha / declared.looks,
@@ -147,7 +149,7 @@ def _probes_lab(
     watched = {} if quiet or capture is None else {"watched": capture.global_and_fixture_disabled}
     return Lab(
         _probes_subject,
-        store=_probes_store,
+        store=store,
         options=_probes_options,
         quiet=quiet,
         say=say,
@@ -224,6 +226,8 @@ class Claim:
 
     def _decide(self, verdicts: Verdicts) -> None:
         config = self._item.config
+        if self._lab.options.estimate:
+            raise Unfinished("estimate: all of its results are in the store", estimate=Estimate({}))
         found = claims.judge(
             self._declared,
             self._subject,

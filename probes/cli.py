@@ -1,22 +1,23 @@
-"""The command line: ``probes list | check | train | fetch | run | report | verify | ledger``."""
+"""The command line ``probes``: ``list``, ``check``, ``train``, ``run``, ``verify`` and others."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
-import re
-import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.errors import BadInput, ProbesError, Unavailable
-from probes.run.console import evidence_lines, say, seed_range, store_of
+from probes.commands import holding, train
+from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
+from probes.run.console import (
+    evidence_lines,
+    left_over,
+    store_of,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,33 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     checking.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    training = commands.add_parser(
-        "train", help="train a network on a dataset; resumes after an interruption"
-    )
-    training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
-    training.add_argument("dataset", help="a dataset: see `probes list`")
-    training.add_argument(
-        "--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)"
-    )
-    training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
-    training.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="number of seeds that train at once, each in its own process (default: 1)",
-    )
-    training.add_argument("--device", default="cpu", help="cpu (the default), cuda or mps")
-    training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
-    training.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="a module that registers networks or datasets of your own",
-    )
-    training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
-    training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    train.add_to(commands)
     fetching = commands.add_parser(
         "fetch", help="download a dataset into PROBES_DATA, or the published weights of a network"
     )
@@ -103,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     looks.add_argument(
         "file", nargs="?", type=Path, default=Path("probes-looks.jsonl"), help="a ledger of looks"
     )
+    holding.add_to(commands)
     verify = commands.add_parser(
         "verify",
         help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
@@ -119,13 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return {
             "list": _list,
             "check": _check,
-            "train": _train,
+            "train": train.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,
             "verify": _verify,
             "ledger": _ledger,
+            "status": holding.status,
+            "store": holding.run,
         }[given.command](given)
+    except Unfinished as e:
+        return left_over(e, ["probes", *given.argv])
     except ProbesError as e:
         print(f"probes: {e}", file=sys.stderr)
         return 2
@@ -170,53 +150,6 @@ def _list(given: argparse.Namespace) -> int:
             f" {w.card['test_images']:,} test images  sha256 {w.card['sha256'][:12]}"
         )
     return 0
-
-
-def _train(given: argparse.Namespace) -> int:
-    from probes.run.device import best_device
-    from probes.store import write_text
-    from probes.subjects import training
-    from probes.subjects.recipes import run_name
-
-    store = store_of(given)
-    recipe = training.recipes[given.recipe] if given.recipe else None
-    given.device = str(best_device(given.device))
-    seeds = seed_range(given.seeds)
-    began = time.monotonic()
-    if given.jobs != 1:
-        _train_together(given, recipe, seeds)
-    for done, seed in enumerate(seeds, 1):
-        path, card = training.train(
-            given.net, given.dataset, seed, store, recipe, say, given.device
-        )
-        left = (time.monotonic() - began) / done * (len(seeds) - done)
-        name = run_name(given.net, given.dataset, seed, card["recipe"]["name"])
-        print(
-            f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256"
-            f" {card['sha256'][:12]} ({done} of {len(seeds)} runs, {left:.0f} s to go)",
-            flush=True,
-        )
-        if given.out:
-            given.out.mkdir(parents=True, exist_ok=True)
-            stem = re.sub(r"[^\w.]+", "-", name)
-            shutil.copyfile(path, given.out / f"{stem}.safetensors")
-            write_text(
-                given.out / f"{stem}.json", json.dumps(card, indent=1, sort_keys=True) + "\n"
-            )
-    return 0
-
-
-def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]) -> None:
-    """Train the seeds in several processes. Each process reports when it has finished."""
-    from probes.run.pools import engine_of
-    from probes.run.settings import Options
-    from probes.run.work import Place, TrainingRun
-
-    runs = [TrainingRun(given.net, given.dataset, seed, recipe, given.device) for seed in seeds]
-    place = Place(store_of(given), imports=given.imports)
-    workers = Options(engine="processes", jobs=given.jobs).workers
-    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {min(workers, len(runs))} at once")
-    engine_of(workers).fill(runs, place, lambda run: None)
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 way out.
 """
 
+from typing import Any
+
 
 class ProbesError(Exception):
     """Trouble in preparing (no data, bad weights, NaN): an ERROR, never evidence against a
@@ -20,3 +22,26 @@ class Unavailable(ProbesError):
 
 class BadInput(ProbesError, ValueError):
     """A value outside what is allowed."""
+
+
+class Unfinished(ProbesError):
+    """Work that was left out as asked: pieces of other shards, those after the time was over, or
+    all of it where only an estimate was asked for. A claim that needs it is skipped.
+
+    ``over`` says that the time was over, ``estimate`` what was asked for instead of the work;
+    ``lines`` is the evidence of the claims that were judged all the same. The sum of two is one
+    that says both.
+    """
+
+    def __init__(self, message: str, over: bool = False, estimate: Any = None) -> None:
+        super().__init__(message)
+        self.over, self.estimate = over, estimate
+        self.lines: list[dict[str, Any]] = []
+
+    def __add__(self, other: "Unfinished") -> "Unfinished":
+        if self.estimate is not None and other.estimate is not None:
+            both = self.estimate + other.estimate
+            return Unfinished(f"estimate: {both}", estimate=both)
+        mine = str(self).split("\n")
+        message = "\n".join(dict.fromkeys([*mine, *str(other).split("\n")]))
+        return Unfinished(message, self.over or other.over)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pytest
 
+from probes import holdings
 from probes.claimoptions import dest, option
 from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
     MARKERS,
@@ -32,7 +33,7 @@ from probes.claimplugin import (  # noqa: F401 - pytest finds the fixtures here
 )
 from probes.claims import finding as claims
 from probes.claims.declaring import Declared
-from probes.errors import BadInput, ProbesError, Unavailable
+from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.registry import PLACES
 from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
@@ -72,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(problem)
     if data := values["data"]:
         os.environ["PROBES_DATA"] = str(data)
+    asked = ["pytest", *map(str, config.invocation_params.args)]
+    holdings.command(*getattr(config, "workerinput", {}).get("probes_command", asked))
     if not hasattr(config, "workerinput"):
         given = {o.name: v for o in OPTIONS if (v := config.getoption(dest(o.name))) is not None}
         collected = config.stash.setdefault(_COLLECTED, {})
@@ -217,6 +220,10 @@ def _skipping(item: pytest.Item) -> Generator[None]:
     log.addHandler(notes)
     try:
         yield
+    except Unfinished as e:
+        if e.estimate is not None:
+            item.user_properties.append(("probes-estimate", json.dumps(e.estimate.json())))
+        pytest.skip(str(e).replace("\n", "; "))
     except Unavailable as e:
         if option(item.config, "strict"):
             raise

@@ -9,15 +9,10 @@ whose bytes do not match is made again.
 from __future__ import annotations
 
 import contextlib
-import functools
-import glob
 import hashlib
 import json
 import logging
 import os
-import platform
-import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from probes.atomic import replacing, write_text
 from probes.errors import ProbesError
 from probes.versions import versions
 
@@ -39,6 +35,10 @@ def sha256(path: Path) -> str:
 
 PATIENCE = 20.0
 """Waiting for another process is logged after this many seconds."""
+INDEX = "index.jsonl"
+"""The file of a store with a line for each entry. It is a help for looking: what it lacks or says
+wrongly is read from the sidecars.
+"""
 SETTLED = 2.0
 """A file that changes twice within this many seconds may keep its times. Its hash is computed anew
 until it is older.
@@ -89,109 +89,11 @@ def digest(key: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
-YOUNG = 24 * 3600
-"""A temporary file of another machine is left alone for this many seconds, since its process can't
-be asked for from here.
-"""
-
-
-@functools.cache
-def _here() -> str:
-    """Eight hex digits that identify where process numbers are valid: this start of this machine,
-    and its container.
-    """
-    told = [platform.node()]
-    for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with contextlib.suppress(OSError):
-            told.append(
-                os.readlink(place)
-                if place.endswith("pid")
-                else Path(place).read_text(encoding="ascii")
-            )
-    return hashlib.sha256("|".join(told).encode()).hexdigest()[:8]
-
-
-def temporary_name(name: str, ending: str) -> str:
-    """The name of a temporary file of this process. It is hidden and has the process number and the
-    machine right before the ending.
-
-    >>> temporary_name("a_0.35.csv", "tmp") == f".a_0.35.csv.{os.getpid()}-{_here()}.tmp"
-    True
-    """
-    return f".{name}.{os.getpid()}-{_here()}.{ending}"
-
-
-def sweep_up(folder: Path, name: str, ending: str) -> None:
-    """Remove temporary files of ``name`` that killed processes left: those of this machine at once,
-    others after a day.
-    """
-    found = re.compile(rf"\.{re.escape(name)}\.(\d+)-([0-9a-f]{{8}})\.{re.escape(ending)}")
-    for left in folder.glob(f".{glob.escape(name)}.*.{glob.escape(ending)}"):
-        match = found.fullmatch(left.name)
-        if match is None or (match[2] == _here() and _alive(int(match[1]))):
-            continue
-        with contextlib.suppress(OSError):
-            if match[2] == _here() or time.time() - left.stat().st_mtime > YOUNG:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def scratch(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``. It is removed when the block ends. What killed processes
-    left is removed first.
-
-    Raises ProbesError if the folder can't be written (read-only, full).
-    """
-    # the suffix comes last: writers choose the format by it
-    ending = f"tmp{path.suffix}"
-    temporary = path.with_name(temporary_name(path.name, ending))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_up(path.parent, path.name, ending)
-        yield temporary
-    except OSError as e:
-        # Without a number it is an error of what is read, such as a damaged image; but numpy gives
-        # none to a full disk.
-        if e.errno is None and "requested and" not in str(e):
-            raise
-        raise ProbesError(
-            f"could not write {path}: {e.strerror or e}; make room or choose another folder"
-        ) from e
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, atomically, if the block ends without an
-    exception.
-
-    Raises what :func:`scratch` raises.
-    """
-    with scratch(path) as temporary:
-        yield temporary
-        os.replace(temporary, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, UTF-8 with Unix line ends."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
 class Store:
     """Results by content hash below one folder: ``PROBES_STORE``, else ``.probes`` below ``root``.
+
+    ``purpose`` is what the results are made for, such as a claim or a study. It is kept beside each
+    of them, with what it is about, for ``probes status``, and it is no part of a key.
 
     >>> import tempfile
     >>> store = Store(tempfile.mkdtemp())
@@ -200,13 +102,48 @@ class Store:
     'one'
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, purpose: str = "") -> None:
+        self.folder, self.purpose = Path(folder), purpose
 
     @classmethod
     def default(cls, root: str | Path = ".") -> Store:
         """The store named by ``PROBES_STORE``, else ``.probes`` below ``root``."""
         return cls(os.environ.get("PROBES_STORE") or Path(root) / ".probes")
+
+    def has(self, kind: str, key: Mapping[str, Any], suffix: str) -> bool:
+        """Whether an entry is there. Its bytes are not looked at."""
+        return self._path(kind, key, suffix).with_suffix(".json").exists()
+
+    def name(self, key: Mapping[str, Any], suffix: str) -> str:
+        """The name of the file of an entry, in the folder of its kind."""
+        return digest(self.key(key)) + suffix
+
+    def entry(self, kind: str, name: str) -> tuple[dict[str, Any], bytes] | None:
+        """The sidecar and the payload of an entry by the name of its file, to be sent elsewhere.
+        None if it is not there or damaged.
+        """
+        path = self.folder / kind / name
+        try:
+            record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            payload = path.read_bytes()
+        except (OSError, ValueError):
+            return None
+        return (record, payload) if _matches(record, payload) else None
+
+    def add(self, record: Mapping[str, Any], payload: bytes) -> Path:
+        """Keep an entry that was made elsewhere. Returns the path of its payload.
+
+        Raises ProbesError for bytes that are not those that were written there.
+        """
+        path = self.folder / record["kind"] / record["file"]
+        if not _matches(record, payload):
+            raise ProbesError(f"{path.name}: the bytes that came are not those that were sent")
+        with self.lock(path.name):
+            with replacing(path) as temporary:
+                temporary.write_bytes(payload)
+                path.with_suffix(".json").unlink(missing_ok=True)
+            self.register(path, {**record, "for": record.get("for") or self.purpose})
+        return path
 
     def find(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path | None:
         """The payload of an entry, or None if its bytes are not those that were written."""
@@ -230,13 +167,18 @@ class Store:
         return {**versions(), **key}
 
     def get_or_make(
-        self, kind: str, key: Mapping[str, Any], suffix: str, make: Callable[[Path], Any]
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        suffix: str,
+        make: Callable[[Path], Any],
+        about: str = "",
     ) -> Path:
         """The payload for a key. If it is missing, ``make`` writes it to the path that it gets.
 
         One process makes it, the others wait for it. ``suffix`` is the ending of the payload, with
         the dot; not ``.json``. The return value of ``make``, a JSON value, is kept in the sidecar
-        as its ``note``.
+        as its ``note``, and ``about``, a subject for instance, beside it.
         """
         if found := self.find(kind, key, suffix):
             return found
@@ -252,12 +194,18 @@ class Store:
                     "file": path.name,
                     "sha256": sha256(temporary),
                     "note": note,
+                    "about": about,
+                    "for": self.purpose,
                 }
                 path.with_suffix(".json").unlink(missing_ok=True)
-            write_text(
-                path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n"
-            )
+            self.register(path, record)
         return path
+
+    def register(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write the sidecar of a payload that is in its place, and a line of the index."""
+        write_text(path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n")
+        with contextlib.suppress(OSError), open(self.folder / INDEX, "ab") as index:
+            index.write(index_line(record))
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -290,4 +238,14 @@ class Store:
             lock.release()
 
     def _path(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path:
-        return self.folder / kind / (digest(self.key(key)) + suffix)
+        return self.folder / kind / self.name(key, suffix)
+
+
+def index_line(record: Mapping[str, Any]) -> bytes:
+    """The line of the index for a sidecar: kind, file, what it is about, what it was made for."""
+    line = [record["kind"], record["file"], record.get("about", ""), record.get("for", "")]
+    return (json.dumps(line, separators=(",", ":")) + "\n").encode()
+
+
+def _matches(record: Mapping[str, Any], payload: bytes) -> bool:
+    return hashlib.sha256(payload).hexdigest() == record.get("sha256")

@@ -16,7 +16,7 @@ import pytest
 from _pytest.pytester import RunResult
 from PIL import Image
 
-from probes.run import pools
+from probes.run.engines import processes
 from probes.tell import plots
 
 _pixel = io.BytesIO()
@@ -93,7 +93,7 @@ def one_server():
     is one for each process, with what it was first asked to load.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pools, "_context", lambda: CONTEXT)
+        patched.setattr(processes, "_context", lambda: CONTEXT)
         yield
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from probes.atomic import write_text
 from probes.check.instruments import Tried, examine
 from probes.errors import ProbesError
 from probes.run.console import say
 from probes.run.settings import Options
-from probes.store import Store, write_text
+from probes.store import Store
 from probes.subjects import pretrained
 from probes.subjects.dataset import Dataset
 from probes.subjects.libraries import timm as builder_of

@@ -10,10 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Self, TypeVar
-
-import pandas as pd
 
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.judge.looks import sequential
@@ -23,12 +20,11 @@ from probes.perturb.own import says_itself
 from probes.perturb.protocol import Perturbation
 from probes.run import engine
 from probes.run.cells import Cell
-from probes.run.facts import Facts
 from probes.run.forward import check
-from probes.run.pools import engine_of
 from probes.run.settings import Options, sized
 from probes.run.sweeping import Sweep
-from probes.run.work import Place, TrainingRun, Work, runs_asked
+from probes.run.work import Place, TrainingRun, runs_asked
+from probes.run.working import Working
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects import hub, pretrained, training
@@ -40,7 +36,7 @@ from probes.subjects.subject import Subject
 T = TypeVar("T")
 
 
-class Bench(Facts):
+class Bench(Working):
     """One claim's laboratory: its subjects, the store, and what the options say.
 
     ``specs`` are the subjects of the claim (two of them for a pair), ``subjects`` the networks
@@ -59,7 +55,7 @@ class Bench(Facts):
         load: Callable[[str], Subject] | None = None,
     ) -> None:
         self.specs, self.store, self.options = list(specs), store, options or Options()
-        self.quiet, self.say, self.watched = quiet, say, watched
+        self.quiet, self.say, self.watched = quiet or self.options.quiet, say, watched
         self._data: dict[str, Dataset] = {}
         self._subjects, self._given = (
             (dict(subjects) if subjects is not None else None),
@@ -67,6 +63,7 @@ class Bench(Facts):
         )
         self._load_one = load
         self._clean: dict[tuple[str, str], tuple[int, int]] = {}
+        self._sweeps: list[Sweep] = []
 
     def data(self, name: str) -> Dataset:
         """The images of a dataset: as many as the options say, else as the dataset gives a claim,
@@ -163,7 +160,8 @@ class Bench(Facts):
             max(measure.count(s.model) for s in subjects.values()),
         )
         cells = partial(self._cells, subjects, measure, under, draws, per_run)
-        return Sweep(self, cells, subjects, design, under, measure, altered)
+        self._sweeps.append(Sweep(self, cells, subjects, design, under, measure, altered))
+        return self._sweeps[-1]
 
     def _cells(
         self,
@@ -213,7 +211,7 @@ class Bench(Facts):
         self.subjects  # noqa: B018 - a batch size that is found by trying is found before all looks
         other = copy.copy(self)
         other.options = dataclasses.replace(self.options, upto=n, alpha=level)
-        other._clean = {}
+        other._clean, other._sweeps = {}, []
         return other
 
     def decide(self, ask: Callable[[Self], Verdicts]) -> Verdicts:
@@ -246,23 +244,6 @@ class Bench(Facts):
         if not self._given:
             load = partial(load_subject, str(self.store.folder), self.options)
         return Place(self.store, load, subjects)
-
-    @property
-    def engine(self) -> engine.Engine:
-        """What the options ask for; serial where the networks exist in this process only."""
-        alone = self._given and self._load_one is None
-        alone |= any(str(spec.net).startswith("__main__:") for spec in self.specs)
-        return engine_of(1 if alone else self.options.workers)
-
-    def fill(self, works: Sequence[Work], what: str = "probes") -> list[Path]:
-        """Where the results of pieces of work lie, made now where they are not in the store;
-        ``what`` stands before the bar.
-        """
-        return engine.fill(works, self.place, self.engine, self.quiet, what)
-
-    def run(self, cells: Sequence[Cell]) -> pd.DataFrame:
-        """The table of some cells, by the engine that the options ask for."""
-        return engine.run(cells, self.place, self.engine, self.quiet)
 
     def train(self, seeds: int | Sequence[int]) -> Bench:
         """Train, where they are not on this machine, the runs of subjects that a recipe names, with

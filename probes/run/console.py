@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probes.errors import BadInput
+from probes.errors import BadInput, Unfinished
 from probes.run.options import batch_size, ranges
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class Asked:
     @cached_property
     def store(self) -> Store:
         """The store that the command names, else the default store."""
-        return store_of(self.given)
+        store = store_of(self.given)
+        store.purpose = getattr(self.given, "study", "")
+        return store
 
     @cached_property
     def options(self) -> Options:
@@ -55,9 +58,8 @@ class Asked:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """The command's values for processes, as options."""
-        jobs = self.given.jobs
-        return {"engine": "serial" if jobs == 1 else "processes", "jobs": jobs}
+        """The command's values for how work is done, as options."""
+        return how_asked(self.given)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -95,14 +97,50 @@ def common(study: argparse.ArgumentParser, passes: bool = True) -> None:
         type=int,
         help="CPU threads (default: torch's); use 1 for each of two studies at the same time",
     )
-    study.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="number of processes that measure at once and share the threads (default: 1)",
-    )
+    engines(study, "number of processes that measure at once and share the threads (default: 1)")
     study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+
+
+def engines(study: argparse.ArgumentParser, jobs: str) -> None:
+    """Add the options of how work is done; ``jobs`` is the help of that one."""
+    study.add_argument("--jobs", type=int, default=1, help=jobs)
+    study.add_argument(
+        "--engine",
+        choices=("serial", "processes", "ray"),
+        help="how work is done (default: processes with --jobs, else serial)",
+    )
+    study.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="join this Ray cluster (auto: the one of this node); default: one on this machine",
+    )
+    study.add_argument(
+        "--shard", metavar="3/16", help="fill the store with this part of the work, and stop"
+    )
+    study.add_argument(
+        "--max-seconds", type=float, help="stop after this time, and say what is missing"
+    )
+    study.add_argument(
+        "--max-hours", type=float, help="ask before work that would take longer, by a trial"
+    )
+    study.add_argument(
+        "--estimate", action="store_true", help="say what it would cost, by a trial, and stop"
+    )
+    study.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def how_asked(given: argparse.Namespace) -> dict[str, Any]:
+    """How work is done, as options; empty if nothing was asked for."""
+    many = given.jobs != 1
+    engine = given.engine or ("ray" if given.ray_address else "processes" if many else None)
+    parts = ("ray_address", "shard", "max_seconds", "max_hours", "estimate", "quiet")
+    found = {
+        "engine": engine,
+        "jobs": given.jobs if many else None,
+        **{name: getattr(given, name) for name in parts},
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def judged(study: argparse.ArgumentParser) -> None:
@@ -119,15 +157,37 @@ def listed(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
+UNFINISHED = 3
+"""The exit code of a command whose time was over before its work was done."""
+
+
+def left_over(left: Unfinished, command: Sequence[str]) -> int:
+    """Print the verdicts of what is done, and what is missing with the command that goes on.
+    Returns the exit code.
+    """
+    for line in left.lines:
+        _print_claim(line)
+    say(f"probes: {left}")
+    if left.over:
+        say(f"to go on: {shlex.join(command)}")
+    return UNFINISHED if left.over else 0
+
+
 def print_verdicts(folder: Path) -> None:
     """Print every claim of a report with its verdicts, and where the report is."""
     from probes.tell import evidence
 
     for line in evidence.read(folder / "evidence.jsonl"):
-        print(f"{line['id']} on {line['subject']}: {line['overall']}")
-        for member in line["verdicts"]:
-            print(f"  {evidence.sentence(member)}")
+        _print_claim(line)
     print(f"report: {folder / 'report.md'}")
+
+
+def _print_claim(line: Mapping[str, Any]) -> None:
+    from probes.tell import evidence
+
+    print(f"{line['id']} on {line['subject']}: {line['overall']}")
+    for member in line["verdicts"]:
+        print(f"  {evidence.sentence(member)}")
 
 
 def evidence_lines(folder: Path) -> list[dict]:

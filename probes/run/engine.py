@@ -1,10 +1,12 @@
 """Runs pieces of work: one after the other here, or several at once in other processes
-(:mod:`probes.run.pools`).
+(:mod:`probes.run.engines.processes`).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,19 +14,21 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from probes import table
 from probes.batch import Draw
+from probes.holdings import command, planned
 from probes.perturb import gaussian
 from probes.perturb.protocol import Perturbation
 from probes.run.cells import Cell, images_under
+from probes.run.engines.progress import progress
 from probes.run.work import Place, Work, done
+from probes.stacking import stacked
 from probes.subjects.dataset import Dataset
 from probes.subjects.sending import pixels
+from probes.subjects.subject import Subject
 
 Tick = Callable[[Work], object]
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
 
 
 class Engine(Protocol):
@@ -57,27 +61,26 @@ def fill(
 ) -> list[Path]:
     """Compute and keep what is not in the store. Returns the path of each result, in order.
 
-    The memory is that of a few batches, however many pieces there are. A bar with the remaining
-    time is shown on a terminal. It moves within a piece if the piece reports its progress.
+    The memory is that of a few batches, however many pieces there are. A bar with rate and
+    remaining time is shown on a terminal, a line a minute elsewhere, nothing if ``quiet``. It moves
+    within a piece if the piece reports its progress. A plan lies in the store until all pieces do
+    (``probes status``).
     """
-    there = 0
-    with tqdm(
-        total=len(works),
-        desc=what,
-        unit="piece",
-        bar_format=BAR,
-        disable=True if quiet else None,
-        leave=False,
-    ) as bar:
+    store, there = place.store, 0
+    pieces = [(work.kind, store.name(work.key(place), work.suffix)) for work in works]
+    begun: ContextManager = contextlib.nullcontext()
+    if not all((store.folder / kind / name).exists() for kind, name in pieces):
+        begun = planned(store, pieces, command())
+    with begun, progress(len(works), what, quiet) as shown:
 
         def tick(work: Work) -> None:
             nonlocal there
-            if isinstance(work, Cell):
-                bar.set_postfix_str(f"{work.subject} level {work.level:g}")
             there += 1
-            bar.update(there - bar.n)
+            shown.reach(
+                there, f"{work.subject} level {work.level:g}" if isinstance(work, Cell) else ""
+            )
 
-        place.tell = lambda share: bar.update(max(0, there + share - bar.n))
+        place.tell = lambda share: shown.reach(there + share)
         try:
             return (engine or Serial()).fill(works, place, tick)
         finally:
@@ -88,27 +91,31 @@ def run(
     cells: Sequence[Cell], place: Place, engine: Engine | None = None, quiet: bool = False
 ) -> pd.DataFrame:
     """The table of some cells: :func:`fill`, then what is in the store."""
-    frames = [
-        _labelled(cell, place, path)
-        for cell, path in zip(cells, fill(cells, place, engine, quiet), strict=True)
-    ]
-    under, data = cells[0].under, place.subject(cells[0].subject).data
-    frames[0].attrs |= (
-        ({"keys": [under.column]} if under.column else {})
+    paths = fill(cells, place, engine, quiet)
+    subjects = {name: place.subject(name) for name in dict.fromkeys(c.subject for c in cells)}
+    known = {name: subject.labels | _clusters(subject) for name, subject in subjects.items()}
+    labels = [known[cell.subject] | {"draw": cell.draw} | cell.labels for cell in cells]
+    under, data = cells[0].under, subjects[cells[0].subject].data
+    keys = [under.column] if under.column else []
+    found = stacked(paths, labels, ("net", "weights", "dataset", *keys, *data.clusters))
+    found.attrs |= (
+        ({"keys": keys} if keys else {})
         | ({"draws": "common"} if under.common else {})
         | ({"clusters": list(data.clusters)} if data.clusters else {})
         | {"classes": len(data.classes)}
     )
-    return table.join(frames)
+    return table.check(found)
 
 
-def _labelled(cell: Cell, place: Place, path: Path) -> pd.DataFrame:
-    subject = place.subject(cell.subject)
-    labels = subject.labels | {"draw": cell.draw}
-    found = table.read(path).assign(**labels, **cell.labels)
-    for name, values in subject.data.clusters.items():
-        found[name] = found["image"].map(dict(zip(subject.data.ids, values, strict=True)))
-    return found
+def _clusters(subject: Subject) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What the images of a subject are nested in, by their ids."""
+    ids = subject.data.ids
+
+    def nested(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        found = pd.Series(np.asarray(values), index=ids)
+        return lambda images: found.loc[images].to_numpy()
+
+    return {name: nested(values) for name, values in subject.data.clusters.items()}
 
 
 def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.ndarray:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from probes.errors import Unfinished
 from probes.judge import Verdicts
 from probes.judge.power import Design
 from probes.run.bench import Bench
@@ -36,14 +37,19 @@ def judge(
         return _as_soon_as_decided(spec, store, options, claims, family, say)
     data = datasets.load(spec.dataset, options.split, store)
     all_images, claim_images = options.images or len(data), data.claim_images
-    lines = []
+    lines: list[dict[str, Any]] = []
+    left: list[Unfinished] = []
     for images in dict.fromkeys(
         n for n in (claim_images, all_images) if n is not None and n <= all_images
     ):
         say(f"{spec}: {' and '.join(claims)} on {images:,} images")
         for ident, (sentence, ask) in claims.items():
             lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False)
-            lines.append(told(lab, ask(lab), (ident, sentence, family), str(spec)))
+            try:
+                lines.append(told(lab, ask(lab), (ident, sentence, family), str(spec)))
+            except Unfinished as e:
+                left.append(e)
+    refuse_unfinished(left, lines)
     return lines
 
 
@@ -51,15 +57,31 @@ def _as_soon_as_decided(
     spec: Spec, store: Store, options: Options, claims: Claims, family: str, say: Say
 ) -> list[dict[str, Any]]:
     assert options.until is not None
-    lines = []
+    lines: list[dict[str, Any]] = []
+    left: list[Unfinished] = []
     for ident, (sentence, ask) in claims.items():
         lab = Bench([spec], store, options, quiet=False, say=say)
         say(f"{spec}: {ident}, on at most {options.until:,} images")
-        found = lab.decide(ask)
+        try:
+            found = lab.decide(ask)
+        except Unfinished as e:
+            left.append(e)
+            continue
         used = found.path[-1].n if found.path else options.until
         last = lab.at_look(used, options.alpha)
         lines.append(told(last, found, (ident, sentence, family), str(spec)))
+    refuse_unfinished(left, lines)
     return lines
+
+
+def refuse_unfinished(left: Sequence[Unfinished], lines: Sequence[dict[str, Any]]) -> None:
+    """Raise one Unfinished for all claims that lack pieces; it carries the lines of the others."""
+    if left:
+        first = left[0]
+        for other in left[1:]:
+            first += other
+        first.lines = [*lines]
+        raise first
 
 
 def told(lab: Bench, found: Verdicts, claim: tuple[str, str, str], subject: str) -> dict[str, Any]:

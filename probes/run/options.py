@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from probes.errors import BadInput
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -89,6 +91,21 @@ def ranges(text: str) -> list[tuple[int, int]] | None:
     )
 
 
+def shard_of(text: str) -> tuple[int, int]:
+    """A shard as typed, the number of the part and that of all parts.
+
+    Raises BadInput for anything else.
+
+    >>> shard_of("3/16")
+    (3, 16)
+    """
+    found = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
+    number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise BadInput(f"shard {text!r}: the number of a part and of all parts, 1/16 to 16/16")
+    return number, of
+
+
 OPTIONS = (
     Option(
         "model",
@@ -132,11 +149,24 @@ OPTIONS = (
     ),
     Option(
         "engine",
-        "serial: one piece of work after the other; processes: several at once",
+        "serial: one piece of work after the other; processes: several at once; ray: on the"
+        " machines of a cluster",
         str,
         "serial",
-        ("serial", "processes"),
+        ("serial", "processes", "ray"),
     ),
     Option("jobs", "number of processes (default: one per core)", int),
+    Option("ray-address", "Ray cluster to join: auto or HOST:PORT (default: one on this machine)"),
+    Option("shard", "fill the store with this part of the work, e.g. 3/16, and judge nothing"),
+    Option("max-seconds", "judge what is measured after this time, and say what is missing", float),
+    Option("quiet", "show no progress", default=False, flag=True),
+    Option(
+        "estimate",
+        "say what the claims would cost, by a trial; judge nothing",
+        bool,
+        False,
+        flag=True,
+    ),
+    Option("max-hours", "refuse claims that would take longer, by a trial before them", float),
     Option("store", "folder of the store (default: PROBES_STORE, else .probes)"),
 )

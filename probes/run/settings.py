@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from probes.errors import BadInput
 from probes.registry import unknown
 from probes.run import device
 from probes.run.forward import Where, network
+from probes.run.options import shard_of
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.sending import pixels
@@ -26,8 +28,10 @@ START = {"cpu": BATCH}
 MOST = 2048
 """The same on any other kind."""
 PRECISIONS = ("fp32", "bf16")
-ENGINES = ("serial", "processes")
-"""How work is done: one piece after the other, or several at once in other processes."""
+ENGINES = ("serial", "processes", "ray")
+"""How work is done: one piece after the other, several at once in other processes, or on the
+machines of a Ray cluster.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +41,15 @@ class Options:
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
     ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
     ``batch_size`` ``auto`` is found by trying (:func:`sized`), once there are networks;
-    ``download`` fetches what is not on this machine and can be fetched. ``until`` is the number of
-    images at which a claim is decided at the latest; ``upto`` is that of the present look.
+    ``download`` fetches what is not on this machine and can be fetched. ``engine`` is ``serial``,
+    ``processes`` or ``ray``; ``ray_address`` joins a Ray cluster instead of starting one. ``until``
+    is the number of images at which a claim is decided at the latest; ``upto`` is that of the
+    present look.
+
+    ``shard`` ("3/16") fills that part of the store and stops; ``max_seconds`` ends the work so long
+    after these options were made (``began``); ``estimate`` tells what the work would cost;
+    ``max_hours`` refuses work that would take longer. Where a table is not whole, the first three
+    raise Unfinished, the last one BadInput. ``quiet`` shows no progress.
     """
 
     images: int | None = None
@@ -54,6 +65,13 @@ class Options:
     download: bool | None = None
     engine: str = "serial"
     jobs: int | None = None
+    ray_address: str | None = None
+    shard: str | None = None
+    max_seconds: float | None = None
+    max_hours: float | None = None
+    estimate: bool = False
+    quiet: bool = False
+    began: float = dataclasses.field(default_factory=time.monotonic)
     until: int | None = None
     upto: int | None = None
 
@@ -81,6 +99,12 @@ class Options:
                 f"images {self.images} and until {self.until}: a claim has a number of images, or"
                 " one at which it is decided at the latest"
             )
+        for name in ("max_seconds", "max_hours"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit < float("inf"):
+                raise BadInput(f"{name.replace('_', '-')} {limit}: a number above 0")
+        if self.shard is not None:
+            shard_of(self.shard)
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha {self.alpha}: an error rate between 0 and 0.5")
         if self.precision not in PRECISIONS:

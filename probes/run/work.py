@@ -24,11 +24,13 @@ class Work(Protocol):
 
     ``kind`` is its folder in the store, ``suffix`` the ending of its file. Its result depends on
     its key and on nothing else. So it is the same from any process, and it is made once. A subclass
-    needs no other pieces unless it says so.
+    needs no other pieces unless it says so. ``loads`` are datasets that it loads by name, beside
+    the images of its subject.
     """
 
     kind: str
     suffix: str
+    loads: tuple[str, ...] = ()
 
     def key(self, place: Place) -> dict[str, Any]:
         """All that the bytes of the result depend on, as JSON values."""
@@ -47,7 +49,8 @@ class Place:
 
     ``load(name)`` gives a subject by its name. It is picklable if other processes are to work, and
     None if the subjects exist in this process only. ``imports`` are modules that another process
-    imports first. A long piece calls ``tell(share)`` with its progress, between 0 and 1.
+    imports first. ``trained`` are the subjects with training images that were asked for. A long
+    piece calls ``tell(share)`` with its progress, between 0 and 1.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Place:
         self.store, self.load, self.kept, self.imports = store, load, Kept(), tuple(imports)
         self.subjects = dict(subjects or {})
         self.tell: Callable[[float], object] = lambda share: None
-        self._trained: dict[tuple[str, int], Subject] = {}
+        self.trained: dict[tuple[str, int], Subject] = {}
 
     def subject(self, name: str, training: int = 0) -> Subject:
         """A subject by its name, with at most ``training`` training images."""
@@ -70,11 +73,11 @@ class Place:
         found = self.subjects[name]
         if not training:
             return found
-        if (name, training) not in self._trained:
+        if (name, training) not in self.trained:
             data = datasets.load(found.data.name, "train", self.store)
             sampled = data.sample(min(training, len(data)))
-            self._trained[name, training] = dataclasses.replace(found, training=sampled)
-        return self._trained[name, training]
+            self.trained[name, training] = dataclasses.replace(found, training=sampled)
+        return self.trained[name, training]
 
 
 def done(work: Work, place: Place) -> Path:
@@ -86,7 +89,14 @@ def done(work: Work, place: Place) -> Path:
         provide(work, place)
         return work.make(place, path)
 
-    return place.store.get_or_make(work.kind, work.key(place), work.suffix, make)
+    return place.store.get_or_make(work.kind, work.key(place), work.suffix, make, about(work))
+
+
+def about(work: Work) -> str:
+    """What a piece of work is about, in the store: its subject, or the network that it trains."""
+    if isinstance(work, TrainingRun):
+        return f"{work.net}@{work.dataset}#{work.seed}"
+    return str(getattr(work, "subject", ""))
 
 
 def provide(work: Work, place: Place) -> None:
@@ -117,6 +127,11 @@ class TrainingRun(Work):
 
     kind = "weights"
     suffix = ".safetensors"
+
+    @property
+    def loads(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The dataset that it trains on."""
+        return (self.dataset,)
 
     @classmethod
     def of(cls, spec: Spec) -> TrainingRun:

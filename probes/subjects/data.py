@@ -17,6 +17,7 @@ from probes.origin import outside
 from probes.store import Store
 from probes.subjects.builtin import fetch, here
 from probes.subjects.dataset import Dataset, Split, datasets
+from probes.subjects.lent import lent
 from probes.versions import version_of
 
 __all__ = ["FOLDER", "Dataset", "Split", "datasets", "fetch", "here", "load", "strange"]
@@ -44,6 +45,8 @@ def load(name: str, split: Split = "test", store: Store | None = None) -> Datase
     """
     if split not in ("train", "test"):
         raise BadInput(f"split {split!r}: a dataset has the splits 'train' and 'test'")
+    if (found := lent(name, split)) is not None:
+        return found
     store = store or Store.default()
     if view := re.fullmatch(r"(.+)@(\d{1,4})px", name):
         return _resized(load(view[1], split, store), name, int(view[2]), store)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes import seeds
+from probes.atomic import replacing
 from probes.errors import BadInput, ProbesError
 from probes.perturb.plainweights import targets
 from probes.perturb.weights import perturbed
-from probes.store import Store, digest, replacing
+from probes.store import Store, digest
 from probes.subjects.dataset import Dataset
 from probes.subjects.nets import Normalised, Takes, nets
 from probes.subjects.recipes import Recipe, run_name

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from probes import table
+from probes.atomic import scratch
 from probes.errors import ProbesError
 from probes.judge import verdict as verdicts
 from probes.judge.verdict import Verdict, Verdicts
-from probes.store import Store, scratch, sha256
+from probes.store import Store, sha256
 
 SCHEMA = 1
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
+from probes.atomic import write_text
 from probes.errors import ProbesError
-from probes.store import sha256, write_text
+from probes.store import sha256
 from probes.tell import evidence
 from probes.tell.rejudging import rejudged
 from probes.tell.reportfolder import MANIFEST, manifest, replacing_folder

@@ -5,12 +5,13 @@ every project: no pandas here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
+from probes.cost import Estimate
 from probes.errors import ProbesError
 
 hookimpl = pluggy.HookimplMarker("pytest")
@@ -39,9 +40,19 @@ class Teller:
         self.lines: dict[str, dict[str, Any]] = {}
         self.reasons: dict[str, tuple[str, str]] = {}  # of claims that came to no verdict, by test
         self.notes: dict[str, None] = {}
+        self.estimates: list[dict[str, Any]] = []
         self.named = folder != config.rootpath / "reports" / "latest"
         self.written: Path | None = None
         self.trouble = ""
+
+    @hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["probes_command"] = ["pytest", *map(str, self.args)]
+
+    @property
+    def args(self) -> Sequence[str]:
+        """What was typed after ``pytest``."""
+        return self.config.invocation_params.args
 
     @hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -55,9 +66,9 @@ class Teller:
         self.notes |= {
             str(value): None for name, value in report.user_properties if name == "probes-note"
         }
-        found = [
-            json.loads(str(value)) for name, value in report.user_properties if name == "probes"
-        ]
+        found = _told(report, "probes")
+        if report.skipped:
+            self.estimates += _told(report, "probes-estimate")
         if report.when == "call" and found:
             self.lines[report.nodeid] = found[-1] | {"passed": report.passed}
         elif report.skipped and not hasattr(report, "wasxfail"):
@@ -108,8 +119,8 @@ class Teller:
             for name, value in self.given.items()
             if name not in ("data", "store", "report")
         }
-        command = ["pytest", *self.config.invocation_params.args]
-        run = origins.provenance(self.config.rootpath, [str(c) for c in command], options)
+        command = ["pytest", *map(str, self.args)]
+        run = origins.provenance(self.config.rootpath, command, options)
         run["complete"] = int(exitstatus) not in (2, 3)
         families: dict[str, int] = {}
         for claim in self.collected.values():
@@ -138,6 +149,9 @@ class Teller:
             terminalreporter.write_line(text, **colour)
         for note in self.notes:
             terminalreporter.write_line(f"note: {note}", yellow=True)
+        if self.estimates:
+            total = Estimate.of(self.estimates)
+            terminalreporter.write_line(f"all claims together: {total}", bold=True)
         if self.written:
             root = self.config.rootpath
             shown = (
@@ -150,3 +164,8 @@ class Teller:
             terminalreporter.write_line("nothing was judged: no report was written", yellow=True)
         if self.trouble:
             terminalreporter.write_line(f"no report: {self.trouble}", red=True)
+
+
+def _told(report: Any, name: str) -> list[dict[str, Any]]:
+    """What a test told the controller by this name."""
+    return [json.loads(str(value)) for known, value in report.user_properties if known == name]

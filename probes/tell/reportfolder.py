@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from probes.atomic import sweep_up, temporary_name, write_text
 from probes.errors import ProbesError
-from probes.store import sha256, sweep_up, temporary_name, write_text
+from probes.store import sha256
 
 MANIFEST = "manifest.json"
 

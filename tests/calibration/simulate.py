@@ -24,9 +24,9 @@ import pandas as pd
 from scipy import stats
 
 from probes import seeds
+from probes.atomic import write_text
 from probes.judge import crossed, ranking, rules
 from probes.judge import looks as judge_looks
-from probes.store import write_text
 from probes.studies.sensitivity.claims import squared_distances
 
 ALPHA = 0.05

@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes import seeds
-from probes.store import write_text
+from probes.atomic import write_text
 
 JOURNEY = Path(__file__).with_name("journey.py")
 

@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from probes.atomic import write_text
 from probes.errors import BadInput
 from probes.measure import stages
 from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
 from probes.run.engine import fill
+from probes.run.engines.chosen import engine_of
 from probes.run.judging import judge
-from probes.run.pools import engine_of
 from probes.run.settings import Options
 from probes.run.work import Place
-from probes.store import Store, write_text
+from probes.store import Store
 from probes.studies import sections
 from probes.studies.features import pages as mapfiles
 from probes.studies.features.claims import CLAIMS, check_claims
@@ -95,7 +96,7 @@ def study(
         for batch in batches(subject, options.where)
     ]
     found = Found(chosen, under.levels)
-    for path in fill(works, place, engine_of(options.workers), what="features"):
+    for path in fill(works, place, engine_of(options), options.quiet, "features"):
         found.update(Found.read(path, chosen, under.levels))
     with reportfolder.replacing_folder(out) as scratch:
         for i, one, shown, said in _pictured(subject, chosen, under, options, each):

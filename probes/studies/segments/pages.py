@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.store import write_text
+from probes.atomic import write_text
 from probes.studies.segments.plots import SURE, WHOLE, likeness, panel, shares
 from probes.tell import plots
 from probes.tell.closing import made_by

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.atomic import write_text
 from probes.measure.indices import Replicates
 from probes.perturb.composed import ORDER
-from probes.store import write_text
 from probes.tell import plots
 from probes.tell.closing import made_by
 from probes.tell.markdown import grid

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.atomic import write_text
 from probes.measure.contrast import Contrast
 from probes.measure.features import has_places
 from probes.measure.indices import Replicates
-from probes.store import write_text
 from probes.studies.sensitivity import panels
 from probes.studies.sensitivity import plots as indexplots
 from probes.studies.sensitivity import together as indextogether

@@ -12,16 +12,17 @@ from typing import Any
 import pandas as pd
 import torch
 
+from probes.atomic import replacing, write_text
 from probes.errors import BadInput
 from probes.measure import accuracy
 from probes.perturb import weight_noise
 from probes.perturb.plainweights import targets
 from probes.run import engine
 from probes.run.bench import Bench
-from probes.run.pools import engine_of
+from probes.run.engines.chosen import engine_of
 from probes.run.settings import Options
 from probes.run.work import Place, TrainingRun
-from probes.store import Store, replacing, write_text
+from probes.store import Store
 from probes.studies.weight_noise.plan import Say
 from probes.subjects import data as datasets
 from probes.subjects import pretrained, training
@@ -130,13 +131,15 @@ class Networks:
         """The networks of some runs, and their accuracy and loss by image at every alpha and
         draw.
         """
-        if self.options.workers > 1:
+        if self.options.engine != "serial":
             works = [
                 TrainingRun(run.net, run.view, run.seed, run.recipe)
                 for run in runs
                 if run.checkpoint is None
             ]
-            engine.fill(works, Place(self.store), engine_of(self.options.workers), what="training")
+            engine.fill(
+                works, Place(self.store), engine_of(self.options), self.options.quiet, "training"
+            )
         subjects = {str(run.spec): self._subject(run) for run in runs}
         specs = [subject.spec for subject in subjects.values()]
         load = partial(_load, str(self.store.folder), self.data.name, self.options, tuple(runs))

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from probes.store import replacing, sha256
+from probes.atomic import replacing
+from probes.store import sha256
 
 Say = Callable[[str], None]
 Kind = Callable[[str], Any]

@@ -3,7 +3,7 @@
 import pytest
 
 from probes import cli
-from probes.run.pools import Processes
+from probes.run.engines.processes import Processes
 from probes.run.work import Place, TrainingRun
 from probes.store import Store, sha256
 from probes.subjects.recipes import Recipe

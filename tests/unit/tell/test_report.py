@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import cli, seeds, table
-from probes import store as stores
+from probes import atomic, cli, seeds, table
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
 from probes.judge.lazytable import summarise
@@ -370,7 +369,7 @@ def test_a_report_that_was_lost_between_two_renames_is_found_again(folder):
     folder.rename(old)
     left, young = (
         folder.with_name(f".{folder.name}.{place}.new")
-        for place in (f"4000000-{stores._here()}", "4000000-00000000")
+        for place in (f"4000000-{atomic._here()}", "4000000-00000000")
     )
     for place in (
         left,

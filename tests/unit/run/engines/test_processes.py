@@ -1,8 +1,6 @@
 """The processes engine: the same bytes as the serial one, whoever dies on the way."""
 
 import dataclasses
-import importlib
-import sys
 
 import pandas as pd
 import pytest
@@ -11,64 +9,10 @@ from probes import accuracy, gaussian
 from probes.errors import BadInput, ProbesError
 from probes.run.bench import Bench
 from probes.run.engine import Serial
-from probes.run.pools import engine_of
+from probes.run.engines.chosen import engine_of
 from probes.run.settings import Options
 from probes.store import Store, sha256
 from probes.subjects.spec import parse
-
-DEADLY = '''
-import contextlib, dataclasses, os, signal
-from pathlib import Path
-from probes import Perturbation
-from probes.errors import BadInput
-
-
-@dataclasses.dataclass(frozen=True)
-class Deadly(Perturbation):
-    """The process dies at level 0.2, so many times."""
-
-    levels: tuple
-    place: str
-    deaths: int
-    raises: bool = False
-
-    def key(self, level):
-        return {"kind": "deadly", "version": 1, "level": level}
-
-    @contextlib.contextmanager
-    def open(self, at):
-        def forward(batch):
-            if at.level == 0.2 and self.raises:
-                raise BadInput("level 0.2 is not for me")
-            died = sorted(Path(self.place).glob("*"))
-            if at.level == 0.2 and len(died) < self.deaths:
-                (Path(self.place) / str(len(died))).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            seen = batch.images * (1 - at.level)
-            at.plain(seen)
-            return seen
-
-        yield forward
-'''
-
-
-@pytest.fixture
-def deadly(tmp_path, monkeypatch):
-    (tmp_path / "deadly_module.py").write_text(DEADLY)
-    (tmp_path / "deaths").mkdir()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = importlib.import_module("deadly_module")
-    yield lambda deaths, **more: module.Deadly(
-        (0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more
-    )
-    sys.modules.pop("deadly_module", None)
-
-
-@pytest.fixture(autouse=True)
-def no_xdist_worker(monkeypatch):
-    """A worker of pytest-xdist is always serial: here the engine itself is tried."""
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
 
 
 def bench(folder, **options):
@@ -160,7 +104,7 @@ def test_a_worker_of_xdist_is_serial_and_cores_are_shared_out(monkeypatch):
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
 
     assert Options(engine="processes", jobs=2).workers == 1
-    assert isinstance(engine_of(1), Serial)
+    assert isinstance(engine_of(Options(engine="processes", jobs=2)), Serial)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import importlib
 import multiprocessing
 import pickle
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -19,13 +18,11 @@ from typing import Any
 
 import torch
 
-from probes.errors import BadInput, ProbesError
-from probes.run.engine import Engine, Serial, Tick
-from probes.run.work import Place, Work, done, made, provide
+from probes.errors import BadInput
+from probes.run.engine import Tick
+from probes.run.engines.pieces import TRIES, given_up, missing, portable, provide_all, unread
+from probes.run.work import Place, Work, done
 from probes.store import Store
-
-TRIES = 3
-"""The number of attempts at a piece of work whose process dies: once, and twice again."""
 
 
 @dataclasses.dataclass
@@ -51,11 +48,7 @@ class Processes:
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
         """The paths of the results, in the order of the works."""
-        found = [made(work, place) for work in works]
-        for work, path in zip(works, found, strict=True):
-            if path is not None:
-                tick(work)
-        todo = [i for i, path in enumerate(found) if path is None]
+        found, todo = missing(works, place, tick)
         if todo and place.load is None and place.subjects:
             raise BadInput(
                 "these subjects exist in this process only, and other processes can't load them:"
@@ -69,9 +62,7 @@ class Processes:
         """Hand pieces out to processes until each is made or has failed. Then raise the exception
         of the first one that failed.
         """
-        # what several pieces need is made once, in this process
-        for i in todo:
-            provide(works[i], place)
+        provide_all(works, todo, place)
         queue, tries, failed = deque(todo), dict.fromkeys(todo, 0), dict[int, BaseException]()
         start = _starter(place)
         workers = [start() for _ in range(min(self.jobs, len(todo)))]
@@ -102,7 +93,7 @@ class Processes:
         try:
             worker.pipe.send(work)
         except (pickle.PicklingError, AttributeError, TypeError) as e:
-            raise _unread(e) from e
+            raise unread(e) from e
         except OSError:
             # it died meanwhile; the next wait finds it
             pass
@@ -126,11 +117,7 @@ class Processes:
                 queue.appendleft(number)
             else:
                 code = worker.process.exitcode
-                failed[number] = ProbesError(
-                    f"a process died {TRIES} times at one piece of work ({_told(works[number])};"
-                    f" exit code {code}): it is left out, and the others stand; --probes-engine"
-                    " serial shows what happens"
-                )
+                failed[number] = given_up(works[number], f"exit code {code}")
             return
         if problem is None:
             tick(works[number])
@@ -138,18 +125,12 @@ class Processes:
             failed[number] = problem
 
 
-def _told(work: Work) -> str:
-    names = [
-        str(getattr(work, name)) for name in ("subject", "level", "draw") if hasattr(work, name)
-    ]
-    return f"{work.kind}: {', '.join(names)}" if names else work.kind
-
-
 def _starter(place: Place) -> Callable[[], _Worker]:
     """A function that starts a process with its own place."""
     context = _context()
     try:
-        setup = pickle.dumps((str(place.store.folder), place.load, place.imports, list(sys.path)))
+        where = str(place.store.folder), place.store.purpose
+        setup = pickle.dumps((where, place.load, place.imports, list(sys.path)))
     except (pickle.PicklingError, AttributeError, TypeError) as e:
         raise BadInput(
             f"the loader can't be sent to other processes: {e}; use the serial engine"
@@ -179,57 +160,22 @@ def _context() -> Any:
 
 def _work(setup: bytes, pipe: Connection) -> None:
     """A worker: it makes the pieces that it is sent until the pipe is closed."""
-    folder, load, imports, path = pickle.loads(setup)
+    where, load, imports, path = pickle.loads(setup)
     sys.path[:] = path
     for module in imports:
         importlib.import_module(module)
     torch.set_num_threads(1)
-    place = Place(Store(folder), load)
+    place = Place(Store(*where), load)
     while True:
         try:
             work = pipe.recv()
         except (EOFError, OSError):
             return
         except Exception as e:  # noqa: BLE001 - the class of something lies where only the other one finds it
-            pipe.send(_unread(e))
+            pipe.send(unread(e))
             continue
         try:
             done(work, place)
             pipe.send(None)
         except Exception as e:  # noqa: BLE001
-            pipe.send(_portable(e))
-
-
-def _unread(problem: Exception) -> BadInput:
-    return BadInput(
-        "this piece of work can't be sent to another process"
-        f" ({type(problem).__name__}: {problem}): define perturbations and measures in a module of"
-        " their own, not in the test or the script, or use the serial engine"
-    )
-
-
-def _portable(problem: Exception) -> Exception:
-    """An exception that another process can read: its own class if it is one of ours, else its
-    traceback in a ProbesError.
-    """
-    text = "".join(traceback.format_exception(problem))
-    if isinstance(problem, ProbesError):
-        try:
-            again = pickle.loads(pickle.dumps(problem))
-        except Exception:  # noqa: BLE001
-            again = ProbesError(str(problem))
-        again.add_note(text)
-        return again
-    return ProbesError(
-        f"a piece of work failed in another process: {type(problem).__name__}: {problem}\n{text}"
-    )
-
-
-def engine_of(workers: int) -> Engine:
-    """The engine with this number of processes. Inside a worker of pytest-xdist it is always
-    one.
-    """
-    if workers == 1:
-        return Serial()
-
-    return Processes(workers)
+            pipe.send(portable(e))

@@ -1,0 +1,1 @@
+"""Commands of ``probes`` that are more than a call."""

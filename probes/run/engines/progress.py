@@ -1,0 +1,78 @@
+"""The progress of work: a bar with rate and remaining time on a terminal, a line a minute in a
+log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from probes.cost import duration
+
+BAR = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+)
+MINUTE = 60.0
+"""Seconds between the lines in a log."""
+
+
+class Progress:
+    """How much of some pieces of work is done. ``reach`` is called with it, in pieces and parts of
+    them, and with what is worked on.
+    """
+
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what, self.at, self.saying = total, what, 0.0, ""
+
+    def reach(self, at: float, saying: str = "") -> None:
+        """So many pieces are done."""
+        self.at, self.saying = max(self.at, at), saying or self.saying
+
+
+class _Bar(Progress):
+    def __init__(self, total: int, what: str, bar: Any) -> None:
+        super().__init__(total, what)
+        self.bar = bar
+
+    def reach(self, at: float, saying: str = "") -> None:
+        if saying:
+            self.bar.set_postfix_str(saying, refresh=False)
+        self.bar.update(max(0.0, at - self.bar.n))
+
+
+class _Log(Progress):
+    def __init__(self, total: int, what: str) -> None:
+        super().__init__(total, what)
+        self.began = self.last = time.monotonic()
+
+    def reach(self, at: float, saying: str = "") -> None:
+        super().reach(at, saying)
+        now = time.monotonic()
+        if now - self.last >= MINUTE and self.at:
+            self.last = now
+            rate = self.at / (now - self.began)
+            left = duration((self.total - self.at) / rate)
+            about = f" ({self.saying})" if self.saying else ""
+            print(
+                f"{self.what}: {self.at:,.1f} of {self.total:,} pieces, {60 * rate:.3g} a minute,"
+                f" about {left} left{about}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+@contextlib.contextmanager
+def progress(total: int, what: str, quiet: bool) -> Iterator[Progress]:
+    """The progress of so many pieces, shown where somebody looks: nothing if ``quiet``."""
+    if quiet or not total:
+        yield Progress(total, what)
+    elif not sys.stderr.isatty():
+        yield _Log(total, what)
+    else:
+        with tqdm(total=total, desc=what, unit="piece", bar_format=BAR, leave=False) as bar:
+            yield _Bar(total, what, bar)

@@ -1,0 +1,60 @@
+"""A perturbation that kills the process that runs it, and no worker of pytest-xdist."""
+
+import importlib
+import sys
+
+import pytest
+
+DEADLY = '''
+import contextlib, dataclasses, os, signal
+from pathlib import Path
+from probes import Perturbation
+from probes.errors import BadInput
+
+
+@dataclasses.dataclass(frozen=True)
+class Deadly(Perturbation):
+    """The process dies at level 0.2, so many times."""
+
+    levels: tuple
+    place: str
+    deaths: int
+    raises: bool = False
+
+    def key(self, level):
+        return {"kind": "deadly", "version": 1, "level": level}
+
+    @contextlib.contextmanager
+    def open(self, at):
+        def forward(batch):
+            if at.level == 0.2 and self.raises:
+                raise BadInput("level 0.2 is not for me")
+            died = sorted(Path(self.place).glob("*"))
+            if at.level == 0.2 and len(died) < self.deaths:
+                (Path(self.place) / str(len(died))).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen = batch.images * (1 - at.level)
+            at.plain(seen)
+            return seen
+
+        yield forward
+'''
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    (tmp_path / "deadly_module.py").write_text(DEADLY)
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("deadly_module")
+    yield lambda deaths, **more: module.Deadly(
+        (0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more
+    )
+    sys.modules.pop("deadly_module", None)
+
+
+@pytest.fixture(autouse=True)
+def no_xdist_worker(monkeypatch):
+    """A worker of pytest-xdist is always serial: here the engines themselves are tried."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
