@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from probes.fingerprint import fingerprint
+from probes.moments import to_float64
 
 
 def tensors_in(values: Any) -> list[Tensor]:
@@ -46,7 +47,7 @@ def distance(one: list[Tensor], other: list[Tensor]) -> float:
         if not a.is_floating_point():
             far = max(far, 0.0 if torch.equal(a, b) else float("inf"))
             continue
-        a, b = a.double(), b.double()
+        a, b = to_float64(a), to_float64(b)
         both = (a == b) | (a.isnan() & b.isnan())
         if not bool(both.all()):
             scale = float(torch.where(a.isfinite(), a, 0).abs().max()) or 1.0

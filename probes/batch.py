@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Batch:
     """Some images of a dataset, with their ids and labels.
 
-    ``images`` is float32 (N, C, H, W) with values in [0, 1], on the CPU; ``ids`` and ``labels`` are
-    int64 (N,).
+    ``images`` is float32 (N, C, H, W) with values in [0, 1], on the device of the network, or on
+    the CPU for a user's own perturbation or measure; ``ids`` and ``labels`` are int64 (N,).
 
     >>> Batch.of([7, 8]).ids
     array([7, 8])

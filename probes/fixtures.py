@@ -59,4 +59,4 @@ def noisy_loader(
 
     data = next(iter(_probes_lab.subjects.values())).data
     options = _probes_lab.options
-    return lambda sigma: loader(data, sigma, options.batch_size, device, options.seed)
+    return lambda sigma: loader(data, sigma, options.where.batch_size, device, options.seed)

@@ -44,10 +44,10 @@ class Lab(Bench):
     the name of one, images in [0, 1] (N, C, H, W), or a pair of images and labels. Such a network
     gets the images as they are: normalisation is its own affair. The options of a claim
     under pytest are arguments here: ``images``, ``levels``, ``draws``, ``device``, ``precision``,
-    ``batch_size``, ``threads``, ``seed``, ``alpha``, ``download``; or all of them together as
-    ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``). ``loaded``
-    are networks that are in memory already, by name. Raises UnknownName for another argument,
-    BadInput for a value out of range.
+    ``batch_size`` (or ``"auto"``), ``threads``, ``seed``, ``alpha``, ``download``; or all of them
+    together as ``options``. ``store`` is a folder (by default ``PROBES_STORE``, else ``.probes``).
+    ``loaded`` are networks that are in memory already, by name. Raises UnknownName for another
+    argument, BadInput for a value out of range.
 
     >>> from probes.judge import rises
     >>> from probes.measure import block_metrics

@@ -25,7 +25,14 @@ _written = json.JSONEncoder(
 ).encode  # json.dumps would make an encoder for every name
 
 
-def _key(name: Sequence[Name]) -> np.ndarray:
+def key(name: Sequence[Name]) -> np.ndarray:
+    """The key of a named stream: two words, uint64, the start of the SHA-256 of the name.
+
+    Raises TypeError for a part that is neither a string nor an integer, ValueError for no parts.
+
+    >>> key(("example", 0)).dtype
+    dtype('uint64')
+    """
     parts = [part if isinstance(part, str) else operator.index(part) for part in name]
     if not parts:
         raise ValueError("a draw needs a name: seeds.words(4, 'noise', seed, image_id)")
@@ -51,7 +58,7 @@ def _streams(n: int, names: Iterable[Sequence[Name]]) -> Iterator[np.ndarray]:
     start: Any = dict(generator.state)
     zero = np.zeros(4, dtype=np.uint64)
     for name in names:
-        start["state"] = {"counter": zero, "key": _key(name)}
+        start["state"] = {"counter": zero, "key": key(name)}
         generator.state = start
         yield generator.random_raw(n)
 

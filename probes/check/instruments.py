@@ -23,8 +23,9 @@ from probes.perturb import dropout, layer_noise
 from probes.perturb.layers import norms
 from probes.perturb.plainweights import targets
 from probes.run import device
-from probes.run.forward import Network, Where, network, pixels
+from probes.run.forward import Network, Where, network
 from probes.store import Store
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 FEW = 8

@@ -26,6 +26,7 @@ def add_to(commands: Any) -> None:
     )
     training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
     engines(training, "number of seeds that train at once, each in its own process (default: 1)")
+    training.add_argument("--device", default="cpu", help="cpu (the default), cuda or mps")
     training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
     training.add_argument(
         "--import",
@@ -42,17 +43,21 @@ def add_to(commands: Any) -> None:
 def run(given: argparse.Namespace) -> int:
     """Train a network with each of the seeds, and print what became of it."""
     from probes.atomic import write_text
+    from probes.run.device import best_device
     from probes.subjects import training
     from probes.subjects.recipes import run_name
 
     store = store_of(given)
     recipe = training.recipes[given.recipe] if given.recipe else None
+    given.device = str(best_device(given.device))
     seeds = seed_range(given.seeds)
     began = time.monotonic()
     if how_asked(given) != {}:
         _train_together(given, recipe, seeds)
     for done, seed in enumerate(seeds, 1):
-        path, card = training.train(given.net, given.dataset, seed, store, recipe, say)
+        path, card = training.train(
+            given.net, given.dataset, seed, store, recipe, say, given.device
+        )
         left = (time.monotonic() - began) / done * (len(seeds) - done)
         name = run_name(given.net, given.dataset, seed, card["recipe"]["name"])
         print(
@@ -77,7 +82,7 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
     from probes.run.settings import Options
     from probes.run.work import Place, TrainingRun
 
-    runs = [TrainingRun(given.net, given.dataset, seed, recipe) for seed in seeds]
+    runs = [TrainingRun(given.net, given.dataset, seed, recipe, given.device) for seed in seeds]
     place = Place(store_of(given), imports=given.imports)
     options = Options(**how_asked(given))
     at_once = "on a Ray cluster"

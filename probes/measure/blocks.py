@@ -71,6 +71,20 @@ def _linear(activation: str, total: Tensor) -> Arrays | None:
     return {"linear": near.sum(1), "n": near.shape[1]}
 
 
+def _brought(seen: Mapping[str, Streams]) -> Mapping[str, Streams]:
+    """What the hooks kept, brought to the CPU by one copy from a device: each copy waits for it."""
+    kept = [part for streams in seen.values() for part in streams.values() if part]
+    rows = [value for part in kept for value in part.values() if isinstance(value, Tensor)]
+    if rows[0].device.type in ("cpu", "mps") or len({row.shape for row in rows}) > 1:
+        return seen
+    here = iter(torch.stack([row.double() for row in rows]).cpu())
+
+    def mine(part: Arrays | None) -> Arrays | None:
+        return part and {n: next(here) if isinstance(v, Tensor) else v for n, v in part.items()}
+
+    return {site: {name: mine(part) for name, part in s.items()} for site, s in seen.items()}
+
+
 def _finish(streams: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     """The metrics of one site in float64, from what its hooks kept."""
 
@@ -224,7 +238,7 @@ def _read(
 ) -> dict[str, np.ndarray]:
     if not seen:
         raise ProbesError("nothing was measured: run a forward pass before read()")
-    found = [_finish(streams) for streams in seen.values()]
+    found = [_finish(streams) for streams in _brought(seen).values()]
     rows = {site: len(one["l2_h"]) for site, one in zip(seen, found, strict=True)}
     if odd := [site for site, n in rows.items() if n != len(ids)]:
         rest = tuple(site for site in rows if site not in odd)

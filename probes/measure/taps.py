@@ -22,6 +22,7 @@ from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_training, refuse_wrapped
 from probes.measure.adapters import BlockAdapter, adapter_of, adapters, block_sites, known, whose
 from probes.measure.meeting import meet
+from probes.moments import to_float64
 from probes.naming import modules
 from probes.registry import unknown
 
@@ -157,8 +158,8 @@ def _add_up(
             f"block {site!r}: {shapes} and the sum {tuple(total.shape)} have different shapes;"
             f" {way_out}"
         )
-    apart = (sum(part.double() for part in parts) - total.double()).abs().max()
-    size = max(float(t.double().abs().max()) for t in (total, *parts)) or 1.0
+    apart = (sum(map(to_float64, parts)) - to_float64(total)).abs().max()
+    size = max(float(t.abs().max()) for t in (total, *parts)) or 1.0
     if not float(apart) <= (1e-4 if total.dtype in (torch.float32, torch.float64) else 3e-2) * size:
         made = " + ".join(name for name in ("x", "h") if name in streams)
         raise BadInput(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probes.errors import BadInput
+from probes.origin import outside
 from probes.registry import Registry
 
 Apply = Callable[[Tensor, Tensor], Tensor]
@@ -40,8 +41,11 @@ class Augmentation:
     switch: bool = False
 
     def __call__(self, images: Tensor, factors: Tensor) -> Tensor:
-        """The augmented images."""
-        return self.apply(images, factors)
+        """The augmented images, where the images are. A user's own is applied on the CPU."""
+        factors = factors.to(images.dtype)
+        if images.device.type != "cpu" and outside(self.apply):
+            return self.apply(images.cpu(), factors.cpu()).to(images.device)
+        return self.apply(images, factors.to(images.device))
 
 
 augmentations: Registry[Augmentation] = Registry("augmentation")
@@ -137,7 +141,7 @@ def sharpness(x: Tensor, u: Tensor) -> Tensor:
 @augmentation("rolling", "y", "x")
 def rolling(x: Tensor, u: Tensor) -> Tensor:
     """A circular shift by up to 44 / 224 of either side, in whole pixels."""
-    reach = torch.tensor(x.shape[2:], device=u.device) * 44 / 224
+    reach = torch.tensor(x.shape[2:]).to(u.device) * 44 / 224
     shifts = ((2 * u - 1) * reach).round().int().tolist()
     return torch.stack(
         [one.roll((dy, dx), (1, 2)) for one, (dy, dx) in zip(x, shifts, strict=True)]

@@ -90,7 +90,7 @@ class Augmenting(Perturbation):
                     factors = drawn_factors(
                         name, draw.dataset, batch.ids.tolist(), draw.seed, draw.number
                     )
-                    seen = augmentations[name].apply(seen, factors.to(seen.dtype))
+                    seen = augmentations[name](seen, factors)
             at.plain(seen)
             return seen
 

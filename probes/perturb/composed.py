@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import BadInput
+from probes.moments import to_float64
 from probes.perturb.augment import SWITCH, augmentations, known_augmentation
 
 SETS = {
@@ -97,7 +98,7 @@ class Augmented:
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         """The augmented images: float32 (N, C, H, W) in [0, 1], from images of that kind and
-        factors (N, columns) in [0, 1].
+        factors (N, columns) in [0, 1]. The factors may lie on the CPU where the images do not.
 
         Raises BadInput for factors of another shape or outside [0, 1].
         """
@@ -107,7 +108,8 @@ class Augmented:
                 " columns in [0, 1]"
             )
         k, groups, x = len(self.names), self.groups, images
-        which = (u[:, -1].double() * math.factorial(k)).long().clamp_(max=math.factorial(k) - 1)
+        which = (to_float64(u[:, -1]) * math.factorial(k)).long().to(u.device)
+        which = which.clamp_(max=math.factorial(k) - 1)
         orders = _orders(which if k > 1 else torch.zeros_like(which), k)
         for place in range(k):
             for i, name in enumerate(self.names):
@@ -119,7 +121,8 @@ class Augmented:
                 rows = on.nonzero()[:, 0]
                 if len(rows):
                     x = x.clone() if x is images else x
-                    x[rows] = one.apply(x[rows], factors[rows].to(x.dtype))
+                    there = rows.to(x.device)
+                    x[there] = one(x[there], factors[rows])
         return x
 
 

@@ -8,11 +8,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes import seeds
+from probes import philox
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_wrapped
@@ -112,9 +111,8 @@ class Dropout(Perturbation):
             shape = out.shape[1:]
             if isinstance(module, CHANNELS):
                 shape = torch.Size([*shape[:1], *[1] * (len(shape) - 1)])
-            kept = np.stack([self._kept(at, math.prod(shape), i, name, call) for i in ids])
-            mask = torch.from_numpy(kept).view(len(ids), *shape).to(out.device)
-            return out * mask / (1 - at.level)
+            kept = self._kept(at, math.prod(shape), ids, out.device, name, call)
+            return out * kept.view(len(ids), *shape) / (1 - at.level)
 
         with handles() as held:
             for name, module in layers_of(at.model, self.on).items():
@@ -127,10 +125,14 @@ class Dropout(Perturbation):
                 " that drop"
             )
 
-    def _kept(self, at: Pass, n: int, image: int, *where: str | int) -> np.ndarray:
+    def _kept(
+        self, at: Pass, n: int, ids: Sequence[int], device: torch.device, *where: str | int
+    ) -> Tensor:
         draw = at.draw
-        u = seeds.uniform(n, "dropout", draw.seed, draw.dataset, image, draw.number, *where)
-        return u >= at.level
+        names = [("dropout", draw.seed, draw.dataset, i, draw.number, *where) for i in ids]
+        # a uniform at or above the level, as integers: not every device has double precision
+        uniforms = (philox.words(n, names, device) >> 11).bitwise_and_((1 << 53) - 1)
+        return uniforms >= math.ceil(at.level * 2**53)
 
 
 def dropout(*levels: float, on: Which | Sequence[Which] = ()) -> Dropout:

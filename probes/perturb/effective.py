@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from probes.errors import BadInput
 from probes.hooks import floats
+from probes.moments import to_float64
 from probes.naming import plain
 from probes.origin import outside
 from probes.perturb.plainweights import targets
@@ -94,7 +95,8 @@ def refuse_lost(under: Any, model: nn.Module, x: Tensor) -> None:
         leaves = {name: w.detach().clone().requires_grad_(True) for name, w in weights.items()}
         with torch.enable_grad():
             out = floats(functional_call(model, leaves, (x.clone(),)))
-            total = torch.stack([(t.double() ** 2 + t.double()).sum() for t in out]).sum()
+            doubles = map(to_float64, out)
+            total = torch.stack([(t**2 + t).sum() for t in doubles]).sum()
             grads: Sequence[Tensor | None] = [None] * len(leaves)
             if total.requires_grad:
                 grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)

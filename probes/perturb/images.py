@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes import seeds
+from probes import philox
 from probes.batch import Batch
 from probes.errors import BadInput
 from probes.origin import outside
@@ -104,19 +104,11 @@ class Gaussian(Perturbation):
             seen = batch.images
             if at.level:
                 draw, ids = at.draw, tuple(batch.ids.tolist())
-                name = (
-                    "noise",
-                    self,
-                    draw.dataset,
-                    ids,
-                    tuple(seen.shape[1:]),
-                    draw.seed,
-                    draw.number,
-                )
-                shape = tuple(seen.shape[1:])
-                eps = at.kept.get(
-                    name, lambda: self.noise(draw.dataset, ids, shape, draw.seed, draw.number)
-                )
+                asked = draw.dataset, ids, tuple(seen.shape[1:]), draw.seed, draw.number
+                # a user's own noise knows of no device: it gets images on the CPU
+                where = () if seen.device.type == "cpu" else (seen.device,)
+                name = "noise", self, seen.device, *asked
+                eps = at.kept.get(name, lambda: self.noise(*asked, *where))
                 # a user's own apply may change its input in place
                 own = outside(self)
                 images, noise = (seen.clone(), eps.clone()) if own else (seen, eps)
@@ -153,9 +145,15 @@ class Gaussian(Perturbation):
         at.kept.get(("sure", type(self), at.level, at.place), again)
 
     def noise(
-        self, dataset: str, ids: Iterable[int], shape: tuple[int, ...], seed: int, draw: int
+        self,
+        dataset: str,
+        ids: Iterable[int],
+        shape: tuple[int, ...],
+        seed: int,
+        draw: int,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
-        """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on the CPU.
+        """The standard normals of images by id: float32 (ids, \\*shape), contiguous, on a device.
 
         >>> g = gaussian(0, 0.1)
         >>> both, one = g.noise("d", [7, 8], (1, 2, 2), 0, 0), g.noise("d", [8], (1, 2, 2), 0, 0)
@@ -163,7 +161,7 @@ class Gaussian(Perturbation):
         True
         """
         names = [("pixels", seed, dataset, int(i), draw) for i in ids]
-        return torch.from_numpy(seeds.normals(math.prod(shape), names)).reshape(len(names), *shape)
+        return philox.normals(math.prod(shape), names, device).reshape(len(names), *shape)
 
     def apply(
         self,
@@ -186,7 +184,7 @@ class Gaussian(Perturbation):
         if self.space == "pixels":
             noisy = torch.add(images, noise, alpha=level)
             return noisy.clamp_(0, 1) if self.clamp else noisy
-        m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+        m, s = (torch.tensor(v).view(1, -1, 1, 1).to(images.device) for v in (mean, std))
         noisy = (images - m) / s + level * noise
         return (noisy.clamp_(0, 1) if self.clamp else noisy) * s + m
 
@@ -194,7 +192,7 @@ class Gaussian(Perturbation):
 def _check(images: Tensor) -> None:
     if images.numel() == 0:
         raise BadInput(f"there are no images: got shape {tuple(images.shape)}")
-    low, high = (v.item() for v in images.aminmax())
+    low, high = torch.stack(images.aminmax()).tolist()
     if low >= 0 and high <= 1:
         return
     rows = images.flatten(1)

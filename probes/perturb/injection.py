@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes import seeds
+from probes import philox
 from probes.errors import BadInput, ProbesError
 from probes.hooks import handles, refuse_wrapped
 from probes.perturb.layers import Which, layers_of
@@ -114,13 +114,9 @@ def inject(
             names = [
                 ("outputs", seed, dataset, int(ids[i]), draw, name, call) for i in rows.tolist()
             ]
-            z = seeds.normals(math.prod(out.shape[1:]), names)
-            eps = (
-                torch.from_numpy(z)
-                .reshape(len(rows), *out.shape[1:])
-                .contiguous(memory_format=layout)
-                .to(out.device, out.dtype)
-            )
+            z = philox.normals(math.prod(out.shape[1:]), names, out.device)
+            z = z.reshape(len(rows), *out.shape[1:]).contiguous(memory_format=layout)
+            eps = z.to(out.dtype)
             done.drawn[name, call] = eps
         aliased = any(isinstance(x, Tensor) and x.data_ptr() == out.data_ptr() for x in inputs)
         target = out.clone() if aliased or out.requires_grad else out

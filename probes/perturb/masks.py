@@ -53,6 +53,7 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
         if name not in known:
             raise unknown("module", name, known)
     ran: set[str] = set()
+    placed: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
 
     def scale(name: str, out: object) -> Tensor:
         factors = scales[name]
@@ -70,7 +71,10 @@ def scaled_units(model: nn.Module, scales: Mapping[str, Tensor]) -> Iterator[Non
                 " is it another network's?"
             )
         ran.add(name)
-        masked = out * factors.to(out.device, out.dtype)
+        where = name, out.device, out.dtype
+        if where not in placed:
+            placed[where] = factors.to(*where[1:])
+        masked = out * placed[where]
         return as_given(known[name], masked, given) if folded else masked
 
     with handles() as held:

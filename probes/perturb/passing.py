@@ -26,9 +26,9 @@ class Pass:
     """A network at a level, for one draw: everything that a perturbation may need.
 
     ``send`` copies images to the device, in the memory format of the network; ``run`` is the pass
-    that a perturbation wraps (images on the CPU in, outputs out). ``place`` names weights, code,
-    device and precision: it belongs into the name of everything that is ``kept`` and depends on
-    them. ``mean`` and ``std`` are what the network normalises with, ``prepared`` what
+    that a perturbation wraps (images on the CPU or the device in, outputs out). ``place`` names
+    weights, code, device and precision: it belongs into the name of everything that is ``kept`` and
+    depends on them. ``mean`` and ``std`` are what the network normalises with, ``prepared`` what
     :meth:`Perturbation.prepare` gave, ``first()`` two clean images, ``training()`` the training
     images that were asked for, in batches.
     """

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes import seeds
+from probes import philox
 from probes.batch import Batch, Draw
 from probes.errors import BadInput
+from probes.moments import to_float64
 from probes.naming import plain
 from probes.origin import outside
 from probes.perturb.effective import re_estimated, reached, refuse_lost
@@ -219,8 +220,8 @@ class WeightNoise(Perturbation):
             names = (
                 ("weights", seed, name, draw) if run is None else ("weights", seed, name, draw, run)
             )
-            z = torch.from_numpy(seeds.normals(w.numel(), [names])[0]).reshape(w.shape)
-            found[name] = z.to(w.device).mul_(_spread(w.double()))
+            z = philox.normals(w.numel(), [names], w.device)[0].reshape(w.shape)
+            found[name] = z.mul_(_spread(to_float64(w)))
         return found
 
     def mapping(

@@ -21,7 +21,7 @@ from probes.perturb.protocol import Perturbation
 from probes.run import engine
 from probes.run.cells import Cell
 from probes.run.forward import check
-from probes.run.settings import Options
+from probes.run.settings import Options, sized
 from probes.run.sweeping import Sweep
 from probes.run.work import Place, TrainingRun, runs_asked
 from probes.run.working import Working
@@ -90,11 +90,10 @@ class Bench(Working):
 
     @property
     def subjects(self) -> dict[str, Subject]:
-        """The subjects by name, one per training run. Raises Unavailable for what is not on this
-        machine.
-        """
+        """The subjects by name, one per training run. Raises Unavailable for what is not here."""
         if self._subjects is None:
             self._subjects = self._load()
+        self.options = sized(self.options, self._subjects, self.store, self.say)
         return self._subjects
 
     def _load(self) -> dict[str, Subject]:
@@ -195,7 +194,7 @@ class Bench(Working):
             )
             for name, s in subjects.items()
             for training in [self.place.subject(name, under.training_images).training]
-            for step in [max(1, under.images_per_cell(options.batch_size, len(s.data)))]
+            for step in [max(1, under.images_per_cell(options.where.batch_size, len(s.data)))]
             for start, stop in self.pieces(len(s.data), step)
             for draw in range(draws)
             for label, arm in under.arms(s.model)
@@ -209,6 +208,7 @@ class Bench(Working):
         """
         if self.options.until is None:
             raise BadInput("a look needs Options(until=...), the most images that are looked at")
+        self.subjects  # noqa: B018 - a batch size that is found by trying is found before all looks
         other = copy.copy(self)
         other.options = dataclasses.replace(self.options, upto=n, alpha=level)
         other._clean, other._sweeps = {}, []
@@ -240,10 +240,10 @@ class Bench(Working):
         """Where the work of this bench is done: its store, its subjects, and what is kept between
         pieces of work.
         """
-        load = self._load_one
+        load, subjects = self._load_one, self.subjects  # which may decide the options
         if not self._given:
             load = partial(load_subject, str(self.store.folder), self.options)
-        return Place(self.store, load, self.subjects)
+        return Place(self.store, load, subjects)
 
     def train(self, seeds: int | Sequence[int]) -> Bench:
         """Train, where they are not on this machine, the runs of subjects that a recipe names, with

@@ -24,8 +24,9 @@ from probes.moments import mean_and_variance
 from probes.perturb.own import own
 from probes.perturb.protocol import Pass, Perturbation
 from probes.run.device import cast, exact
-from probes.run.forward import Where, network, pixels
+from probes.run.forward import Where, network
 from probes.run.work import Place, Work
+from probes.subjects.sending import evenly, pixels
 from probes.subjects.subject import Subject
 
 ENGINE = 2
@@ -82,7 +83,7 @@ class Cell(Work):
             "weights": self.weights_sha256,
             "code": self.code_sha256,
             "images": self.images_sha256,
-            "where": dataclasses.asdict(self.where),
+            "where": self.where.key(),
             "layout": self.layout,
         }
 
@@ -130,6 +131,8 @@ class Cell(Work):
                 " they were changed while the work went on"
             )
         net = network(subject, where, place.store)
+        # a user's own perturbations and measures are given images on the CPU
+        here = torch.device("cpu") if own(self.under) else net.device
         kept: tuple[Any, ...] = (self.weights_sha256, self.code_sha256, self.images_sha256, where)
         found: list[dict[str, np.ndarray]] = []
         with exact(where.threads), cast(net.device, where.precision):
@@ -144,22 +147,22 @@ class Cell(Work):
                 data.mean,
                 data.std,
                 prepared=self._prepared(place),
-                first=lambda: pixels(data, slice(0, 2)),
-                training=lambda: _training(subject, where),
+                first=lambda: pixels(data, slice(0, 2), here),
+                training=lambda: evenly(subject.training, where.batch_size, here),
             )
             with self.measure.open(net.model) as read, self.under.open(at) as forward:
 
                 def run() -> None:
-                    for batch in self._batches(place, subject):
+                    for batch in self._batches(place, subject, here):
                         seen = batch.images
                         if self.measure.compares:
                             at.plain(batch.images)
                             read.reference()
                         if self.level or not self.measure.compares:
                             seen = forward(batch)
-                        found.append(read(batch))
+                        found.append(read(_on_cpu(batch) if own(self.measure) else batch))
                         if self.under.acts_on == "images" and not self.clean:
-                            found[-1] |= _realised(seen - batch.images)
+                            found[-1] |= _realised(seen.to(here) - batch.images)
 
                 # the passes that Prepared makes; a user's own measure may run others beside them
                 mine = self.clean and not own(self.measure)
@@ -178,16 +181,16 @@ class Cell(Work):
             return json.loads(path.read_text(encoding="utf-8"))
         return None
 
-    def _batches(self, place: Place, subject: Subject) -> Iterator[Batch]:
+    def _batches(self, place: Place, subject: Subject, here: torch.device) -> Iterator[Batch]:
         data = subject.data
         for i in range(self.start, self.stop, self.where.batch_size):
             part = slice(i, min(i + self.where.batch_size, self.stop))
             if self.under.acts_on == "images":
-                images = pixels(data, part)
+                images = pixels(data, part, here)
             # the images are the same at every level: the next level finds them here
             else:
-                name = ("images", data.sha256, part.start, part.stop)
-                images = place.kept.get(name, partial(pixels, data, part))
+                name = ("images", data.sha256, part.start, part.stop, here)
+                images = place.kept.get(name, partial(pixels, data, part, here))
             yield Batch(images, data.ids[part], data.labels[part])
 
 
@@ -214,7 +217,8 @@ class Prepared(Work):
         def run() -> None:
             size, total = where.batch_size, min(PREPARED, len(subject.data))
             for i in range(0, total, size):
-                net.model(net.send(pixels(subject.data, slice(i, min(i + size, total)))))
+                part = slice(i, min(i + size, total))
+                net.model(net.send(pixels(subject.data, part, net.device)))
 
         with exact(where.threads), cast(net.device, where.precision):
             self.write(path, net.model, run)
@@ -224,16 +228,8 @@ class Prepared(Work):
         path.write_text(json.dumps(self.cell.under.prepare(model, run)), encoding="utf-8")
 
 
-def _training(subject: Subject, where: Where) -> Iterator[Tensor]:
-    """The training images of a subject in batches of nearly equal size, since each batch has the
-    same weight.
-    """
-    data = subject.training
-    assert data is not None
-    parts = -(-len(data) // where.batch_size)
-    size = -(-len(data) // parts)
-    for i in range(0, len(data), size):
-        yield pixels(data, slice(i, min(i + size, len(data))))
+def _on_cpu(batch: Batch) -> Batch:
+    return Batch(batch.images.cpu(), batch.ids, batch.labels)
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:
@@ -241,7 +237,7 @@ def _realised(change: Tensor) -> dict[str, np.ndarray]:
     level is left.
     """
     mean, variance = mean_and_variance(change.flatten(1))
-    return {"sigma_realised": variance.sqrt().numpy(), "mean_shift": mean.numpy()}
+    return {"sigma_realised": variance.sqrt().cpu().numpy(), "mean_shift": mean.cpu().numpy()}
 
 
 def _rows(found: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, cell: Cell) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.errors import BadInput, Unfinished
-from probes.run.options import ranges
+from probes.run.options import batch_size, ranges
 
 if TYPE_CHECKING:
     from probes.run.settings import Options
@@ -41,14 +41,20 @@ class Asked:
 
     @cached_property
     def options(self) -> Options:
-        """The command's values for images, device, threads and precision. An option that a study
-        lacks keeps its default.
+        """The command's values for images, device, threads, precision and batch size. An option
+        that a study lacks keeps its default.
         """
         from probes.run.settings import Options
 
         names = ("images", "until", "device", "threads", "precision")
         given = {name: getattr(self.given, name) for name in names if hasattr(self.given, name)}
-        return Options(**given, **self.engine)
+        return Options(**given, **self.passes, **self.engine)
+
+    @property
+    def passes(self) -> dict[str, Any]:
+        """The command's number of images per pass, as an option; none where it names none."""
+        size = getattr(self.given, "pass_size", None)
+        return {} if size is None else {"batch_size": size}
 
     @property
     def engine(self) -> dict[str, Any]:
@@ -73,8 +79,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def common(study: argparse.ArgumentParser) -> None:
-    """Add the options of every study: device, threads, store and the folder with datasets."""
+def common(study: argparse.ArgumentParser, passes: bool = True) -> None:
+    """Add the options of every study: device, threads, store and the folder with datasets; images
+    per pass, unless the study has a ``--batch-size`` of its own.
+    """
+    if passes:
+        study.add_argument(
+            "--batch-size",
+            type=batch_size,
+            dest="pass_size",
+            metavar="N",
+            help="images per forward pass, or auto: as many as fit, found by trying (default: 250)",
+        )
     study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     study.add_argument(
         "--threads",

@@ -4,7 +4,7 @@ autocast."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
+from probes.tf32 import without_tf32
 
 
 def best_device(asked: str | None = None) -> torch.device:
@@ -40,6 +41,15 @@ def best_device(asked: str | None = None) -> torch.device:
     return torch.device(asked)
 
 
+def card(asked: str) -> str:
+    """The name of a graphics card, as its driver gives it; empty for other devices.
+
+    >>> card("cpu")
+    ''
+    """
+    return torch.cuda.get_device_name(asked) if asked.startswith("cuda") else ""
+
+
 @contextlib.contextmanager
 def on_one_device(subject: Any) -> Iterator[None]:
     """Turn torch's error of tensors on several devices into one that names the network and a way
@@ -57,24 +67,58 @@ def on_one_device(subject: Any) -> Iterator[None]:
         ) from e
 
 
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch says, in a RuntimeError, where memory is lacking."""
+
+
+def largest_that_fits(run: Callable[[int], object], start: int) -> int:
+    """The first of ``start``, half of it, and so on, down to 1, at which ``run(n)`` has enough
+    memory.
+
+    Any other error passes through. Raises Unavailable if not even one image fits.
+
+    >>> def run(n):
+    ...     if n > 100:
+    ...         raise MemoryError
+    >>> largest_that_fits(run, 250)
+    62
+    """
+    n = start
+    while not _fits(run, n):
+        if n == 1:
+            raise Unavailable(
+                "the network does not fit: a pass over a single image runs out of memory; run on"
+                " another device, in bf16, or on smaller images (DATASET@SIDEpx)"
+            )
+        n //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return n
+
+
+def _fits(run: Callable[[int], object], n: int) -> bool:
+    try:
+        run(n)
+    except (MemoryError, RuntimeError) as e:
+        lacking = isinstance(e, MemoryError | torch.OutOfMemoryError)
+        if not lacking and not any(words in str(e) for words in OUT_OF_MEMORY):
+            raise
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def exact(threads: int) -> Iterator[None]:
     """Inference with a fixed number of threads and without TF32 inside the block. The settings are
     restored afterwards.
     """
-    before = (
-        torch.get_num_threads(),
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-    )
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        with torch.inference_mode():
+        with without_tf32(), torch.inference_mode():
             yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

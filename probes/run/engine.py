@@ -22,10 +22,10 @@ from probes.perturb import gaussian
 from probes.perturb.protocol import Perturbation
 from probes.run.cells import Cell, images_under
 from probes.run.engines.progress import progress
-from probes.run.forward import pixels
 from probes.run.work import Place, Work, done
 from probes.stacking import stacked
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 Tick = Callable[[Work], object]
@@ -145,6 +145,12 @@ def loader(
         part = slice(i, min(i + batch_size, len(data)))
         name = Draw(seed, data.name, draw)
         images = images_under(
-            under, pixels(data, part), data.ids[part], float(sigma), name, data.mean, data.std
+            under,
+            pixels(data, part, device),
+            data.ids[part],
+            float(sigma),
+            name,
+            data.mean,
+            data.std,
         )
-        yield images.to(device), torch.from_numpy(data.labels[part]).to(device)
+        yield images, torch.from_numpy(data.labels[part]).to(device)

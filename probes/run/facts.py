@@ -5,7 +5,6 @@ pictures.
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from itertools import pairwise
@@ -190,7 +189,7 @@ class Facts(abc.ABC):
         tables = [t.whole() for t in asked if t is not None]
         found = {
             "weights": {name: self._weights(name, s) for name, s in self.subjects.items()},
-            "where": dataclasses.asdict(self.options.where),
+            "where": self.options.where.told(),
         }
         first = next(iter(self.subjects.values())).data
         if datasets.strange(first.name):

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes import philox
 from probes.alike import distance, head, state_of, tensors_in
 from probes.errors import ProbesError
 from probes.hooks import handles
+from probes.moments import to_float64
 from probes.naming import modules
-from probes.run.device import cast, exact, on_one_device
+from probes.run.device import card, cast, exact, on_one_device
 from probes.store import Store
-from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 from probes.subjects.wrapped import described, half_precision, logits_of
 
@@ -41,6 +42,22 @@ class Where:
     precision: str = "fp32"
     threads: int = 1
     batch_size: int = 250
+
+    def key(self) -> dict[str, Any]:
+        """What results depend on: the settings, and whether noise is made on the device."""
+        there = torch.device(self.device).type in philox.DEVICES
+        return dataclasses.asdict(self) | ({"noise": "made there"} if there else {})
+
+    def told(self) -> dict[str, Any]:
+        """What the evidence says of it: the settings, and of CUDA the card, and that TF32 is off.
+
+        >>> Where().told() == dataclasses.asdict(Where())
+        True
+        """
+        cuda = self.device.startswith("cuda")
+        return dataclasses.asdict(self) | (
+            {"card": card(self.device), "TF32": "off"} if cuda else {}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +87,9 @@ class Network:
         return LAYOUTS[self.checked.layout]
 
     def send(self, images: Tensor) -> Tensor:
-        """Images for one pass, copied to the device: a network may work in place on them."""
+        """Images for one pass, copied on the device or to it: a network may work in place on
+        them.
+        """
         return images.to(self.device, memory_format=self.layout, copy=True)
 
 
@@ -127,19 +146,14 @@ def common_key(subject: Subject, where: Where, store: Store | None = None) -> di
         "weights": subject.sha256,
         "code": subject.code,
         "images": subject.data.sha256,
-        "where": dataclasses.asdict(where),
+        "where": where.key(),
         "layout": check(subject, where, store).layout,
     }
 
 
-def pixels(data: Dataset, part: slice = slice(None)) -> Tensor:
-    """Images as floats in [0, 1], float32 (N, C, H, W)."""
-    return torch.from_numpy(np.array(data.images[part])).float().div_(255)
-
-
 def _check(subject: Subject, where: Where, n: int) -> Checked:
     device = torch.device(where.device)
-    x, model = pixels(subject.data, slice(0, n)), subject.model.to(device)
+    x, model = pixels(subject.data, slice(0, n), device), subject.model.to(device)
 
     def run(layout: str, images: Tensor = x) -> Any:
         model.to(memory_format=LAYOUTS[layout])
@@ -212,7 +226,7 @@ def _compared(subject: Subject, where: Where, x: Tensor, run: Callable[..., Any]
         return Checked(layout, None, note, gives=gives)
     classes = whole.shape[1]
     shares = classes > 1 and bool(
-        (whole.min() >= 0) & ((whole.double().sum(1) - 1).abs().max() < 1e-3)
+        (whole.min() >= 0) & ((to_float64(whole).sum(1) - 1).abs().max() < 1e-3).to(whole.device)
     )
     return Checked(layout, classes, note, shares, gives)
 

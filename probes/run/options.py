@@ -34,6 +34,15 @@ def levels(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.replace(",", " ").split())
 
 
+def batch_size(text: str) -> int | str:
+    """A batch size as typed: a number, or ``auto``.
+
+    >>> batch_size("250"), batch_size("auto")
+    (250, 'auto')
+    """
+    return text if text == "auto" else int(text)
+
+
 def contradiction(values: Mapping[str, Any]) -> str:
     """Why the options contradict each other. Empty if they do not. ``values`` are options by name,
     None if not given.
@@ -110,7 +119,12 @@ OPTIONS = (
     Option("draws", "noise draws per image", int),
     Option("device", "cuda, mps or cpu (default: the best one here)"),
     Option("precision", "fp32, or bf16 by autocast", str, "fp32", ("fp32", "bf16")),
-    Option("batch-size", "images per forward pass", int, 250),
+    Option(
+        "batch-size",
+        "images per forward pass, or auto: as many as fit, found by trying",
+        batch_size,
+        250,
+    ),
     Option("threads", "CPU threads (default: torch's, divided among xdist workers)", int),
     Option("seed", "seed of the noise", int, 0),
     Option("alpha", "error rate of a false supported, and of a false refuted", float, 0.05),

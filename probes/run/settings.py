@@ -5,17 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
 from probes.errors import BadInput
 from probes.registry import unknown
 from probes.run import device
-from probes.run.forward import Where
+from probes.run.forward import Where, network
 from probes.run.options import shard_of
+from probes.store import Store
 from probes.subjects import data as datasets
+from probes.subjects.sending import pixels
+from probes.subjects.subject import Subject
 
+AUTO = "auto"
+BATCH = 250
+START = {"cpu": BATCH}
+"""The number of images that ``auto`` tries first, by the kind of device."""
+MOST = 2048
+"""The same on any other kind."""
 PRECISIONS = ("fp32", "bf16")
 ENGINES = ("serial", "processes", "ray")
 """How work is done: one piece after the other, several at once in other processes, or on the
@@ -29,6 +40,7 @@ class Options:
 
     ``images`` None means all test images, or as many as the dataset gives a claim; ``precision`` is
     ``fp32`` or ``bf16`` (autocast of convolutions and products, metrics still in double precision);
+    ``batch_size`` ``auto`` is found by trying (:func:`sized`), once there are networks;
     ``download`` fetches what is not on this machine and can be fetched. ``engine`` is ``serial``,
     ``processes`` or ``ray``; ``ray_address`` joins a Ray cluster instead of starting one. ``until``
     is the number of images at which a claim is decided at the latest; ``upto`` is that of the
@@ -45,7 +57,7 @@ class Options:
     draws: int | None = None
     device: str | None = None
     precision: str = "fp32"
-    batch_size: int = 250
+    batch_size: int | str = BATCH
     threads: int | None = None
     seed: int = 0
     alpha: float = 0.05
@@ -74,9 +86,13 @@ class Options:
             ("until", 1),
         ):
             value = getattr(self, name)
-            if value is not None and value < low:
+            if name == "batch_size" and value == AUTO:
+                continue
+            if value is not None and (isinstance(value, str) or value < low):
+                auto = ", or auto" if name == "batch_size" else ""
                 raise BadInput(
                     f"{name.replace('_', '-')} {value}: allowed are whole numbers from {low} up"
+                    f"{auto}"
                 )
         if self.until is not None and self.images is not None:
             raise BadInput(
@@ -100,12 +116,14 @@ class Options:
 
     @cached_property
     def where(self) -> Where:
-        """Device, precision, threads and batch size, decided."""
+        """Device, precision, threads and batch size, decided; 250 for one that was not found
+        yet.
+        """
         return Where(
             str(device.best_device(self.device)),
             self.precision,
             self.threads or default_threads(self.workers),
-            self.batch_size,
+            BATCH if isinstance(self.batch_size, str) else self.batch_size,
         )
 
     @property
@@ -119,6 +137,49 @@ def in_worker() -> bool:
     workers.
     """
     return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def sized(
+    options: Options, subjects: Mapping[str, Subject], store: Store, say: Callable[[str], None]
+) -> Options:
+    """The options with a batch size that is a number: where it is ``auto``, the one at which a pass
+    of the largest network fits, beside what a sweep holds (images, noise, noisy images).
+
+    It begins at 250 images on a CPU, at 2,048 elsewhere, or at all there are, and is halved as long
+    as memory is lacking. It is told, and kept in the store: the next run takes the same number, and
+    finds its results. Raises Unavailable if not even one image fits.
+    """
+    if options.batch_size != AUTO or not subjects:
+        return options
+    largest = max(subjects.values(), key=lambda s: sum(p.numel() for p in s.model.parameters()))
+    where, data = options.where, largest.data
+    kind = torch.device(where.device).type
+    start = min(START.get(kind, MOST), len(data))
+    key = {
+        "kind": "batch size",
+        "version": 1,
+        "weights": largest.sha256,
+        "code": largest.code,
+        "shape": list(data.images.shape[1:]),
+        "start": start,
+        "where": {name: getattr(where, name) for name in ("device", "precision", "threads")},
+        "card": device.card(where.device),
+    }
+
+    def passes(n: int) -> None:
+        net = network(largest, dataclasses.replace(where, batch_size=n), store)
+        images = pixels(data, slice(0, n), net.device)
+        with device.exact(where.threads), device.cast(net.device, where.precision):
+            held = images, images.clone(), images.clone()
+            net.model(net.send(held[-1]))
+
+    def make(path: Path) -> None:
+        path.write_text(str(device.largest_that_fits(passes, start)), encoding="utf-8")
+
+    found = int(store.get_or_make("batches", key, ".txt", make).read_text(encoding="utf-8"))
+    halved = f", after {start} had not enough memory" if found < start else ""
+    say(f"batch size {found}: found by trying {largest.spec} on {where.device}{halved}")
+    return dataclasses.replace(options, batch_size=found)
 
 
 def default_threads(jobs: int = 1) -> int:

@@ -123,6 +123,7 @@ class TrainingRun(Work):
     dataset: str
     seed: int
     recipe: Recipe | None = None
+    device: str = "cpu"
 
     kind = "weights"
     suffix = ".safetensors"
@@ -152,7 +153,9 @@ class TrainingRun(Work):
         return run.make(path, tell)
 
     def _run(self, place: Place) -> training.Run:
-        return training.run_of(self.net, self.dataset, self.seed, place.store, self.recipe)
+        return training.run_of(
+            self.net, self.dataset, self.seed, place.store, self.recipe, self.device
+        )
 
 
 def runs_asked(specs: Sequence[Spec], seeds: int | Sequence[int]) -> list[Spec]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,7 @@ def _epoch(
     recipe: Recipe,
     seed: int,
     epoch: int,
+    device: torch.device,
 ) -> tuple[float, int]:
     """One epoch of training: the sum of the losses and the number of correct images."""
     model.train()
@@ -78,12 +78,13 @@ def _epoch(
     total, hits = 0.0, 0
     jitter = torch.Generator().manual_seed(_word("weight noise in training", seed, epoch))
     memory = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(_word("training", seed, epoch))  # for dropout
         for i, (x, y) in enumerate(batches(data, recipe, seed, epoch)):
+            x, y = x.to(device), y.to(device)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(epoch * per_epoch + i, recipe.epochs * per_epoch)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
                 logits = _forward(
                     model, x.contiguous(memory_format=memory), recipe.alpha_train, jitter
                 ).float()
@@ -112,9 +113,11 @@ def _forward(model: nn.Module, x: Tensor, alpha: float, jitter: torch.Generator)
     """
     if alpha == 0:
         return model(x)
-    return functional_call(
-        model, perturbed(targets(model), alpha, partial(torch.randn, generator=jitter)), (x,)
-    )
+
+    def draw(shape: torch.Size) -> Tensor:  # on the CPU: the same noise on every device
+        return torch.randn(shape, generator=jitter).to(x.device)
+
+    return functional_call(model, perturbed(targets(model), alpha, draw), (x,))
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -140,13 +143,15 @@ def fit(
     store: Store,
     key: dict[str, Any],
     say: Say,
+    device: torch.device | str = "cpu",
 ) -> tuple[Normalised, list[dict[str, float]]]:
-    """Train, resuming after the last finished epoch. Returns the network and the history of the
-    epochs.
+    """Train on a device, resuming after the last finished epoch. Returns the network and the
+    history of the epochs.
     """
+    device = torch.device(device)
     name = run_name(net, data.name, seed, recipe.name)
     model = initial(net, data, seed)
-    model = model.to(
+    model = model.to(device).to(
         memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
     )
     optimiser = _optimiser(model, recipe)
@@ -154,7 +159,7 @@ def fit(
     checkpoint = checkpoint_of(store, key)
     if checkpoint.exists():
         try:
-            saved = torch.load(checkpoint, weights_only=True)
+            saved = torch.load(checkpoint, weights_only=True, map_location=device)
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
             history = saved["history"]
@@ -163,7 +168,7 @@ def fit(
             why = (str(e).splitlines() or [type(e).__name__])[0]
             say(f"{name}: its checkpoint can't be read ({why}); starting again")
             checkpoint.unlink()
-            return fit(net, data, test, seed, recipe, store, key, say)
+            return fit(net, data, test, seed, recipe, store, key, say, device)
     per_epoch = len(data) // recipe.batch_size
     began, first = time.monotonic(), len(history)
     if recipe.alpha_train:
@@ -175,7 +180,7 @@ def fit(
                 f" {recipe.early_stop_accuracy} that its recipe asks for"
             )
             break
-        total, hits = _epoch(name, model, optimiser, data, recipe, seed, epoch)
+        total, hits = _epoch(name, model, optimiser, data, recipe, seed, epoch, device)
         history.append(
             {
                 "epoch": epoch + 1,
@@ -256,9 +261,11 @@ def initial(
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
     """The share of images that the model (in eval mode) labels correctly."""
     model.eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     hits = 0
     with torch.inference_mode():
         for i in range(0, len(data), batch_size):
             x = torch.from_numpy(np.array(data.images[i : i + batch_size])).float() / 255
-            hits += int((model(x).argmax(1).numpy() == data.labels[i : i + batch_size]).sum())
+            found = model(x.to(device)).argmax(1).cpu().numpy()
+            hits += int((found == data.labels[i : i + batch_size]).sum())
     return hits / len(data)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,28 +30,36 @@ from probes.subjects.nets import nets
 from probes.subjects.recipes import Recipe, default_recipe, recipes
 from probes.subjects.statedict import state_sha256
 from probes.subjects.stored import pack, unpack
+from probes.tf32 import without_tf32
 
 __all__ = ["initial", "recipes", "reproducible", "train"]
 
 
 @contextlib.contextmanager
-def reproducible(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads inside the block. The settings are
-    restored afterwards.
+def reproducible(threads: int, device: str = "cpu") -> Iterator[None]:
+    """Deterministic algorithms, a fixed number of threads and no TF32 inside the block. The
+    settings are restored afterwards. On another device than the CPU an operation that has no
+    deterministic algorithm is warned of, by torch.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device != "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     try:
-        yield
+        with without_tf32():
+            yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.use_deterministic_algorithms(before[1], warn_only=warned)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A training run before it runs: its data, its recipe, and the ``key`` of its result."""
+    """A training run before it runs: its data, its recipe, its device, and the ``key`` of its
+    result.
+    """
 
     net: str
     seed: int
@@ -59,15 +68,19 @@ class Run:
     recipe: Recipe
     store: Store
     key: dict[str, Any]
+    device: str = "cpu"
 
     def make(self, path: Path, say: Say) -> dict[str, Any]:
         """Train and write the weights to a path, resuming after the last finished epoch. Returns
         their card.
         """
         recipe, data, test = self.recipe, self.data, self.test
-        with reproducible(recipe.threads):
-            model, history = fit(self.net, data, test, self.seed, recipe, self.store, self.key, say)
-            state = pack(model.net.state_dict(), recipe.storage_dtype)
+        with reproducible(recipe.threads, self.device):
+            model, history = fit(
+                self.net, data, test, self.seed, recipe, self.store, self.key, say, self.device
+            )
+            here = {name: tensor.cpu() for name, tensor in model.net.state_dict().items()}
+            state = pack(here, recipe.storage_dtype)
             model.net.load_state_dict(unpack(state), strict=False)
             save_file(state, path)
             return {
@@ -87,10 +100,18 @@ class Run:
                 "source": self.key["source"],
                 "package": __version__,
                 "torch": torch.__version__.split("+")[0],
+                **({"device": self.key["device"]} if "device" in self.key else {}),
             }
 
 
-def run_of(net: str, dataset: str, seed: int, store: Store, recipe: Recipe | None = None) -> Run:
+def run_of(
+    net: str,
+    dataset: str,
+    seed: int,
+    store: Store,
+    recipe: Recipe | None = None,
+    device: str = "cpu",
+) -> Run:
     """A training run by its names. Raises what :func:`train` raises, before any work."""
     recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
@@ -111,7 +132,10 @@ def run_of(net: str, dataset: str, seed: int, store: Store, recipe: Recipe | Non
         "recipe": recipe.json(),
         "source": source_sha256(initial(net, data, seed), nets[net]),
     }
-    return Run(net, seed, data, test, recipe, store, key)
+    kind = torch.device(device).type
+    if kind != "cpu":  # weights that were trained on a CPU keep their key
+        key["device"] = kind
+    return Run(net, seed, data, test, recipe, store, key, device)
 
 
 def train(
@@ -121,16 +145,18 @@ def train(
     store: Store,
     recipe: Recipe | None = None,
     say: Say = lambda _: None,
+    device: str = "cpu",
 ) -> tuple[Path, dict[str, Any]]:
     """Weights of ``net`` trained on ``dataset`` with a seed, and their card. They are made once,
     then found in the store.
 
     Returns the path of a safetensors file and the card. After an interruption at any moment, the
-    same call resumes after the last finished epoch and ends with the same bytes. ``say`` gets a
-    line per epoch. Raises UnknownName for an unknown net or dataset, BadInput if the dataset has
+    same call resumes after the last finished epoch and ends with the same bytes: on a CPU always,
+    on another ``device`` where torch has deterministic algorithms. ``say`` gets a line per
+    epoch. Raises UnknownName for an unknown net or dataset, BadInput if the dataset has
     fewer images than a batch.
     """
-    run = run_of(net, dataset, seed, store, recipe)
+    run = run_of(net, dataset, seed, store, recipe, device)
     path = store.get_or_make("weights", run.key, ".safetensors", lambda path: run.make(path, say))
     checkpoint_of(store, run.key).unlink(missing_ok=True)
     return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]

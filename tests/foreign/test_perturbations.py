@@ -26,8 +26,8 @@ from probes import (
 from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.lab import Lab
-from probes.run.forward import pixels
 from probes.store import Store
+from probes.subjects.sending import pixels
 from probes.tell.verify import verify
 
 PLACE = Path(__file__).with_name("strange_perturbations.py")

@@ -64,3 +64,27 @@ def test_a_limit_fails_where_the_whole_interval_lies_beyond_it(low, limit, slack
 def test_a_limit_that_is_forgiven_something_says_so():
     assert ratios.Ratio("x", 1, 1, 1, 1.05, 1.0, slack=0.1).at_most == "1.05 + 10%"
     assert ratios.Ratio("x", 1, 1, 1, 1.05, 1.0).at_most == "1.05"
+
+
+def test_the_table_of_a_gpu_is_made_on_a_cpu_for_a_trial(tmp_path, child):
+    """It takes the place of the one in a page. On a CPU the code of a device is compared."""
+    page = tmp_path / "gpu.md"
+    page.write_text(
+        "before\n\n<!-- table of benchmarks/gpu.py -->\nold\n<!-- end of the table -->\nafter\n",
+        encoding="utf-8",
+    )
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    code, _, error = child([script, "--device", "cpu", "--quick", "--out", page]).told()
+    text = page.read_text(encoding="utf-8")
+    rows = dict(line[2:-2].split(" | ") for line in text.splitlines() if line.count(" | ") == 1)
+
+    assert (code, error) == (0, "")
+    assert text.startswith("before\n\n<!--")
+    assert text.endswith("-->\nafter\n")
+    assert "old" not in text
+    assert "no GPU was used" in text
+    assert rows["160,008 raw words, by torch's integers"] == "equal"
+    assert 0 < float(rows["160,008 normals, largest difference"]) <= 1e-6
+    assert rows["resnet20@mnist5k, verdicts of H1 (mixed)"] == "the same"
+    assert rows["resnet20@mnist5k, right on one and wrong on the other"] == "0 of 400"
+    assert "l2_h" in rows["resnet20@mnist5k, block layer3.2, largest difference"]

@@ -100,6 +100,7 @@ def run(asked: Asked) -> None:
             device=given.device,
             threads=given.threads,
             seed=given.seed,
+            **asked.passes,
             **asked.engine,
         ),
         command=asked.command,

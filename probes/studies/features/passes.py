@@ -13,10 +13,12 @@ from probes.batch import Draw
 from probes.kept import Kept
 from probes.measure import extract
 from probes.perturb import Gaussian
+from probes.perturb.own import own
 from probes.run import device
 from probes.run.cells import images_under
-from probes.run.forward import Where, network, pixels
+from probes.run.forward import Where, network
 from probes.subjects.folders import categories
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 
@@ -49,7 +51,7 @@ def passes_over(
     data, part = subject.data, slice(batch.start, batch.stop)
     net, draw = network(subject, where), Draw(seed, data.name, 0)
     found: dict[float, NoisyMaps] = {}
-    clean, kept = pixels(data, part), Kept()
+    clean, kept = pixels(data, part, "cpu" if own(under) else net.device), Kept()
     with (
         device.exact(where.threads),
         device.cast(net.device, where.precision),
@@ -60,7 +62,7 @@ def passes_over(
                 under, clean, data.ids[part], level, draw, data.mean, data.std, kept
             )
             logits = net.model(net.send(images))
-            found[level] = NoisyMaps(images.numpy(), dict(seen), logits.float())
+            found[level] = NoisyMaps(images.cpu().numpy(), dict(seen), logits.float())
             tell(len(found) / len(under.levels))
     return found
 

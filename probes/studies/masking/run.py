@@ -88,7 +88,7 @@ def study(
             else ", ".join([which] if isinstance(which, str) else which)
         )
         predictions = MaskedPredictions(
-            lab, Guiding(name_of, one, plan.measures, options.where), plan.draws
+            lab, Guiding(name_of, one, plan.measures, lab.options.where), plan.draws
         )
         augmented, _ = one.designs(subject.data.channels)[0]
         say(f"{spec}, {label}: indices on training images, masks on {images:,} test images")

@@ -24,7 +24,7 @@ from probes.perturb.masks import scaled_units
 from probes.run import device
 from probes.run.bench import Bench
 from probes.run.cells import ENGINE
-from probes.run.forward import Where, common_key, network, pixels
+from probes.run.forward import Where, common_key, network
 from probes.run.work import Place, Work, made
 from probes.studies.masking.guide import Guide, Guiding
 from probes.studies.masking.masks import Mask
@@ -32,6 +32,7 @@ from probes.studies.sensitivity.contrasts import Contrasts, factors
 from probes.studies.sensitivity.source import Source
 from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 CLEAN = "clean"
@@ -51,7 +52,7 @@ def augmented(
     """
     if name == CLEAN:
         return images
-    return augmentations[name].apply(images, factors(name, data, rows, Contrasts(seed=seed), draw))
+    return augmentations[name](images, factors(name, data, rows, Contrasts(seed=seed), draw))
 
 
 def draws_of(name: str, draws: int) -> int:
@@ -86,7 +87,7 @@ def top_classes(
     prefix, shared = Prefix(model), dict[tuple[str, ...], bool]()
     for start in range(0, len(data), where.batch_size):
         part = slice(start, min(start + where.batch_size, len(data)))
-        images = pixels(data, part)
+        images = pixels(data, part, net.device)
         for draw in range(number):
             with (
                 device.exact(where.threads),

@@ -17,12 +17,12 @@ from probes.hooks import handles
 from probes.measure.features import has_places
 from probes.naming import modules
 from probes.registry import unknown
-from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.run.work import Place
 from probes.studies.segments.hsv import HSV, hsv
 from probes.studies.sensitivity.reader import default_modules, shapes_of
 from probes.studies.sensitivity.source import Source
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 CUT = {

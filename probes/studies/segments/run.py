@@ -71,7 +71,7 @@ def study(
         "images": len(subject.data),
         "images_sha256": subject.data.sha256,
         "weights": subject.sha256,
-        "where": dataclasses.asdict(options.where),
+        "where": lab.options.where.told(),
         "plan": dataclasses.asdict(plan),
         "fed": {c.name: {"shape": list(c.shape), **c.told} for c in cuts},
     }

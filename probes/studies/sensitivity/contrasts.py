@@ -20,13 +20,14 @@ from probes.perturb.augmenting import drawn_factors
 from probes.run import device
 from probes.run.bench import Bench
 from probes.run.cells import ENGINE
-from probes.run.forward import Where, common_key, pixels
+from probes.run.forward import Where, common_key
 from probes.run.work import Place, Work
 from probes.studies.sensitivity.indices import spans
 from probes.studies.sensitivity.reader import Reader
 from probes.studies.sensitivity.source import Source
 from probes.studies.sensitivity.work import own_code
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 
 BATCH = 128
 """The number of images, or draws of images, that run together."""
@@ -75,7 +76,7 @@ def _values(
     found: dict[str, np.ndarray] = {}
     for start in range(0, len(data), BATCH):
         rows = slice(start, min(start + BATCH, len(data)))
-        images = pixels(data, rows)
+        images = pixels(data, rows, reader.device)
         for draw in range(draws):
             with device.exact(reader.where.threads):
                 x = augment(images, rows, draw)

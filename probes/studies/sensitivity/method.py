@@ -15,7 +15,6 @@ from probes.errors import ProbesError
 from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
-from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import methodpages as indexmethod
@@ -25,6 +24,7 @@ from probes.studies.sensitivity.reader import default_modules, minmax, shapes_of
 from probes.studies.sensitivity.run import MEMORY, lab_of
 from probes.studies.sensitivity.source import Source
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.spec import on
 from probes.tell import origins, reportfolder
 
@@ -138,7 +138,7 @@ def method(
         "augmentations": list(augmented.names),
         "left_out": list(left),
         "plan": dataclasses.asdict(plan),
-        "where": dataclasses.asdict(options.where),
+        "where": lab.options.where.told(),
         "few": FEW,
         "lost": lost,
     }

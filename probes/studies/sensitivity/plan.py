@@ -18,6 +18,7 @@ from probes.registry import unknown
 from probes.store import Store
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import floats
 
 FACTORS = ("class", "partition")
 """The factors that may choose an image beside the image factor itself, as in the study. A partition
@@ -153,9 +154,9 @@ class Pool:
         self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
         self._rows = np.concatenate(groups)
 
-    def __call__(self, u: np.ndarray) -> Tensor:
-        """The images, float32 in [0, 1], for factors in [0, 1) of shape (rows, number of factors +
-        1).
+    def __call__(self, u: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+        """The images, float32 in [0, 1] on a device, for factors in [0, 1) of shape (rows, number
+        of factors + 1).
         """
         given = dict(zip((*self.factors, IMAGE), u.T, strict=True))
         part = (given.get("partition", np.zeros(len(u))) * len(self.parts)).astype(int)
@@ -169,4 +170,4 @@ class Pool:
         found = np.empty((len(u), *self.parts[0].images.shape[1:]), np.uint8)
         for i, one in enumerate(self.parts):
             found[part == i] = one.images[rows[part == i]]
-        return torch.from_numpy(found).float().div_(255)
+        return floats(found, device)

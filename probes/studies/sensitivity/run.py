@@ -22,7 +22,6 @@ from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
 from probes.registry import unknown
 from probes.run.bench import Bench
-from probes.run.forward import pixels
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.sensitivity import pages as indices
@@ -34,6 +33,7 @@ from probes.studies.sensitivity.reader import default_modules, shapes_of
 from probes.studies.sensitivity.source import Source
 from probes.subjects import data as datasets
 from probes.subjects.dataset import Dataset
+from probes.subjects.sending import pixels
 from probes.subjects.spec import on
 from probes.tell import origins, reportfolder
 
@@ -115,7 +115,7 @@ def study(
         "images_sha256": subject.data.sha256,
         "augmentations": list(augmented.names),
         "left_out": list(left),
-        "where": dataclasses.asdict(options.where),
+        "where": lab.options.where.told(),
         "measures": [m for m in MEASURES if m in measures],
         "plan": dataclasses.asdict(plan),
     }

@@ -90,7 +90,7 @@ class Passes(Reader):
         flat, own = rows.reshape(n_rows * n, columns), len(self.augmented.columns)
         with device.exact(self.where.threads):
             x = self.augmented(
-                pool(flat[:, own:]), torch.from_numpy(flat[:, :own].astype(np.float32))
+                pool(flat[:, own:], self.device), torch.from_numpy(flat[:, :own].astype(np.float32))
             )
         found, lost = self.read(x), dict[str, int]()
         with device.exact(self.where.threads):

@@ -4,7 +4,6 @@ evidence.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -245,7 +244,7 @@ def _line(
     }
     extra = {
         "weights": weights,
-        "where": dataclasses.asdict(options.where),
+        "where": options.where.told(),
         "summary": evidence.deposit(_summary(frame), store),
     }
     subject = " + ".join(nets) + f"@{dataset}{suffix}"

@@ -68,7 +68,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of rows and report; rows are merged (default: results/weight-noise/DATASET)",
     )
-    common(parser)
+    common(parser, passes=False)
 
 
 def run(asked: Asked) -> None:

@@ -11,13 +11,14 @@ from probes import cli
 from probes.check import families, instruments
 from probes.check.instruments import examine, misread
 from probes.measure import tap
-from probes.run.forward import network, pixels
+from probes.run.forward import network
 from probes.run.settings import Options
 from probes.store import Store
 from probes.subjects import pretrained
 from probes.subjects.data import load
 from probes.subjects.nets import nets
 from probes.subjects.objects import subjects_of
+from probes.subjects.sending import pixels
 from probes.subjects.spec import parse
 
 WHERE = Options(threads=1).where

@@ -1,5 +1,6 @@
 """Training: the same bytes each time, also after a kill; nothing global is touched."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -302,3 +303,61 @@ def test_weights_of_a_named_recipe_are_found_by_its_name_only(digits, tmp_path):
         pretrained.expand(parse("tiny:noisy@mnist5k#*"), store)
     with pytest.raises(Unavailable, match=r"probes train tiny mnist5k --seeds 4 --recipe clean"):
         pretrained.load(parse("tiny:clean@mnist5k#4"), data, store)
+
+
+def test_the_device_is_part_of_a_runs_key_where_it_is_not_the_cpu(digits):
+    one, other, third = (
+        training.run_of("tiny", "mnist5k@14px", 0, digits, short, device)
+        for device in ("cpu", "cuda", "cuda:1")
+    )
+
+    assert one.key == training.run_of("tiny", "mnist5k@14px", 0, digits, short).key
+    assert "device" not in one.key
+    assert other.key == third.key == one.key | {"device": "cuda"}
+    assert (one.device, other.device, third.device) == ("cpu", "cuda", "cuda:1")
+
+
+def test_batches_and_noise_go_where_the_network_is(digits, monkeypatch):
+    """On a device that computes nothing, whose tensors refuse those of another."""
+    data, noisy = load("mnist5k@14px", "train", digits), recipes["noisy"]
+    model = training.initial("tiny", data, 0).to("meta")
+    seen = []
+
+    def stop(logits, labels, label_smoothing):
+        seen.append((logits.device.type, labels.device.type))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(epochs.F, "cross_entropy", stop)
+    monkeypatch.setattr("probes.perturb.weights._spread", lambda w: 0.1)
+    monkeypatch.setattr(epochs.torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    with pytest.raises(KeyboardInterrupt):
+        epochs._epoch(
+            "x", model, epochs._optimiser(model, short), data, noisy, 0, 0, torch.device("meta")
+        )
+
+    assert seen == [("meta", "meta")]
+
+
+def test_training_on_another_device_warns_of_what_is_not_deterministic_and_has_no_tf32(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with training.reproducible(1, "cuda"):
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert training.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    with training.reproducible(1):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu_goes_as_far_as_on_a_cpu(digits, tmp_path):
+    store = copy_of(digits, tmp_path)
+    here, there = (
+        train("tiny", "mnist5k@14px", 0, store, short, device=device)[1]
+        for device in ("cpu", "cuda")
+    )
+
+    assert there["device"] == "cuda"
+    assert here["history"][-1]["train_loss"] == pytest.approx(
+        there["history"][-1]["train_loss"], rel=0.05
+    )

@@ -12,7 +12,7 @@ from probes.errors import BadInput
 from probes.hooks import begins
 from probes.measure.features import where
 from probes.perturb.masks import scaled_units
-from probes.run.forward import network, pixels
+from probes.run.forward import network
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies.masking import work
@@ -22,6 +22,7 @@ from probes.studies.masking.work import CLEAN, MaskedPredictions, pieces, top_cl
 from probes.studies.sensitivity.plan import Plan
 from probes.subjects.data import load as datasets_load
 from probes.subjects.pretrained import load
+from probes.subjects.sending import pixels
 from probes.subjects.spec import parse
 
 
