@@ -140,7 +140,9 @@ def how_asked(given: argparse.Namespace) -> dict[str, Any]:
         "jobs": given.jobs if many else None,
         **{name: getattr(given, name) for name in parts},
     }
-    return {name: value for name, value in found.items() if value}
+    return {
+        name: value for name, value in found.items() if value is not None and value is not False
+    }
 
 
 def judged(study: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from probes import cli
 from probes.errors import BadInput
+from probes.run import console
 from probes.subjects.nets import nets
 
 
@@ -11,13 +12,13 @@ from probes.subjects.nets import nets
     ("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,2,5-6", [0, 2, 5, 6]), ("1,1", [1])]
 )
 def test_seeds_as_typed(text, seeds):
-    assert cli.seed_range(text) == seeds
+    assert console.seed_range(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1-", "0-99999999", "1.5"])
 def test_seeds_that_are_none(text):
     with pytest.raises(BadInput, match="seeds"):
-        cli.seed_range(text)
+        console.seed_range(text)
 
 
 def test_list_shows_networks_datasets_and_weights(capsys, tmp_path):

@@ -46,9 +46,9 @@ class Seen(Store):
         super().__init__(folder)
         self.asked = []
 
-    def get_or_make(self, kind, key, suffix, make):
+    def get_or_make(self, kind, key, suffix, make, about=""):
         self.asked.append(kind)
-        return super().get_or_make(kind, key, suffix, make)
+        return super().get_or_make(kind, key, suffix, make, about)
 
 
 def test_what_several_pieces_need_is_looked_at_once_and_not_at_all_where_they_are_there(tmp_path):
