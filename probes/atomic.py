@@ -75,18 +75,21 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def scratch(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``. It is removed when the block ends. What killed processes
-    left is removed first.
+def scratch(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path beside ``path``, or in another ``folder`` of the same file system. It is
+    removed when the block ends. What killed processes left there is removed first: it is looked for
+    among all files of the folder, so a folder of many files needs another one for this.
 
     Raises ProbesError if the folder can't be written (read-only, full).
     """
     # the suffix comes last: writers choose the format by it
     ending = f"tmp{path.suffix}"
-    temporary = path.with_name(temporary_name(path.name, ending))
+    beside = folder or path.parent
+    temporary = beside / temporary_name(path.name, ending)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_up(path.parent, path.name, ending)
+        beside.mkdir(exist_ok=True)
+        sweep_up(beside, path.name, ending)
         yield temporary
     except OSError as e:
         # Without a number it is an error of what is read, such as a damaged image; but numpy gives
@@ -102,18 +105,18 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, atomically, if the block ends without an
-    exception.
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path beside ``path``, or in a ``folder``, that replaces it, atomically, if the
+    block ends without an exception.
 
     Raises what :func:`scratch` raises.
     """
-    with scratch(path) as temporary:
+    with scratch(path, folder) as temporary:
         yield temporary
         os.replace(temporary, path)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, folder: Path | None = None) -> None:
     """Write a text file atomically, UTF-8 with Unix line ends."""
-    with replacing(path) as temporary:
+    with replacing(path, folder) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -39,6 +39,8 @@ INDEX = "index.jsonl"
 """The file of a store with a line for each entry. It is a help for looking: what it lacks or says
 wrongly is read from the sidecars.
 """
+PARTIAL = "partial"
+"""The folder of a store in which results are written before they are put into their places."""
 SETTLED = 2.0
 """A file that changes twice within this many seconds may keep its times. Its hash is computed anew
 until it is older.
@@ -139,7 +141,7 @@ class Store:
         if not _matches(record, payload):
             raise ProbesError(f"{path.name}: the bytes that came are not those that were sent")
         with self.lock(path.name):
-            with replacing(path) as temporary:
+            with replacing(path, self.folder / PARTIAL) as temporary:
                 temporary.write_bytes(payload)
                 path.with_suffix(".json").unlink(missing_ok=True)
             self.register(path, {**record, "for": record.get("for") or self.purpose})
@@ -186,7 +188,7 @@ class Store:
         with self.lock(path.name):
             if found := self.find(kind, key, suffix):
                 return found
-            with replacing(path) as temporary:
+            with replacing(path, self.folder / PARTIAL) as temporary:
                 note = make(temporary)
                 record = {
                     "kind": kind,
@@ -203,7 +205,8 @@ class Store:
 
     def register(self, path: Path, record: Mapping[str, Any]) -> None:
         """Write the sidecar of a payload that is in its place, and a line of the index."""
-        write_text(path.with_suffix(".json"), json.dumps(record, sort_keys=True, indent=1) + "\n")
+        text = json.dumps(record, sort_keys=True, indent=1) + "\n"
+        write_text(path.with_suffix(".json"), text, self.folder / PARTIAL)
         with contextlib.suppress(OSError), open(self.folder / INDEX, "ab") as index:
             index.write(index_line(record))
 

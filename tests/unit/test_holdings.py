@@ -28,10 +28,7 @@ def test_entries_say_what_they_are_about_and_what_for(tmp_path):
 
     assert len(found) == 3
     assert {(e.kind, e.about, e.purpose) for e in found} == {("cells", "net@data", "H1")}
-    assert all(
-        e.bytes == e.path(store).stat().st_size + e.path(store).with_suffix(".json").stat().st_size
-        for e in found
-    )
+    assert all(e.bytes == e.path(store).stat().st_size for e in found)
     assert all(abs(e.made - time.time()) < 1000 for e in found)
     assert list(holdings.entries(Store(tmp_path / "nowhere"))) == []
 
