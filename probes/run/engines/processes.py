@@ -4,14 +4,16 @@ with it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import multiprocessing
 import pickle
 import sys
+import types
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -139,11 +141,25 @@ def _starter(place: Place) -> Callable[[], _Worker]:
     def start() -> _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(setup, theirs), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
     return start
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that are started inside the block do not run the user's script again: they need
+    nothing of it, and one without ``if __name__ == "__main__"`` would start processes itself.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @functools.cache

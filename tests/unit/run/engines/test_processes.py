@@ -1,6 +1,9 @@
 """The processes engine: the same bytes as the serial one, whoever dies on the way."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -114,3 +117,22 @@ def test_a_worker_of_xdist_is_serial_and_cores_are_shared_out(monkeypatch):
 def test_engines_and_jobs_are_checked(options, sentence):
     with pytest.raises(ProbesError, match=sentence):
         Options(**options)
+
+
+def test_a_script_that_does_not_ask_whether_it_is_main_is_run_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from probes import Lab, accuracy, gaussian\n"
+        f"with open({str(tmp_path / 'runs')!r}, 'a') as f: f.write('x')\n"
+        "lab = Lab('resnet20@mnist5k', images=20, engine='processes', jobs=2, threads=1,\n"
+        f"          store={str(tmp_path / 's')!r}, quiet=True)\n"
+        "print(len(lab.sweep(accuracy, under=gaussian(0, .1, .2)).frame))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.stdout == "60\n", done.stderr
+    assert (tmp_path / "runs").read_text() == "x"
