@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from probes import freed
 from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
 from probes.tf32 import without_tf32
@@ -112,6 +113,7 @@ def exact(threads: int) -> Iterator[None]:
     """Inference with a fixed number of threads and without TF32 inside the block. The settings are
     restored afterwards.
     """
+    freed.keep()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from probes import __version__
+from probes import __version__, freed
 from probes.errors import BadInput
 from probes.store import Store, sha256
 from probes.subjects.code import source_sha256
@@ -41,6 +41,7 @@ def reproducible(threads: int, device: str = "cpu") -> Iterator[None]:
     settings are restored afterwards. On another device than the CPU an operation that has no
     deterministic algorithm is warned of, by torch.
     """
+    freed.keep()
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     if device != "cpu":

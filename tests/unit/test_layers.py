@@ -19,6 +19,7 @@ FLOORS = [
         "cost",
         "errors",
         "fingerprint",
+        "freed",
         "holdings",
         "hooks",
         "kept",
