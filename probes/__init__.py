@@ -11,7 +11,16 @@ from probes.subjects.spec import pair
 
 if TYPE_CHECKING:
     from probes.batch import Batch
-    from probes.judge import below, both, decreases, equivalent, exceeds, falls, increases, rises
+    from probes.judge import (
+        below,
+        both,
+        decreases,
+        equivalent,
+        exceeds,
+        falls,
+        increases,
+        rises,
+    )
     from probes.lab import Lab
     from probes.measure import (
         BlockAdapter,
@@ -33,11 +42,14 @@ if TYPE_CHECKING:
         Perturbation,
         augmentation,
         augmented,
+        bit_flips,
         dropout,
         gaussian,
         inject,
         layer_noise,
         masked,
+        pruned,
+        quantised,
         weight_noise,
     )
     from probes.run.settings import Options
@@ -76,11 +88,14 @@ _PLACES = {
         "Perturbation",
         "augmentation",
         "augmented",
+        "bit_flips",
         "dropout",
         "gaussian",
         "inject",
         "layer_noise",
         "masked",
+        "pruned",
+        "quantised",
         "weight_noise",
     ),
     "probes.run.settings": ("Options",),
@@ -104,6 +119,7 @@ __all__ = [
     "augmentation",
     "augmented",
     "below",
+    "bit_flips",
     "block_metrics",
     "both",
     "decreases",
@@ -119,6 +135,8 @@ __all__ = [
     "layer_noise",
     "masked",
     "pair",
+    "pruned",
+    "quantised",
     "register_block",
     "residuals",
     "rises",

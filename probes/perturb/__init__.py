@@ -4,10 +4,12 @@ from probes.batch import Draw
 from probes.perturb.augment import augmentation
 from probes.perturb.augmenting import augmented
 from probes.perturb.dropping import Dropout, dropout
+from probes.perturb.flipping import bit_flips
 from probes.perturb.images import Gaussian, gaussian
 from probes.perturb.injection import inject
 from probes.perturb.masking import masked
 from probes.perturb.outputs import LayerNoise, layer_noise
+from probes.perturb.precision import pruned, quantised
 from probes.perturb.protocol import Pass, Perturbation
 from probes.perturb.weights import WeightNoise, weight_noise
 
@@ -21,10 +23,13 @@ __all__ = [
     "WeightNoise",
     "augmentation",
     "augmented",
+    "bit_flips",
     "dropout",
     "gaussian",
     "inject",
     "layer_noise",
     "masked",
+    "pruned",
+    "quantised",
     "weight_noise",
 ]
