@@ -3,6 +3,7 @@
 from probes.batch import Draw
 from probes.perturb.augment import augmentation
 from probes.perturb.augmenting import augmented
+from probes.perturb.corrupting import Corruption, corruption, corruptions
 from probes.perturb.dropping import Dropout, dropout
 from probes.perturb.flipping import bit_flips
 from probes.perturb.images import Gaussian, gaussian
@@ -14,6 +15,7 @@ from probes.perturb.protocol import Pass, Perturbation
 from probes.perturb.weights import WeightNoise, weight_noise
 
 __all__ = [
+    "Corruption",
     "Draw",
     "Dropout",
     "Gaussian",
@@ -24,6 +26,8 @@ __all__ = [
     "augmentation",
     "augmented",
     "bit_flips",
+    "corruption",
+    "corruptions",
     "dropout",
     "gaussian",
     "inject",
