@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         masked,
         pruned,
         quantised,
+        transform,
         weight_noise,
     )
     from probes.run.settings import Options
@@ -106,6 +107,7 @@ _PLACES = {
         "masked",
         "pruned",
         "quantised",
+        "transform",
         "weight_noise",
     ),
     "probes.run.settings": ("Options",),
@@ -156,6 +158,7 @@ __all__ = [
     "residuals",
     "rises",
     "tap",
+    "transform",
     "weight_noise",
 ]
 __version__ = "0.1.0"

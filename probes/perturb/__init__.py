@@ -12,6 +12,7 @@ from probes.perturb.masking import masked
 from probes.perturb.outputs import LayerNoise, layer_noise
 from probes.perturb.precision import pruned, quantised
 from probes.perturb.protocol import Pass, Perturbation
+from probes.perturb.transforming import transform
 from probes.perturb.weights import WeightNoise, weight_noise
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "masked",
     "pruned",
     "quantised",
+    "transform",
     "weight_noise",
 ]
