@@ -9,6 +9,7 @@ from probes.perturb.flipping import bit_flips
 from probes.perturb.images import Gaussian, gaussian
 from probes.perturb.injection import inject
 from probes.perturb.masking import masked
+from probes.perturb.onfile import corrupted
 from probes.perturb.outputs import LayerNoise, layer_noise
 from probes.perturb.precision import pruned, quantised
 from probes.perturb.protocol import Pass, Perturbation
@@ -27,6 +28,7 @@ __all__ = [
     "augmentation",
     "augmented",
     "bit_flips",
+    "corrupted",
     "corruption",
     "corruptions",
     "dropout",
