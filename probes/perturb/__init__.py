@@ -1,6 +1,8 @@
 """What is done to a subject: noise on its images, on its weights, on the outputs of its layers."""
 
 from probes.batch import Draw
+from probes.perturb.attacking import attacked
+from probes.perturb.attacks import fgsm, foolbox_attack, pgd, torchattack
 from probes.perturb.augment import augmentation
 from probes.perturb.augmenting import augmented
 from probes.perturb.corrupting import Corruption, corruption, corruptions
@@ -25,6 +27,7 @@ __all__ = [
     "Pass",
     "Perturbation",
     "WeightNoise",
+    "attacked",
     "augmentation",
     "augmented",
     "bit_flips",
@@ -32,12 +35,16 @@ __all__ = [
     "corruption",
     "corruptions",
     "dropout",
+    "fgsm",
+    "foolbox_attack",
     "gaussian",
     "inject",
     "layer_noise",
     "masked",
+    "pgd",
     "pruned",
     "quantised",
+    "torchattack",
     "transform",
     "weight_noise",
 ]
