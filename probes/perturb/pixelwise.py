@@ -36,21 +36,21 @@ def speckle_noise(x: np.ndarray, c: float, draws: Stream) -> np.ndarray:
 
 @functools.cache
 def _poisson(c: float) -> np.ndarray:
-    """The distribution functions of the photons of each of 256 values: (256, photons)."""
+    """The distribution functions of the photons of each of 256 values, (256, photons); that of a
+    value v runs from v to v + 1, so that all of them together ascend.
+    """
     most = math.ceil(c + 12 * math.sqrt(c) + 20)
-    return special.pdtr(np.arange(most)[None], np.arange(256)[:, None] / 255 * c)
+    values = np.arange(256)[:, None]
+    return special.pdtr(np.arange(most)[None], values / 255 * c) + values
 
 
 def shot_noise(x: np.ndarray, c: float, draws: Stream) -> np.ndarray:
     """The photons that a pixel counts: Poisson, by the quantile of a uniform, so that one image is
     noisy in the same places at all severities.
     """
-    u, values, out = draws.uniform(*x.shape), x.astype(int), np.empty(x.shape)
     table = _poisson(c)
-    for value in np.unique(values):
-        here = values == value
-        out[here] = np.searchsorted(table[value], u[here])
-    return np.clip(out / c, 0, 1) * 255
+    places = np.searchsorted(table.ravel(), x + draws.uniform(*x.shape))
+    return np.clip((places - x * table.shape[1]) / c, 0, 1) * 255
 
 
 def impulse_noise(x: np.ndarray, c: float, draws: Stream) -> np.ndarray:
