@@ -73,6 +73,13 @@ declare_metric("linearity", "share", "share of slopes near 0 or 1")
 declare_metric("ratio_hx", "ratio", "||h(x)|| / ||x||")
 declare_metric("correct", "hit", "accuracy")
 declare_metric("loss", "plain", "cross-entropy loss")
+declare_metric("brier", "plain", "Brier score")
+declare_metric("confidence", "share", "confidence, the largest share")
+declare_metric("margin", "plain", "share of the label less the largest other share")
+declare_metric("entropy", "plain", "entropy of the shares, in nats")
+declare_metric("agreement", "hit", "label as on the clean image")
+declare_metric("ece", "share", "expected calibration error")
+declare_metric("auroc", "share", "area under the ROC curve of confidence")
 declare_metric(
     "relative_accuracy", "plain", "accuracy, in units of the net's calibrated clean drop"
 )

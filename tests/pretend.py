@@ -120,7 +120,7 @@ def pretended(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     torch._C._ensureCUDADeviceGuardSet()
     # a tensor of a class of its own would be taken for a quantised weight
-    monkeypatch.setattr(plainweights, "_refuse_remade", lambda model: None)
+    monkeypatch.setattr(plainweights, "_refuse_remade", lambda *_: None)
     # gradients need a device that is there
     monkeypatch.setattr(weights, "refuse_lost", lambda *_: None)
     monkeypatch.setattr(torch.backends.cudnn, "enabled", False)

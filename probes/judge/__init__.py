@@ -1,5 +1,6 @@
 """Judges a table: questions in, verdicts out. No torch."""
 
+from probes.judge.calibrating import calibration
 from probes.judge.looks import sequential
 from probes.judge.questions import (
     below,
@@ -18,6 +19,7 @@ __all__ = [
     "Verdicts",
     "below",
     "both",
+    "calibration",
     "decreases",
     "equivalent",
     "exceeds",

@@ -2,6 +2,7 @@
 
 from probes.measure.adapters import BlockAdapter, block_sites, register_block
 from probes.measure.blocks import BlockMetrics, block_metrics
+from probes.measure.confidence import Agreement, Certainty, agreement, certainty
 from probes.measure.features import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.predictions import Predictions, accuracy
 from probes.measure.protocol import Measure, Reading
@@ -9,8 +10,10 @@ from probes.measure.sums import Residual, residuals
 from probes.measure.taps import Streams, tap
 
 __all__ = [
+    "Agreement",
     "BlockAdapter",
     "BlockMetrics",
+    "Certainty",
     "FeatureMetrics",
     "Measure",
     "Predictions",
@@ -18,8 +21,10 @@ __all__ = [
     "Residual",
     "Streams",
     "accuracy",
+    "agreement",
     "block_metrics",
     "block_sites",
+    "certainty",
     "extract",
     "feature_metrics",
     "register_block",

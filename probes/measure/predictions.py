@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,44 +60,85 @@ class Predictions(Measure):
         >>> found["correct"].shape
         (1, 3)
         """
-        refuse_wrapped(model)
-        refuse_training(model)
-        seen: list[Tensor] = []
-        with handles() as held:
-            held.append(model.register_forward_hook(lambda _, __, logits: seen.append(logits)))
+        with logits_of(model) as logits:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
-                ids, labels = batch.ids, batch.labels
-                if not seen:
-                    raise ProbesError("nothing was measured: run a forward pass before read()")
-                if not isinstance(seen[-1], Tensor):
-                    raise BadInput(
-                        f"the network gives a {type(seen[-1]).__name__}: accuracy needs a tensor"
-                        " with a logit per class"
-                    )
-                logits = seen.pop().detach().float().cpu()
-                seen.clear()
-                if logits.ndim != 2 or logits.shape[1] <= labels.max():
-                    raise BadInput(
-                        f"labels run to {labels.max()}, but the output is {tuple(logits.shape)[1:]}"
-                        " per image; a network returns a logit per class"
-                    )
-                if not logits.isfinite().all():
-                    where = int((~logits.isfinite().all(1)).nonzero()[0])
-                    raise ProbesError(
-                        f"the output for image {ids[where]} holds"
-                        f" {logits[where][~logits[where].isfinite()][0]}"
-                    )
-                wanted = torch.from_numpy(np.asarray(labels))
-                loss = F.cross_entropy(logits.double(), wanted, reduction="none")
-                hit = logits.argmax(1) == wanted
-                return {
-                    "site": np.array(["output"]),
-                    "correct": hit.numpy()[None].astype(float),
-                    "loss": loss.numpy()[None],
-                }
+                return rows(answers(*labelled(logits(batch), batch)))
 
             yield read
+
+
+@contextlib.contextmanager
+def logits_of(model: nn.Module, keep: bool = False) -> Iterator[Callable[[Batch], Tensor]]:
+    """A context in which ``read(batch)`` gives the logits of the last pass: (images, classes),
+    float32 on the CPU. A pass can be read once, with ``keep`` again and again.
+
+    Raises BadInput for a network that gives something else, ProbesError, naming the image, for NaN
+    or infinity.
+    """
+    refuse_wrapped(model)
+    refuse_training(model)
+    seen: list[Any] = []
+
+    def take(_: nn.Module, __: Any, out: Any) -> None:
+        # the last pass counts; an attack makes others before, whose gradients are not kept
+        seen[:] = [out.detach() if isinstance(out, Tensor) else out]
+
+    with handles() as held:
+        held.append(model.register_forward_hook(take))
+
+        def read(batch: Batch) -> Tensor:
+            if not seen:
+                raise ProbesError("nothing was measured: run a forward pass before read()")
+            out = seen[-1] if keep else seen.pop()
+            if not isinstance(out, Tensor):
+                raise BadInput(
+                    f"the network gives a {type(out).__name__}: accuracy needs a tensor with a"
+                    " logit per class"
+                )
+            logits = out.float().cpu()
+            if logits.ndim != 2:
+                raise BadInput(_no_logits(batch, logits))
+            if not logits.isfinite().all():
+                where = int((~logits.isfinite().all(1)).nonzero()[0])
+                name = batch.ids[where] if len(batch) else f"at place {where} of the batch"
+                raise ProbesError(
+                    f"the output for image {name} holds"
+                    f" {logits[where][~logits[where].isfinite()][0]}"
+                )
+            return logits
+
+        yield read
+
+
+def labelled(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits and labels, as tensors. Raises BadInput for labels beyond the logits."""
+    if logits.shape[1] <= batch.labels.max():
+        raise BadInput(_no_logits(batch, logits))
+    return logits, torch.from_numpy(np.asarray(batch.labels))
+
+
+def _no_logits(batch: Batch, logits: Tensor) -> str:
+    return (
+        f"labels run to {batch.labels.max()}, but the output is {tuple(logits.shape)[1:]} per"
+        " image; a network returns a logit per class"
+    )
+
+
+def answers(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Whether the largest logit is that of the label, and the cross-entropy, for each image."""
+    return {
+        "correct": logits.argmax(1) == labels,
+        "loss": F.cross_entropy(logits.double(), labels, reduction="none"),
+    }
+
+
+def rows(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Numbers per image as a table's rows at the one site ``output``."""
+    return {
+        "site": np.array(["output"]),
+        **{name: values.numpy()[None].astype(float) for name, values in found.items()},
+    }
 
 
 accuracy = Predictions()

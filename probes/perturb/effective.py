@@ -117,7 +117,7 @@ def refuse_lost(under: Any, model: nn.Module, x: Tensor) -> None:
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise BadInput(
-            f"weight noise: the output does not depend on {', '.join(lost[:3])}{more}: the network"
+            f"{under.name}: the output does not depend on {', '.join(lost[:3])}{more}: the network"
             " computes with a copy, or leaves it out; name the weights that count with"
             " select=(...)"
         )

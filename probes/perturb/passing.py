@@ -21,6 +21,10 @@ ORDER = ("weights", "layers", "units", "images")
 """What a perturbation can act on, from the inside of a pass to its outside."""
 
 
+PICTURES = ("pictures",)
+"""The place of a pass for pictures: no network runs in it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Pass:
     """A network at a level, for one draw: everything that a perturbation may need.

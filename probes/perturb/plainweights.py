@@ -41,7 +41,9 @@ _OWN = (
 """Names (or their beginnings) of the weights of torch's attention and recurrent layers."""
 
 
-def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
+def targets(
+    model: nn.Module, select: Sequence[str] = (), what: str = "weight noise"
+) -> dict[str, Tensor]:
     """The weights that get noise, by name: those of convolutions, linear, attention and recurrent
     layers.
 
@@ -49,7 +51,8 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
     instead. A tensor that two layers share is listed once. Raises UnknownName for a pattern that
     matches nothing; BadInput for a model without such weights, and for weights that are computed at
     each pass (pruned, parametrised, quantised, LoRA). Noise on the tensors behind them is not noise
-    on the weight, so the message names the layers and a way out.
+    on the weight, so the message names the layers and a way out. ``what`` is what is done to the
+    weights, in messages.
 
     >>> list(targets(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))))
     ['0.weight']
@@ -77,20 +80,20 @@ def targets(model: nn.Module, select: Sequence[str] = ()) -> dict[str, Tensor]:
             for name, p in every.items()
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in select)
         }
-        _refuse_remade(model, {name.rpartition(".")[0] for name in chosen})
+        _refuse_remade(model, {name.rpartition(".")[0] for name in chosen}, what)
         return chosen
-    _refuse_remade(model)
+    _refuse_remade(model, None, what)
     wanted = {id(p) for module in model.modules() for p in _weights(module)}
     found = {name: p for name, p in every.items() if id(p) in wanted}
     if not found:
         raise BadInput(
-            f"{type(model).__name__} has no convolution, linear, attention or recurrent weights to"
-            " put noise on; name others with select=('*.position',)"
+            f"{type(model).__name__} has no convolution, linear, attention or recurrent weights for"
+            f" {what}; name others with select=('*.position',)"
         )
     return found
 
 
-def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> None:
+def _refuse_remade(model: nn.Module, chosen: Collection[str] | None, what: str) -> None:
     """Raise BadInput for layers whose weight is no plain parameter. Only the ``chosen`` modules and
     those inside them are checked.
     """
@@ -107,8 +110,8 @@ def _refuse_remade(model: nn.Module, chosen: Collection[str] | None = None) -> N
         names = ", ".join(f"{name} ({why})" for name, (why, _) in list(found.items())[:4])
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise BadInput(
-            f"weight noise: the weights of {names}{more} are no plain parameters, so noise would"
-            f" miss them or be another one: {first[1]}"
+            f"{what}: the weights of {names}{more} are no plain parameters, so"
+            f" {what.rpartition(' ')[2]} would miss them or be another one: {first[1]}"
         )
 
 

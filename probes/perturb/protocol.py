@@ -16,7 +16,7 @@ from probes.batch import Batch, Draw
 from probes.errors import BadInput
 from probes.fingerprint import key_of
 from probes.origin import outside
-from probes.perturb.passing import BATCHES, ORDER, Forward, Pass
+from probes.perturb.passing import BATCHES, ORDER, PICTURES, Forward, Pass
 
 P = TypeVar("P", bound="Perturbation")
 
@@ -28,8 +28,8 @@ class Perturbation(abc.ABC):
     dataclass: it is hashed and sent to other processes. All else has an answer already. ``name`` is
     what it is called, ``varied`` and ``unit`` what its level is called in tables and figures;
     ``acts_on`` is one of :data:`ORDER`; ``column`` is the key column that its arms fill; ``common``
-    says that all images share a draw; ``training_images`` are needed for a pass. An example is in
-    ``docs/your-perturbation.md``.
+    says that all images share a draw; ``training_images`` are needed for a pass; ``pictured`` says
+    that its images can be made without the network. An example is in ``docs/your-perturbation.md``.
     """
 
     levels: tuple[float, ...]
@@ -39,6 +39,7 @@ class Perturbation(abc.ABC):
     column: str | None = None
     common: bool = False
     training_images: int = 0
+    pictured: bool = True
 
     @abc.abstractmethod
     def key(self, level: float) -> dict[str, Any]:
@@ -144,6 +145,7 @@ class Both(Perturbation):
     column: str | None = None
     common: bool = False
     training_images: int = 0
+    pictured: bool = True
 
     @classmethod
     def of(cls, first: Perturbation, second: Perturbation) -> Both:
@@ -163,6 +165,11 @@ class Both(Perturbation):
                 f"{first.name} & {second.name}: two of a kind share their draws, and are no two"
                 " perturbations"
             )
+        if all(p.acts_on == "weights" for p in pair):
+            raise BadInput(
+                f"{first.name} & {second.name}: both change weights, and neither would see the"
+                " weights of the other one; put one of them into a network of your own"
+            )
         if all(p.column for p in pair):
             raise BadInput(
                 f"{first.name} & {second.name}: both make arms ({outer.column}, {inner.column});"
@@ -181,6 +188,7 @@ class Both(Perturbation):
             column=outer.column or inner.column,
             common=outer.common or inner.common,
             training_images=max(outer.training_images, inner.training_images),
+            pictured=outer.pictured,
             **told,
         )
 
@@ -254,6 +262,10 @@ class Both(Perturbation):
     def open(self, at: Pass) -> Iterator[Forward]:
         """The outer one around the inner one."""
         outer, inner = self.split(at.level)
+        if at.place == PICTURES and self.inner.acts_on != "images":
+            with self.outer.open(dataclasses.replace(at, level=outer)) as forward:
+                yield forward
+            return
         current: list[Batch] = []
         with self.inner.open(dataclasses.replace(at, level=inner)) as run:
 

@@ -190,7 +190,10 @@ class WeightNoise(Perturbation):
                 draw.number,
                 draw.run,
             )
-            weights = self.mapping(model, at.level, at.kept.get(name, make))
+            directions = at.kept.get(name, make)
+            # no inference tensors: an attack asks for gradients through these weights
+            with torch.inference_mode(False), torch.no_grad():
+                weights = self.mapping(model, at.level, directions)
             if self.batch_norm == ("re-estimated",):
                 weights |= re_estimated(model, weights, map(at.send, at.training()))
 

@@ -22,6 +22,7 @@ from probes.kept import Kept
 from probes.measure.protocol import Measure
 from probes.moments import mean_and_variance
 from probes.perturb.own import own
+from probes.perturb.passing import PICTURES
 from probes.perturb.protocol import Pass, Perturbation
 from probes.run.device import cast, exact
 from probes.run.forward import Where, network
@@ -287,7 +288,7 @@ def images_under(
         kept or Kept(),
         lambda x: x.clone(),
         lambda x: None,
-        ("pictures",),
+        PICTURES,
         mean,
         std,
     )

@@ -204,7 +204,8 @@ class Facts(abc.ABC):
             found |= under.facts(
                 {s.spec.net: s.model for s in self.subjects.values()}, self.options.seed
             )
-        if first.embeddable and under is not None and under.acts_on == "images":
+        pictured = under is not None and under.acts_on == "images" and under.pictured
+        if first.embeddable and pictured:
             shown = next(t for t in asked if t is not None).design.levels
             examples = engine.examples(first, under.at(shown), self.options.seed)
             found["examples"] = evidence.deposit(examples, self.store)

@@ -116,7 +116,7 @@ def _(swept):
     model = torch.export.export(net(), (IMAGES[:2],), dynamic_shapes=sizes).module()
     reads(swept, model, blocks=False, weights=False)
     refused(swept, model, "no residual sums", block_metrics)
-    refused(swept, model, "weights to put noise on", ANSWERS, weight_noise(0, 0.1))
+    refused(swept, model, "weights for weight noise", ANSWERS, weight_noise(0, 0.1))
 
 
 @row("`DataParallel`")
