@@ -45,7 +45,7 @@ def test_rounding_errs_by_half_a_step_at_most_and_keeps_the_largest_weight(bits,
     out, largest = rounded(w, bits), w.abs().amax((1, 2), keepdim=True)
     steps = 2 ** (bits - 1) - 1
 
-    assert bool(((out - w).abs() <= largest / steps / 2 * (1 + 1e-4)).all())
+    assert bool(((out - w).abs() <= largest * (0.5 / steps + 2**-22)).all())  # fp32 itself errs
     assert torch.allclose(out.abs().amax((1, 2), keepdim=True), largest)
     assert all(len(channel.unique()) <= 2 * steps + 1 for channel in out)
     assert torch.allclose(rounded(-w, bits), -out)
