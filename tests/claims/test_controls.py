@@ -56,16 +56,16 @@ def planted(lab, site, gain):
     """The same network with h of one block multiplied by ``gain``, and the two as arms at equal
     sigma.
     """
-    other = Bench(lab.specs, lab.store, lab.options)
-    (name, subject), *_ = other.subjects.items()
+    (name, subject), *_ = lab.subjects.items()
     model = copy.deepcopy(subject.model)
     block = dict(model.named_modules())[f"net.{site}"]
     with torch.no_grad():
         block.bn2.weight.mul_(gain)
         block.bn2.bias.mul_(gain)
-    other.subjects[name] = dataclasses.replace(
+    changed = dataclasses.replace(
         subject, model=model, sha256=f"{subject.sha256} planted {site} {gain}"
     )
+    other = Bench(lab.specs, lab.store, lab.options, subjects={name: changed})
     arms = []
     for net, source, draw in (("original", lab, 0), ("planted", other, 1)):
         frame = independent_draws(source)

@@ -17,7 +17,7 @@ from probes.errors import BadInput, ProbesError, Unavailable
 from probes.run.bench import Bench
 from probes.run.engines import cluster
 from probes.run.engines.remote import Borrowing, Maker, Order, Setup, scratch_folder
-from probes.run.engines.team import team_of
+from probes.run.engines.team import Team, team_of
 from probes.run.settings import Options
 from probes.run.work import Place, TrainingRun, provide
 from probes.store import Store, sha256
@@ -222,6 +222,20 @@ def test_a_cluster_that_can_not_be_used_is_named(ray, tmp_path, options, error, 
     run = TrainingRun("mlp_small", "mnist5k", 0, SHORT)
     with pytest.raises(error, match=sentence):
         cluster.Ray(jobs=1, **options).fill([run], Place(Store(tmp_path)), lambda run: None)
+
+
+@pytest.mark.parametrize(("jobs", "share"), [(None, 1.0), (8, 0.25), (1, 1.0)])
+def test_workers_share_the_gpus_that_there_are(ray, jobs, share):
+    """Two GPUs that Ray is told of: nothing runs on them here."""
+    ray.shutdown()
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found = Team(jobs, None, 1, "cuda")
+        assert found.size == (jobs or 2)
+        assert found.needs == {"num_cpus": 1, "num_gpus": share}
+    finally:
+        ray.shutdown()
+        team_of.cache_clear()
 
 
 def test_without_ray_the_way_to_it_is_said(tmp_path, monkeypatch):
