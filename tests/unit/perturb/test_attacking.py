@@ -44,7 +44,9 @@ def seen(under, net=None, rows=slice(None), level=0.1, draw=SEEDED):
 ATTACKS = [fgsm(), fgsm("l2"), pgd(5), pgd(5, "l2"), pgd(3, start=False)]
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+@pytest.mark.parametrize(
+    "attack", ATTACKS, ids=lambda attack: getattr(attack, "__name__", str(attack))
+)
 @pytest.mark.parametrize("level", [0.01, 0.1, 0.5])
 def test_an_attack_stays_in_its_budget_and_raises_the_loss(attack, level):
     net = small()
@@ -82,7 +84,9 @@ def test_a_change_is_cut_to_the_budget_and_a_smaller_one_stays(level, norm, seed
     assert torch.equal(found[inside], change[inside])
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+@pytest.mark.parametrize(
+    "attack", ATTACKS, ids=lambda attack: getattr(attack, "__name__", str(attack))
+)
 @pytest.mark.parametrize("noise", [False, True])
 def test_trap_n03_order_and_batch_size_change_no_draw(attack, noise):
     under = attacked(attack, (0, 0.1), noise=noise)
@@ -145,7 +149,11 @@ def broken(model, images, labels, level):
     raise RuntimeError("in the attack")
 
 
-@pytest.mark.parametrize("attack", [*ATTACKS, backward, broken], ids=str)
+@pytest.mark.parametrize(
+    "attack",
+    [*ATTACKS, backward, broken],
+    ids=lambda attack: getattr(attack, "__name__", str(attack)),
+)
 def test_the_network_is_bit_equal_afterwards_also_after_an_exception(attack):
     net = small()
     before, generators = state(net), (torch.get_rng_state(), repr(np.random.get_state()))
