@@ -200,5 +200,5 @@ def _init(ray: Any, jobs: int | None, address: str | None, threads: int) -> None
             ) from e
     else:
         cores = (jobs or max(1, (os.cpu_count() or 1) // threads)) * threads
-        ray.init(num_cpus=cores, include_dashboard=False, **how)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **how)
     atexit.register(ray.shutdown)

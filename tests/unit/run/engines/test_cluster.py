@@ -238,6 +238,17 @@ def test_workers_share_the_gpus_that_there_are(ray, jobs, share):
         team_of.cache_clear()
 
 
+def test_a_cluster_of_somebody_else_is_joined_only_where_it_is_asked_for(
+    ray, tmp_path, monkeypatch
+):
+    ray.shutdown()
+    team_of.cache_clear()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    sweep = bench(tmp_path, engine="ray", jobs=1).sweep(accuracy, under=gaussian(0, 0.1))
+
+    assert len(sweep.frame) == 40
+
+
 def test_without_ray_the_way_to_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     sweep = bench(tmp_path, engine="ray").sweep(accuracy, under=gaussian(0, 0.1))
