@@ -144,10 +144,11 @@ class _Spread:
             self.team.deaths += 1
             if self.team.deaths > TRIES * self.team.size:
                 raise ProbesError(f"no worker of the Ray cluster starts: {how}")
-        for place, (_, number) in enumerate(reversed(worker.has), 1):
-            if place == len(worker.has):  # the first one
-                self.tries[number] += 1
-                if self.tries[number] >= TRIES:
-                    self.failed[number] = given_up(self.works[number], how)
-                    continue
-            self.queue.appendleft(number)
+        numbers = [number for _, number in worker.has]
+        if numbers:
+            first = numbers[0]
+            self.tries[first] += 1
+            if self.tries[first] >= TRIES:
+                self.failed[first] = given_up(self.works[first], how)
+                numbers.remove(first)
+        self.queue.extendleft(reversed(numbers))

@@ -20,6 +20,7 @@ from probes.cost import Cost, Estimate
 from probes.errors import BadInput, Unfinished
 from probes.run.cells import Cell
 from probes.run.engine import Engine, Tick
+from probes.run.engines.pieces import lacking
 from probes.run.work import Place, Work, provide
 from probes.store import digest
 
@@ -81,7 +82,7 @@ def estimated(works: Sequence[Work], place: Place, jobs: int = 1) -> Estimate:
     """The cost of pieces of work. One of each sort is tried: a cell on a batch of its images,
     another piece until the time is over, if it tells its progress.
     """
-    missing = [w for w in works if not place.store.has(w.kind, w.key(place), w.suffix)]
+    missing = lacking(works, place)
     sorts: dict[Any, list[Work]] = {}
     for work in missing:
         sorts.setdefault(_sort(work), []).append(work)
@@ -153,7 +154,7 @@ def _counted(model: nn.Module | None) -> Iterator[list[int]]:
     passed: list[int] = []
 
     def seen(module: nn.Module, given: tuple[Any, ...]) -> None:
-        if (module is model or model is None) and given and isinstance(given[0], Tensor):
+        if module is model and given and isinstance(given[0], Tensor):
             passed.append(len(given[0]))
 
     if model is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from probes.errors import Unfinished
 from probes.judge.wording import counted
 from probes.run.engine import Engine, Tick
+from probes.run.engines.pieces import lacking
 from probes.run.work import Place, Work
 
 
@@ -32,7 +33,7 @@ class Shard:
             if rank[name] % self.of == self.number - 1
         ]
         self.inner.fill(mine, place, tick)
-        if left := missing_of(works, place):
+        if left := len(lacking(works, place)):
             raise Unfinished(
                 f"shard {self.number}/{self.of}: its {counted(len(mine), 'piece')} of"
                 f" {len(works):,} are in the store, {left:,} of other shards are not; when all are"
@@ -53,7 +54,7 @@ class Limited:
 
     def fill(self, works: Sequence[Work], place: Place, tick: Tick) -> list[Path]:
         """The paths of the results, in the order of the works."""
-        left = {id(w) for w in works if not place.store.has(w.kind, w.key(place), w.suffix)}
+        left = set(map(id, lacking(works, place)))
         if left:
             self._check(len(left), len(works))
 
@@ -74,8 +75,3 @@ class Limited:
                 " command goes on from there",
                 over=True,
             )
-
-
-def missing_of(works: Sequence[Work], place: Place) -> int:
-    """The number of pieces that are not in the store."""
-    return sum(not place.store.has(w.kind, w.key(place), w.suffix) for w in works)

@@ -28,6 +28,11 @@ def missing(works: Sequence[Work], place: Place, tick: Tick) -> tuple[list[Path 
     return found, [i for i, path in enumerate(found) if path is None]
 
 
+def lacking(works: Sequence[Work], place: Place) -> list[Work]:
+    """The pieces whose results are not in the store. The bytes of the others are not looked at."""
+    return [w for w in works if not place.store.has(w.kind, w.key(place), w.suffix)]
+
+
 def provide_all(works: Sequence[Work], todo: Sequence[int], place: Place) -> None:
     """Make, in this process, what the missing pieces need: several of them need the same."""
     for i in todo:

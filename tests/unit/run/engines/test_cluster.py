@@ -228,7 +228,7 @@ def test_a_cluster_that_can_not_be_used_is_named(ray, tmp_path, options, error, 
 def test_workers_share_the_gpus_that_there_are(ray, jobs, share):
     """Two GPUs that Ray is told of: nothing runs on them here."""
     ray.shutdown()
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
         found = Team(jobs, None, 1, "cuda")
         assert found.size == (jobs or 2)
