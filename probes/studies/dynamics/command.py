@@ -83,11 +83,9 @@ def run(asked: Asked) -> None:
 def _under(given: argparse.Namespace) -> Perturbation:
     """The requested perturbation, noise on images or a user's own, at the requested levels."""
     from probes.perturb import gaussian
-    from probes.perturb.own import perturbations, says_itself
+    from probes.perturb.asked import named
     from probes.studies.dynamics.run import LEVELS
 
     if not given.under:
         return gaussian(*(given.levels or LEVELS))
-    found = perturbations[given.under]
-    says_itself(found)
-    return found.at(given.levels) if given.levels else found
+    return named(given.under, given.levels or ())
