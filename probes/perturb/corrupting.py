@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -61,11 +62,30 @@ def corrupted_images(
     >>> bool((both[1:] == corrupted_images(images[1:], [8], "fog", 3, Draw(0, "d", 0))).all())
     True
     """
+    return _as_images(_corrupted(_as_bytes(images, name), ids, name, severity, draw, table), images)
+
+
+def _as_bytes(images: Tensor, name: str) -> np.ndarray:
     if images.shape[1] not in (1, 3):
         raise BadInput(
             f"corruption {name!r} of images with {images.shape[1]} channels: they have one or three"
         )
-    given = (images * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return (images * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _as_images(made: np.ndarray, like: Tensor) -> Tensor:
+    out = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
+    return out.float().div_(255).to(like.device)
+
+
+def _corrupted(
+    given: np.ndarray,
+    ids: Sequence[int],
+    name: str,
+    severity: int,
+    draw: Draw,
+    table: int | None,
+) -> np.ndarray:
     made = [
         corrupted_bytes(
             image,
@@ -76,8 +96,7 @@ def corrupted_images(
         )
         for image, i in zip(given, ids, strict=True)
     ]
-    out = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
-    return out.float().div_(255).to(images.device)
+    return np.stack(made)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +165,16 @@ class Corruption(Perturbation):
             return [("", self)]
         return [(name, dataclasses.replace(self, names=(name,))) for name in self.names]
 
+    def _made(self, at: Pass, given: np.ndarray, ids: list[int], name: str) -> np.ndarray:
+        """Bytes of corrupted images, kept for the other networks that see them."""
+        draw, level = at.draw, int(at.level)
+        told = hashlib.sha256(given.tobytes()).digest()
+        of = (draw.seed, draw.dataset, draw.number, *ids)
+        return at.kept.get(
+            ("corruption", name, level, self.table, of, given.shape, told),
+            lambda: _corrupted(given, ids, name, level, draw, self.table),
+        )
+
     @contextlib.contextmanager
     def open(self, at: Pass) -> Iterator[Forward]:
         """Run the network on corrupted images. Before there are arms, each image of a batch gets
@@ -156,19 +185,14 @@ class Corruption(Perturbation):
             seen = batch.images
             if at.level:
                 ids, n = batch.ids.tolist(), len(self.names)
-                seen = torch.cat(
-                    [
-                        corrupted_images(
-                            seen[i : i + 1] if n > 1 else seen,
-                            ids[i : i + 1] if n > 1 else ids,
-                            self.names[i % n],
-                            int(at.level),
-                            at.draw,
-                            self.table,
-                        )
-                        for i in (range(len(ids)) if n > 1 else range(1))
-                    ]
+                given = _as_bytes(seen, self.names[0])
+                of_batch = (
+                    [(slice(None), self.names[0])]
+                    if n == 1
+                    else [(slice(i, i + 1), self.names[i % n]) for i in range(len(ids))]
                 )
+                made = [self._made(at, given[part], ids[part], name) for part, name in of_batch]
+                seen = _as_images(np.concatenate(made), seen)
             at.plain(seen)
             return seen
 

@@ -69,7 +69,10 @@ FROST = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
 @functools.cache
-def _photographs() -> tuple[np.ndarray, ...]:
+def photographs() -> tuple[np.ndarray, ...]:
+    """The photographs of frost, (H, W, 3) bytes. Raises Unavailable, with the command that brings
+    them, where they are not here.
+    """
     found = importlib.util.find_spec("imagecorruptions")
     if found is None or not found.submodule_search_locations:
         raise Unavailable(
@@ -85,7 +88,7 @@ def frost(x: np.ndarray, c: tuple[float, float], draws: Stream) -> np.ndarray:
     its size. Raises Unavailable, with the command, where the photographs are not here.
     """
     which = int(draws.whole(0, len(FROST), 1)[0])
-    ice = _photographs()[which]
+    ice = photographs()[which]
     high, wide = x.shape[:2]
     if max(high, wide) <= 64:
         ice = ice[2::5, 2::5]

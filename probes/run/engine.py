@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -91,7 +91,9 @@ def run(
     cells: Sequence[Cell], place: Place, engine: Engine | None = None, quiet: bool = False
 ) -> pd.DataFrame:
     """The table of some cells: :func:`fill`, then what is in the store."""
-    paths = fill(cells, place, engine, quiet)
+    order = sorted(range(len(cells)), key=lambda i: _turn(cells[i]))
+    filled = fill([cells[i] for i in order], place, engine, quiet)
+    paths = [path for _, path in sorted(zip(order, filled, strict=True))]
     subjects = {name: place.subject(name) for name in dict.fromkeys(c.subject for c in cells)}
     known = {name: subject.labels | _clusters(subject) for name, subject in subjects.items()}
     labels = [known[cell.subject] | {"draw": cell.draw} | cell.labels for cell in cells]
@@ -105,6 +107,14 @@ def run(
         | {"classes": len(data.classes)}
     )
     return table.check(found)
+
+
+def _turn(cell: Cell) -> tuple[Any, ...]:
+    """When the turn of a cell is: what is done to an image is done for all networks in a row, since
+    it is kept for the next one.
+    """
+    of_image = cell.under.acts_on == "images"
+    return (cell.start, cell.draw, cell.arm, cell.level) if of_image else ()
 
 
 def _clusters(subject: Subject) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

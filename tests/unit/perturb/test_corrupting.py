@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from probes import accuracy, corruption, corruptions, gaussian, quantised
 from probes.batch import Draw
 from probes.errors import BadInput, Unavailable, UnknownName
+from probes.kept import Kept
 from probes.lab import Lab
-from probes.perturb import pixelwise, weather
+from probes.perturb import corrupting, pixelwise, weather
 from probes.perturb.corrupting import CORRUPTIONS, FIFTEEN, corrupted_bytes, corrupted_images
 from probes.perturb.drawing import Stream
 from probes.perturb.published import PARAMETERS, table_of
+from probes.run.cells import images_under
 
 DRAW = Draw(0, "d", 0)
 IDS = [3, 1, 4, 15, 9, 2]
-PHOTOGRAPHS = weather._photographs
+PHOTOGRAPHS = weather.photographs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +30,7 @@ def photographs():
     g = np.random.default_rng(0)
     made = tuple(g.integers(0, 256, (400, 500, 3), np.uint8) for _ in weather.FROST)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(weather, "_photographs", lambda: made)
+        patched.setattr(weather, "photographs", lambda: made)
         yield
 
 
@@ -267,3 +269,38 @@ def test_a_corruption_and_low_precision_are_one_perturbation(tmp_path):
     assert both.levels == (0.0, 24.0, 30.0)
     assert loss[0.0] < loss[24.0] != loss[30.0]
     assert frame.loc[frame["level"] == 24, "sigma_realised"].gt(0.1).all()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How many images were corrupted, by the corruption."""
+    counted = []
+    clean = corrupting.corrupted_bytes
+
+    def count(image, name, *rest):
+        counted.append(name)
+        return clean(image, name, *rest)
+
+    monkeypatch.setattr(corrupting, "corrupted_bytes", count)
+    return counted
+
+
+def test_an_image_is_corrupted_once_for_all_networks_of_a_table(made, tmp_path):
+    lab = Lab(["resnet20@mnist5k#0", "plainnet20@mnist5k#0"], tmp_path, images=20, quiet=True)
+    lab.sweep(accuracy, under=corruption("fog", "contrast", severity=3)).frame  # noqa: B018
+
+    assert len(made) == 2 * 20
+    assert {made.count(name) for name in ("fog", "contrast")} == {20}
+
+
+def test_other_images_under_the_same_names_are_corrupted_anew(made):
+    kept, under = Kept(), corruption("contrast", severity=3)
+    first, second = (pictures(2, seed=seed) for seed in (0, 1))
+    found = [
+        images_under(under, images, np.array([3, 1]), 3.0, DRAW, (0.0,), (1.0,), kept)
+        for images in (first, second, first)
+    ]
+
+    assert len(made) == 4
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], corrupted_images(second, [3, 1], "contrast", 3, DRAW))
