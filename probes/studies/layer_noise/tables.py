@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from probes.judge import rules
+from probes.judge.accuracies import percent, points_lost
 from probes.measure import accuracy
 from probes.measure.features import FeatureMetrics, extract, stages_of
 from probes.perturb import gaussian, inject, layer_noise
@@ -41,20 +40,12 @@ def clean(lab: Bench, split: str) -> pd.DataFrame:
     """
     frame = lab.sweep(accuracy, under=gaussian(0)).frame
     rows = [
-        (split, net, seed, len(part), *_percent(part["correct"]))
+        (split, net, seed, len(part), *percent(part["correct"].to_numpy(float)))
         for (net, seed), part in frame.groupby(["net", "train_seed"], observed=True, sort=False)
     ]
     return pd.DataFrame(
         rows, columns=["split", "net", "train_seed", "images", "accuracy", "low", "high"]
     )
-
-
-def _percent(hits: pd.Series) -> tuple[float, float, float]:
-    """A share in percent with Wilson's 90 % interval. It is wider than necessary if the values are
-    means over draws.
-    """
-    found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")
-    return 100 * hits.mean(), 100 * found.low, 100 * found.high
 
 
 def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -76,25 +67,12 @@ def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
             "layers": label[2] if len(label) > 2 else "",
         }
         for level in (float(v) for v in wide.columns if v):
-            lost = (wide[0.0] - wide[level]).to_numpy(float)
-            ruling = (rules.score if np.isin(lost, (-1, 0, 1)).all() else rules.mean)(lost, 0.0)
-            found = {"level": level, "images": len(lost)}
-            found |= dict(
-                zip(
-                    ("accuracy", "accuracy_low", "accuracy_high"),
-                    _percent(wide[level]),
-                    strict=True,
-                )
-            )
-            rows.append(
-                name
-                | found
-                | {
-                    "drop": 100 * lost.mean(),
-                    "low": 100 * ruling.low,
-                    "high": 100 * ruling.high,
-                }
-            )
+            found: dict[str, float] = {"level": level, "images": len(wide)}
+            hits = wide[level].to_numpy(float)
+            names = ("accuracy", "accuracy_low", "accuracy_high", "drop", "low", "high")
+            both = (*percent(hits), *points_lost(wide[0.0].to_numpy(float), hits))
+            found |= dict(zip(names, both, strict=True))
+            rows.append(name | found)
     return pd.DataFrame(rows)
 
 
