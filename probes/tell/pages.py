@@ -18,6 +18,8 @@ from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
 from probes.tell.markdown import Line, grid, slug
 
+DEPTH = "block, from input to output"
+
 
 def section(
     folder: Path,
@@ -80,7 +82,8 @@ def section(
             plots.save(make(), folder / place / name)
             text.append(f"![{words}]({place.as_posix()}/{name})")
 
-    if any(leaf.unit == "training seed" for m in members for leaf in m.leaves):
+    seeds = any(leaf.unit == "training seed" for m in members for leaf in m.leaves)
+    if seeds and (len(members) == 1 or _called(line) == DEPTH):
         for i, leaf in enumerate(members[0].leaves):
             which = f"_{i + 1}" if i else ""
             figure(
@@ -99,7 +102,9 @@ def section(
                 )
     else:
         figure(
-            partial(plots.verdict_map, members, title, varied, evidence.level_of(line)),
+            partial(
+                plots.verdict_map, members, title, varied, evidence.level_of(line), _called(line)
+            ),
             "verdicts.png",
             "the verdict of each block, by depth",
         )
@@ -121,6 +126,15 @@ def section(
     for told in below:
         text.extend(told(folder, line))
     return "\n\n".join(text)
+
+
+def _called(line: Line) -> str:
+    """What the members of a family are called, by the key column that tells them apart."""
+    question = line["question"]
+    while question.get("parts"):
+        question = question["parts"][0]
+    by = question.get("by")
+    return DEPTH if by in (None, "site") else str(by)
 
 
 def _figure(draw: Callable[..., Any], *args: Any, **how: Any) -> Any:
