@@ -17,13 +17,14 @@ from probes.studies.dynamics import STUDY as dynamics
 from probes.studies.features import STUDY as features
 from probes.studies.layer_noise import STUDY as layer_noise
 from probes.studies.masking import STUDY as masking
+from probes.studies.robustness import STUDY as robustness
 from probes.studies.segments import STUDY as segments
 from probes.studies.sensitivity import STUDY as sensitivity
 from probes.studies.study import Study, loaded
 from probes.studies.weight_noise import STUDY as weight_noise
 from probes.tell.report import Sections
 
-OWN = (dynamics, features, weight_noise, layer_noise, sensitivity, masking, segments)
+OWN = (dynamics, features, weight_noise, layer_noise, sensitivity, masking, segments, robustness)
 GROUP = "probes.studies"
 """The entry point by which a package adds a study of its own: ``flips = "flips:STUDY"``."""
 

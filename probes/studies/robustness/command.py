@@ -1,0 +1,80 @@
+"""The command ``probes run robustness``: its options, and the call."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from probes.run.console import Asked, common, print_verdicts
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the study."""
+    parser.add_argument(
+        "nets",
+        nargs="+",
+        metavar="NET",
+        help="net[:weights][#seed]; #* for all training seeds; the first is compared with the"
+        " others",
+    )
+    parser.add_argument(
+        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+    )
+    parser.add_argument(
+        "--under",
+        metavar="NAME[:LEVELS],...",
+        help="corruptions, one of them by name, noise, attacks, quantised, pruned, bit_flips,"
+        " module:thing (default: corruptions,noise,attacks,quantised)",
+    )
+    parser.add_argument(
+        "--severity",
+        type=severities,
+        metavar="1,3,5",
+        help="severities of corruptions; 3 is judged, else the highest (default: 1 to 5)",
+    )
+    parser.add_argument(
+        "--relative-to",
+        metavar="NET",
+        help="also divide corruption errors by those of this network; alexnet: by its published"
+        " errors on ImageNet-C",
+    )
+    parser.add_argument(
+        "--published",
+        type=Path,
+        metavar="FILE",
+        help="a CSV of published accuracies (net, corruption, accuracy in percent, severity)",
+    )
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/robustness"), help="folder of the report"
+    )
+    common(parser)
+
+
+def severities(text: str) -> tuple[int, ...]:
+    """Severities as typed: whole numbers between commas.
+
+    >>> severities("1,3")
+    (1, 3)
+    """
+    return tuple(int(part) for part in text.split(","))
+
+
+def run(asked: Asked) -> None:
+    """Run the study that was asked for."""
+    from probes.studies.robustness import run as robustness
+
+    given = asked.given
+    folder = robustness.study(
+        given.nets,
+        given.dataset,
+        asked.store,
+        given.out,
+        under=given.under,
+        severities=given.severity,
+        relative_to=given.relative_to,
+        published=given.published,
+        **asked.common,
+    )
+    print_verdicts(folder)

@@ -1,0 +1,181 @@
+"""Figures of networks under corruptions, noise, attacks and low precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.tell import plots
+
+INK = {"light": "black", "dark": "white"}
+
+
+def spelt(name: str) -> str:
+    """A corruption as figures and tables spell it."""
+    return name.replace("_", " ")
+
+
+def lost(table: pd.DataFrame, judged: float) -> Any:
+    """Points of accuracy that each corruption costs, as a map with its numbers: a row per network,
+    their mean over severities; of one network a row per severity.
+    """
+    at = table[(table["kind"] == "corruptions") & (table["level"] > 0)]
+    nets = list(dict.fromkeys(at["net"]))
+    rows = "net" if len(nets) > 1 else "level"
+    columns = list(dict.fromkeys(at["perturbation"]))
+    wide = at.pivot_table(index=rows, columns="perturbation", values="drop", sort=False)[columns]
+    wide = wide.loc[nets] if rows == "net" else wide.sort_index()
+    values = wide.to_numpy(float)
+    figure, (ax,) = plots.panels(1, (0.62 * len(columns) + 2.6, 0.42 * len(wide) + 2.4))
+    top = max(1.0, float(values.max()))
+    image = ax.imshow(
+        values, cmap="cividis_r", vmin=min(0.0, float(values.min())), vmax=top, aspect="auto"
+    )
+    for (y, x), value in np.ndenumerate(values):
+        ink = INK["dark" if value > 0.55 * top else "light"]
+        ax.text(x, y, f"{round(value) + 0}", ha="center", va="center", fontsize=8, color=ink)
+    ax.set_xticks(
+        range(len(columns)), [spelt(c) for c in columns], rotation=45, ha="right", fontsize=8
+    )
+    names = [str(v) if rows == "net" else f"severity {v:g}" for v in wide.index]
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    figure.colorbar(image, ax=ax, fraction=0.03, label="points lost")
+    severities = ", ".join(f"{v:g}" for v in sorted(at["level"].unique()))
+    what = f"mean over severities {severities}" if rows == "net" else f"{nets[0]}, by severity"
+    ax.set_title(f"Points of accuracy lost under each corruption: {what}", fontsize=10)
+    return figure
+
+
+def curves(table: pd.DataFrame, kinds: Sequence[str], axes_of: Mapping[str, str]) -> Any:
+    """Accuracy (solid) and mean confidence (thin, dashed) against the level, a panel for each
+    perturbation of some kinds, a colour per network.
+
+    A band is the 90 % interval of accuracy over images; of several runs it is their range.
+    """
+    some = table[table["kind"].isin(kinds)]
+    shown = list(dict.fromkeys(zip(some["kind"], some["perturbation"], strict=True)))
+    nets = list(dict.fromkeys(some["net"]))
+    across = min(5, len(shown))
+    down = -(-len(shown) // across)
+    figure, axes = plots.panels(len(shown), (2.5 * across + 0.6, 2.25 * down + 0.9), across)
+    for place, (ax, (kind, name)) in enumerate(zip(axes, shown, strict=True)):
+        part = some[(some["kind"] == kind) & (some["perturbation"] == name)]
+        levels = sorted(part["level"].unique())
+        x = range(len(levels))
+        for i, net in enumerate(nets):
+            groups = part[part["net"] == net].groupby("level")
+            found = groups[["accuracy", "confidence"]].mean()
+            runs = groups.size().max() > 1
+            low = groups["accuracy"].min() if runs else groups["accuracy_low"].first()
+            high = groups["accuracy"].max() if runs else groups["accuracy_high"].first()
+            colour = plots.COLOURS[i % len(plots.COLOURS)]
+            ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+            ax.plot(
+                x,
+                found["accuracy"],
+                "-",
+                marker=plots.MARKERS[i % 8],
+                ms=4,
+                color=colour,
+                label=f"{net}, accuracy",
+            )
+            ax.plot(
+                x,
+                found["confidence"],
+                "--",
+                lw=1,
+                color=colour,
+                label=f"{net}, mean confidence",
+            )
+        ax.set_xticks(x, [f"{v:.2g}" for v in levels])
+        ax.set_ylim(0, 103)
+        ax.set_title(spelt(name), fontsize=9)
+        ax.grid(alpha=0.3)
+        ax.tick_params(labelsize=8)
+        last = place >= len(shown) - across
+        if last or len({axes_of[k] for k, _ in shown}) > 1:
+            ax.set_xlabel(axes_of[kind], fontsize=8)
+        if place % across == 0:
+            ax.set_ylabel("percent", fontsize=8)
+    several = some.groupby("net")["train_seed"].nunique().max() > 1
+    band = "range of the training runs" if several else "90 % interval over images"
+    title = (
+        "Where mean confidence (dashed) stays above accuracy, the network does not know that it"
+        f" errs; band: {band}"
+    )
+    return plots.below(
+        figure, axes[0], plots.wrapped(title, 2.5 * across, 10), 2 * min(2, len(nets))
+    )
+
+
+def diagrams(table: pd.DataFrame) -> Any:
+    """Reliability diagrams: accuracy against confidence in bins, a panel per network; a line for
+    the clean images and one for each severity, all corruptions together.
+    """
+    nets = list(dict.fromkeys(table["net"]))
+    across = min(4, len(nets))
+    down = -(-len(nets) // across)
+    figure, axes = plots.panels(len(nets), (3.3 * across + 0.4, 3.3 * down + 0.9), across)
+    levels = sorted(table["level"].unique())
+    for place, (ax, net) in enumerate(zip(axes, nets, strict=True)):
+        ax.plot([0, 1], [0, 1], color="black", lw=0.8, label="calibrated")
+        for i, level in enumerate(levels):
+            part = table[(table["net"] == net) & (table["level"] == level)].sort_values("bin")
+            part = part[part["answers"] >= 20]
+            name = "clean" if level == 0 else f"severity {level:g}"
+            ax.plot(
+                part["confidence"],
+                part["accuracy"],
+                plots.STYLES[i % 4],
+                marker=plots.MARKERS[i % 8],
+                ms=4,
+                lw=1.3,
+                color=plots.COLOURS[i % len(plots.COLOURS)],
+                label=name,
+            )
+        ax.set_xlim(0, 1.02)
+        ax.set_ylim(0, 1.02)
+        ax.set_box_aspect(1)
+        ax.set_title(net, fontsize=9)
+        ax.set_xlabel("confidence", fontsize=9)
+        ax.grid(alpha=0.3)
+        if place % across == 0:
+            ax.set_ylabel("share of right answers", fontsize=9)
+    title = "Below the diagonal a network is surer than it is right; bins of 20 answers or more"
+    return plots.below(
+        figure, axes[0], plots.wrapped(title, 3.3 * across, 10), min(3, len(levels) + 1)
+    )
+
+
+def flipped(table: pd.DataFrame) -> Any:
+    """The images whose answers change most often: clean above, and below where it changed first."""
+    n = len(table)
+    figure, axes = plots.panels(2 * n, (1.25 * n + 0.5, 3.6), n)
+    for ax in axes:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    for i, row in enumerate(table.to_dict("records")):
+        shape = row["channels"], row["height"], row["width"]
+        for ax, pixels in ((axes[i], row["clean_pixels"]), (axes[n + i], row["pixels"])):
+            values = np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(shape)
+            image = np.moveaxis(values, 0, -1)
+            ax.imshow(
+                image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
+            )
+        axes[i].set_title(
+            f"image {row['image']}\nis {row['label']}, named {row['clean_answer']}", fontsize=7
+        )
+        axes[n + i].set_title(
+            plots.wrapped(f"{spelt(row['corruption'])} {row['severity']:g}", 1.2, 7)
+            + f"\nnamed {row['answer']}",
+            fontsize=7,
+        )
+        axes[n + i].set_xlabel(f"changed in\n{100 * row['share']:.0f} %", fontsize=7)
+    figure.suptitle(
+        "The images whose answers change most often; below, the mildest corruption that does it",
+        fontsize=9,
+    )
+    return figure
