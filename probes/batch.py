@@ -18,6 +18,8 @@ class Batch:
 
     ``images`` is float32 (N, C, H, W) with values in [0, 1], on the device of the network, or on
     the CPU for a user's own perturbation or measure; ``ids`` and ``labels`` are int64 (N,).
+    ``targets`` are the numbers that a network is to give, float64 (N, K), where there are such
+    instead of classes; labels are then 0.
 
     >>> Batch.of([7, 8]).ids
     array([7, 8])
@@ -26,6 +28,7 @@ class Batch:
     images: Tensor
     ids: np.ndarray
     labels: np.ndarray
+    targets: np.ndarray | None = None
 
     @classmethod
     def of(

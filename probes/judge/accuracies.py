@@ -15,7 +15,7 @@ def percent(hits: np.ndarray) -> tuple[float, float, float]:
     means over draws.
 
     >>> [round(v, 1) for v in percent(np.array([1, 1, 1, 0]))]
-    [75.0, 36.4, 94.0]
+    [75.0, 35.6, 94.2]
     """
     found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")
     return 100 * float(hits.mean()), 100 * float(found.low), 100 * float(found.high)

@@ -6,6 +6,7 @@ from probes.measure.confidence import Agreement, Certainty, agreement, certainty
 from probes.measure.features import FeatureMetrics, extract, feature_metrics, stages
 from probes.measure.predictions import Predictions, accuracy
 from probes.measure.protocol import Measure, Reading
+from probes.measure.regression import Error, error
 from probes.measure.sums import Residual, residuals
 from probes.measure.taps import Streams, tap
 
@@ -14,6 +15,7 @@ __all__ = [
     "BlockAdapter",
     "BlockMetrics",
     "Certainty",
+    "Error",
     "FeatureMetrics",
     "Measure",
     "Predictions",
@@ -25,6 +27,7 @@ __all__ = [
     "block_metrics",
     "block_sites",
     "certainty",
+    "error",
     "extract",
     "feature_metrics",
     "register_block",

@@ -197,6 +197,10 @@ class Attacked(Perturbation):
         return (batch.images + change).clamp(0, 1)
 
     def _attacked(self, at: Pass, batch: Batch) -> Tensor:
+        if batch.targets is not None:
+            raise BadInput(
+                f"{self.title} attacks the label of an image; these images have numbers as targets"
+            )
         names = self._names("attack", at, batch)
         with (
             torch.inference_mode(False),

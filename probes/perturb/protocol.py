@@ -271,7 +271,7 @@ class Both(Perturbation):
 
             def through(images: Tensor) -> Any:
                 batch = current[-1]
-                return run(Batch(images, batch.ids, batch.labels))
+                return run(dataclasses.replace(batch, images=images))
 
             with self.outer.open(dataclasses.replace(at, level=outer, run=through)) as forward:
 

@@ -192,7 +192,8 @@ class Cell(Work):
             else:
                 name = ("images", data.sha256, part.start, part.stop, here)
                 images = place.kept.get(name, partial(pixels, data, part, here))
-            yield Batch(images, data.ids[part], data.labels[part])
+            targets = None if data.targets is None else data.targets[part]
+            yield Batch(images, data.ids[part], data.labels[part], targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +231,7 @@ class Prepared(Work):
 
 
 def _on_cpu(batch: Batch) -> Batch:
-    return Batch(batch.images.cpu(), batch.ids, batch.labels)
+    return dataclasses.replace(batch, images=batch.images.cpu())
 
 
 def _realised(change: Tensor) -> dict[str, np.ndarray]:

@@ -133,7 +133,7 @@ def examples(data: Dataset, under: Perturbation, seed: int, n: int = 8) -> np.nd
     picture.
     """
     _, first = np.unique(data.labels, return_index=True)
-    chosen = data.take(first[:n])
+    chosen = data.take(first[:n] if data.targets is None else np.arange(min(n, len(data))))
     draw = Draw(seed, data.name, 0)
     found = [
         images_under(under, pixels(chosen), chosen.ids, level, draw, data.mean, data.std)

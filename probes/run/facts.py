@@ -144,6 +144,8 @@ class Facts(abc.ABC):
                 self._clean[s.sha256, s.data.sha256] = int(mine["correct"].sum()), len(mine)
 
     def _other_classes(self, subject: Subject) -> str:
+        if subject.data.targets is not None:
+            return "targets that are numbers, not classes (measure probes.error)"
         looked = check(subject, self.options.where, self.store)
         outputs, classes = looked.outputs, len(subject.data.classes)
         if looked.probabilities:

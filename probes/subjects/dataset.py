@@ -29,7 +29,8 @@ class Dataset:
     how many images a claim is judged on where nothing else is asked for (None: all of them);
     ``files`` names the images, where they are files. ``clusters`` are what images are nested in,
     one value for each image by name (``{"patient": ...}``), which a question may name as
-    ``cluster=``.
+    ``cluster=``. ``targets`` are the numbers that a network is to give, float64 (N, K), for
+    regression; labels are then 0, and the one class says what they are.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dataset:
     claim_images: int | None = None
     files: tuple[str, ...] = ()
     clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -62,6 +64,8 @@ class Dataset:
         h = hashlib.sha256(repr(self.images.shape).encode())
         for array in (self.images, self.labels.astype("<i8"), self.ids.astype("<i8")):
             h.update(np.ascontiguousarray(array).data)
+        if self.targets is not None:
+            h.update(np.ascontiguousarray(self.targets.astype("<f8")).data)
         return h.hexdigest()
 
     def sample(self, n: int | None, ordered: bool = False) -> Dataset:
@@ -92,6 +96,7 @@ class Dataset:
             ids=self.ids[rows],
             files=files,
             clusters={name: np.asarray(values)[rows] for name, values in self.clusters.items()},
+            targets=None if self.targets is None else self.targets[rows],
         )
 
     @property
@@ -159,6 +164,8 @@ def check(data: Dataset) -> None:
             f"dataset {data.name}: labels run from {data.labels.min()} to {data.labels.max()}, "
             f"but there are {len(data.classes)} classes"
         )
+    if data.targets is not None:
+        _check_targets(data, data.targets)
     for name, values in data.clusters.items():
         if len(values) != n or name in KEYS or not str(name).isidentifier():
             raise BadInput(
@@ -175,6 +182,20 @@ def check(data: Dataset) -> None:
                 f"dataset {data.name}: {what} {getattr(data, what)}: a number in [0, 1] for each of"
                 f" {data.channels} channels{', not 0' * (what == 'std')}; an image is byte / 255"
             )
+
+
+def _check_targets(data: Dataset, targets: np.ndarray) -> None:
+    shaped = isinstance(targets, np.ndarray) and targets.dtype.kind == "f" and targets.ndim == 2
+    if not shaped or len(targets) != len(data.images) or data.labels.any():
+        raise BadInput(
+            f"dataset {data.name}: targets are floats (N, K) for {len(data.images)} images, whose"
+            f" labels are then 0; got {_told(targets)}"
+        )
+    if not np.isfinite(targets).all():
+        where = int((~np.isfinite(targets).all(1)).nonzero()[0][0])
+        raise BadInput(
+            f"dataset {data.name}: the target of image {data.ids[where]} is not a finite number"
+        )
 
 
 def _told(array: object) -> str:

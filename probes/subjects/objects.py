@@ -87,7 +87,8 @@ def _outputs(model: Normalised, images: Dataset) -> int:
 
 def dataset_of(data: Any) -> Dataset:
     """Images as a dataset: a :class:`Dataset`, the name of one, images (N, C, H, W) as floats in
-    [0, 1] or as bytes, or a pair of images and labels.
+    [0, 1] or as bytes, or a pair of images and labels, or of images and targets, floats (N,) or
+    (N, K), that a network is to give.
 
     Images are kept as bytes, so that floats are rounded to 256 values. Without labels the class of
     every image is unknown: accuracy is not to be asked. Raises BadInput for another shape, for
@@ -127,10 +128,14 @@ def dataset_of(data: Any) -> Dataset:
         if known
         else [0] * len(pixels)
     )
+    targets = None
+    if numbers.dtype.kind == "f" and numbers.ndim in (1, 2) and len(numbers) == len(pixels):
+        targets = numbers.astype(np.float64).reshape(len(pixels), -1)
+        numbers = np.zeros(len(pixels), np.int64)
     if numbers.shape != (len(pixels),) or numbers.dtype.kind not in "iu" or (numbers < 0).any():
         raise BadInput(
             f"labels of shape {numbers.shape} and type {numbers.dtype} for {len(pixels)} images: a"
-            " whole number from 0 up for each"
+            " whole number from 0 up for each, or floats for a network that gives numbers"
         )
     channels = pixels.shape[1]
     return Dataset(
@@ -143,4 +148,5 @@ def dataset_of(data: Any) -> Dataset:
         _numbered(int(numbers.max()) + 1),
         (0.0,) * channels,
         (1.0,) * channels,
+        targets=targets,
     )

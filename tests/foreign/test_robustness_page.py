@@ -28,8 +28,8 @@ def test_every_example_of_the_page_runs_and_says_what_the_page_says(monkeypatch,
         exec(compile(block, "robustness.md", "exec"), space)
     said = capsys.readouterr().out
 
-    assert len(blocks("robustness.md")) == 6
-    assert len(re.findall("^supported", said, re.M)) == 5
+    assert len(blocks("robustness.md")) == 7
+    assert len(re.findall("^supported", said, re.M)) == 6
     assert "n = 20 image groups" in said
 
 

@@ -83,7 +83,7 @@ def test_an_edited_network_is_another_one(tmp_path):
         (IMAGES * 2 - 1, r"values from -1 to 1.*\[0, 1\]"),
         (IMAGES[0], r"shape \(1, 28, 28\)"),
         ((IMAGES, LABELS[:3]), r"labels of shape \(3,\)"),
-        ((IMAGES, LABELS.float()), "float32"),
+        ((IMAGES, LABELS.bool()), "bool"),
         (3, "int"),
         (IMAGES * float("nan"), "nan"),
     ],
