@@ -18,7 +18,7 @@ from probes.run.bench import Bench
 from probes.subjects.spec import parse
 
 ALPHA, SIGMA, REPETITIONS = 0.05, 0.25, 200
-pytestmark = pytest.mark.subjects("resnet20@mnist5k")
+pytestmark = [pytest.mark.slow, pytest.mark.subjects("resnet20@mnist5k")]
 
 
 def independent_draws(lab):

@@ -110,6 +110,7 @@ def test_weight_noise_costs_more_the_stronger_it_is(lab, claim):
     claim.holds(decreases(table, "correct", unit="train_seed"))
 
 
+@pytest.mark.slow
 @pytest.mark.subjects("resnet20@mnist5k#*")
 @pytest.mark.claim(
     "Under weight noise, batch norm re-estimated on 1,000 training images brings back 5 points of"

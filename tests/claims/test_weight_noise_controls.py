@@ -14,7 +14,7 @@ from probes.perturb import weight_noise
 from probes.run.bench import Bench
 
 ALPHA, STRENGTH, REPETITIONS, IMAGES = 0.05, 0.2, 100, 250
-pytestmark = pytest.mark.subjects("resnet20@mnist5k#*")
+pytestmark = [pytest.mark.slow, pytest.mark.subjects("resnet20@mnist5k#*")]
 
 
 def two_draws(lab):

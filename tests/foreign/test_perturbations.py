@@ -30,6 +30,8 @@ from probes.store import Store
 from probes.subjects.sending import pixels
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path(__file__).with_name("strange_perturbations.py")
 pytest_plugins = ["pytester"]
 

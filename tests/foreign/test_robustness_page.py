@@ -20,6 +20,7 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_runs_and_says_what_the_page_says(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PROBES_STORE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "probes_robustness_page", None)

@@ -8,6 +8,8 @@ from probes.judge import falls, rises
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 
+pytestmark = pytest.mark.slow
+
 @pytest.mark.subjects("resnet20@mnist5k")
 @pytest.mark.claim("Noise is noise.", id="NOISE")
 def test_noise(lab, claim):

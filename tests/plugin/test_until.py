@@ -62,6 +62,7 @@ def test_looks_are_printed_kept_drawn_and_verified(pytester):
     assert {json.loads(one)["until"] for one in book.splitlines()} == {1000}
 
 
+@pytest.mark.slow
 def test_verdicts_are_the_same_with_two_workers_and_from_a_half_full_store(
     pytester, run_pytest, monkeypatch, tmp_path
 ):

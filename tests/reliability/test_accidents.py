@@ -30,6 +30,8 @@ from probes.judge import falls
 from probes.measure import block_metrics
 from probes.perturb import gaussian
 
+pytestmark = pytest.mark.slow
+
 @pytest.mark.subjects("resnet20@mnist5k", "plainnet20@mnist5k")
 @pytest.mark.claim("Noise lowers the norm of h.", id="NORM", family="f")
 def test_norm(lab, claim):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 spec = importlib.util.spec_from_file_location("probes_kill", Path(__file__).with_name("kill.py"))
 kill = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(kill)

@@ -66,6 +66,7 @@ def test_a_limit_that_is_forgiven_something_says_so():
     assert ratios.Ratio("x", 1, 1, 1, 1.05, 1.0).at_most == "1.05"
 
 
+@pytest.mark.slow
 def test_the_table_of_a_gpu_is_made_on_a_cpu_for_a_trial(tmp_path, child):
     """It takes the place of the one in a page. On a CPU the code of a device is compared."""
     page = tmp_path / "gpu.md"

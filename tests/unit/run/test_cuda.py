@@ -41,6 +41,8 @@ from probes.studies.sensitivity.reader import Reader
 from probes.subjects import data, pretrained
 from probes.subjects.spec import parse
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path(__file__).parents[2] / "pretend.py"
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 

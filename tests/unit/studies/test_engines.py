@@ -8,6 +8,8 @@ from probes import cli
 from probes.run import engine
 from probes.store import sha256
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "indices": "sensitivity resnet20 --rows 8 --scramblings 2 --modules layer3,fc --images 30",
     "contrasts": "sensitivity resnet20 --measures contrast --contrast-images 8 --contrast-draws 1"

@@ -12,6 +12,8 @@ from PIL import Image
 from probes.studies import sections
 from probes.tell import plots, report, reportfolder
 
+pytestmark = pytest.mark.slow
+
 REPORTS = Path(__file__).parents[3] / "reports"
 COMMITTED = sorted(
     p.parent for p in REPORTS.rglob("evidence.jsonl") if p.parent != REPORTS / "latest"

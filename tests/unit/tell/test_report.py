@@ -565,6 +565,7 @@ def test_what_was_not_judged_is_a_table_with_reasons(tmp_path):
     assert "| X | `a@d` | skipped | bring it with `probes train a d --seeds 0` |" in text
 
 
+@pytest.mark.slow
 def test_many_claims_have_one_figure_and_their_own_where_they_are_asked_for(
     store, tmp_path, monkeypatch
 ):

@@ -146,6 +146,7 @@ def test_all_that_is_in_the_store_takes_no_time(tmp_path):
     assert len(fill(pieces, place, Limited(Serial(), 0.0, 1.0), quiet=True)) == 3
 
 
+@pytest.mark.slow
 def test_a_study_whose_time_is_over_prints_what_is_judged_and_goes_on(
     tmp_path, capsys, monkeypatch
 ):
@@ -238,6 +239,7 @@ def test_the_estimate_of_a_study_writes_no_report(tmp_path, capsys, monkeypatch,
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_a_whole_store_is_estimated_as_whole(tmp_path, capsys):
     command = (
         "run dynamics resnet20 --dataset mnist5k --images 40 --threads 1"

@@ -119,6 +119,7 @@ def test_engines_and_jobs_are_checked(options, sentence):
         Options(**options)
 
 
+@pytest.mark.slow
 def test_a_script_that_does_not_ask_whether_it_is_main_is_run_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -17,6 +17,8 @@ from probes.studies.dynamics import run as dynamics
 from probes.subjects.spec import parse
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 CLAIMS = Path(__file__).parents[3] / "claims" / "test_dynamics.py"
 
 

@@ -30,6 +30,8 @@ from probes.subjects.spec import parse
 from probes.tell import plots as figures
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 LEVELS = (0.2, 0.6)
 
 

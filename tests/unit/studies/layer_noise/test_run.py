@@ -22,6 +22,8 @@ from probes.studies.layer_noise.claims import SENTENCES
 from probes.subjects.nets import nets
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 CLAIMS = Path(__file__).parents[3] / "claims" / "test_residual.py"
 
 

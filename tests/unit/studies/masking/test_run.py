@@ -17,6 +17,8 @@ from probes.studies.masking.run import study
 from probes.tell import report
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 SMALL = MaskPlan(
     (("hflip", "erasing"),),
     ("total",),

@@ -22,6 +22,8 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
 
+pytestmark = pytest.mark.slow
+
 
 class Planted(nn.Module):
     """The mean of the image, the pixel in its middle, a constant; NaN for bright images where asked

@@ -26,6 +26,8 @@ from probes.subjects.dataset import Dataset
 from probes.subjects.spec import parse
 from probes.subjects.subject import Subject
 
+pytestmark = pytest.mark.slow
+
 
 class Planted(nn.Module):
     """Units that are what they are by construction: the mean of the image, its left half, a

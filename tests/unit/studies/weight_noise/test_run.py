@@ -19,6 +19,8 @@ from probes.studies.weight_noise.results_csv import csv_text
 from probes.tell import evidence
 from probes.tell.verify import verify
 
+pytestmark = pytest.mark.slow
+
 FILES = ("summary.csv", "sweep.csv", "results.json")
 QUICK = [
     "run",
