@@ -11,6 +11,8 @@ from probes.subjects.spec import pair
 
 if TYPE_CHECKING:
     from probes.batch import Batch
+    from probes.comparing.answers import not_worse
+    from probes.comparing.running import compare
     from probes.judge import (
         below,
         both,
@@ -78,6 +80,8 @@ _PLACES = {
         "increases",
         "rises",
     ),
+    "probes.comparing.answers": ("not_worse",),
+    "probes.comparing.running": ("compare",),
     "probes.lab": ("Lab",),
     "probes.measure": (
         "BlockAdapter",
@@ -146,6 +150,7 @@ __all__ = [
     "both",
     "calibration",
     "certainty",
+    "compare",
     "corrupted",
     "corruption",
     "corruptions",
@@ -162,6 +167,7 @@ __all__ = [
     "inject",
     "layer_noise",
     "masked",
+    "not_worse",
     "pair",
     "pgd",
     "pruned",

@@ -99,7 +99,9 @@ def section(
                 )
     else:
         figure(
-            partial(plots.verdict_map, members, title, varied, evidence.level_of(line)),
+            partial(
+                plots.verdict_map, members, title, varied, evidence.level_of(line), _called(line)
+            ),
             "verdicts.png",
             "the verdict of each block, by depth",
         )
@@ -121,6 +123,15 @@ def section(
     for told in below:
         text.extend(told(folder, line))
     return "\n\n".join(text)
+
+
+def _called(line: Line) -> str:
+    """What the members of a family are called, by the key column that tells them apart."""
+    question = line["question"]
+    while question.get("parts"):
+        question = question["parts"][0]
+    by = question.get("by")
+    return "block, from input to output" if by in (None, "site") else str(by)
 
 
 def _figure(draw: Callable[..., Any], *args: Any, **how: Any) -> Any:

@@ -151,17 +151,21 @@ def forest(
 
 
 def verdict_map(
-    verdicts: Sequence[Verdict], title: str, varied: str = "level", alpha: float = 0.05
+    verdicts: Sequence[Verdict],
+    title: str,
+    varied: str = "level",
+    alpha: float = 0.05,
+    called: str = "block, from input to output",
 ) -> Figure:
     """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the
-    right.
+    right. ``called`` is what blocks are called.
     """
     parts = list(zip(*(v.leaves for v in verdicts), strict=True))
     figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.4), layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, part in zip(panels, parts, strict=True):
         forest(part, ax, varied, 4.2)
-    panels[0].set_ylabel("block, from input to output" if len(verdicts) > 1 else "")
+    panels[0].set_ylabel(called if len(verdicts) > 1 else "")
     last = panels[-1].secondary_yaxis("right")
     last.set_yticks(
         range(len(verdicts)), [v.outcome.replace("inconclusive", "open") for v in verdicts]
