@@ -11,6 +11,8 @@ from probes.subjects.spec import pair
 
 if TYPE_CHECKING:
     from probes.batch import Batch
+    from probes.comparing.answers import not_worse
+    from probes.comparing.running import compare
     from probes.judge import (
         below,
         both,
@@ -79,6 +81,8 @@ _PLACES = {
         "increases",
         "rises",
     ),
+    "probes.comparing.answers": ("not_worse",),
+    "probes.comparing.running": ("compare",),
     "probes.lab": ("Lab",),
     "probes.measure": (
         "BlockAdapter",
@@ -148,6 +152,7 @@ __all__ = [
     "both",
     "calibration",
     "certainty",
+    "compare",
     "corrupted",
     "corruption",
     "corruptions",
@@ -165,6 +170,7 @@ __all__ = [
     "inject",
     "layer_noise",
     "masked",
+    "not_worse",
     "pair",
     "pgd",
     "pruned",

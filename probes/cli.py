@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.commands import holding, train
+from probes.commands import compare, holding, train
 from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.run.console import (
     evidence_lines,
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
     checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     train.add_to(commands)
+    compare.add_to(commands)
     fetching = commands.add_parser(
         "fetch", help="download a dataset into PROBES_DATA, or the published weights of a network"
     )
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
     )
     verify.add_argument("folder", type=Path, nargs="+")
-    given = parser.parse_args(argv)
+    given = _parsed(parser, argv)
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
         given.argv = list(sys.argv[1:] if argv is None else argv)
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "list": _list,
             "check": _check,
             "train": train.run,
+            "compare": compare.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,
@@ -117,6 +119,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("probes: interrupted; the same command resumes from here", file=sys.stderr)
         return 130
+
+
+def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. What can't be read ends with 2, and with 3 in a comparison, where 2 is an
+    answer.
+    """
+    try:
+        return parser.parse_args(argv)
+    except SystemExit as e:
+        typed = sys.argv[1:] if argv is None else argv
+        if e.code == 2 and list(typed[:1]) == ["compare"]:
+            raise SystemExit(compare.TROUBLE) from None
+        raise
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -175,11 +190,12 @@ def _fetch(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
+    from probes.comparing.pages import sections
     from probes.tell import report
 
     if given.changed and not given.again:
         raise BadInput("--changed takes verdicts that are judged again: give --again with it")
-    report.draw(given.folder, given.again, given.changed, studies.sections(), given.figures)
+    report.draw(given.folder, given.again, given.changed, sections(), given.figures)
     print(f"drawn again: {given.folder / 'report.md'}")
     return 0
 

@@ -52,6 +52,8 @@ def scope_of(
         if common
         else (f"{draws} noise draw{plural} per image")
     )
+    if frame.attrs.get("draws") == "some common":
+        noise += " (common to all images where weights change)"
     checkpoints = "these checkpoints" if frame["net"].nunique() > 1 else "this checkpoint"
     if unit == effects.GROUP:
         return (

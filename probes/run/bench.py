@@ -214,6 +214,13 @@ class Bench(Working):
         other._clean, other._sweeps = {}, []
         return other
 
+    def only(self, names: Sequence[str]) -> Self:
+        """The same bench on some of its subjects, by name: what it has loaded is shared."""
+        self.place  # noqa: B018 - one for all, with every subject
+        other = copy.copy(self)
+        other._subjects = {name: self.subjects[name] for name in names}
+        return other
+
     def decide(self, ask: Callable[[Self], Verdicts]) -> Verdicts:
         """Ask as few images as decide: of 300 or more, of twice as many, and so on, up to
         ``Options(until=N)``, which is ``Lab(..., until=N)``. See

@@ -1,0 +1,149 @@
+"""The command ``probes compare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from probes.errors import BadInput, ProbesError, Unfinished
+from probes.run.console import Asked, common, left_over, listed, say, seed_range
+
+WORSE, OPEN, TROUBLE = 1, 2, 3
+"""Exit codes beside 0: worse, not decided, and anything that came to no answer."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "compare",
+        help="is a new network worse than an old one? Exit code 0 no, 1 yes, 2 not decided",
+        description="Compare two networks on the same images and draws, within a margin. Exit code"
+        " 0: not worse (or better), 1: worse, 2: not decided, 3: no answer.",
+    )
+    parser.add_argument(
+        "nets",
+        nargs="+",
+        metavar="OLD NEW",
+        help="net[:weights][#seed], or a version of it: net+quantised:8, net+pruned:.5",
+    )
+    parser.add_argument("--dataset", help="images: see `probes list` (default: mnist5k)")
+    parser.add_argument(
+        "--margin",
+        nargs="+",
+        default=["0"],
+        metavar="MARGIN",
+        help="how much worse would not matter, e.g. '1 point'; by metric: correct='1 point'"
+        " brier=.01 (default: 0)",
+    )
+    parser.add_argument(
+        "--under",
+        nargs="+",
+        default=[],
+        metavar="NAME[:LEVELS]",
+        help="perturbations beside clean images, e.g. noise:0,.1 corruptions quantised:8",
+    )
+    parser.add_argument(
+        "--metrics",
+        default="correct",
+        help="between commas: correct, loss, brier, margin, ece, auroc (default: correct)",
+    )
+    parser.add_argument("--draws", type=int, default=1, help="draws of noise (default: 1)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
+    parser.add_argument(
+        "--until",
+        type=int,
+        help="look at as few images as tell whether it is worse, at most at this number",
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="?",
+        const="*",
+        help="compare training runs, paired by seed: all on this machine, or e.g. 0-7; {seed} in"
+        " OLD and NEW is the seed",
+    )
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        default=0.05,
+        help="chance of any false worse or better, at most (default: .05)",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("worse", "open"),
+        default="worse",
+        help="open: exit with 1 also where it is not decided",
+    )
+    parser.add_argument("--out", type=Path, help="folder for a report")
+    common(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Compare, print the answer and return its exit code. Trouble of any kind is 3: no traceback
+    reads as *worse*.
+    """
+    try:
+        return _run(given)
+    except Unfinished as e:
+        left_over(e, ["probes", *given.argv])
+    except ProbesError as e:
+        print(f"probes: {e}", file=sys.stderr)
+    except Exception:  # noqa: BLE001 - of a user's network, say
+        traceback.print_exc()
+    return TROUBLE
+
+
+def _run(given: argparse.Namespace) -> int:
+    from probes.comparing.running import compare
+
+    if len(given.nets) != 2:
+        raise BadInput(
+            f"probes compare {' '.join(given.nets)}: two networks, the old one and the new one"
+        )
+    asked = Asked(given, ["probes", *given.argv], say)
+    seeds = given.seeds if given.seeds in (None, "*") else seed_range(given.seeds)
+    found = compare(
+        given.nets[0],
+        given.nets[1],
+        given.dataset,
+        margin=margins(given.margin),
+        under=" ".join(given.under) or (),
+        metrics=listed(given.metrics) or [given.metrics],
+        draws=given.draws,
+        seeds=seeds,
+        out=given.out,
+        store=asked.store,
+        options=asked.options,
+        quiet=given.quiet,
+        command=asked.command,
+        alpha=given.alpha,
+    )
+    print(found)
+    if given.out:
+        print(f"report: {given.out / 'report.md'}")
+    return WORSE if found.code == OPEN and given.fail_on == "open" else found.code
+
+
+def margins(words: list[str]) -> str | dict[str, str]:
+    """Margins as typed: one for all metrics, or ``metric=margin`` for each.
+
+    Raises BadInput for a mixture of both.
+
+    >>> margins(["1", "point"]), margins(["correct=1 point", "brier=.01"])
+    ('1 point', {'correct': '1 point', 'brier': '.01'})
+    """
+    named = [word for word in words if "=" in word]
+    if not named:
+        return " ".join(words)
+    found: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign and found and name in ("point", "points", "%"):  # correct=1 point, unquoted
+            found[list(found)[-1]] += f" {name}"
+        elif not sign:
+            raise BadInput(f"--margin {' '.join(words)}: one margin, or metric=margin for each")
+        else:
+            found[name] = value
+    return found
