@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes.studies.robustness.claims import judged_severity
-from probes.studies.robustness.plots import curves, diagrams, flipped, lost, spelt
+from probes.studies.robustness.plots import curves, diagrams, flipped, level_of, lost, spelt
 from probes.tell import plots
 from probes.tell.markdown import grid
 
@@ -212,7 +212,7 @@ def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:
             f"{mine['accuracy'].mean():.1f} ({round(-mine['drop'].mean(), 1) + 0.0:+.1f})"
             for mine in (part[part["net"] == net] for net in nets)
         ]
-        rows.append([spelt(str(name)), f"{level:.4g}", axes[str(kind)], *cells])
+        rows.append([spelt(str(name)), level_of(str(kind), float(str(level))), axes[str(kind)], *cells])
     return "Accuracy in percent, and its change in points:\n\n" + grid(
         ["perturbation", "level", "unit", *nets], rows
     )

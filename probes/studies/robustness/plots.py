@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.perturb.precision import FULL
 from probes.tell import plots
 
 INK = {"light": "black", "dark": "white"}
@@ -16,6 +17,15 @@ INK = {"light": "black", "dark": "white"}
 def spelt(name: str) -> str:
     """A corruption as figures and tables spell it."""
     return name.replace("_", " ")
+
+
+def level_of(kind: str, level: float) -> str:
+    """A level as figures and tables show it: for low precision the bits that are left.
+
+    >>> level_of("quantised", 29.0), level_of("noise", 0.05)
+    ('3', '0.05')
+    """
+    return f"{FULL - level:g}" if kind == "quantised" else f"{level:.3g}"
 
 
 def lost(table: pd.DataFrame, judged: float) -> Any:
@@ -90,7 +100,7 @@ def curves(table: pd.DataFrame, kinds: Sequence[str], axes_of: Mapping[str, str]
                 color=colour,
                 label=f"{net}, mean confidence",
             )
-        ax.set_xticks(x, [f"{v:.2g}" for v in levels])
+        ax.set_xticks(x, [level_of(kind, v) for v in levels])
         ax.set_ylim(0, 103)
         ax.set_title(spelt(name), fontsize=9)
         ax.grid(alpha=0.3)
@@ -118,7 +128,7 @@ def diagrams(table: pd.DataFrame) -> Any:
     nets = list(dict.fromkeys(table["net"]))
     across = min(4, len(nets))
     down = -(-len(nets) // across)
-    figure, axes = plots.panels(len(nets), (3.3 * across + 0.4, 3.3 * down + 0.9), across)
+    figure, axes = plots.panels(len(nets), (3.3 * across + 0.4, 3.2 * down + 1.2), across)
     levels = sorted(table["level"].unique())
     for place, (ax, net) in enumerate(zip(axes, nets, strict=True)):
         ax.plot([0, 1], [0, 1], color="black", lw=0.8, label="calibrated")
@@ -138,7 +148,6 @@ def diagrams(table: pd.DataFrame) -> Any:
             )
         ax.set_xlim(0, 1.02)
         ax.set_ylim(0, 1.02)
-        ax.set_box_aspect(1)
         ax.set_title(net, fontsize=9)
         ax.set_xlabel("confidence", fontsize=9)
         ax.grid(alpha=0.3)

@@ -138,10 +138,15 @@ def _arms(specs: Sequence[Spec], bench: Bench) -> list[Arm]:
 
 def _kinds(asked: Mapping[str, Perturbation]) -> pd.DataFrame:
     """What the levels of each kind are called, and what was done, in words."""
-    rows = [
-        (kind, f"{one.varied} ({one.unit})" if one.unit else one.varied, one.describe())
+    axes = {
+        kind: "bits per weight"
+        if kind == "quantised"
+        else f"{one.varied} ({one.unit})"
+        if one.unit
+        else one.varied
         for kind, one in asked.items()
-    ]
+    }
+    rows = [(kind, axes[kind], one.describe()) for kind, one in asked.items()]
     return pd.DataFrame(rows, columns=["kind", "axis", "done"])
 
 
