@@ -157,7 +157,7 @@ def untrained(record: Mapping[str, Any]) -> list[str]:
 
 
 def perturbed(record: Mapping[str, Any]) -> list[str]:
-    """What got weight noise, a sentence per network: how many layers, and what share of all its
+    """Which weights were changed, a sentence per network: how many layers, and what share of all its
     weights.
     """
     found = []
@@ -167,7 +167,7 @@ def perturbed(record: Mapping[str, Any]) -> list[str]:
         names = list(tensors)
         some = ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
         found.append(
-            f"noise on {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}"
+            f"changed are {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}"
         )
     return found
 

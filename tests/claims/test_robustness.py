@@ -3,7 +3,9 @@
 Corruptions are one of each published kind (noise, blur, weather, digital), or three of each, at
 severity 3 of 5. ResNet-20 and its plain twin share first weights and batches for each of eight
 training seeds. The attack is projected gradient descent of five steps within .05 of each pixel,
-beside random signs of that size. Twelve corruptions are the most that eight seeds can decide.
+beside random signs of that size. Twelve corruptions are the most that eight seeds can decide. The
+networks for colour images are left out where weights are rounded to 8 bits: theirs are stored in 8
+bits per output channel, so that nothing would change.
 """
 
 import pytest
@@ -30,6 +32,10 @@ THREE_OF_EACH = corruption(
     "Each of four corruptions costs 5 points of accuracy or more.",
     id="ROB-COST",
     family="robustness",
+    expect={
+        "resnet20@mnist5k": ("mixed", "2026-11-27", "reports/robustness/claims"),
+        "resnet18@cifar10": ("inconclusive", "2026-11-27", "reports/robustness/claims"),
+    },
 )
 def test_robustness_to_a_corruption_of_each_kind(lab, claim):
     table = lab.sweep(accuracy, under=ONE_OF_EACH)
@@ -43,6 +49,9 @@ def test_robustness_to_a_corruption_of_each_kind(lab, claim):
     " corruptions.",
     id="ROB-TWINS",
     family="robustness",
+    expect={
+        str(TWINS): ("inconclusive", "2026-11-27", "reports/robustness/claims"),
+    },
 )
 def test_robustness_of_residual_networks_to_corruptions(lab, claim):
     table = lab.sweep(accuracy, under=THREE_OF_EACH)
@@ -56,6 +65,9 @@ def test_robustness_of_residual_networks_to_corruptions(lab, claim):
     " corruptions.",
     id="ROB-DEEP",
     family="robustness",
+    expect={
+        str(DEEP): ("inconclusive", "2026-11-27", "reports/robustness/claims"),
+    },
 )
 def test_robustness_of_a_residual_network_beside_a_serial_one(lab, claim):
     table = lab.sweep(accuracy, under=ONE_OF_EACH)
@@ -68,21 +80,14 @@ def test_robustness_of_a_residual_network_beside_a_serial_one(lab, claim):
     "Weights of 8 bits cost less than half a point of accuracy.",
     id="ROB-INT8",
     family="robustness",
+    expect={
+        "resnet20@mnist5k#*": ("supported", "2026-11-27", "reports/robustness/claims"),
+        "plainnet20@mnist5k#*": ("supported", "2026-11-27", "reports/robustness/claims"),
+    },
 )
 def test_robustness_to_weights_of_8_bits(lab, claim):
     table = lab.sweep(accuracy, under=quantised(8))
     claim.holds(exceeds(table, "correct", unit="train_seed", sesoi="-0.5 points"))
-
-
-@pytest.mark.subjects("resnet18@cifar10", "resnet34@cifar10", "vgg19_bn_small@cifar10")
-@pytest.mark.claim(
-    "Weights of 8 bits cost a network for colour images less than half a point of accuracy.",
-    id="ROB-INT8-CIFAR",
-    family="robustness",
-)
-def test_robustness_to_weights_of_8_bits_on_colour_images(lab, claim):
-    table = lab.sweep(accuracy, under=quantised(8))
-    claim.holds(exceeds(table, "correct", sesoi="-0.5 points"))
 
 
 @pytest.mark.subjects("resnet20@mnist5k")
@@ -90,6 +95,9 @@ def test_robustness_to_weights_of_8_bits_on_colour_images(lab, claim):
     "An attack costs at least 5 points of accuracy more than random noise of the same size.",
     id="ROB-ATTACK",
     family="robustness",
+    expect={
+        "resnet20@mnist5k": ("supported", "2026-11-27", "reports/robustness/claims"),
+    },
 )
 def test_robustness_to_an_attack_and_to_noise_of_its_size(lab, claim):
     under = attacked(pgd(steps=5), levels=(0, 0.05), noise=True)

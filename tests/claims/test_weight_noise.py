@@ -85,6 +85,7 @@ def test_weight_noise_in_training_costs_little_accuracy(lab, claim):
     " without, under each of four corruptions that neither saw.",
     id="ROB-NOISY",
     family="robustness",
+    expect={str(NETS): ("inconclusive", "2026-11-27", "reports/robustness/claims")},
 )
 def test_weight_noise_in_training_under_corruptions_that_were_not_seen(lab, claim):
     under = corruption("gaussian_noise", "defocus_blur", "fog", "pixelate", severity=3)

@@ -212,7 +212,9 @@ def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:
             f"{mine['accuracy'].mean():.1f} ({round(-mine['drop'].mean(), 1) + 0.0:+.1f})"
             for mine in (part[part["net"] == net] for net in nets)
         ]
-        rows.append([spelt(str(name)), level_of(str(kind), float(str(level))), axes[str(kind)], *cells])
+        rows.append(
+            [spelt(str(name)), level_of(str(kind), float(str(level))), axes[str(kind)], *cells]
+        )
     return "Accuracy in percent, and its change in points:\n\n" + grid(
         ["perturbation", "level", "unit", *nets], rows
     )

@@ -282,7 +282,7 @@ def test_what_got_weight_noise_is_told_with_its_share(store):
         "mlp_small": {"1.weight": 784 * 3 * 256, "3.weight": 256 * 128, "5.weight": 128 * 10}
     }
     assert evidence.perturbed(facts)[0].startswith(
-        "noise on 3 weight tensors of mlp_small, 636,160 numbers, 99.9% of its parameters"
+        "changed are 3 weight tensors of mlp_small, 636,160 numbers, 99.9% of its parameters"
     )
 
 
