@@ -157,7 +157,7 @@ def untrained(record: Mapping[str, Any]) -> list[str]:
 
 
 def perturbed(record: Mapping[str, Any]) -> list[str]:
-    """Which weights were changed, a sentence per network: how many layers, and what share of all its
+    """Which weights were changed, a sentence per network: how many layers, what share of all its
     weights.
     """
     found = []

@@ -18,8 +18,9 @@ from probes.kept import Kept
 from probes.lab import Lab
 from probes.perturb import Pass, pruned, quantised, weight_noise
 from probes.perturb.precision import rounded
-from probes.subjects import training
+from probes.subjects import pretrained, training
 from probes.subjects.data import load
+from probes.subjects.statedict import read_weights
 
 DRAW = Draw(0, "d", 0)
 
@@ -206,3 +207,12 @@ def test_evidence_tells_how_many_weights_are_changed(net):
 
     assert sum(told["perturbed"]["resnet20"].values()) < told["parameters"]["resnet20"]
     assert "conv1.weight" in told["perturbed"]["resnet20"]
+
+
+def test_weights_that_are_stored_in_8_bits_are_what_8_bits_make_of_them():
+    path = pretrained.SHIPPED / "resnet18-cifar10-0.safetensors"
+    weights = [w for w in read_weights(path).values() if w.ndim == 4]
+
+    assert len(weights) == 20
+    assert all(torch.equal(rounded(w, 8), w) for w in weights)
+    assert not any(torch.equal(rounded(w, 7), w) for w in weights)
