@@ -16,16 +16,24 @@ from probes import (
     Measure,
     Perturbation,
     accuracy,
+    agreement,
     augmented,
+    bit_flips,
     block_metrics,
+    certainty,
+    corruption,
     feature_metrics,
     gaussian,
     layer_noise,
     masked,
+    pruned,
+    quantised,
+    transform,
     weight_noise,
 )
 from probes.lab import Lab
 from probes.measure.sensitivity import SobolSums
+from probes.perturb import mapped
 from probes.perturb.augment import augmentation
 from probes.perturb.dropping import dropout
 from probes.perturb.images import Gaussian
@@ -131,6 +139,10 @@ def upside_down(images, u):
     return torch.from_numpy(images.numpy()[:, :, ::-1].copy())
 
 
+def darker(image, level, rng):
+    return image * (1 - level * rng.uniform(0.5, 1))
+
+
 UNITS = {"layer1": np.random.default_rng(0).random((16, 28, 28))}
 SWEEPS = {
     "images": (block_metrics, gaussian(0, 0.1, 0.3), 2),
@@ -147,6 +159,14 @@ SWEEPS = {
     "dropout": (accuracy, dropout(0, 0.1, 0.37, on="Conv2d"), 1),
     "augmented": (accuracy, augmented("rolling", "erasing", "rotation", "upside_down"), 1),
     "two": (accuracy, augmented("gaussian_blur") & weight_noise(0, 0.1), 1),
+    "corruptions": (certainty, corruption("gaussian_noise", "fog", severity=(1, 3)), 1),
+    "agreement": (agreement, corruption("contrast", severity=5), 1),
+    "transform": (accuracy, transform(darker, levels=(0, 0.5)), 1),
+    "few bits": (certainty, quantised((8, 3)), 1),
+    "pruned": (accuracy, pruned(0.5), 1),
+    "flipped weights": (accuracy, bit_flips(0, 1e-5), 1),
+    "flipped activations": (accuracy, bit_flips(0, 1e-5, on="activations"), 1),
+    "few bits of corrupted images": (accuracy, quantised(4) & corruption("fog", severity=1), 1),
     "own noise": (accuracy, Darker((0, 0.1)), 1),
     "own perturbation": (block_metrics, Occlusion((0.0, 0.4)), 1),
     "own beside ours": (accuracy, Occlusion((0.0, 0.4)) & weight_noise(0, 0.1, 0.2), 1),
@@ -157,6 +177,8 @@ SWEEPS = {
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_on_the_device_gives_what_it_gives_on_the_cpu(name, store, pretend, monkeypatch):
     measure, under, draws = SWEEPS[name]
+    # gradients need a device that is there: attacks, and the check that weights reach the output
+    monkeypatch.setattr(mapped, "refuse_lost", lambda *rest: None)
     here = swept(store, measure, under, "cpu", draws)
     with pretend.pretended(monkeypatch):
         there = swept(store, measure, under, "cuda", draws)
