@@ -16,11 +16,11 @@ os.chdir(ASKED["cwd"])  # noqa: F821
 if ASKED["pixel"]:  # noqa: F821
     from probes.tell import plots
 
-    def save(figure, path):
+    def save(figure, path, *rest):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(ASKED["pixel"])  # noqa: F821
 
-    plots.save = save
+    plots.write_png = save
 how, *rest = ASKED["argv"]  # noqa: F821
 
 

@@ -120,11 +120,11 @@ def undrawn(monkeypatch):
     own fixture makes is drawn, and there it is looked at.
     """
 
-    def save(figure, path):
+    def save(figure, path, *rest):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PIXEL)
 
-    monkeypatch.setattr(plots, "save", save)
+    monkeypatch.setattr(plots, "write_png", save)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from probes.judge import below, equivalent, exceeds, falls, rises
 from probes.judge.lazytable import summarise
@@ -219,3 +220,17 @@ def test_pictures_name_the_level_by_what_was_varied():
     }
 
     assert told == {"noise σ": ["σ = 0", "σ = 0.5"], "side": ["side = 0", "side = 0.5"]}
+
+
+def test_a_figure_of_few_colours_looks_as_it_was_drawn(verdicts, tmp_path):
+    figure = plots.verdict_map(verdicts, "t")
+    plots.save(figure, tmp_path / "small.png")
+    figure.savefig(tmp_path / "full.png", dpi=110)
+    small, full = (
+        np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int)
+        for name in ("small.png", "full.png")
+    )
+    sizes = [(tmp_path / name).stat().st_size for name in ("small.png", "full.png")]
+
+    assert np.abs(small - full).mean() < 0.2
+    assert sizes[0] < 0.5 * sizes[1]

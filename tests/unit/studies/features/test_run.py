@@ -69,15 +69,15 @@ def run(tmp_path_factory, store, weights, photo):
     """One image file through torchvision's ResNet-18 with weights of ImageNet's names: the study's
     own setting. The pictures of the layers after the first, 64 depths each, are single pixels.
     """
-    monkeypatch, draw = pytest.MonkeyPatch(), figures.save
+    monkeypatch, draw = pytest.MonkeyPatch(), figures.write_png
 
-    def save(figure, path):
+    def save(figure, path, *rest):
         if not re.match(r"layer[2-4]_", path.name):
-            return draw(figure, path)
+            return draw(figure, path, *rest)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (1, 1)).save(path)
 
-    monkeypatch.setattr(figures, "save", save)
+    monkeypatch.setattr(figures, "write_png", save)
     entry = hub.torchvisions(parse("resnet18:imagenet1k_v1"))
     digest = pretrained.sha256(weights)[:8]
     named = weights.with_name(f"resnet18-{digest}.pth")
