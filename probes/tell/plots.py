@@ -7,14 +7,17 @@ marker or a line style of its own, so that prints in grey can be read.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -88,11 +91,36 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG with 256 colours: a third of the bytes; the same figure gives the same
     bytes.
     """
-    write_png(figure, path, 256, Image.Quantize.MEDIANCUT)
+    write_png(figure, path, 256, Image.Quantize.MEDIANCUT, vector=True)
 
 
-def write_png(figure: Any, path: Path, colours: int, method: Image.Quantize) -> None:
-    """Write a figure as PNG with so many colours, chosen by a method."""
+_vectors: contextvars.ContextVar[dict[Path, bytes] | None]
+_vectors = contextvars.ContextVar("vectors", default=None)
+
+
+@contextlib.contextmanager
+def drawings() -> Iterator[dict[Path, bytes]]:
+    """A block in which every figure that :func:`save` writes is also drawn as SVG: by its path."""
+    found: dict[Path, bytes] = {}
+    token = _vectors.set(found)
+    try:
+        yield found
+    finally:
+        _vectors.reset(token)
+
+
+def write_png(
+    figure: Any, path: Path, colours: int, method: Image.Quantize, vector: bool = False
+) -> None:
+    """Write a figure as PNG with so many colours, chosen by a method; ``vector`` lets
+    :func:`drawings` have it, too.
+    """
+    kept = _vectors.get()
+    if vector and kept is not None:
+        svg = io.BytesIO()
+        with rc_context({"svg.hashsalt": "probes"}):
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        kept[path] = svg.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from probes.errors import ProbesError
 from probes.store import sha256
 from probes.tell import evidence
 from probes.tell.rejudging import rejudged
-from probes.tell.reportfolder import MANIFEST, manifest, replacing_folder
+from probes.tell.reportfolder import MANIFEST, PAGE, manifest, replacing_folder
 
 NOTES = "notes.md"
 FILES = (
@@ -214,7 +215,7 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
 
 
 def _draw(folder: Path, sections: Sections) -> None:
-    from probes.tell import closing, frontpage, pages  # figures load matplotlib
+    from probes.tell import closing, frontpage, html, pages, plots  # figures load matplotlib
 
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -222,18 +223,30 @@ def _draw(folder: Path, sections: Sections) -> None:
         folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n"
     )
     drawn = len(lines) <= MANY or bool(run.get("figures"))
-    parts = [
-        frontpage.front(lines, run),
-        "" if drawn else pages.overview(folder, lines),
-        (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
-        *(told(folder) for file, told in sections.front if (folder / file).exists()),
-        *(pages.section(folder, line, sections.below, drawn) for line in lines),
-        pages.noise(folder, lines),
-        closing.words(evidence.level_of(line) for line in lines),
-        closing.made(folder, lines, run),
-    ]
+    with plots.drawings() as vectors:
+        front = frontpage.front(lines, run)
+        before = [
+            "" if drawn else pages.overview(folder, lines),
+            (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
+            *(told(folder) for file, told in sections.front if (folder / file).exists()),
+        ]
+        claims = [
+            html.Claimed(
+                line,
+                pages.section(folder, line, sections.below, drawn),
+                f"pytest {shlex.quote(line['test'])}" if line.get("test") else run["command"],
+            )
+            for line in lines
+        ]
+        after = [
+            pages.noise(folder, lines),
+            closing.words(evidence.level_of(line) for line in lines),
+            closing.made(folder, lines, run),
+        ]
+    parts = [front, *before, *(claim.text for claim in claims), *after]
     write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
     manifest(folder)
+    write_text(folder / PAGE, html.page(folder, front, before, claims, after, vectors))
 
 
 def _verdict_table(lines: Sequence[Line]) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from probes.errors import ProbesError
 from probes.store import sha256
 
 MANIFEST = "manifest.json"
+PAGE = "report.html"
+"""The page as one file: made of the other files of a report, and listed by no manifest."""
 
 
 def replaceable(folder: Path, ours: Container[str] = ()) -> None:
@@ -92,6 +94,7 @@ def _keep_others(folder: Path, scratch: Path, named: Container[str]) -> None:
         place = scratch / path.relative_to(folder)
         if (
             path in ours
+            or (path.name == PAGE and path.with_name(MANIFEST) in ours)
             or path.relative_to(folder).parts[0] in named
             or (path.is_dir() and not path.is_symlink() and any(path.iterdir()))
         ):
@@ -123,7 +126,7 @@ def manifest(folder: Path) -> None:
     files = sorted(
         p
         for p in folder.rglob("*")
-        if p.is_file() and p.name != MANIFEST and not any(i in p.parents for i in inner)
+        if p.is_file() and p.name not in (MANIFEST, PAGE) and not any(i in p.parents for i in inner)
     )
     listed = {str(p.relative_to(folder).as_posix()): sha256(p) for p in files}
     write_text(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")

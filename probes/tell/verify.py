@@ -16,7 +16,7 @@ from probes.store import sha256
 from probes.tell import asked, evidence
 from probes.tell.rejudging import rejudged
 from probes.tell.report import FILES
-from probes.tell.reportfolder import MANIFEST
+from probes.tell.reportfolder import MANIFEST, PAGE
 
 TOLERANCE = 1e-6
 OURS = set(FILES)
@@ -85,6 +85,14 @@ def _manifest(folder: Path) -> Iterator[str]:
             yield f"{name} is in the folder and not in the manifest"
         elif sha256(folder / name) != listed[name]:
             yield f"{name} is not what the manifest says (SHA-256 differs)"
+    if PAGE in here and sha256(folder / MANIFEST) not in _head(folder / PAGE):
+        yield f"{PAGE} was made of other files: probes report {folder} makes it anew"
+
+
+def _head(page: Path) -> str:
+    """The head of a page, which names the manifest that it was made of."""
+    with page.open(encoding="utf-8", errors="replace") as text:
+        return text.read(2000)
 
 
 def _verdicts(folder: Path, line: Mapping[str, Any]) -> Iterator[str]:

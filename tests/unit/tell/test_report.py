@@ -179,7 +179,8 @@ def test_a_changed_value_is_found_after_the_manifest_was_made_again_over_it(fold
         json.dumps({p.relative_to(folder).as_posix(): sha256(p) for p in files})
     )
 
-    problems = verify(folder)
+    page, *problems = verify(folder)
+    assert page.startswith("report.html was made of other files")
     assert problems
     assert all("SHA-256 differs" in p for p in problems)
 
@@ -470,6 +471,7 @@ def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_n
     (folder / "evidence.jsonl").write_text(
         "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
     )
+    (folder / reportfolder.PAGE).unlink()  # of an earlier version there is none
     reportfolder.manifest(folder)
     assert verify(folder) == []
     assert cli.main(["report", str(folder), "--again"]) == 0
