@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.commands import compare, holding, train
+from probes.commands import baseline, compare, holding, train
 from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.run.console import (
     evidence_lines,
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     train.add_to(commands)
     compare.add_to(commands)
+    baseline.add_to(commands)
     fetching = commands.add_parser(
         "fetch", help="download a dataset into PROBES_DATA, or the published weights of a network"
     )
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "check": _check,
             "train": train.run,
             "compare": compare.run,
+            "baseline": baseline.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,
