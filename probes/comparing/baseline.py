@@ -9,7 +9,6 @@ import datetime
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ class Baseline:
         days = ((now or datetime.datetime.now(datetime.UTC)) - made).days
         return (
             f"{self.facts['subject']}, made {made:%Y-%m-%d} ({counted(days, 'day')} ago),"
-            f" {commits_since(self.facts['commit'], root or Path.cwd())}"
+            f" {commits_told(self.facts['commit'], root or Path.cwd())}"
         )
 
     def weights(self) -> dict[str, Any]:
@@ -127,20 +126,14 @@ class Baseline:
         return found + ([f"it ran on {there}, this on {here}"] if there != here else [])
 
 
-def commits_since(commit: str | None, root: Path) -> str:
+def commits_told(commit: str | None, root: Path) -> str:
     """How many commits a checkout has since a commit, in words."""
     if not commit:
         return "of no commit"
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-list", "--count", f"{commit}..HEAD"],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-    if done.returncode:
+    since = origins.commits_since(commit, root)
+    if since is None:
         return f"at commit {commit[:10]}, which is not in this checkout"
-    return f"{counted(int(done.stdout), 'commit')} since {commit[:10]}"
+    return f"{counted(since, 'commit')} since {commit[:10]}"
 
 
 def path_of(name: str, folder: Path = FOLDER) -> Path:

@@ -27,7 +27,7 @@ from probes.comparing.conditions import Paired, Under
 from probes.comparing.flips import Pictures, flips, pictured
 from probes.comparing.insides import insides
 from probes.comparing.planning import Plan, asked_of, beside, conditions_as_typed, grouped
-from probes.comparing.telling import in_words, line_of, shown_row
+from probes.comparing.telling import effect_of, in_words, line_of, shown_row
 from probes.errors import BadInput
 from probes.judge.wording import cover
 from probes.run.bench import Bench
@@ -107,6 +107,8 @@ class Comparison:
                 old_network=self.old,
                 new_network=self.new,
                 notes="; ".join(self.notes),
+                said=in_words(self.answer, self.rows),
+                effect=[effect_of(row) for row in self.rows],
             ),
             "flips": self.flips,
             **({"insides": self.insides} if len(self.insides) else {}),

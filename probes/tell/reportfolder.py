@@ -17,6 +17,16 @@ from probes.store import sha256
 MANIFEST = "manifest.json"
 
 
+def reports_in(folder: Path) -> list[Path]:
+    """The folders of evidence or results at and below a folder, found by their manifests. If there
+    are none, the folder itself.
+    """
+    below = {
+        path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)
+    }
+    return sorted(below) or [folder]
+
+
 def replaceable(folder: Path, ours: Container[str] = ()) -> None:
     """Raise ProbesError for a folder of files that are no report or results of ours: what replaces
     it would delete them.
