@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.commands import compare, holding, train
+from probes.commands import baseline, compare, holding, summary, train
 from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.run.console import (
     evidence_lines,
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
     train.add_to(commands)
     compare.add_to(commands)
+    baseline.add_to(commands)
     fetching = commands.add_parser(
         "fetch", help="download a dataset into PROBES_DATA, or the published weights of a network"
     )
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "file", nargs="?", type=Path, default=Path("probes-looks.jsonl"), help="a ledger of looks"
     )
     holding.add_to(commands)
+    summary.add_to(commands)
     verify = commands.add_parser(
         "verify",
         help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
@@ -103,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "check": _check,
             "train": train.run,
             "compare": compare.run,
+            "baseline": baseline.run,
+            "summary": summary.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,
@@ -142,12 +146,12 @@ def _list(given: argparse.Namespace) -> int:
     store = store_of(given)
     print(f"device: {best_device()}\nnetworks:")
     for name in nets.nets:
-        print(f"  {name:14} {summary(nets.nets[name])}")
+        print(f"  {name:14} {first_line(nets.nets[name])}")
     print("  torchvision:NAME, timm:NAME, hf:FOLDER of other libraries; module:builder of your own")
     print("datasets:")
     for name in data.datasets:
         place = "here    " if data.here(name) else "not here"
-        print(f"  {name:14} {place} {summary(data.datasets[name])}")
+        print(f"  {name:14} {place} {first_line(data.datasets[name])}")
     print(
         f"  {'imagefolder:PATH':14} a folder of images of your own: PATH/CLASS/*.jpg, or"
         " PATH/{train,val,test}/CLASS/*.jpg"
@@ -200,19 +204,9 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
-def summary(thing: Any) -> str:
+def first_line(thing: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join((thing.__doc__ or "").strip().partition("\n\n")[0].split())
-
-
-def reports_in(folder: Path) -> list[Path]:
-    """The folders of evidence or results at and below a folder, found by their manifests. If there
-    are none, the folder itself.
-    """
-    below = {
-        path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)
-    }
-    return sorted(below) or [folder]
 
 
 def _ledger(given: argparse.Namespace) -> int:
@@ -229,6 +223,7 @@ def _ledger(given: argparse.Namespace) -> int:
 
 def _verify(given: argparse.Namespace) -> int:
     from probes.judge.wording import counted
+    from probes.tell.reportfolder import reports_in
     from probes.tell.verify import verify
 
     bad = 0

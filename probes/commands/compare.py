@@ -29,7 +29,12 @@ def add_to(commands: Any) -> None:
         metavar="OLD NEW",
         help="net[:weights][#seed], or a version of it: net+quantised:8, net+pruned:.5",
     )
-    parser.add_argument("--dataset", help="images: see `probes list` (default: mnist5k)")
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="compare NEW alone with a baseline (`probes baseline save`): its name, or its file",
+    )
+    arm(parser)
     parser.add_argument(
         "--margin",
         nargs="+",
@@ -39,30 +44,14 @@ def add_to(commands: Any) -> None:
         " brier=.01 (default: 0)",
     )
     parser.add_argument(
-        "--under",
-        nargs="+",
-        default=[],
-        metavar="NAME[:LEVELS]",
-        help="perturbations beside clean images, e.g. noise:0,.1 corruptions quantised:8",
-    )
-    parser.add_argument(
         "--metrics",
         default="correct",
         help="between commas: correct, loss, brier, margin, ece, auroc (default: correct)",
     )
-    parser.add_argument("--draws", type=int, default=1, help="draws of noise (default: 1)")
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
     parser.add_argument(
         "--until",
         type=int,
         help="look at as few images as tell whether it is worse, at most at this number",
-    )
-    parser.add_argument(
-        "--seeds",
-        nargs="?",
-        const="*",
-        help="compare training runs, paired by seed: all on this machine, or e.g. 0-7; {seed} in"
-        " OLD and NEW is the seed",
     )
     parser.add_argument(
         "--alpha",
@@ -78,6 +67,31 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, help="folder for a report")
     common(parser)
+
+
+def arm(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what an arm is measured on."""
+    parser.add_argument("--dataset", help="images: see `probes list` (default: mnist5k)")
+    parser.add_argument(
+        "--under",
+        nargs="+",
+        metavar="NAME[:LEVELS]",
+        help="perturbations beside clean images, e.g. noise:0,.1 corruptions quantised:8",
+    )
+    parser.add_argument("--draws", type=int, help="draws of noise (default: 1)")
+    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
+    parser.add_argument(
+        "--seeds",
+        nargs="?",
+        const="*",
+        help="training runs, paired by seed: all on this machine, or e.g. 0-7; {seed} in a network"
+        " is the seed",
+    )
+
+
+def seeds_of(given: argparse.Namespace) -> str | list[int] | None:
+    """The training seeds as typed: all, or numbers."""
+    return given.seeds if given.seeds in (None, "*") else seed_range(given.seeds)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -96,23 +110,25 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from probes.comparing.baseline import load
     from probes.comparing.running import compare
 
-    if len(given.nets) != 2:
+    wanted = 1 if given.baseline else 2
+    if len(given.nets) != wanted:
         raise BadInput(
-            f"probes compare {' '.join(given.nets)}: two networks, the old one and the new one"
+            f"probes compare {' '.join(given.nets)}: two networks, the old one and the new one;"
+            " with --baseline the new one alone"
         )
     asked = Asked(given, ["probes", *given.argv], say)
-    seeds = given.seeds if given.seeds in (None, "*") else seed_range(given.seeds)
     found = compare(
-        given.nets[0],
-        given.nets[1],
+        load(given.baseline) if given.baseline else given.nets[0],
+        given.nets[-1],
         given.dataset,
         margin=margins(given.margin),
-        under=" ".join(given.under) or (),
+        under=" ".join(given.under) if given.under else None,
         metrics=listed(given.metrics) or [given.metrics],
         draws=given.draws,
-        seeds=seeds,
+        seeds=seeds_of(given),
         out=given.out,
         store=asked.store,
         options=asked.options,

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from probes.batch import Draw
-from probes.errors import BadInput
+from probes.errors import BadInput, Unavailable
 from probes.perturb.asked import OF_NETWORK, asked
 from probes.run.bench import Bench, load_subject
 from probes.run.settings import Options
 from probes.store import Store
+from probes.subjects import data as datasets
 from probes.subjects import pretrained
 from probes.subjects.objects import subjects_of
 from probes.subjects.spec import FORM, Spec, parse
@@ -171,14 +172,36 @@ def bench_of(
             f"{old} compared with {new}: that is one network; name other weights, another seed or a"
             " version of it, e.g. +quantised:8"
         )
+    every = [*names[OLD], *names[NEW]]
+    return bench_with(every, store, options, **how), arms
+
+
+def bench_with(names: Sequence[str], store: Store, options: Options, **how: Any) -> Bench:
+    """A bench with the subjects of these names, on all images where nothing else is asked for.
+    Raises BadInput where they do not see the same images and labels.
+    """
+    if options.images is None and options.until is None:
+        title = str(parse(split(names[0])[0]).dataset)
+        options = dataclasses.replace(options, images=_number(title, options, store))
     load = partial(loaded, str(store.folder), options)
-    subjects = {name: load(name) for name in dict.fromkeys((*names[OLD], *names[NEW]))}
+    subjects = {name: load(name) for name in dict.fromkeys(names)}
     seen = {s.data.sha256: s.spec for s in subjects.values()}
     if len(seen) > 1:
         some = " and ".join(map(str, list(seen.values())[:2]))
         raise BadInput(f"{some} do not see the same images and labels: name one dataset")
     specs = [s.spec for s in subjects.values()]
-    return Bench(specs, store, options, subjects=subjects, load=load, **how), arms
+    return Bench(specs, store, options, subjects=subjects, load=load, **how)
+
+
+def _number(name: str, options: Options, store: Store) -> int:
+    """The number of images of a dataset, which is fetched where that is asked for."""
+    try:
+        return len(datasets.load(name, options.split, store))
+    except Unavailable:
+        if not options.download:
+            raise
+        datasets.fetch(name)
+        return len(datasets.load(name, options.split, store))
 
 
 def arms_of(lab: Bench) -> Arms:

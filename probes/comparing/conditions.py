@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from probes import table
 from probes.comparing.arms import NEW, OLD, Arms, arms_of
 from probes.errors import BadInput
+from probes.fingerprint import key_of
 from probes.judge.lazytable import LazyTable, summarise
 from probes.judge.power import Design
 from probes.measure.protocol import Measure
@@ -60,10 +62,19 @@ class Paired(LazyTable):
     ``new``, in the column ``net``), condition, image, draw and site, with the values themselves.
 
     ``order`` are the conditions in the order in which they were named, the clean images first.
+    ``kept`` are the rows of the old network, where it was measured before (a baseline), and
+    ``before`` is what the evidence says of its weights.
     """
 
-    def __init__(self, lab: Bench, arms: Arms, sweeps: Mapping[str, Sequence[Sweep]]) -> None:
-        self._sweeps, self.arms, self.lab = sweeps, arms, lab
+    def __init__(
+        self,
+        lab: Bench,
+        arms: Arms,
+        sweeps: Mapping[str, Sequence[Sweep]],
+        kept: pd.DataFrame | None = None,
+    ) -> None:
+        self._sweeps, self.arms, self.lab, self._kept = sweeps, arms, lab, kept
+        self.before: Mapping[str, Any] = {}
         self.alpha, self.say, self.under = lab.options.alpha, lab.say, None
         every = sweeps[NEW]
         self.altered = list(dict.fromkeys(text for sweep in every for text in sweep.altered))
@@ -89,16 +100,17 @@ class Paired(LazyTable):
 
     def compute(self) -> pd.DataFrame:
         """The table, from the store or computed now."""
-        parts: list[pd.DataFrame] = []
-        order: dict[str, None] = {CLEAN: None}
-        for arm in (OLD, NEW):
-            for place, sweep in enumerate(self._sweeps[arm]):
-                part = _labelled(sweep, place == 0)
-                order |= dict.fromkeys(part[COLUMN])
-                parts.append(part.assign(net=arm))
-        names = [c for c in parts[0].columns if all(c in part.columns for part in parts)]
+        new = rows_of(self._sweeps[NEW]).assign(net=NEW)
+        order = list(dict.fromkeys(new[COLUMN]))
+        if self._kept is None:
+            old = rows_of(self._sweeps[OLD])
+        else:
+            old = self._kept
+            old = old[old[COLUMN].isin(order) & old["image"].isin(new["image"].unique())]
+        parts = [old.assign(net=OLD), new]
+        names = [c for c in new.columns if c in old.columns]
         out = pd.concat([part[names] for part in parts], ignore_index=True)
-        out[COLUMN] = pd.Categorical(out[COLUMN], list(order))
+        out[COLUMN] = pd.Categorical(out[COLUMN], order)
         for name in ("net", "weights", "dataset"):
             out[name] = out[name].astype(str).astype("category")
         out["site"] = pd.Categorical(out["site"], list(dict.fromkeys(out["site"])), ordered=True)
@@ -119,22 +131,44 @@ class Paired(LazyTable):
 
     def conditions(self) -> dict[str, tuple[Perturbation, str, float]]:
         """The perturbation, its arm and the level of each condition but the clean one."""
-        found = {}
-        for sweep in self._sweeps[NEW][1:]:
-            arms = _arms(sweep)
-            for arm, one in arms:
-                for level in (v for v in sweep.under.levels if v):
-                    found[label(sweep.under, arm if len(arms) > 1 else "", level)] = (
-                        one,
-                        arm,
-                        level,
-                    )
-        return found
+        return conditions_of(self._sweeps[NEW])
+
+    def keys(self) -> dict[str, Any]:
+        """What the numbers under each condition depend on: :func:`keys_of`."""
+        return keys_of(self._sweeps[NEW])
 
 
-def _arms(sweep: Sweep) -> Sequence[tuple[str, Any]]:
-    model = next(iter(sweep._subjects.values())).model
-    return sweep.under.arms(model)
+def conditions_of(sweeps: Sequence[Sweep]) -> dict[str, tuple[Perturbation, str, float]]:
+    """The perturbation, its arm and the level of each condition of sweeps; the first one is of the
+    clean images.
+    """
+    found = {}
+    for sweep in sweeps[1:]:
+        model = next(iter(sweep._subjects.values())).model
+        arms = sweep.under.arms(model)
+        for arm, one in arms:
+            for level in (v for v in sweep.under.levels if v):
+                name = label(sweep.under, arm if len(arms) > 1 else "", level)
+                found[name] = (one, arm, level)
+    return found
+
+
+def keys_of(sweeps: Sequence[Sweep]) -> dict[str, Any]:
+    """What the numbers under each condition depend on, beside network and images, as JSON values:
+    of somebody's own perturbation its code too.
+    """
+    found = {CLEAN: {"kind": "clean"}} | {
+        name: one.key(level) | key_of(one)
+        for name, (one, _, level) in conditions_of(sweeps).items()
+    }
+    return json.loads(json.dumps(found))
+
+
+def rows_of(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """The rows of sweeps under each condition; the first sweep is of the clean images."""
+    parts = [_labelled(sweep, place == 0) for place, sweep in enumerate(sweeps)]
+    names = [c for c in parts[0].columns if all(c in part.columns for part in parts)]
+    return pd.concat([part[names] for part in parts], ignore_index=True)
 
 
 def _labelled(sweep: Sweep, clean: bool) -> pd.DataFrame:
@@ -177,29 +211,38 @@ def _levels(under: Perturbation) -> str:
     return f"{under.varied} " + " ".join(f"{v:g}" for v in under.levels if v)
 
 
+def sweeps_of(
+    lab: Bench, names: Sequence[str], measure: Measure, under: Under, draws: int, per_run: bool
+) -> list[Sweep]:
+    """The sweeps of an arm of a bench: the clean images, then each perturbation."""
+    models = [s.model for s in lab.subjects.values()]
+    every = [gaussian(0.0), *(one.fitted(models) for one in perturbations(under))]
+    if twice := [a.name for i, a in enumerate(every) if a in every[:i]]:
+        raise BadInput(f"{twice[0]} stands twice: name it once, with all its levels")
+    mine = lab.only(names)
+    return [
+        mine.sweep(measure, one, draws if i else 1, per_run=per_run) for i, one in enumerate(every)
+    ]
+
+
 def paired(
-    lab: Bench, measure: Measure, under: Under = (), draws: int = 1, arms: Arms | None = None
+    lab: Bench,
+    measure: Measure,
+    under: Under = (),
+    draws: int = 1,
+    arms: Arms | None = None,
+    kept: pd.DataFrame | None = None,
 ) -> Paired:
     """The table of a comparison of the two networks of a bench, on clean images and under each
     perturbation at each of its levels above 0.
 
     Both see the same images and the same draws; nothing is computed before the table is looked at.
     Where several training runs are compared, a draw of weight noise belongs to the training seed.
-    Raises BadInput for a bench that has not two networks, and for two perturbations whose
-    conditions have one name.
+    ``kept`` are the rows of the old network, where it was measured before. Raises BadInput for a
+    bench that has not two networks, and for a perturbation that stands twice.
     """
     arms = arms or arms_of(lab)
-    models = [s.model for s in lab.subjects.values()]
-    every = [gaussian(0.0), *(one.fitted(models) for one in perturbations(under))]
-    if twice := [a.name for i, a in enumerate(every) if a in every[:i]]:
-        raise BadInput(f"{twice[0]} stands twice: name it once, with all its levels")
-    sweeps = {
-        arm: [
-            lab.only(arms.names[arm]).sweep(
-                measure, one, draws if i else 1, per_run=arms.unit == "train_seed"
-            )
-            for i, one in enumerate(every)
-        ]
-        for arm in (OLD, NEW)
-    }
-    return Paired(lab, arms, sweeps)
+    sides = (NEW,) if kept is not None else (OLD, NEW)
+    per_run = arms.unit == "train_seed"
+    sweeps = {arm: sweeps_of(lab, arms.names[arm], measure, under, draws, per_run) for arm in sides}
+    return Paired(lab, arms, sweeps, kept)

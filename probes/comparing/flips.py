@@ -18,6 +18,7 @@ from probes.run.bench import Bench
 from probes.run.cells import images_under
 from probes.run.device import cast, exact
 from probes.run.forward import network
+from probes.subjects.dataset import Dataset
 from probes.subjects.sending import pixels
 
 SHOWN = 8
@@ -91,12 +92,19 @@ def pictured(table: Paired) -> Pictures | None:
                     "condition": condition,
                     "image": int(image),
                     "label": data.classes[data.labels[place]],
-                    OLD: data.classes[said[OLD][i]],
+                    OLD: _said(said.get(OLD), i, data, place, image in set(lost["image"])),
                     NEW: data.classes[said[NEW][i]],
                     "lost": image in set(lost["image"]),
                 }
             )
     return Pictures(np.concatenate(images), pd.DataFrame(rows)) if rows else None
+
+
+def _said(classes: Any, i: int, data: Dataset, place: int, right: bool) -> str:
+    """What the old network says; of a baseline only whether it was right is known."""
+    if classes is not None:
+        return data.classes[classes[i]]
+    return data.classes[data.labels[place]] if right else "another"
 
 
 def _seen(lab: Bench, arms: Arms, under: Any, ids: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -110,6 +118,8 @@ def _seen(lab: Bench, arms: Arms, under: Any, ids: list[int]) -> tuple[np.ndarra
         images = images_under(one, images, data.ids, level, draw, data.mean, data.std)
     said, where = {}, lab.options.where
     for arm in (OLD, NEW):
+        if arms.names[arm][0] not in lab.subjects:  # of a baseline there are answers only
+            continue
         net = network(lab.subjects[arms.names[arm][0]], where, lab.store)
         with exact(where.threads), cast(net.device, where.precision), torch.inference_mode():
             said[arm] = net.model(net.send(images)).argmax(1).cpu().numpy()

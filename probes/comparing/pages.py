@@ -64,6 +64,7 @@ def section(folder: Path) -> str:
     text = [
         f"## Is the new one worse? **{first['overall'].capitalize()}**",
         f"Old: `{old}`. New: `{new}`. {answer[:1].upper()}{answer[1:]}.",
+        *(f"{note[:1].upper()}{note[1:]}." for note in first["notes"].split("; ") if note),
         _table(rows, table["margin"].tolist(), table["level"].tolist()),
         "Both networks see the same images and the same draws; the difference is taken image by"
         " image and turned so that above 0 the new network is better. *Worse*: it lies below minus"

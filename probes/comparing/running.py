@@ -12,7 +12,6 @@ import pandas as pd
 from torch import nn
 
 from probes.comparing.answers import (
-    GROUPED,
     Margin,
     Question,
     Row,
@@ -21,15 +20,15 @@ from probes.comparing.answers import (
     means_of,
     measure_for,
     overall,
-    question,
 )
 from probes.comparing.arms import Arms, Seeds, bench_of
-from probes.comparing.conditions import Paired, Under, paired
+from probes.comparing.baseline import Baseline
+from probes.comparing.conditions import Paired, Under
 from probes.comparing.flips import Pictures, flips, pictured
 from probes.comparing.insides import insides
-from probes.comparing.telling import in_words, line_of, shown_row
+from probes.comparing.planning import Plan, asked_of, beside, conditions_as_typed, grouped
+from probes.comparing.telling import effect_of, in_words, line_of, shown_row
 from probes.errors import BadInput
-from probes.judge import Verdicts, sequential
 from probes.judge.wording import cover
 from probes.run.bench import Bench
 from probes.run.console import say as print_line
@@ -49,7 +48,7 @@ class Comparison:
     ``alpha`` bounds the chance of any false *worse* or *better*.
     ``flips`` counts images by condition and class, ``insides`` is the profile by layer,
     ``pictures`` the first flipped images, where pictures may be shown. ``questions`` hold the
-    verdicts. It is no boolean.
+    verdicts, ``notes`` say what a reader should know. It is no boolean.
     """
 
     old: str
@@ -62,6 +61,7 @@ class Comparison:
     flips: pd.DataFrame
     insides: pd.DataFrame
     pictures: Pictures | None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -88,7 +88,7 @@ class Comparison:
         told = f"margin {margins}; intervals of {', '.join(levels)}"
         wide = max(len(row.condition) for row in self.rows)
         rows = [f"  {shown_row(row, wide, len(self.questions) > 1)}" for row in self.rows]
-        return "\n".join([head, told, *rows, said])
+        return "\n".join([head, *self.notes, told, *rows, said])
 
     def report(self, folder: Path | str, command: Sequence[str] | None = None) -> Path:
         """Write a report: page, figures, tables, evidence. ``probes verify FOLDER`` checks it.
@@ -106,6 +106,9 @@ class Comparison:
                 overall=self.answer,
                 old_network=self.old,
                 new_network=self.new,
+                notes="; ".join(self.notes),
+                said=in_words(self.answer, self.rows),
+                effect=[effect_of(row) for row in self.rows],
             ),
             "flips": self.flips,
             **({"insides": self.insides} if len(self.insides) else {}),
@@ -127,14 +130,14 @@ class Comparison:
 
 
 def compare(
-    old: str | nn.Module,
+    old: str | nn.Module | Baseline,
     new: str | nn.Module,
     dataset: Any = None,
     *,
     margin: Margin | Mapping[str, Margin] = 0,
-    under: Under = (),
+    under: Under | None = None,
     metrics: str | Sequence[str] = "correct",
-    draws: int = 1,
+    draws: int | None = None,
     until: int | None = None,
     seeds: Seeds = None,
     out: Path | str | None = None,
@@ -149,7 +152,9 @@ def compare(
 
     ``old`` and ``new`` are subjects ``net[:weights][@dataset][#seed]``, or versions of one,
     ``net+quantised:8`` and ``net+pruned:.5``; or two networks in memory, with ``dataset`` as
-    ``Lab(model, data)`` takes it. ``under`` are perturbations, or texts as on the command line;
+    ``Lab(model, data)`` takes it. ``old`` may be a baseline
+    (:func:`probes.comparing.baseline.load`), whose dataset, conditions and draws are then those
+    that are not given. ``under`` are perturbations, or texts as on the command line;
     clean images always belong to it. ``margin`` is how much worse would not matter, for all metrics
     or by metric; ``metrics`` are ``correct``, ``loss``, ``brier``, ``margin``, ``ece``, ``auroc``.
     ``seeds`` (``"*"`` or numbers) compares training runs, paired by seed; ``until`` looks at as few
@@ -174,13 +179,21 @@ def compare(
     alpha = options.alpha
     options = dataclasses.replace(options, alpha=level(alpha, len(wanted)))
     place = store if isinstance(store, Store) else Store(Path(store)) if store else Store.default()
-    lab, arms = bench_of(old, new, dataset, seeds, place, options, quiet=quiet, say=say)
-    asked = [_asked(lab, arms, m, margins[m], measure, under, draws) for m in wanted]
+    how: dict[str, Any] = {"quiet": quiet, "say": say}
+    baseline = old if isinstance(old, Baseline) else None
+    if baseline is None:
+        lab, arms = bench_of(old, new, dataset, seeds, place, options, **how)  # type: ignore[arg-type]
+    else:
+        lab, arms = beside(baseline, new, dataset, seeds, place, options, **how)
+        under = conditions_as_typed(baseline) if under is None else under
+        draws = draws or baseline.facts["draws"]
+    plan = Plan(lab, arms, measure, under or (), draws or 1, baseline)
+    asked = [asked_of(plan, m, margins[m]) for m in wanted]
     questions = tuple(q for q, _ in asked)
     table = max((t for _, t in asked), key=lambda t: t.design.images)
     chance = next(iter(lab.subjects.values())).data.chance
     rows = tuple(
-        row for q, t in asked for row in q.rows(means_of(_grouped(t, q.metric), q.metric), chance)
+        row for q, t in asked for row in q.rows(means_of(grouped(t, q.metric), q.metric), chance)
     )
     found = Comparison(
         arms.old,
@@ -191,8 +204,9 @@ def compare(
         alpha,
         table,
         flips(table),
-        insides(table.lab, arms),
+        insides(table.lab, arms) if baseline is None else pd.DataFrame(),
         pictured(table),
+        _notes(baseline, lab),
     )
     if out is not None:
         found.report(out, command)
@@ -214,37 +228,11 @@ def _margins(margin: Margin | Mapping[str, Margin], metrics: Sequence[str]) -> d
     return found
 
 
-def _grouped(table: Paired, metric: str) -> Any:
-    from probes.judge import calibration
-
-    return calibration(table) if metric in GROUPED else table
-
-
-def _asked(
-    lab: Bench,
-    arms: Arms,
-    metric: str,
-    margin: Margin,
-    measure: Any,
-    under: Under,
-    draws: int,
-) -> tuple[Question, Paired]:
-    """A metric asked of two arms; as soon as it is decided, where that is asked for. Also the table
-    of the images that were looked at.
-    """
-    until, alpha = lab.options.until, lab.options.alpha
-
-    def table(look: Bench) -> Paired:
-        return paired(look, measure, under, draws, arms)
-
-    if until is None or metric in GROUPED or arms.unit == "train_seed":
-        whole = table(lab if until is None else lab.at_look(until, alpha))
-        return question(metric, margin, lambda q: q(whole), lambda q, _: q(whole)), whole
-
-    def again(q: Callable[[Any], Verdicts], found: Verdicts) -> Verdicts:
-        return sequential(
-            lambda n, a: q(table(lab.at_look(n, a))), until, alpha, stop=found.path[-1].n
-        )
-
-    asked = question(metric, margin, lambda q: lab.decide(lambda look: q(table(look))), again)
-    return asked, table(lab.at_look(asked.held.path[-1].n, alpha))
+def _notes(baseline: Baseline | None, lab: Bench) -> tuple[str, ...]:
+    if baseline is None:
+        return ()
+    other = baseline.otherwise(lab)
+    return (
+        f"baseline {baseline.name}: {baseline.age()}",
+        *([f"the last digits may differ: {', '.join(other)}"] if other else []),
+    )

@@ -63,7 +63,8 @@ def line_of(table: Paired, arms: Arms, q: Question) -> list[dict[str, Any]]:
 
 
 def _line(table: Paired, arms: Arms, ident: str, sentence: str, found: Verdicts) -> dict[str, Any]:
-    return told(table.lab, found, (ident, sentence, ""), str(arms))
+    line = told(table.lab, found, (ident, sentence, ""), str(arms))
+    return line | {"weights": {**table.before, **line["weights"]}}
 
 
 def in_words(answer: str, rows: Sequence[Row]) -> str:

@@ -19,6 +19,16 @@ PAGE = "report.html"
 """The page as one file: made of the other files of a report, and listed by no manifest."""
 
 
+def reports_in(folder: Path) -> list[Path]:
+    """The folders of evidence or results at and below a folder, found by their manifests. If there
+    are none, the folder itself.
+    """
+    below = {
+        path.parent for name in ("evidence.jsonl", "manifest.json") for path in folder.rglob(name)
+    }
+    return sorted(below) or [folder]
+
+
 def replaceable(folder: Path, ours: Container[str] = ()) -> None:
     """Raise ProbesError for a folder of files that are no report or results of ours: what replaces
     it would delete them.

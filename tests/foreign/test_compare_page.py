@@ -12,9 +12,15 @@ PAGE = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="u
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One store for the page: its commands measure the same."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture(autouse=True)
-def elsewhere(monkeypatch, tmp_path):
-    monkeypatch.setenv("PROBES_STORE", str(tmp_path / "store"))
+def elsewhere(monkeypatch, tmp_path, store):
+    monkeypatch.setenv("PROBES_STORE", str(store))
     monkeypatch.chdir(tmp_path)
 
 
@@ -24,6 +30,16 @@ def test_the_command_prints_what_the_page_shows(capsys):
 
     assert capsys.readouterr().out == shown
     assert code == {"open": 2, "worse": 1}.get(shown.partition(":")[0], 0)
+
+
+def test_a_baseline_gives_the_same_answer(capsys):
+    commands = re.search(r"```\n\$ probes (baseline .*?)\n\$ probes (.*?)\n```", PAGE).groups()
+    codes = [main([*shlex.split(command), "--quiet"]) for command in commands]
+    said = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n\$ probes compare .*?\n(.*?)```", PAGE, re.S)[1].splitlines()
+
+    assert codes == [0, 0]
+    assert said[-len(shown) + 1 :] == shown[1:]
 
 
 def test_the_script_says_what_it_says(capsys):
