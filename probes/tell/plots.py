@@ -91,7 +91,7 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG with 256 colours: a third of the bytes; the same figure gives the same
     bytes.
     """
-    write_png(figure, path, 256, Image.Quantize.MEDIANCUT, vector=True)
+    write_png(figure, path, 256, Image.Quantize.MEDIANCUT, True)
 
 
 _vectors: contextvars.ContextVar[dict[Path, bytes] | None]
