@@ -5,10 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from probes.atomic import write_text
 from probes.tell import shared
+
+FILES = {
+    "markdown": "summary.md",
+    "json": "summary.json",
+    "junit": "junit.xml",
+    "badge": "badge.svg",
+}
+"""What ``--out`` writes."""
 
 
 def add_to(commands: Any) -> None:
@@ -33,27 +43,36 @@ def add_to(commands: Any) -> None:
             default="markdown",
         )
     parser.add_argument(
+        "--out",
+        type=Path,
+        help="write summary.md, summary.json, junit.xml and badge.svg into this folder, and print"
+        " nothing",
+    )
+    parser.add_argument(
         "--link", help="address of the whole report (default: of the run, under GitHub Actions)"
     )
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the summary; 0 whatever it says."""
+    """Print the summary, or write it in every form; 0 whatever it says."""
     from probes.tell.reportfolder import reports_in
     from probes.tell.summary import summary
 
     folders = [report for asked in given.folder for report in reports_in(asked)]
     found = summary([f for f in folders if (f / "evidence.jsonl").exists()] or folders)
     link = given.link if given.link is not None else run_address()
-    print(
-        {
-            "markdown": lambda: shared.markdown(found, link),
-            "junit": lambda: shared.junit(found),
-            "json": lambda: json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-            "badge": lambda: shared.badge(found),
-        }[given.form](),
-        end="",
-    )
+    made: dict[str, Callable[[], str]] = {
+        "markdown": lambda: shared.markdown(found, link),
+        "junit": lambda: shared.junit(found),
+        "json": lambda: json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "badge": lambda: shared.badge(found),
+    }
+    if given.out is None:
+        print(made[given.form](), end="")
+        return 0
+    given.out.mkdir(parents=True, exist_ok=True)
+    for form, name in FILES.items():
+        write_text(given.out / name, made[form]())
     return 0
 
 

@@ -256,6 +256,15 @@ def test_the_command_prints_each_form(made, capsys, monkeypatch):
     assert said["--badge"].startswith("<svg")
 
 
+def test_all_forms_are_written_at_once(made, tmp_path, capsys):
+    assert main(["summary", str(made / "compared"), "--out", str(tmp_path / "s")]) == 0
+    assert capsys.readouterr().out == ""
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [
+        *("badge.svg", "junit.xml", "summary.json", "summary.md")
+    ]
+    jsonschema.validate(json.loads((tmp_path / "s" / "summary.json").read_text()), SCHEMA)
+
+
 def test_a_folder_of_reports_is_summed_up_and_one_that_is_none_is_refused(made, tmp_path, capsys):
     assert main(["summary", str(made)]) == 0
     assert "| report |  | found |" in capsys.readouterr().out
