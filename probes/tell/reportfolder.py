@@ -40,7 +40,7 @@ def replaceable(folder: Path, ours: Container[str] = ()) -> None:
         raise ProbesError(f"{folder} is a file: name a folder for the results")
     if (
         folder.exists()
-        and any(p.name not in ours for p in folder.iterdir())
+        and any(p.name != PAGE and p.name not in ours for p in folder.iterdir())
         and not (folder / MANIFEST).exists()
     ):
         raise ProbesError(
@@ -104,7 +104,7 @@ def _keep_others(folder: Path, scratch: Path, named: Container[str]) -> None:
         place = scratch / path.relative_to(folder)
         if (
             path in ours
-            or (path.name == PAGE and path.with_name(MANIFEST) in ours)
+            or (path.name == PAGE and (path.parent == folder or path.with_name(MANIFEST) in ours))
             or path.relative_to(folder).parts[0] in named
             or (path.is_dir() and not path.is_symlink() and any(path.iterdir()))
         ):

@@ -593,3 +593,14 @@ def test_many_claims_have_one_figure_and_their_own_where_they_are_asked_for(
     report.assemble(lines, origins.provenance(tmp_path, [], {}), folder)
     assert "figures/overview.png" not in figures()
     assert sum("verdicts.png" in name for name in figures()) == 3
+
+
+def test_a_page_that_is_left_of_a_report_is_no_file_of_somebody(folder, tmp_path):
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / reportfolder.PAGE).write_text("an older page, which git ignores")
+    with reportfolder.replacing_folder(left) as scratch:
+        (scratch / "new").write_text("x")
+        (scratch / reportfolder.PAGE).write_text("a new page")
+
+    assert (left / reportfolder.PAGE).read_text() == "a new page"
