@@ -11,6 +11,7 @@ from PIL import Image
 
 from probes.studies import sections
 from probes.tell import plots, report, reportfolder
+from probes.tell.verify import verify
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,9 @@ def files(folder):
     return {
         p.relative_to(folder).as_posix(): p
         for p in folder.rglob("*")
-        if p.is_file() and not any(i in p.parents for i in inner)
+        if p.is_file()
+        and p.name != reportfolder.PAGE  # it holds the figures, which are blank here
+        and not any(i in p.parents for i in inner)
     }
 
 
@@ -51,3 +54,10 @@ def test_a_committed_report_is_drawn_again_byte_for_byte(folder, tmp_path, monke
         if before[name].read_bytes() != after[name].read_bytes()
     ]
     assert changed == []
+
+
+def test_the_committed_page_is_of_its_report_and_small_enough_to_send():
+    page = REPORTS / "dynamics" / reportfolder.PAGE
+
+    assert page.stat().st_size < 5_000_000
+    assert verify(REPORTS / "dynamics") == []
