@@ -41,7 +41,7 @@ def test_control_residual_runs_against_one_another_are_not_supported(lab):
         assert ask(table.join([twin, frame])).overall != "supported"
 
 
-def test_control_residual_a_planted_robustness_is_found_and_gone_when_taken_out(lab):
+def test_control_residual_a_planted_difference_is_found_and_gone_when_taken_out(lab):
     """The same runs as both arms; one of them names 4 % more images right where layers are
     perturbed.
     """

@@ -18,7 +18,7 @@ from probes.studies.robustness.answers import Answers
 from probes.subjects.spec import parse
 from probes.tell.verify import verify
 
-pytestmark = pytest.mark.drawn
+pytestmark = [pytest.mark.drawn, pytest.mark.slow]
 UNDER = "fog,gaussian_noise,noise:0,.1,pgd:0,.1,quantised:8,2"
 PAIR = "resnet20@mnist5k#0 + plainnet20@mnist5k#0"
 
