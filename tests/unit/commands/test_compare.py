@@ -137,4 +137,4 @@ def test_training_with_weight_noise_is_better_under_weight_noise(run):
     )
 
     assert code == 0
-    assert said.out.startswith("better: ")
+    assert "\nbetter: mlp_small:noisy against mlp_small:clean, " in said.out
