@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -26,8 +27,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "nets",
         nargs="+",
-        metavar="OLD NEW",
-        help="net[:weights][#seed], or a version of it: net+quantised:8, net+pruned:.5",
+        metavar="NET",
+        help="the old network and the new one: net[:weights][#seed], or a version of it:"
+        " net+quantised:8, net+pruned:.5; with --baseline the new one alone",
     )
     parser.add_argument(
         "--baseline",
@@ -136,9 +138,11 @@ def _run(given: argparse.Namespace) -> int:
         command=asked.command,
         alpha=given.alpha,
     )
-    print(found)
-    if given.out:
-        print(f"report: {given.out / 'report.md'}")
+    where = f"\nreport: {given.out / 'report.md'}" if given.out else ""
+    try:
+        print(f"{found}{where}", flush=True)
+    except BrokenPipeError:  # of `| head`: the answer stays what it is
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return WORSE if found.code == OPEN and given.fail_on == "open" else found.code
 
 

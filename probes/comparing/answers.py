@@ -237,12 +237,12 @@ def question(
 
 
 def overall(questions: Sequence[Question], rows: Sequence[Row]) -> str:
-    """The answer over all conditions and metrics: *worse* if any is, *not worse* if all are (each
-    at the level of a single one, as an intersection-union test), *better* if one is besides; else
-    *open*.
+    """The answer over all conditions and metrics: *worse* if any is, after Holm; *not worse* if all
+    are, each at the level of a single one (an intersection-union test); *better* if one is besides;
+    else *open*.
     """
     found = [row.answer for row in rows]
-    if "worse" in found or any(q.held.overall == "refuted" for q in questions):
+    if "worse" in found:
         return "worse"
     if not all(q.held.overall == "supported" for q in questions):
         return "open"

@@ -129,10 +129,16 @@ def revised(subject: Subject, version: str) -> Subject:
     return dataclasses.replace(
         subject,
         model=model,
-        sha256=state_sha256(getattr(model, getattr(type(model), "WRAPPED", ""), model)),
+        sha256=_state(model),
         weights=f"{subject.weights}+{version}",
         notes=(*subject.notes, f"a version of its weights: {under.describe()}"),
     )
+
+
+def _state(model: nn.Module) -> str:
+    """The SHA-256 of the weights themselves, whatever file they came in."""
+    inside: Any = getattr(model, getattr(type(model), "WRAPPED", ""), model)
+    return state_sha256(inside)
 
 
 def bench_of(
@@ -172,8 +178,22 @@ def bench_of(
             f"{old} compared with {new}: that is one network; name other weights, another seed or a"
             " version of it, e.g. +quantised:8"
         )
-    every = [*names[OLD], *names[NEW]]
-    return bench_with(every, store, options, **how), arms
+    lab = bench_with([*names[OLD], *names[NEW]], store, options, **how)
+    for mine in names.values():
+        refuse_copies(lab, mine)
+    return lab, arms
+
+
+def refuse_copies(lab: Bench, names: Sequence[str]) -> None:
+    """Raise BadInput for training runs that have the same weights: they are one run."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(_state(lab.subjects[name].model), name)
+        if other != name:
+            raise BadInput(
+                f"{other} and {name} have the same weights: copies of a network are no training"
+                " runs; write {seed} into the name of the file, e.g. net:runs/new-{seed}.pt"
+            )
 
 
 def bench_with(names: Sequence[str], store: Store, options: Options, **how: Any) -> Bench:

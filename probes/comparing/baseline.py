@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from probes import table
 from probes.atomic import replacing
-from probes.comparing.arms import Seeds, bench_with, names_of
+from probes.comparing.arms import Seeds, bench_with, names_of, refuse_copies
 from probes.comparing.conditions import COLUMN, Paired, Under, keys_of, rows_of, sweeps_of
 from probes.errors import BadInput, ProbesError, Unavailable
 from probes.judge.lazytable import summarise
@@ -185,6 +185,7 @@ def save(
         raise BadInput("a baseline is of all its images: leave --until to the comparison")
     names = names_of(net, dataset, seeds, place)
     lab = bench_with(names, place, options, quiet=quiet, say=say)
+    refuse_copies(lab, names)
     sweeps = sweeps_of(lab, names, Certainty(floor=None), under, draws, len(names) > 1)
     frame = rows_of(sweeps)
     run, first = origins.provenance(Path.cwd(), command, {}), sweeps[0].design

@@ -144,7 +144,7 @@ def conditions_of(sweeps: Sequence[Sweep]) -> dict[str, tuple[Perturbation, str,
     """
     found = {}
     for sweep in sweeps[1:]:
-        model = next(iter(sweep._subjects.values())).model
+        model = next(iter(sweep.subjects.values())).model
         arms = sweep.under.arms(model)
         for arm, one in arms:
             for level in (v for v in sweep.under.levels if v):

@@ -91,6 +91,11 @@ def section(folder: Path) -> str:
             _parting(found),
             "![distance, CKA and norm of h by layer](figures/insides.png)",
         ]
+    else:
+        text += [
+            "### Where the two part",
+            "Not told: it needs both networks, with layers of the same names.",
+        ]
     return "\n\n".join(text)
 
 
@@ -121,6 +126,11 @@ def _table(rows: Sequence[Row], margins: Sequence[str], levels: Sequence[float])
     return grid(head, body)
 
 
+def _both(lost: int, won: int) -> str:
+    """Images of a class that were lost and won; nothing where there are none."""
+    return " ".join([*([f"-{lost}"] if lost else []), *([f"+{won}"] if won else [])])
+
+
 def _flips(folder: Path, place: Path) -> list[str]:
     found = pd.read_csv(place / "flips.csv", dtype={"class": str}, keep_default_na=False)
     classes = list(dict.fromkeys(found["class"]))
@@ -130,7 +140,7 @@ def _flips(folder: Path, place: Path) -> list[str]:
         mine = found[found["condition"] == name].set_index("class")
         total = [name, f"{mine['lost'].sum():,}", f"{mine['won'].sum():,}"]
         if len(classes) <= CLASSES:
-            cells = [f"-{mine['lost'].get(c, 0)} +{mine['won'].get(c, 0)}" for c in classes]
+            cells = [_both(mine["lost"].get(c, 0), mine["won"].get(c, 0)) for c in classes]
         else:
             worst = (mine["lost"] - mine["won"]).sort_values(ascending=False, kind="stable")
             cells = [", ".join(f"{c} ({n:+d})" for c, n in (-worst[worst > 0][:5]).items())]
@@ -169,6 +179,5 @@ def _parting(found: pd.DataFrame) -> str:
     return (
         f"Features of both networks on the clean images, layer by layer. CKA falls most at"
         f" `{falls.idxmax()}` (by {falls.max():.3f}) and is lowest at `{cka.idxmin()}`"
-        f" ({cka.min():.3f}). Distance depends on how channels are numbered, CKA does not: two"
-        " trainings of one network are far apart in the former at every layer."
+        f" ({cka.min():.3f}). Distance depends on how channels are numbered, CKA does not."
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from probes.comparing.answers import GROUPED, Margin, Question, question
-from probes.comparing.arms import NEW, OLD, Arms, Seeds, bench_with, names_of
+from probes.comparing.arms import NEW, OLD, Arms, Seeds, bench_with, names_of, refuse_copies
 from probes.comparing.baseline import Baseline
 from probes.comparing.conditions import Paired, Under, paired
 from probes.errors import BadInput
@@ -88,6 +88,7 @@ def beside(
     whole = dataclasses.replace(options, images=number, until=None)
     lab = bench_with(names, store, whole, **how)
     baseline.refuse_other_images(lab)
+    refuse_copies(lab, names)
     if options.until is not None:
         lab = bench_with(names, store, options, **how)
     return lab, Arms(f"baseline {baseline.name}", new, {OLD: baseline.names, NEW: names})

@@ -83,6 +83,7 @@ def profile(found: pd.DataFrame, title: str) -> Any:
         ax.set_title(label, fontsize=9)
         ax.set_xticks(x, list(found["layer"]), rotation=90, fontsize=7)
         ax.grid(alpha=0.3)
+    figure.supxlabel("layer, from input to output", fontsize=8)
     figure.suptitle(plots.wrapped(title, wide * len(kinds) - 0.4, 10), fontsize=10)
     return figure
 

@@ -78,13 +78,11 @@ def in_words(answer: str, rows: Sequence[Row]) -> str:
         return f"{len(mine)} of {counted(len(rows), 'condition')} ({'; '.join(named[:3])}{more})"
 
     if answer == "worse":
-        if not any(row.answer == "worse" for row in rows):
-            return "worse under all conditions together, under none by itself"
         return f"worse under {some('worse')}"
     if answer == "better":
         return f"worse under no condition, better under {some('better')}"
     if answer == "not worse":
-        return "not worse under any condition"
-    if not any(row.answer == "open" for row in rows):
-        return "not decided"
+        left = [row for row in rows if row.answer == "open"]
+        alone = f", all together; by themselves, after Holm, {len(left)} of {len(rows)} are open"
+        return f"not worse under any condition{alone if left else ''}"
     return f"not decided: open under {some('open')}"

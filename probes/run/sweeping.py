@@ -36,6 +36,11 @@ class Sweep(LazyTable):
         self.alpha = lab.options.alpha
         self.say = lab.say
 
+    @property
+    def subjects(self) -> dict[str, Subject]:
+        """The subjects that it is of, by name."""
+        return self._subjects
+
     @cached_property
     def cells(self) -> Sequence[Cell]:
         """The pieces of work: a network is looked at for them (its memory layout is part of their

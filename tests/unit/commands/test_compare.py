@@ -1,5 +1,7 @@
 """``probes compare``: what is typed, and the exit code of each answer."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -103,6 +105,18 @@ def test_an_error_in_somebodys_network_is_3_since_1_is_an_answer(run, monkeypatc
     assert "no such layer" in said.err
 
 
+def test_a_reader_that_leaves_early_changes_no_answer(monkeypatch, tmp_path):
+    """``probes compare ... | head -1``"""
+    heard, said = os.pipe()
+    os.close(heard)
+    monkeypatch.setenv("PROBES_STORE", str(tmp_path / "store"))
+    with os.fdopen(said, "w") as left:
+        monkeypatch.setattr("sys.stdout", left)
+        code = main(["compare", "resnet20#0", "resnet20#1", "--images", "20", "--quiet"])
+
+    assert code == 2
+
+
 def test_an_estimate_is_no_answer(run):
     assert run("resnet20#0", "resnet20#1", "--images", "20", "--estimate")[0] == 3
 
@@ -123,4 +137,4 @@ def test_training_with_weight_noise_is_better_under_weight_noise(run):
     )
 
     assert code == 0
-    assert said.out.startswith("better: ")
+    assert "\nbetter: mlp_small:noisy against mlp_small:clean, " in said.out

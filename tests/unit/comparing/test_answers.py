@@ -18,6 +18,7 @@ from probes.comparing.answers import (
     overall,
     question,
 )
+from probes.comparing.telling import in_words
 from probes.errors import BadInput, UnknownName
 from probes.judge.lazytable import LazyTable
 from probes.judge.power import Design
@@ -200,12 +201,24 @@ def test_a_metric_without_a_better_side_is_refused():
     )
 
 
-def test_all_conditions_together_may_be_worse_where_none_is_by_itself():
-    """Each at the level of a single one, as an intersection-union test."""
+def test_worse_needs_a_condition_that_is_worse_by_itself():
+    """All below the margin at the level of a single one say that all are: another statement, whose
+    error would come on top of that of *worse*.
+    """
     table = Table("correct", {name: (hits(300), hits(294)) for name in "abc"})
     held = not_worse(table, margin=0)
+    rows = Question("correct", 0, held, held).rows(means_of(table, "correct"), 0.1)
 
     assert {v.outcome for v in held} == {"inconclusive"}
     assert held.overall == "refuted"
-    rows = Question("correct", 0, held, held).rows(means_of(table, "correct"), 0.1)
-    assert overall([Question("correct", 0, held, held)], rows) == "worse"
+    assert overall([Question("correct", 0, held, held)], rows) == "open"
+
+
+def test_not_worse_needs_each_condition_at_the_level_of_a_single_one():
+    table = Table("correct", {name: (hits(300), hits(306)) for name in "abc"})
+    answer, answers, rows = answered(table, 0)
+
+    assert (answer, set(answers)) == ("not worse", {"open"})
+    assert in_words(answer, rows) == (
+        "not worse under any condition, all together; by themselves, after Holm, 3 of 3 are open"
+    )

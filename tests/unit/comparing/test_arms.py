@@ -71,6 +71,19 @@ def test_a_subject_that_is_not_here_says_how_to_bring_it(tmp_path):
         bench_of("resnet20", "resnet20#99", "mnist5k", None, Store(tmp_path), Options(images=20))
 
 
+def test_copies_of_a_network_are_no_training_runs(tmp_path):
+    state = loaded(str(tmp_path), Options(images=20), "resnet20@mnist5k#0").model.net.state_dict()
+    for name in ("one.pt", "run-0.pt", "run-1.pt"):
+        torch.save(state, tmp_path / name)
+    store, options = Store(tmp_path), Options(images=20)
+
+    for file in ("one", "run-{seed}"):
+        with pytest.raises(BadInput, match="copies of a network are no training runs"):
+            bench_of(
+                *("plainnet20", f"resnet20:{tmp_path}/{file}.pt"), None, [0, 1], store, options
+            )
+
+
 def test_networks_in_memory_are_two(tmp_path, fitted, damaged):
     lab, arms = bench_of(fitted, damaged(0.5), "mnist5k", None, Store(tmp_path), Options(images=20))
 

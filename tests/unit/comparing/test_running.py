@@ -1,6 +1,7 @@
 """A comparison from beginning to end."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -177,4 +178,6 @@ def test_the_page_tells_every_row(written):
 
     for row in found.rows:
         assert f"| {row.condition} | **{row.answer}** |" in page
+    lost = found.flips.query("condition == 'clean'")["lost"].sum()
+    assert re.search(rf"^\| clean \| {lost} \| \d+ \| ", page, re.M)
     assert sorted(CODES) == ["better", "not worse", "open", "worse"]
