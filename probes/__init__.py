@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     )
     from probes.run.settings import Options
     from probes.studies.study import Study
+    from probes.tell.loading import load
 
 _PLACES = {
     "probes.batch": ("Batch",),
@@ -126,6 +127,7 @@ _PLACES = {
     ),
     "probes.run.settings": ("Options",),
     "probes.studies.study": ("Study",),
+    "probes.tell.loading": ("load",),
 }
 _WHERE = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
@@ -169,6 +171,7 @@ __all__ = [
     "increases",
     "inject",
     "layer_noise",
+    "load",
     "masked",
     "not_worse",
     "pair",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.commands import baseline, compare, holding, summary, train
+from probes.commands import baseline, compare, export, holding, summary, train
 from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.run.console import (
     evidence_lines,
@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     holding.add_to(commands)
     summary.add_to(commands)
+    export.add_to(commands)
     verify = commands.add_parser(
         "verify",
         help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "compare": compare.run,
             "baseline": baseline.run,
             "summary": summary.run,
+            "export": export.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,

@@ -72,6 +72,11 @@ class LazyTable(abc.ABC):
         """
         return summarise(self.frame)
 
+    def _repr_html_(self) -> str:
+        from probes.judge import rich
+
+        return rich.table(self)
+
     def __deepcopy__(
         self, memo: object
     ) -> LazyTable:  # pandas copies the attributes of a table with every filter

@@ -278,6 +278,11 @@ class Verdicts:
         head = f"{self.overall}" + (f" ({self.counts()})" if len(self) > 1 else "")
         return "\n".join([f"{head} {self.scope}", *(f"  {v}" for v in self)])
 
+    def _repr_html_(self) -> str:
+        from probes.judge import rich
+
+        return rich.verdicts(self)
+
 
 def settle(items: list[Verdict], alpha: float) -> tuple[Verdict, ...]:
     """The members of a family with their outcomes after Holm."""

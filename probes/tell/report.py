@@ -219,7 +219,7 @@ def _draw(folder: Path, sections: Sections) -> None:
 
     lines = evidence.read(folder / "evidence.jsonl")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    _verdict_table(lines).to_csv(
+    verdict_table(lines).to_csv(
         folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n"
     )
     drawn = len(lines) <= MANY or bool(run.get("figures"))
@@ -249,7 +249,8 @@ def _draw(folder: Path, sections: Sections) -> None:
     write_text(folder / PAGE, html.page(folder, front, before, claims, after, vectors))
 
 
-def _verdict_table(lines: Sequence[Line]) -> pd.DataFrame:
+def verdict_table(lines: Sequence[Line]) -> pd.DataFrame:
+    """The verdicts of evidence lines: a row for each claim, subject, block and part."""
     rows = []
     for line in lines:
         for member in evidence.members(line):
