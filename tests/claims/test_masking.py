@@ -66,6 +66,7 @@ def test_masking_sensitive_units_costs_more_under_their_augmentation(lab, claim)
     claim.holds(rises(lab.masking().own, "mask_lost", by="site", sesoi="1 point"))
 
 
+@pytest.mark.slow
 @pytest.mark.subjects(*SUBJECTS)
 @pytest.mark.claim(
     "In every stage the maps of total indices tell which augmentation they are of: more than 10"

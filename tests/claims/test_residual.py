@@ -45,6 +45,7 @@ def test_residual_networks_lose_less_under_layer_noise(lab, claim):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.subjects("resnet20@mnist5k#*")
 @pytest.mark.claim(
     "The deeper the perturbed block, the more accuracy is lost.",

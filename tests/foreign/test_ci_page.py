@@ -137,6 +137,7 @@ def action(shell, project, given):
     return last, (project / "page").read_text()
 
 
+@pytest.mark.slow
 def test_the_workflow_of_github_runs_its_claims_and_its_comparison(project, shell):
     steps = {s.get("name", s.get("uses")): s for s in GITHUB["jobs"]["probes"]["steps"]}
     shell(steps["Install"]["run"])
