@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
-from probes.measure.predictions import answers, labelled, logits_of, rows
-from probes.measure.protocol import Measure, Reading
+from probes.measure.predictions import OfOutput, answers, labelled, logits_of, rows
+from probes.measure.protocol import Reading
 
 
 def sureness(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -45,7 +44,7 @@ def sureness(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Certainty(Measure):
+class Certainty(OfOutput):
     """Per image ``correct`` and ``loss`` as :class:`probes.measure.predictions.Predictions` gives
     them, and what :func:`sureness` gives. There is one site, ``output``.
 
@@ -58,14 +57,6 @@ class Certainty(Measure):
     name = "certainty"
     answers = True
     version = 1
-
-    def key(self) -> dict[str, Any]:
-        """What the numbers depend on, as JSON values."""
-        return {"name": self.name, "version": self.version}
-
-    def count(self, model: nn.Module) -> int:
-        """The number of sites: one."""
-        return 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
@@ -96,7 +87,7 @@ class _Compared(Reading):
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement(Measure):
+class Agreement(OfOutput):
     """Per image ``agreement``: 1 if the network gives the same class as on the clean image, else 0.
     It needs no labels. There is one site, ``output``; among equal logits the first one counts.
     """
@@ -104,14 +95,6 @@ class Agreement(Measure):
     name = "agreement"
     compares = True
     version = 1
-
-    def key(self) -> dict[str, Any]:
-        """What the numbers depend on, as JSON values."""
-        return {"name": self.name, "version": self.version}
-
-    def count(self, model: nn.Module) -> int:
-        """The number of sites: one."""
-        return 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Reading]:

@@ -20,8 +20,24 @@ from probes.measure.protocol import Measure
 Read = Callable[[Batch], dict[str, np.ndarray]]
 
 
+class OfOutput(Measure):
+    """A measure of what a network gives out, with one site, ``output``; its numbers depend on its
+    ``name`` and ``version`` only.
+    """
+
+    version: int
+
+    def key(self) -> dict[str, Any]:
+        """What the numbers depend on, as JSON values."""
+        return {"name": self.name, "version": self.version}
+
+    def count(self, model: nn.Module) -> int:
+        """The number of sites: one."""
+        return 1
+
+
 @dataclasses.dataclass(frozen=True)
-class Predictions(Measure):
+class Predictions(OfOutput):
     """Per image ``correct`` (1 if the largest logit is that of the label, else 0) and ``loss``
     (cross-entropy, in nats).
 
@@ -38,14 +54,6 @@ class Predictions(Measure):
     name = "predictions"
     answers = True
     version = 1
-
-    def key(self) -> dict:
-        """What the numbers depend on, as JSON values."""
-        return {"name": self.name, "version": self.version}
-
-    def count(self, model: nn.Module) -> int:
-        """The number of sites: one."""
-        return 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:

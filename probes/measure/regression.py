@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput
-from probes.measure.predictions import logits_of, rows
-from probes.measure.protocol import Measure
+from probes.measure.predictions import OfOutput, logits_of, rows
 
 
 def deviations(given: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -30,7 +28,7 @@ def deviations(given: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Error(Measure):
+class Error(OfOutput):
     """Per image ``absolute_error`` and ``squared_error`` (:func:`deviations`) of a network that
     gives numbers, for images with targets (:class:`probes.subjects.dataset.Dataset`). There is one
     site, ``output``. Reading raises BadInput for images without targets, and for a network that
@@ -39,14 +37,6 @@ class Error(Measure):
 
     name = "error"
     version = 1
-
-    def key(self) -> dict[str, Any]:
-        """What the numbers depend on, as JSON values."""
-        return {"name": self.name, "version": self.version}
-
-    def count(self, model: nn.Module) -> int:
-        """The number of sites: one."""
-        return 1
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
