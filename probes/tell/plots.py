@@ -141,6 +141,16 @@ def display(values: Any, kind: Kind) -> Any:
     )
 
 
+def _axis(verdict: Verdict, varied: str) -> str:
+    """What an effect is, for an axis; of a trend, correlations of runs or a balance of images."""
+    label, trend = tables.label_of(verdict.metric), " with the level: "
+    if trend not in verdict.question:
+        return f"{label}: {AXIS[verdict.kind]}"
+    if verdict.kind == "plain":
+        return f"Spearman's rho of {label} with {varied}, over the runs"
+    return f"images in which {label} goes this way with {varied}, less the others (points)"
+
+
 def forest(
     verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "level", inches: float = 5.5
 ) -> Axes:
@@ -184,7 +194,7 @@ def forest(
     ax.set_xlim(left, right)
     ax.set_ylim(len(verdicts) - 0.5, -0.5)
     ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
-    ax.set_xlabel(f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]}", fontsize=9)
+    ax.set_xlabel(wrapped(_axis(verdicts[0], varied), inches), fontsize=9)
     ax.set_title(wrapped(verdicts[0].asked(varied), inches), fontsize=9)
     ax.grid(alpha=0.3, axis="x")
     return ax

@@ -234,3 +234,19 @@ def test_a_figure_of_few_colours_looks_as_it_was_drawn(verdicts, tmp_path):
 
     assert np.abs(small - full).mean() < 0.2
     assert sizes[0] < 0.5 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "says"),
+    [
+        ("correct decreases with the level: runs, rho beyond minus 0.5", "plain", "Spearman's rho"),
+        ("correct increases with the level: images that do", "share", "less the others (points)"),
+        ("correct falls by more than 5 points", "hit", "accuracy: change (points)"),
+    ],
+)
+def test_the_axis_of_a_trend_is_no_change(verdicts, question, kind, says):
+    one = dataclasses.replace(
+        next(iter(verdicts)).leaves[0], question=question, kind=kind, metric="correct", top=None
+    )
+
+    assert says in plots.forest([one], inches=20).get_xlabel()
