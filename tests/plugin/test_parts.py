@@ -2,13 +2,12 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
 TEST = """
 import pytest
 from probes.judge import falls, rises
 from probes.measure import block_metrics
 from probes.perturb import gaussian
-
-pytestmark = pytest.mark.slow
 
 @pytest.mark.subjects("resnet20@mnist5k")
 @pytest.mark.claim("Noise is noise.", id="NOISE")
