@@ -24,13 +24,12 @@ from probes.subjects.nets import CifarNet, nets
 from probes.subjects.spec import parse
 from probes.versions import versions
 
+pytestmark = pytest.mark.slow
 CLAIM = """
 import pytest
 from probes.judge import falls
 from probes.measure import block_metrics
 from probes.perturb import gaussian
-
-pytestmark = pytest.mark.slow
 
 @pytest.mark.subjects("resnet20@mnist5k", "plainnet20@mnist5k")
 @pytest.mark.claim("Noise lowers the norm of h.", id="NORM", family="f")
