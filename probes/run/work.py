@@ -74,7 +74,8 @@ class Place:
         if not training:
             return found
         if (name, training) not in self.trained:
-            data = datasets.load(found.data.name, "train", self.store)
+            name = found.spec.dataset or found.data.name  # a dataset may be called otherwise inside
+            data = datasets.load(name, "train", self.store)
             sampled = data.sample(min(training, len(data)))
             self.trained[name, training] = dataclasses.replace(found, training=sampled)
         return self.trained[name, training]

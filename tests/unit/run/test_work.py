@@ -2,8 +2,13 @@
 
 import dataclasses
 
+from torch import nn
+
 from probes.run.work import Place, Work, done
 from probes.store import Store
+from probes.subjects.data import load
+from probes.subjects.spec import parse
+from probes.subjects.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,3 +64,13 @@ def test_what_several_pieces_need_is_looked_at_once_and_not_at_all_where_they_ar
     assert first == again
     assert sorted(cold.asked) == ["bread", "bread", "bread", "flour"]
     assert warm.asked == ["bread", "bread", "bread"]
+
+
+def test_training_images_are_those_of_the_dataset_as_it_is_typed(tmp_path):
+    """A dataset of one's own may be called otherwise, or as one of ours, inside."""
+    data = load("mnist5k", "test")
+    spec, inside = parse("resnet20@mnist5k"), dataclasses.replace(data, name="mydata")
+    subject = Subject(spec, nn.Identity(), inside, "", "", "")
+    place = Place(Store(tmp_path), subjects={"one": subject})
+
+    assert len(place.subject("one", training=30).training) == 30
