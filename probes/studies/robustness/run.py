@@ -169,7 +169,8 @@ def _pictured(bench: Bench, sweep: Kept, under: Perturbation) -> pd.DataFrame:
     raw = sweep.source.frame
     found = tables.flips(tables.named(sweep.frame)).dropna(subset=["corruption"]).head(PICTURED)
     place = {int(name): i for i, name in enumerate(data.ids)}
-    answers = tables.named(raw).set_index(["image", "net", "corruption", "level"])["answer"]
+    keys = ["image", "net", "train_seed", "corruption", "level"]
+    answers = tables.named(raw).set_index(keys)["answer"]
     rows = []
     for row in found.to_dict("records"):
         one = data.take(np.array([place[int(row["image"])]]))
@@ -180,7 +181,7 @@ def _pictured(bench: Bench, sweep: Kept, under: Perturbation) -> pd.DataFrame:
         )
         changed = (seen[0].clamp(0, 1) * 255).round().byte().numpy()
         was, now = (
-            answers.loc[(row["image"], row["net"], row["corruption"], level)]
+            answers.loc[(*(row[key] for key in keys[:-1]), level)]
             for level in (0.0, row["severity"])
         )
         channels, height, width = changed.shape

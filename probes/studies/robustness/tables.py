@@ -212,14 +212,16 @@ def flips(frame: pd.DataFrame) -> pd.DataFrame:
     """How easily the answer on each image changes: a row per image, those that change most first.
 
     ``share`` is the share of corruptions, severities, networks and runs under which the answer is
-    not that on the clean image. Columns ``image, share, net, corruption, severity``: the last three
-    are where it changed first, at the lowest severity, in the order of the table; empty for an
-    image that is always answered alike.
+    not that on the clean image. Columns ``image, share, net, train_seed, corruption, severity``:
+    the last four are where it changed first, at the lowest severity, in the order of the table;
+    empty for an image that is always answered alike.
     """
     at = frame[frame["level"] > 0]
     share = (1 - at.groupby("image")["kept"].mean()).rename("share")
     changed = at[at["kept"] == 0].sort_values("level", kind="stable")
     first = changed.drop_duplicates("image").set_index("image")
-    found = first[["net", "corruption", "level"]].rename(columns={"level": "severity"})
+    found = first[["net", "train_seed", "corruption", "level"]].rename(
+        columns={"level": "severity"}
+    )
     out = share.to_frame().join(found).reset_index()
     return out.sort_values(["share", "image"], ascending=[False, True], ignore_index=True)

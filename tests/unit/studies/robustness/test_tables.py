@@ -169,6 +169,13 @@ def test_images_that_change_most_come_first_with_the_mildest_corruption():
     assert pd.isna(found.loc[2, "corruption"])
 
 
+def test_the_run_is_told_in_which_an_answer_changed_first():
+    rows = two([1, 1], seed=0) + two([1, 0], seed=1)
+    found = tables.flips(frame(rows))
+
+    assert found.loc[0, ["image", "net", "train_seed"]].tolist() == [1, "a", 1]
+
+
 class Source:
     """A table with answers, as a sweep gives it."""
 
