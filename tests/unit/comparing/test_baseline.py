@@ -29,6 +29,16 @@ def saved(tmp_path_factory):
     return path, folder / "store"
 
 
+def test_an_interval_of_accuracy_ends_at_all_right(saved):
+    rows = pd.DataFrame(baseline.load(str(saved[0])).facts["verdicts"])
+    found = rows[rows["metric"] == "correct"]
+
+    assert found["mean"].max() > 0.95
+    assert found["high"].max() <= 1
+    assert (found["low"] < found["mean"]).all()
+    assert (found["mean"] < found["high"]).all()
+
+
 def test_a_comparison_with_a_baseline_is_that_with_the_network(saved, tmp_path):
     path, store = saved
     found = probes.compare(
