@@ -186,8 +186,9 @@ def compare(
     else:
         lab, arms = beside(baseline, new, dataset, seeds, place, options, **how)
         under = conditions_as_typed(baseline) if under is None else under
-        draws = draws or baseline.facts["draws"]
-    plan = Plan(lab, arms, measure, under or (), draws or 1, baseline)
+        draws = baseline.facts["draws"] if draws is None else draws
+    under, draws = () if under is None else under, 1 if draws is None else draws
+    plan = Plan(lab, arms, measure, under, draws, baseline)
     asked = [asked_of(plan, m, margins[m]) for m in wanted]
     questions = tuple(q for q, _ in asked)
     table = max((t for _, t in asked), key=lambda t: t.design.images)
