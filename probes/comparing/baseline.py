@@ -235,7 +235,7 @@ def _typed(under: Under) -> list[str] | None:
 
 
 def _means(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The mean of each metric and its 90 % interval (Wilson's of accuracy), by condition and run."""
+    """The mean of each metric, its 90 % interval (Wilson's of accuracy), by condition and run."""
     found = [
         summarise(part.drop(columns=COLUMN)).assign(**{COLUMN: name})
         for name, part in frame.groupby(COLUMN, sort=False)

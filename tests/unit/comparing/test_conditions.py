@@ -83,7 +83,7 @@ def test_a_perturbation_that_stands_twice_is_refused(two):
 
 def test_conditions_that_would_have_one_name_are_refused(two):
     lab, arms = two
-    with pytest.raises(BadInput, match="both called 'Gaussian noise, noise σ 0[.]1'"):
+    with pytest.raises(BadInput, match=r"both called 'Gaussian noise, noise σ 0[.]1'"):
         paired(lab, accuracy, [gaussian(0, 0.1, 0.1000001)], arms=arms)
 
 
