@@ -14,6 +14,11 @@ from probes.tell import plots
 from probes.tell.markdown import grid
 
 CORRUPTIONS = "corruptions"
+TEXT = (
+    *("net", "kind", "perturbation", "corruption", "axis", "done", "relative_to"),
+    *("label", "clean_answer", "answer"),
+)
+"""Columns of names, which may look like numbers: classes, and the layers that get noise."""
 
 
 def section(folder: Path) -> str:
@@ -83,7 +88,10 @@ def section(folder: Path) -> str:
 
 def _read(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / "tables" / f"{name}.csv"
-    return pd.read_csv(path, dtype={"label": str}) if path.exists() else None
+    if not path.exists():
+        return None
+    text = dict.fromkeys(TEXT, str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def _arms(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 
 from probes.errors import BadInput, UnknownName
-from probes.studies.robustness import published, tables
-from probes.studies.robustness.answers import Kept
+from probes.perturb import corruptions
+from probes.run.bench import Bench
+from probes.run.settings import Options
+from probes.store import Store
+from probes.studies.robustness import claims, pages, published, tables
+from probes.studies.robustness.answers import Answers, Kept
+from probes.subjects.spec import parse
 
 
 def frame(rows, column="corruption"):
@@ -174,6 +179,27 @@ def test_the_run_is_told_in_which_an_answer_changed_first():
     found = tables.flips(frame(rows))
 
     assert found.loc[0, ["image", "net", "train_seed"]].tolist() == [1, "a", 1]
+
+
+def test_layers_and_classes_that_are_called_by_a_number_keep_their_names(tmp_path):
+    (tmp_path / "tables").mkdir()
+    path = tmp_path / "tables" / "conditions.csv"
+    path.write_text("kind,net,perturbation,label\nlayer_noise,n,1,01\nfgsm,n,noise,nan\n")
+    found = pages._read(tmp_path, "conditions")
+
+    assert pages._arms(found)["perturbation"].tolist() == ["1", "fgsm: noise"]
+    assert found["label"].tolist() == ["01", "nan"]
+
+
+@pytest.mark.parametrize(("images", "asked"), [(399, 1), (400, 2)])
+@pytest.mark.parametrize("seed", [0, "*"])
+def test_calibration_is_asked_of_as_many_images_as_its_groups_need(tmp_path, images, asked, seed):
+    spec = parse(f"resnet20@mnist5k#{seed}")
+    bench = Bench([spec], Store(tmp_path), Options(images=images))
+    table = Kept(bench.sweep(Answers(), under=corruptions((3,))))
+    found = claims.claims_of([claims.Arm(spec, "resnet20", "shipped")], {"corruptions": table})
+
+    assert [ident for ident, *_ in found] == ["ROB-COST", "ROB-ECE"][:asked]
 
 
 class Source:
