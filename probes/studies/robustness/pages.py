@@ -82,7 +82,7 @@ def section(folder: Path) -> str:
     if others:
         text.append(_others(table, axes, others))
     if published is not None:
-        text.append(_published(published))
+        text.append(_published(published, set(table["net"])))
     return "\n\n".join(text)
 
 
@@ -228,8 +228,9 @@ def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:
     )
 
 
-def _published(table: pd.DataFrame) -> str:
-    rows, missing = [], []
+def _published(table: pd.DataFrame, nets: set[str]) -> str:
+    rows = []
+    missing = [net for net in dict.fromkeys(table["net"]) if net not in nets]
     for row in table.to_dict("records"):
         here = row["measured"] == row["measured"]
         severity = "" if row["severity"] != row["severity"] else f" {row['severity']:g}"
@@ -242,16 +243,13 @@ def _published(table: pd.DataFrame) -> str:
                 f"{row['measured'] - row['accuracy']:+.1f}" if here else "",
             ]
         )
-        if not here and row["net"] not in missing:
-            missing.append(row["net"])
-    text = "Beside published accuracies, in percent:\n\n" + grid(
-        ["network", "corruption", "published", "here", "difference"], rows
+    text = (
+        "Beside published accuracies, in percent; a row without a severity is a mean over those of"
+        " this run:\n\n" + grid(["network", "corruption", "published", "here", "difference"], rows)
     )
     if missing:
         text += (
-            "\n\nNot run here, or not under that corruption: "
-            + ", ".join(missing)
-            + f". `probes run robustness {' '.join(missing)}` runs them where their weights are;"
-            " `probes fetch` brings those that can be fetched."
+            f"\n\nNot run here: {', '.join(missing)}. `probes run robustness {' '.join(missing)}`"
+            " runs them where their weights are; `probes fetch` brings those that can be fetched."
         )
     return text

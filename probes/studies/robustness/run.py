@@ -74,6 +74,11 @@ def study(
     data = next(iter(bench.subjects.values())).data
     asked = perturbations(under, severities, data.images.shape[1], say)
     corrupted = asked.get(CORRUPTIONS)
+    if given is not None and corrupted is None:
+        raise BadInput(
+            f"published numbers {published}: they are of corruptions, and {under!r} names none;"
+            " name some, e.g. --under corruptions"
+        )
     over = tables.denominators(
         relative_to,
         [arm.name for arm in arms],
@@ -127,7 +132,8 @@ def _arms(specs: Sequence[Spec], bench: Bench) -> list[Arm]:
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise BadInput(
             f"{' '.join(map(str, specs))}: tables tell networks apart by name and weights, and"
-            f" {twice[0][0]} with {twice[0][1]} stands twice; give one of the files another name"
+            f" {twice[0][0]} with {twice[0][1]} stands twice; give one of the files another name,"
+            f" or write {twice[0][0]}#* for training seeds, or `probes compare` for two of them"
         )
     nets = [net for net, _ in names]
     return [

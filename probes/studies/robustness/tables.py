@@ -176,9 +176,15 @@ def denominators(
     """What corruption errors are divided by: the name of a network of the run, the published errors
     of AlexNet, or nothing.
 
-    Raises BadInput for a network that is not among those of the run, and for AlexNet where its
-    published errors are of other images, severities or corruptions.
+    Raises BadInput for a network that is not among those of the run, for AlexNet where its
+    published errors are of other images, severities or corruptions, and where there are no
+    corruptions.
     """
+    if asked is not None and not corruptions:
+        raise BadInput(
+            f"relative to {asked!r}: that divides errors under corruptions, and there are none;"
+            " name some, e.g. --under corruptions"
+        )
     if asked is None or asked in nets:
         return asked
     if asked != "alexnet":

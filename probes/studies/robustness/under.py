@@ -61,6 +61,10 @@ def perturbations(
         else:
             make = ATTACKS.get(name)
             found[name] = attacked(make(), one.levels, noise=True) if make else one
+    if severities is not None and levels != {(0.0, *map(float, sorted(severities)))}:
+        asked_for = ",".join(map(str, severities))
+        has = "no corruption" if not names else "a corruption with severities of its own"
+        raise BadInput(f"severity {asked_for}, but {text!r} names {has}: leave out one of the two")
     if not names:
         return found
     if len(levels) > 1:

@@ -133,6 +133,7 @@ def test_a_network_without_errors_is_no_denominator():
     ("asked", "names", "levels", "classes", "says"),
     [
         ("c", ["fog"], (0, 1), 10, "relative to 'c': name one of the networks of this run .a, b."),
+        ("a", [], (), 10, "relative to 'a': that divides errors under corruptions"),
         ("alexnet", ["fog"], (0, 1, 2, 3, 4, 5), 10, "these images have 10 classes"),
         ("alexnet", ["spatter"], (0, 1, 2, 3, 4, 5), 1000, "spatter is none of them"),
         ("alexnet", ["fog"], (0, 1, 3), 1000, "severities 1 to 5, not 1, 3"),
@@ -256,3 +257,13 @@ def test_published_accuracies_stand_beside_those_measured(tmp_path):
 def test_a_file_of_published_numbers_that_is_wrong_is_refused_by_line(tmp_path, text, error, says):
     with pytest.raises(error, match=says):
         published.read(published_file(tmp_path, text))
+
+
+def test_a_network_that_was_run_is_not_asked_to_be_run_again():
+    rows = [("a", "fog", None, 80.0, 79.0), ("a", "snow", None, 70.0, None)]
+    rows += [("b", "fog", 3.0, 60.0, None)]
+    names = ["net", "corruption", "severity", "accuracy", "measured"]
+    text = pages._published(pd.DataFrame(rows, columns=names), {"a"})
+
+    assert "| a | snow | 70.0 | not run |" in text
+    assert "Not run here: b. `probes run robustness b` runs" in text

@@ -70,6 +70,17 @@ def test_what_can_not_be_is_refused(text, error, says, frost):
         perturbations(text, None, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("noise", "names no corruption"), ("fog:1", "a corruption with severities of its own")],
+)
+def test_severities_that_would_change_nothing_are_refused(text, says):
+    with pytest.raises(BadInput, match=f"severity 3,1, but '{text}' .*{says}"):
+        perturbations(text, [3, 1], 1)
+
+    assert perturbations("fog:1,3", [3, 1], 1)["corruptions"].levels == (0, 1, 3)
+
+
 @pytest.mark.parametrize("text", ["a", "0", "1.5", "6", "", "1,1", "1,,3"])
 def test_severities_that_are_none_are_refused_as_typed(text):
     with pytest.raises(argparse.ArgumentTypeError, match=f"{text!r}: different whole numbers"):
