@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from probes.judge.wording import counted
 from probes.studies.robustness.claims import judged_severity
 from probes.studies.robustness.plots import curves, diagrams, flipped, level_of, lost, spelt
 from probes.tell import plots
@@ -146,7 +147,7 @@ def _overall(table: pd.DataFrame, errors: pd.DataFrame, runs: int) -> str:
     severities = ", ".join(f"{v:g}" for v in sorted(at["level"].unique()) if v)
     told = (
         f"Corruption errors are shares of wrong answers, averaged over severities {severities}; the"
-        f" mean is over {names} corruptions, each counting the same ({what})."
+        f" mean is over {counted(names, 'corruption')}, each counting the same ({what})."
     )
     if over:
         told += (
@@ -198,14 +199,23 @@ def _latex(table: pd.DataFrame, errors: pd.DataFrame) -> str:
     for net in nets:
         error = 100 - clean.loc[clean["net"] == net, "accuracy"].mean()
         values = [error, wide.loc[net, "mean"], *wide.loc[net, names]]
-        safe = net.replace("_", "\\_").replace("#", "\\#")
-        lines.append(" & ".join([safe, *(f"{v:.1f}" for v in values)]) + " \\\\")
+        lines.append(" & ".join([in_latex(net), *(f"{v:.1f}" for v in values)]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     body = "\n".join(lines)
     return (
         "<details><summary>The same as a LaTeX table (booktabs, graphicx); mCE is the plain mean,"
         f" divided by nothing</summary>\n\n```latex\n{body}\n```\n\n</details>"
     )
+
+
+def in_latex(text: str) -> str:
+    """A text in which LaTeX finds no markup.
+
+    >>> print(in_latex("a_b:50%"))
+    a\\_b:50\\%
+    """
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(marks.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in text)
 
 
 def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:

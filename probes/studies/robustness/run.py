@@ -15,6 +15,7 @@ from torch import nn
 from probes.batch import Draw
 from probes.errors import BadInput
 from probes.judge import power
+from probes.judge.wording import counted
 from probes.perturb.protocol import Perturbation
 from probes.run.bench import Bench
 from probes.run.cells import images_under
@@ -93,7 +94,7 @@ def study(
         say(f"{names}: {problem}")
     found = []
     for kind, sweep in sweeps.items():
-        say(f"{names}, {images:,} images: {asked[kind].describe()}")
+        say(f"{names}, {counted(images, 'image')}: {asked[kind].describe()}")
         frame, column = tables.named(sweep.frame), asked[kind].column
         found.append(tables.conditions(frame, kind, column, asked[kind].name))
     extra = {"conditions": pd.concat(found, ignore_index=True), "kinds": _kinds(asked)}

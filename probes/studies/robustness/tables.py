@@ -162,7 +162,9 @@ def errors(frame: pd.DataFrame, denominators: Mapping[str, float] | str | None) 
 
 def _interval(estimate: float, each: np.ndarray) -> tuple[float, float, float]:
     """An estimate with its 90 % interval, from what each image adds to it."""
-    half = stats.t.isf(0.05, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
+    half = math.nan
+    if len(each) > 1:
+        half = stats.t.isf(0.05, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
     return 100 * float(estimate), 100 * float(estimate - half), 100 * float(estimate + half)
 
 

@@ -1,5 +1,7 @@
 """The tables of the robustness study, by hand."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -267,3 +269,11 @@ def test_a_network_that_was_run_is_not_asked_to_be_run_again():
 
     assert "| a | snow | 70.0 | not run |" in text
     assert "Not run here: b. `probes run robustness b` runs" in text
+
+
+def test_a_single_image_has_an_error_without_an_interval():
+    with warnings.catch_warnings(action="error"):
+        found = tables.errors(frame(two([0])), None).iloc[0]
+
+    assert found["error"] == 100
+    assert np.isnan(found["error_low"])
