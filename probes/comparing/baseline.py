@@ -39,6 +39,10 @@ FOLDER = Path("baselines")
 """Where baselines lie where nothing else is said."""
 ENTRY = b"probes baseline"
 """The entry of the file's metadata that says what it is."""
+FACTS = {
+    *("subject", "made", "commit", "versions", "weights", "dataset", "data", "images", "draws"),
+    *("images_sha256", "split", "seed", "precision", "under", "conditions", "where", "verdicts"),
+}
 TOLD = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "site", COLUMN)
 
 
@@ -83,13 +87,8 @@ class Baseline:
         """Raise BadInput for a table that is of other images, another design or another metric."""
         design, facts = new.design, self.facts
         what = f"baseline {self.name}"
-        for name, here in (
-            ("dataset", design.dataset),
-            ("split", design.split),
-            ("seed", design.seed),
-            ("precision", design.precision),
-        ):
-            if facts[name] != here:
+        for name in ("dataset", "split", "seed", "precision"):
+            if facts[name] != (here := getattr(design, name)):
                 raise BadInput(f"{what} is of {name} {facts[name]}, and this is of {name} {here}")
         keys = new.keys()
         for condition, key in keys.items():
@@ -292,8 +291,10 @@ def load(name: str, folder: Path = FOLDER) -> Baseline:
         raise ProbesError(f"{path} is a table, but no baseline") from None
     except (OSError, ValueError, pa.ArrowException) as e:
         raise ProbesError(f"{path} is no baseline: {e}") from e
-    if facts.get("schema") != SCHEMA:
-        raise ProbesError(f"{path}: schema {facts.get('schema')}, this version reads {SCHEMA}")
+    if isinstance(facts, dict) and facts.get("schema", SCHEMA) != SCHEMA:
+        raise ProbesError(f"{path}: schema {facts['schema']}, this version reads {SCHEMA}")
+    if not isinstance(facts, dict) or not FACTS | {"schema", "rows_sha256"} <= set(facts):
+        raise ProbesError(f"{path}: what it says of itself was changed: save it again")
     if rows_sha256(frame) != facts["rows_sha256"]:
         raise ProbesError(f"{path}: its rows were changed (SHA-256 differs): save it again")
     return Baseline(path.stem, frame, facts)

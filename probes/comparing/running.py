@@ -21,7 +21,7 @@ from probes.comparing.answers import (
     measure_for,
     overall,
 )
-from probes.comparing.arms import Arms, Seeds, bench_of
+from probes.comparing.arms import NEW, OLD, Arms, Seeds, bench_of
 from probes.comparing.baseline import Baseline
 from probes.comparing.conditions import Paired, Under
 from probes.comparing.flips import Pictures, flips, pictured
@@ -207,7 +207,7 @@ def compare(
         flips(table),
         insides(table.lab, arms) if baseline is None else pd.DataFrame(),
         pictured(table),
-        _notes(baseline, lab),
+        _notes(baseline, lab, arms),
     )
     if out is not None:
         found.report(out, command)
@@ -229,11 +229,19 @@ def _margins(margin: Margin | Mapping[str, Margin], metrics: Sequence[str]) -> d
     return found
 
 
-def _notes(baseline: Baseline | None, lab: Bench) -> tuple[str, ...]:
+def _notes(baseline: Baseline | None, lab: Bench, arms: Arms) -> tuple[str, ...]:
+    subjects = lab.subjects
+    new = [subjects[name].sha256 for name in arms.names[NEW]]
     if baseline is None:
-        return ()
+        old = [subjects[name].sha256 for name in arms.names[OLD]]
+    else:
+        old = [baseline.facts["weights"][name]["sha256"] for name in arms.names[OLD]]
+    same = ("old and new have the same weights",) if sorted(old) == sorted(new) else ()
+    if baseline is None:
+        return same
     other = baseline.otherwise(lab)
     return (
+        *same,
         f"baseline {baseline.name}: {baseline.age()}",
         *([f"the last digits may differ: {', '.join(other)}"] if other else []),
     )
