@@ -265,10 +265,20 @@ def write(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(path, index=False, compression="zstd")
 
 
+NAMES = ("net", "weights", "dataset", "site", "metric")
+"""Columns that hold names, which may look like numbers: the blocks ``1`` and ``2``."""
+
+
+def from_csv(path: Path) -> pd.DataFrame:
+    """A table or a summary that was written as CSV: names are text, whatever they look like."""
+    text = dict.fromkeys(NAMES, str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+
+
 def read(path: Path) -> pd.DataFrame:
     """Read and check a table that :func:`write` wrote. Raises ProbesError if the file is none."""
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        table = from_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as e:
         raise ProbesError(f"{path} is no table: {e}") from e
     if "site" in table.columns and not isinstance(table["site"].dtype, pd.CategoricalDtype):

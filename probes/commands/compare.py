@@ -127,7 +127,7 @@ def _run(given: argparse.Namespace) -> int:
         given.nets[-1],
         given.dataset,
         margin=margins(given.margin),
-        under=" ".join(given.under) if given.under else None,
+        under=None if given.under is None else " ".join(given.under),
         metrics=listed(given.metrics) or [given.metrics],
         draws=given.draws,
         seeds=seeds_of(given),

@@ -31,6 +31,8 @@ SIDE: Mapping[str, int] = {
 """Metrics that have a better side: 1 where more is better, -1 where less is."""
 GROUPED = ("ece", "auroc")
 """Metrics that only many images have: a row is a group of them."""
+WHOLE = 100.0
+"""What a share can change by, in points."""
 ANSWERS = ("worse", "open", "not worse", "better")
 Margin = str | float
 
@@ -53,12 +55,13 @@ def measure_for(metrics: Sequence[str]) -> Measure:
 def margin_of(margin: Margin, metric: str) -> tuple[float, str]:
     """A margin as typed, for a metric: the number and its unit. 0 needs no unit.
 
-    Raises BadInput for a margin below 0, and for one of another unit than the metric's.
+    Raises BadInput for a margin below 0, for one of another unit than the metric's, and for one
+    that no difference can reach.
 
     >>> margin_of("1 point", "correct"), margin_of(0, "brier")
     ((1.0, 'points'), (0.0, ''))
     """
-    value, unit = quantity(margin, 'e.g. "1 point"')
+    value, unit = quantity(margin, 'e.g. "1 point"', "margin")
     wanted = UNIT_OF[tables.kind_of(metric)]
     if not value >= 0:
         raise BadInput(f"margin {margin!r}: how much worse would not matter, a number from 0 up")
@@ -67,6 +70,11 @@ def margin_of(margin: Margin, metric: str) -> tuple[float, str]:
         raise BadInput(
             f"margin {margin!r}: {metric} is judged in {wanted or 'plain numbers'}, so write e.g."
             f" {example}; with several metrics one for each, correct='1 point' brier=0.01"
+        )
+    if wanted and value >= WHOLE:
+        raise BadInput(
+            f"margin {margin!r}: {metric} can't change by more than 100 points, so that nothing"
+            ' would be worse; write e.g. "1 point"'
         )
     return value, wanted
 

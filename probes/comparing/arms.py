@@ -98,10 +98,11 @@ def _with_dataset(spec: Spec, dataset: str | None) -> Spec:
 
 def _version(text: str) -> Any:
     """The perturbation of weights that a version is, at its one strength."""
-    under = next(iter(asked(text).values()))
-    if len(under.levels) != 2:
+    under, *others = asked(text).values()
+    if others or len(under.levels) != 2:
         raise BadInput(
-            f"+{text}: a version of a network has one strength, e.g. +quantised:8 or +pruned:.5"
+            f"+{text}: a version of a network is one change of one strength, e.g. +quantised:8 or"
+            " +pruned:.5"
         )
     return under
 

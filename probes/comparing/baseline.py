@@ -23,6 +23,7 @@ from probes.atomic import replacing
 from probes.comparing.arms import Seeds, bench_with, names_of, refuse_copies
 from probes.comparing.conditions import COLUMN, Paired, Under, keys_of, rows_of, sweeps_of
 from probes.errors import BadInput, ProbesError, Unavailable
+from probes.judge.accuracies import percent
 from probes.judge.lazytable import summarise
 from probes.judge.wording import counted
 from probes.measure.confidence import Certainty
@@ -38,6 +39,10 @@ FOLDER = Path("baselines")
 """Where baselines lie where nothing else is said."""
 ENTRY = b"probes baseline"
 """The entry of the file's metadata that says what it is."""
+FACTS = {
+    *("subject", "made", "commit", "versions", "weights", "dataset", "data", "images", "draws"),
+    *("images_sha256", "split", "seed", "precision", "under", "conditions", "where", "verdicts"),
+}
 TOLD = ("net", "weights", "dataset", "train_seed", "image", "draw", "level", "site", COLUMN)
 
 
@@ -82,13 +87,8 @@ class Baseline:
         """Raise BadInput for a table that is of other images, another design or another metric."""
         design, facts = new.design, self.facts
         what = f"baseline {self.name}"
-        for name, here in (
-            ("dataset", design.dataset),
-            ("split", design.split),
-            ("seed", design.seed),
-            ("precision", design.precision),
-        ):
-            if facts[name] != here:
+        for name in ("dataset", "split", "seed", "precision"):
+            if facts[name] != (here := getattr(design, name)):
                 raise BadInput(f"{what} is of {name} {facts[name]}, and this is of {name} {here}")
         keys = new.keys()
         for condition, key in keys.items():
@@ -234,12 +234,17 @@ def _typed(under: Under) -> list[str] | None:
 
 
 def _means(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The mean of each metric with its 90 % interval, by condition and training run."""
+    """The mean of each metric, its 90 % interval (Wilson's of accuracy), by condition and run."""
     found = [
         summarise(part.drop(columns=COLUMN)).assign(**{COLUMN: name})
         for name, part in frame.groupby(COLUMN, sort=False)
     ]
-    every = pd.concat(found)[[COLUMN, "train_seed", "metric", "n", "mean", "low", "high"]]
+    every = pd.concat(found, ignore_index=True)
+    every = every[[COLUMN, "train_seed", "metric", "n", "mean", "low", "high"]]
+    hits = frame.groupby([COLUMN, "train_seed", "image"], observed=True)["correct"].mean()
+    for i, row in every[every["metric"] == "correct"].iterrows():
+        mine = percent(hits[row[COLUMN], row["train_seed"]].to_numpy())
+        every.loc[i, ["low", "high"]] = [side / 100 for side in mine[1:]]
     return json.loads(every.to_json(orient="records", double_precision=9))
 
 
@@ -286,8 +291,10 @@ def load(name: str, folder: Path = FOLDER) -> Baseline:
         raise ProbesError(f"{path} is a table, but no baseline") from None
     except (OSError, ValueError, pa.ArrowException) as e:
         raise ProbesError(f"{path} is no baseline: {e}") from e
-    if facts.get("schema") != SCHEMA:
-        raise ProbesError(f"{path}: schema {facts.get('schema')}, this version reads {SCHEMA}")
+    if isinstance(facts, dict) and facts.get("schema", SCHEMA) != SCHEMA:
+        raise ProbesError(f"{path}: schema {facts['schema']}, this version reads {SCHEMA}")
+    if not isinstance(facts, dict) or not FACTS | {"schema", "rows_sha256"} <= set(facts):
+        raise ProbesError(f"{path}: what it says of itself was changed: save it again")
     if rows_sha256(frame) != facts["rows_sha256"]:
         raise ProbesError(f"{path}: its rows were changed (SHA-256 differs): save it again")
     return Baseline(path.stem, frame, facts)

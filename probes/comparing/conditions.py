@@ -140,7 +140,7 @@ class Paired(LazyTable):
 
 def conditions_of(sweeps: Sequence[Sweep]) -> dict[str, tuple[Perturbation, str, float]]:
     """The perturbation, its arm and the level of each condition of sweeps; the first one is of the
-    clean images.
+    clean images. Raises BadInput for two conditions of one name.
     """
     found = {}
     for sweep in sweeps[1:]:
@@ -149,6 +149,11 @@ def conditions_of(sweeps: Sequence[Sweep]) -> dict[str, tuple[Perturbation, str,
         for arm, one in arms:
             for level in (v for v in sweep.under.levels if v):
                 name = label(sweep.under, arm if len(arms) > 1 else "", level)
+                if name in found:
+                    raise BadInput(
+                        f"two conditions are both called {name!r}: take levels that differ in their"
+                        " first six digits, or give one perturbation another name"
+                    )
                 found[name] = (one, arm, level)
     return found
 
@@ -220,9 +225,11 @@ def sweeps_of(
     if twice := [a.name for i, a in enumerate(every) if a in every[:i]]:
         raise BadInput(f"{twice[0]} stands twice: name it once, with all its levels")
     mine = lab.only(names)
-    return [
+    found = [
         mine.sweep(measure, one, draws if i else 1, per_run=per_run) for i, one in enumerate(every)
     ]
+    conditions_of(found)  # which refuses two of one name
+    return found
 
 
 def paired(

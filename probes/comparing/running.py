@@ -21,7 +21,7 @@ from probes.comparing.answers import (
     measure_for,
     overall,
 )
-from probes.comparing.arms import Arms, Seeds, bench_of
+from probes.comparing.arms import NEW, OLD, Arms, Seeds, bench_of
 from probes.comparing.baseline import Baseline
 from probes.comparing.conditions import Paired, Under
 from probes.comparing.flips import Pictures, flips, pictured
@@ -186,8 +186,9 @@ def compare(
     else:
         lab, arms = beside(baseline, new, dataset, seeds, place, options, **how)
         under = conditions_as_typed(baseline) if under is None else under
-        draws = draws or baseline.facts["draws"]
-    plan = Plan(lab, arms, measure, under or (), draws or 1, baseline)
+        draws = baseline.facts["draws"] if draws is None else draws
+    under, draws = () if under is None else under, 1 if draws is None else draws
+    plan = Plan(lab, arms, measure, under, draws, baseline)
     asked = [asked_of(plan, m, margins[m]) for m in wanted]
     questions = tuple(q for q, _ in asked)
     table = max((t for _, t in asked), key=lambda t: t.design.images)
@@ -206,7 +207,7 @@ def compare(
         flips(table),
         insides(table.lab, arms) if baseline is None else pd.DataFrame(),
         pictured(table),
-        _notes(baseline, lab),
+        _notes(baseline, lab, arms),
     )
     if out is not None:
         found.report(out, command)
@@ -228,11 +229,19 @@ def _margins(margin: Margin | Mapping[str, Margin], metrics: Sequence[str]) -> d
     return found
 
 
-def _notes(baseline: Baseline | None, lab: Bench) -> tuple[str, ...]:
+def _notes(baseline: Baseline | None, lab: Bench, arms: Arms) -> tuple[str, ...]:
+    subjects = lab.subjects
+    new = [subjects[name].sha256 for name in arms.names[NEW]]
     if baseline is None:
-        return ()
+        old = [subjects[name].sha256 for name in arms.names[OLD]]
+    else:
+        old = [baseline.facts["weights"][name]["sha256"] for name in arms.names[OLD]]
+    same = ("old and new have the same weights",) if sorted(old) == sorted(new) else ()
+    if baseline is None:
+        return same
     other = baseline.otherwise(lab)
     return (
+        *same,
         f"baseline {baseline.name}: {baseline.age()}",
         *([f"the last digits may differ: {', '.join(other)}"] if other else []),
     )

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from scipy import stats
 
+from probes.judge.power import runs_needed
 from probes.judge.ruling import Ruling
 
 GROUPS = 20
@@ -19,9 +20,10 @@ def signed_rank(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     """Training runs: exact signed-rank test, Hodges-Lehmann estimate, the interval of Walsh
     averages.
 
-    From 5 pairs. Tied differences get midranks and their own exact permutation law; the p-value at
-    delta is then the largest over all smaller (p_up) or larger (p_down) deltas, so that test and
-    interval stay one procedure. A difference equal to delta speaks for neither side.
+    From 5 pairs, or as many as can reach alpha. Tied differences get midranks and their own exact
+    permutation law; the p-value at delta is then the largest over all smaller (p_up) or larger
+    (p_down) deltas, so that test and interval stay one procedure. A difference equal to delta
+    speaks for neither side.
     ``scipy.stats.wilcoxon(x - delta, alternative="greater")``.
 
     >>> signed_rank(np.array([1.0, 2, 3, 4, 5]), 0).p_up
@@ -29,8 +31,9 @@ def signed_rank(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     """
     found = _signed_rank(np.asarray(x, float), delta, alpha)
     n = found.n
-    few = f"{n} training runs reach p = {0.5**n:.3g} at best; 5 are needed"
-    return _with_obstacle(found, x, few if n < 5 else "")
+    least = runs_needed(alpha)
+    few = f"{n} training runs reach p = {0.5**n:.3g} at best; {least} are needed"
+    return _with_obstacle(found, x, few if n < least else "")
 
 
 def typical_group(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:

@@ -44,7 +44,7 @@ def scope_of(
     )
     data = ", ".join(map(str, frame["dataset"].unique()))
     if classes := frame.attrs.get("classes"):
-        data += f" of these {classes} classes"
+        data += f" of these {classes} classes" if classes > 1 else ""
     common = tables.common_draws(frame)
     plural = "s" if draws > 1 else ""
     noise = (

@@ -50,9 +50,11 @@ def sesoi_of(text: str | float, metric: str, kind: Kind, side: int = 1) -> float
     return value / 100 if unit else value
 
 
-def quantity(text: str | float, way_out: str = "e.g. 0.5 or '1 point'") -> tuple[float, str]:
-    """A SESOI as typed: its number and its unit (``%``, ``points`` or nothing); BadInput for what
-    is no finite number.
+def quantity(
+    text: str | float, way_out: str = "e.g. 0.5 or '1 point'", what: str = "sesoi"
+) -> tuple[float, str]:
+    """A SESOI, or ``what`` else it is called, as typed: its number and its unit (``%``, ``points``
+    or nothing); BadInput for what is no finite number.
 
     >>> quantity("1e-3 points"), quantity(1e-5), quantity(" -.5 % ")
     ((0.001, 'points'), (1e-05, ''), (-0.5, '%'))
@@ -67,7 +69,7 @@ def quantity(text: str | float, way_out: str = "e.g. 0.5 or '1 point'") -> tuple
     except ValueError:
         value = math.nan
     if not found or not math.isfinite(value):
-        raise BadInput(f"sesoi {text!r}: a number with its unit, {way_out}")
+        raise BadInput(f"{what} {text!r}: a number with its unit, {way_out}")
     return value, "points" if found[2].startswith("point") else found[2]
 
 

@@ -81,15 +81,24 @@ class _Compared(Reading):
 
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """Which answers of the last pass are those on the clean images."""
+        if batch.targets is not None:
+            raise BadInput(
+                "agreement is of classes, and these images have numbers as targets: measure"
+                " probes.error"
+            )
         if self._clean is None or len(self._clean) != len(batch):
             raise ProbesError("agreement is with a clean pass of the same images: run that first")
-        return rows({"agreement": self._logits(batch).argmax(1) == self._clean})
+        logits = self._logits(batch)
+        if logits.shape[1] < 2:
+            raise BadInput("one logit per image: whether an answer stays needs two classes or more")
+        return rows({"agreement": logits.argmax(1) == self._clean})
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement(OfOutput):
     """Per image ``agreement``: 1 if the network gives the same class as on the clean image, else 0.
     It needs no labels. There is one site, ``output``; among equal logits the first one counts.
+    Reading raises BadInput for a single logit, and for images with targets: both have no classes.
     """
 
     name = "agreement"

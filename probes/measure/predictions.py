@@ -127,6 +127,11 @@ def labelled(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _no_logits(batch: Batch, logits: Tensor) -> str:
+    if batch.targets is not None:
+        return (
+            f"the network gives {tuple(logits.shape)}, the targets are {batch.targets.shape}: a"
+            " network of numbers returns (images, K); of a single number, x[:, None]"
+        )
     return (
         f"labels run to {batch.labels.max()}, but the output is {tuple(logits.shape)[1:]} per"
         " image; a network returns a logit per class"

@@ -141,6 +141,8 @@ class Bench(Working):
         if options.draws is not None and options.draws != draws:
             altered.append(f"draws {options.draws} instead of {draws}")
             draws = options.draws
+        if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+            raise BadInput(f"draws {draws!r}: allowed are whole numbers from 1 up")
         subjects = self.subjects
         under = under.fitted([s.model for s in subjects.values()])
         if per_run is None:

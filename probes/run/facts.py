@@ -146,6 +146,8 @@ class Facts(abc.ABC):
     def _other_classes(self, subject: Subject) -> str:
         if subject.data.targets is not None:
             return "targets that are numbers, not classes (measure probes.error)"
+        if len(subject.data.classes) < 2:
+            return "images of one class only, so that no answer is wrong (give images and labels)"
         looked = check(subject, self.options.where, self.store)
         outputs, classes = looked.outputs, len(subject.data.classes)
         if looked.probabilities:
@@ -161,9 +163,12 @@ class Facts(abc.ABC):
         """
         for name, subject in subjects.items():
             if problem := self._other_classes(subject):
-                some = ", ".join(subject.data.classes[:5])
+                classes = subject.data.classes
+                if len(classes) < 2:
+                    raise BadInput(f"{name}: accuracy is not asked of {problem}")
+                some = ", ".join([*classes[:5], *(["..."] if len(classes) > 5 else [])])
                 raise BadInput(
-                    f"{name}: {problem} ({some}, ...): accuracy needs a logit per class; a builder"
+                    f"{name}: {problem} ({some}): accuracy needs a logit per class; a builder"
                     " gets (channels, classes) and returns a module that gives (images, classes)"
                 )
 

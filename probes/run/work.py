@@ -74,7 +74,7 @@ class Place:
         if not training:
             return found
         if (name, training) not in self.trained:
-            data = datasets.load(found.data.name, "train", self.store)
+            data = datasets.load(found.dataset, "train", self.store)
             sampled = data.sample(min(training, len(data)))
             self.trained[name, training] = dataclasses.replace(found, training=sampled)
         return self.trained[name, training]

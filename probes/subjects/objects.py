@@ -85,6 +85,14 @@ def _outputs(model: Normalised, images: Dataset) -> int:
     return out.shape[1] if isinstance(out, Tensor) and out.ndim == 2 else 0
 
 
+def _array(given: Any) -> np.ndarray:
+    """A tensor, or what numpy takes, as an array; bfloat16, which numpy lacks, as float32."""
+    if not isinstance(given, Tensor):
+        return np.asarray(given)
+    plain = given.detach().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
 def dataset_of(data: Any) -> Dataset:
     """Images as a dataset: a :class:`Dataset`, the name of one, images (N, C, H, W) as floats in
     [0, 1] or as bytes, or a pair of images and labels, or of images and targets, floats (N,) or
@@ -109,7 +117,7 @@ def dataset_of(data: Any) -> Dataset:
             f"Lab(model, {type(data).__name__}): give a dataset, its name, images (N, C, H, W), or"
             " (images, labels)"
         )
-    pixels = np.asarray(data.detach().cpu() if isinstance(data, Tensor) else data)
+    pixels = _array(data)
     if pixels.ndim != 4 or not len(pixels):
         raise BadInput(f"images of shape {pixels.shape}: they are (N, C, H, W)")
     if pixels.dtype != np.uint8:
@@ -121,13 +129,7 @@ def dataset_of(data: Any) -> Dataset:
             )
         pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
     known = labels is not None
-    numbers = np.asarray(
-        labels.detach().cpu()
-        if isinstance(labels, Tensor)
-        else labels
-        if known
-        else [0] * len(pixels)
-    )
+    numbers = _array(labels if known else [0] * len(pixels))
     targets = None
     if numbers.dtype.kind == "f" and numbers.ndim in (1, 2) and len(numbers) == len(pixels):
         targets = numbers.astype(np.float64).reshape(len(pixels), -1)

@@ -50,6 +50,11 @@ class Subject:
         }
 
     @property
+    def dataset(self) -> str:
+        """The name that its images are loaded by; a dataset may be called otherwise inside."""
+        return self.spec.dataset or self.data.name
+
+    @property
     def untrained(self) -> bool:
         """Whether the weights are random because the subject asks for untrained ones."""
         return self.weights == UNTRAINED

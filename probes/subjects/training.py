@@ -116,6 +116,12 @@ def run_of(
     """A training run by its names. Raises what :func:`train` raises, before any work."""
     recipe = recipe or default_recipe(dataset, net)
     data, test = load(dataset, "train", store), load(dataset, "test", store)
+    if data.targets is not None or len(data.classes) < 2:
+        what = "numbers as targets" if data.targets is not None else "a single class"
+        raise BadInput(
+            f"{net} on {dataset}: recipes train classifiers, and these images have {what}; train it"
+            " yourself and name its file, net:weights.safetensors@dataset"
+        )
     if recipe == recipes["general"]:
         recipe = dataclasses.replace(
             recipe, batch_size=max(2, min(recipe.batch_size, len(data) // 4))
@@ -155,7 +161,7 @@ def train(
     same call resumes after the last finished epoch and ends with the same bytes: on a CPU always,
     on another ``device`` where torch has deterministic algorithms. ``say`` gets a line per
     epoch. Raises UnknownName for an unknown net or dataset, BadInput if the dataset has
-    fewer images than a batch.
+    fewer images than a batch, or no classes to tell apart.
     """
     run = run_of(net, dataset, seed, store, recipe, device)
     path = store.get_or_make("weights", run.key, ".safetensors", lambda path: run.make(path, say))

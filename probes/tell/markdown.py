@@ -19,9 +19,15 @@ def slug(text: str) -> str:
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """A Markdown table; a cell is one line.
+
+    >>> print(grid(["why"], [["no\\nimages"]]))
+    | why |
+    | --- |
+    | no images |
+    """
     body = [
-        " | ".join(str(c).replace("|", "\\|") for c in row)
+        " | ".join(" ".join(str(c).replace("|", "\\|").splitlines()) for c in row)
         for row in [header, ["---"] * len(header), *rows]
     ]
     return "\n".join(f"| {row} |" for row in body)

@@ -41,7 +41,7 @@
       [...body.rows]
         .sort((a, b) => {
           const x = number(text(a)), y = number(text(b));
-          const order = Number.isNaN(x) || Number.isNaN(y) ? text(a).localeCompare(text(b)) : x - y;
+          const order = Number.isNaN(x) || Number.isNaN(y) ? text(a).localeCompare(text(b), undefined, { numeric: true }) : x - y;
           return down ? -order : order;
         })
         .forEach((row) => body.append(row));

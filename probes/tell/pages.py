@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from probes.judge.unseen import disclosures
 from probes.judge.verdict import Verdict
 from probes.judge.wording import counted, cover, p_shown, shown
+from probes.table import from_csv
 from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
 from probes.tell.markdown import Line, grid, slug
@@ -239,7 +239,7 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
     """What the perturbation really was: realised strength, shift of the mean, pictures."""
     text, done = ["## What the perturbation was"], set()
     for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
-        summary = pd.read_csv(folder / line["summary"]["file"])
+        summary = from_csv(folder / line["summary"]["file"])
         space = line["design"].get("space", "pixels")
         key = (
             line["design"]["dataset"],

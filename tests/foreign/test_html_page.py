@@ -32,11 +32,12 @@ def folder(tmp_path_factory):
     lab = Lab(["resnet20@mnist5k#0", "plainnet20@mnist5k#0"], out / "store", images=220, quiet=True)
     under = gaussian(0, 0.2)
     table = lab.sweep(block_metrics, under=under).where(net="resnet20")
-    lab.claim(f"Noise raises it {EVIL}.", rises(table, "var_h", by="site", sesoi="1 %"), "ONE")
+    lab.claim(f"Noise raises it {EVIL}.", rises(table, "var_h", by="site", sesoi="1 %"), "C-2")
     table = lab.sweep(accuracy, under=under)
-    lab.claim("It falls.", falls(table.where(net="resnet20"), "correct", sesoi="5 points"), "TWO")
+    found = falls(table.where(net="resnet20"), "correct", sesoi="5 points")
+    lab.claim(f"It falls {'very' * 80}.", found, "C-10")
     arms = ("resnet20", "plainnet20")
-    lab.claim("It is more.", exceeds(table, "correct", between=arms, sesoi="30 points"), "THREE")
+    lab.claim("It is more.", exceeds(table, "correct", between=arms, sesoi="30 points"), "C-1")
     (out / "report").mkdir()
     text = f"Notes {EVIL} and ![a picture](https://example.org/x.png) and ![one](../../secret.png)."
     (out / "report" / "notes.md").write_text(text)
@@ -147,6 +148,17 @@ def test_tables_are_sorted_by_number_and_by_name(page):
     assert found[0] == sorted(found[0])
     assert found[1] == sorted(found[0], reverse=True)
     assert found[2] == "descending"
+
+
+@here
+def test_names_that_end_with_a_number_are_sorted_by_it(page):
+    found = page.ask(
+        "(() => { const t = document.querySelector('header table');"
+        " t.querySelector('th button').click();"
+        " return [...t.tBodies[0].rows].map(r => r.cells[0].textContent); })()"
+    )
+
+    assert found == ["C-1", "C-2", "C-10"]
 
 
 @here

@@ -63,6 +63,14 @@ def test_a_table_survives_its_file(tmp_path, suffix):
     pd.testing.assert_frame_equal(back.astype(object), t.astype(object), check_dtype=False)
 
 
+@pytest.mark.parametrize("name", ["1", "1.0", "nan", "true"])
+def test_names_that_look_like_something_else_stay_names(tmp_path, name):
+    path = tmp_path / "t.csv"
+    table.write(made(site=name, net=name), path)
+
+    assert set(table.read(path)["site"]) == set(table.from_csv(path)["net"]) == {name}
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([".csv", ".parquet"]))
 def test_outside_bytes_are_a_table_or_an_error_of_ours(tmp_path_factory, content, suffix):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from probes.judge.wording import shown
 from probes.studies.dynamics.plots import stages, steps
-from probes.table import kind_of, label_of
+from probes.table import from_csv, kind_of, label_of
 from probes.tell import evidence, plots
 from probes.tell.markdown import Line, grid, slug
 
@@ -131,7 +131,7 @@ def by_level(folder: Path, line: Line) -> list[str]:
     """The metrics of blocks against the level. They stand below a claim on one training run that
     was measured at three levels or more.
     """
-    summary = pd.read_csv(folder / line["summary"]["file"])
+    summary = from_csv(folder / line["summary"]["file"])
     if len(summary[["net", "train_seed"]].drop_duplicates()) > 1 or summary["level"].nunique() < 3:
         return []
     if not summary["metric"].isin(list(FIGURES)).any():

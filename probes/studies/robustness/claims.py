@@ -117,7 +117,7 @@ def _corrupted(arms: Sequence[Arm], at: LazyTable, unit: str) -> Asked:
         words, subject = _words(arm), str(arm.spec)
         mine = at.where(**arm.keys) if len(arms) > 1 else at
         found.append(("ROB-COST", words["ROB-COST"], subject, _costs(mine, unit)))
-        if unit == "train_seed" or mine.design.images >= GROUPS * FEWEST:
+        if mine.design.images >= GROUPS * FEWEST:
             found.append(("ROB-ECE", words["ROB-ECE"], subject, _miscalibrates(mine, unit)))
     return found
 

@@ -53,12 +53,17 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def severities(text: str) -> tuple[int, ...]:
-    """Severities as typed: whole numbers between commas.
+    """Severities as typed: different whole numbers from 1 to 5, between commas.
 
     >>> severities("1,3")
     (1, 3)
     """
-    return tuple(int(part) for part in text.split(","))
+    parts = [part.strip() for part in text.split(",")]
+    if not set(parts) <= set("12345") or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: different whole numbers from 1 to 5 between commas, e.g. 1,3,5"
+        )
+    return tuple(map(int, parts))
 
 
 def run(asked: Asked) -> None:

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from probes.judge.wording import counted
 from probes.studies.robustness.claims import judged_severity
 from probes.studies.robustness.plots import curves, diagrams, flipped, level_of, lost, spelt
 from probes.tell import plots
 from probes.tell.markdown import grid
 
 CORRUPTIONS = "corruptions"
+TEXT = (
+    *("net", "kind", "perturbation", "corruption", "axis", "done", "relative_to"),
+    *("label", "clean_answer", "answer"),
+)
+"""Columns of names, which may look like numbers: classes, and the layers that get noise."""
 
 
 def section(folder: Path) -> str:
@@ -77,13 +83,16 @@ def section(folder: Path) -> str:
     if others:
         text.append(_others(table, axes, others))
     if published is not None:
-        text.append(_published(published))
+        text.append(_published(published, set(table["net"])))
     return "\n\n".join(text)
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / "tables" / f"{name}.csv"
-    return pd.read_csv(path, dtype={"label": str}) if path.exists() else None
+    if not path.exists():
+        return None
+    text = dict.fromkeys(TEXT, str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def _arms(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +147,7 @@ def _overall(table: pd.DataFrame, errors: pd.DataFrame, runs: int) -> str:
     severities = ", ".join(f"{v:g}" for v in sorted(at["level"].unique()) if v)
     told = (
         f"Corruption errors are shares of wrong answers, averaged over severities {severities}; the"
-        f" mean is over {names} corruptions, each counting the same ({what})."
+        f" mean is over {counted(names, 'corruption')}, each counting the same ({what})."
     )
     if over:
         told += (
@@ -190,14 +199,23 @@ def _latex(table: pd.DataFrame, errors: pd.DataFrame) -> str:
     for net in nets:
         error = 100 - clean.loc[clean["net"] == net, "accuracy"].mean()
         values = [error, wide.loc[net, "mean"], *wide.loc[net, names]]
-        safe = net.replace("_", "\\_").replace("#", "\\#")
-        lines.append(" & ".join([safe, *(f"{v:.1f}" for v in values)]) + " \\\\")
+        lines.append(" & ".join([in_latex(net), *(f"{v:.1f}" for v in values)]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     body = "\n".join(lines)
     return (
         "<details><summary>The same as a LaTeX table (booktabs, graphicx); mCE is the plain mean,"
         f" divided by nothing</summary>\n\n```latex\n{body}\n```\n\n</details>"
     )
+
+
+def in_latex(text: str) -> str:
+    """A text in which LaTeX finds no markup.
+
+    >>> print(in_latex("a_b:50%"))
+    a\\_b:50\\%
+    """
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(marks.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in text)
 
 
 def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:
@@ -220,8 +238,9 @@ def _others(table: pd.DataFrame, axes: dict[str, str], kinds: list[str]) -> str:
     )
 
 
-def _published(table: pd.DataFrame) -> str:
-    rows, missing = [], []
+def _published(table: pd.DataFrame, nets: set[str]) -> str:
+    rows = []
+    missing = [net for net in dict.fromkeys(table["net"]) if net not in nets]
     for row in table.to_dict("records"):
         here = row["measured"] == row["measured"]
         severity = "" if row["severity"] != row["severity"] else f" {row['severity']:g}"
@@ -234,16 +253,13 @@ def _published(table: pd.DataFrame) -> str:
                 f"{row['measured'] - row['accuracy']:+.1f}" if here else "",
             ]
         )
-        if not here and row["net"] not in missing:
-            missing.append(row["net"])
-    text = "Beside published accuracies, in percent:\n\n" + grid(
-        ["network", "corruption", "published", "here", "difference"], rows
+    text = (
+        "Beside published accuracies, in percent; a row without a severity is a mean over those of"
+        " this run:\n\n" + grid(["network", "corruption", "published", "here", "difference"], rows)
     )
     if missing:
         text += (
-            "\n\nNot run here, or not under that corruption: "
-            + ", ".join(missing)
-            + f". `probes run robustness {' '.join(missing)}` runs them where their weights are;"
-            " `probes fetch` brings those that can be fetched."
+            f"\n\nNot run here: {', '.join(missing)}. `probes run robustness {' '.join(missing)}`"
+            " runs them where their weights are; `probes fetch` brings those that can be fetched."
         )
     return text

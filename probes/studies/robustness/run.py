@@ -15,6 +15,7 @@ from torch import nn
 from probes.batch import Draw
 from probes.errors import BadInput
 from probes.judge import power
+from probes.judge.wording import counted
 from probes.perturb.protocol import Perturbation
 from probes.run.bench import Bench
 from probes.run.cells import images_under
@@ -74,6 +75,11 @@ def study(
     data = next(iter(bench.subjects.values())).data
     asked = perturbations(under, severities, data.images.shape[1], say)
     corrupted = asked.get(CORRUPTIONS)
+    if given is not None and corrupted is None:
+        raise BadInput(
+            f"published numbers {published}: they are of corruptions, and {under!r} names none;"
+            " name some, e.g. --under corruptions"
+        )
     over = tables.denominators(
         relative_to,
         [arm.name for arm in arms],
@@ -88,7 +94,7 @@ def study(
         say(f"{names}: {problem}")
     found = []
     for kind, sweep in sweeps.items():
-        say(f"{names}, {images:,} images: {asked[kind].describe()}")
+        say(f"{names}, {counted(images, 'image')}: {asked[kind].describe()}")
         frame, column = tables.named(sweep.frame), asked[kind].column
         found.append(tables.conditions(frame, kind, column, asked[kind].name))
     extra = {"conditions": pd.concat(found, ignore_index=True), "kinds": _kinds(asked)}
@@ -127,7 +133,8 @@ def _arms(specs: Sequence[Spec], bench: Bench) -> list[Arm]:
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise BadInput(
             f"{' '.join(map(str, specs))}: tables tell networks apart by name and weights, and"
-            f" {twice[0][0]} with {twice[0][1]} stands twice; give one of the files another name"
+            f" {twice[0][0]} with {twice[0][1]} stands twice; give one of the files another name,"
+            f" or write {twice[0][0]}#* for training seeds, or `probes compare` for two of them"
         )
     nets = [net for net, _ in names]
     return [
@@ -169,7 +176,8 @@ def _pictured(bench: Bench, sweep: Kept, under: Perturbation) -> pd.DataFrame:
     raw = sweep.source.frame
     found = tables.flips(tables.named(sweep.frame)).dropna(subset=["corruption"]).head(PICTURED)
     place = {int(name): i for i, name in enumerate(data.ids)}
-    answers = tables.named(raw).set_index(["image", "net", "corruption", "level"])["answer"]
+    keys = ["image", "net", "train_seed", "corruption", "level"]
+    answers = tables.named(raw).set_index(keys)["answer"]
     rows = []
     for row in found.to_dict("records"):
         one = data.take(np.array([place[int(row["image"])]]))
@@ -180,7 +188,7 @@ def _pictured(bench: Bench, sweep: Kept, under: Perturbation) -> pd.DataFrame:
         )
         changed = (seen[0].clamp(0, 1) * 255).round().byte().numpy()
         was, now = (
-            answers.loc[(row["image"], row["net"], row["corruption"], level)]
+            answers.loc[(*(row[key] for key in keys[:-1]), level)]
             for level in (0.0, row["severity"])
         )
         channels, height, width = changed.shape

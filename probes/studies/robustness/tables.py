@@ -162,7 +162,9 @@ def errors(frame: pd.DataFrame, denominators: Mapping[str, float] | str | None) 
 
 def _interval(estimate: float, each: np.ndarray) -> tuple[float, float, float]:
     """An estimate with its 90 % interval, from what each image adds to it."""
-    half = stats.t.isf(0.05, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
+    half = math.nan
+    if len(each) > 1:
+        half = stats.t.isf(0.05, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
     return 100 * float(estimate), 100 * float(estimate - half), 100 * float(estimate + half)
 
 
@@ -176,9 +178,15 @@ def denominators(
     """What corruption errors are divided by: the name of a network of the run, the published errors
     of AlexNet, or nothing.
 
-    Raises BadInput for a network that is not among those of the run, and for AlexNet where its
-    published errors are of other images, severities or corruptions.
+    Raises BadInput for a network that is not among those of the run, for AlexNet where its
+    published errors are of other images, severities or corruptions, and where there are no
+    corruptions.
     """
+    if asked is not None and not corruptions:
+        raise BadInput(
+            f"relative to {asked!r}: that divides errors under corruptions, and there are none;"
+            " name some, e.g. --under corruptions"
+        )
     if asked is None or asked in nets:
         return asked
     if asked != "alexnet":
@@ -212,14 +220,16 @@ def flips(frame: pd.DataFrame) -> pd.DataFrame:
     """How easily the answer on each image changes: a row per image, those that change most first.
 
     ``share`` is the share of corruptions, severities, networks and runs under which the answer is
-    not that on the clean image. Columns ``image, share, net, corruption, severity``: the last three
-    are where it changed first, at the lowest severity, in the order of the table; empty for an
-    image that is always answered alike.
+    not that on the clean image. Columns ``image, share, net, train_seed, corruption, severity``:
+    the last four are where it changed first, at the lowest severity, in the order of the table;
+    empty for an image that is always answered alike.
     """
     at = frame[frame["level"] > 0]
     share = (1 - at.groupby("image")["kept"].mean()).rename("share")
     changed = at[at["kept"] == 0].sort_values("level", kind="stable")
     first = changed.drop_duplicates("image").set_index("image")
-    found = first[["net", "corruption", "level"]].rename(columns={"level": "severity"})
+    found = first[["net", "train_seed", "corruption", "level"]].rename(
+        columns={"level": "severity"}
+    )
     out = share.to_frame().join(found).reset_index()
     return out.sort_values(["share", "image"], ascending=[False, True], ignore_index=True)

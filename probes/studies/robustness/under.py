@@ -49,7 +49,8 @@ def perturbations(
     >>> list(perturbations("fog,contrast,noise:0,.1", [1, 3], channels=1))
     ['corruptions', 'noise']
     """
-    named = asked(text or DEFAULT.get(channels, DEFAULT[3]), severities or SEVERITIES)
+    usual = DEFAULT.get(channels, DEFAULT[3])
+    named = asked(usual if text is None else text, severities or SEVERITIES)
     names: list[str] = []
     levels: set[tuple[float, ...]] = set()
     found: dict[str, Perturbation] = {}
@@ -60,12 +61,21 @@ def perturbations(
         else:
             make = ATTACKS.get(name)
             found[name] = attacked(make(), one.levels, noise=True) if make else one
+    if severities is not None and levels != {(0.0, *map(float, sorted(severities)))}:
+        asked_for = ",".join(map(str, severities))
+        has = "no corruption" if not names else "a corruption with severities of its own"
+        raise BadInput(f"severity {asked_for}, but {text!r} names {has}: leave out one of the two")
     if not names:
         return found
     if len(levels) > 1:
         raise BadInput(
             f"under {text!r}: corruptions are judged together, at the same severities; say them"
             " once: --severity 1,3,5"
+        )
+    if twice := [name for name in named if name in FIFTEEN and CORRUPTIONS in named]:
+        raise BadInput(
+            f"under {text!r}: {twice[0]} is one of the fifteen corruptions; name {CORRUPTIONS}, or"
+            " those that you want"
         )
     if CORRUPTIONS in named and not frost_is_here():
         say("frost is left out: its photographs come with pip install 'neural-probes[corruptions]'")

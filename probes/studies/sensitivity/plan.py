@@ -17,7 +17,7 @@ from probes.perturb.composed import Augmented
 from probes.registry import unknown
 from probes.store import Store
 from probes.subjects import data as datasets
-from probes.subjects.dataset import Dataset
+from probes.subjects.dataset import Dataset, Split
 from probes.subjects.sending import floats
 
 FACTORS = ("class", "partition")
@@ -97,9 +97,9 @@ class Plan:
         }
         return augmented, SobolDesign(groups, shapley, second, fixed=int(self.image != "factor"))
 
-    def pool(self, data: Dataset, store: Store) -> Pool:
-        """The images that the factors choose from, equally many of each partition. Raises BadInput
-        for a constant factor of the image.
+    def pool(self, data: Dataset, store: Store, name: str = "") -> Pool:
+        """The images that the factors choose from, equally many of each partition; ``name`` is what
+        they are loaded by. Raises BadInput for a constant factor of the image.
         """
         if self.image == "factor" and len(data) == 1:
             raise BadInput(
@@ -108,7 +108,8 @@ class Plan:
             )
         parts = [data]
         if "partition" in self.factors:
-            other = datasets.load(data.name, "train" if data.split == "test" else "test", store)
+            split: Split = "train" if data.split == "test" else "test"
+            other = datasets.load(name or data.name, split, store)
             parts.append(other.sample(min(len(data), len(other))))
         return Pool(parts, self.factors)
 

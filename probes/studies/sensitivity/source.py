@@ -39,7 +39,7 @@ class Source:
         subject = place.subject(self.subject)
         data = subject.data
         if self.learnt:
-            data = datasets.load(data.name, "train", place.store)
+            data = datasets.load(subject.dataset, "train", place.store)
             data = data.sample(min(LEARNT, len(data)))
         if self.images is not None:
             data = data.sample(min(self.images, len(data)))
@@ -66,6 +66,4 @@ def group_of(data: Dataset, number: int, groups: int) -> Dataset:
         )
     order = seeds.permutation(len(data), "groups of images", data.name, data.split)
     rows = np.sort(order[number * size : (number + 1) * size])
-    return dataclasses.replace(
-        data, images=data.images[rows], labels=data.labels[rows], ids=data.ids[rows]
-    )
+    return data.take(rows)

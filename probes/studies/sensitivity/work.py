@@ -232,7 +232,12 @@ class Scrambling(Work):
 def pool_of(source: Source, plan: Plan, place: Place) -> Pool:
     """The images that a plan's rows choose from, made once in each place."""
     name = ("pool", source, plan.image, plan.factors)
-    return place.kept.get(name, lambda: plan.pool(source.of(place).data, place.store))
+
+    def made() -> Pool:
+        subject = source.of(place)
+        return plan.pool(subject.data, place.store, subject.dataset)
+
+    return place.kept.get(name, made)
 
 
 def sampling_key(source: Source, plan: Plan, where: Where, place: Place) -> dict[str, Any]:

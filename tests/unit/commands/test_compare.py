@@ -67,6 +67,8 @@ def test_not_worse_is_0_and_not_decided_is_2_or_1_where_that_is_asked_for(run):
     ("words", "says"),
     [
         (("resnet20",), "two networks, the old one and the new one"),
+        (("resnet20", "resnet20#1", "--draws", "0", "--under", "noise"), "draws 0: allowed are"),
+        (("resnet20#0", "resnet20#1", "--images", "20", "--under", ""), "no perturbation is named"),
         (("resnet20", "resnet20"), "that is one network"),
         (("resnet20", "resnet20#99"), "probes train resnet20 mnist5k --seeds 99"),
         (("resnet20", "resnet20#1", "--metrics", "entropy"), "metric with a better side"),

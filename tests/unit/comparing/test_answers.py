@@ -182,7 +182,8 @@ def test_two_networks_near_chance_have_nothing_to_lose_and_that_is_said():
         ("1 %", "correct", "correct is judged in points"),
         (0.5, "correct", '"1 point"'),
         ("1 point", "brier", "brier is judged in plain numbers"),
-        ("much", "correct", "a number with its unit"),
+        ("much", "correct", "margin 'much': a number with its unit"),
+        ("100 points", "correct", "nothing would be worse"),
     ],
 )
 def test_a_margin_that_is_none_is_refused(margin, metric, says):

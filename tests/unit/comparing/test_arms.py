@@ -35,8 +35,14 @@ def test_an_arm_gets_the_dataset_and_its_training_seeds(tmp_path):
     [
         ("resnet20@mnist5k", "cifar10", None, "both are measured on one dataset"),
         ("resnet20#1", None, [0, 1], "names a training seed, and --seeds names others"),
-        ("resnet20+quantised:8,4", None, None, "a version of a network has one strength"),
-        ("resnet20+quantised", None, None, "a version of a network has one strength"),
+        (
+            "resnet20+quantised:8,4",
+            None,
+            None,
+            "is one change of one strength",
+        ),
+        ("resnet20+quantised:8,pruned:.5", None, None, "is one change of one strength"),
+        ("resnet20+quantised", None, None, "is one change of one strength"),
         ("@", None, None, "is not of the form"),
     ],
 )

@@ -29,6 +29,16 @@ def saved(tmp_path_factory):
     return path, folder / "store"
 
 
+def test_an_interval_of_accuracy_ends_at_all_right(saved):
+    rows = pd.DataFrame(baseline.load(str(saved[0])).facts["verdicts"])
+    found = rows[rows["metric"] == "correct"]
+
+    assert found["mean"].max() > 0.95
+    assert found["high"].max() <= 1
+    assert (found["low"] < found["mean"]).all()
+    assert (found["mean"] < found["high"]).all()
+
+
 def test_a_comparison_with_a_baseline_is_that_with_the_network(saved, tmp_path):
     path, store = saved
     found = probes.compare(
@@ -134,8 +144,20 @@ def test_a_file_that_is_none_or_was_changed_is_refused(saved, tmp_path):
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), tmp_path / "a.parquet")
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "b.parquet")
     (tmp_path / "c.parquet").write_bytes(b"no table")
+    facts = json.loads(table.schema.metadata[baseline.ENTRY])
+    less = {name: value for name, value in facts.items() if name != "made"}
+    for name, told in (("d", less), ("e", [1]), ("f", less | {"schema": 9})):
+        entry = {baseline.ENTRY: json.dumps(told).encode()}
+        pq.write_table(table.replace_schema_metadata(entry), tmp_path / f"{name}.parquet")
 
-    for name, says in (("a", "its rows were changed"), ("b", "but no baseline"), ("c", "is no")):
+    for name, says in (
+        ("a", "its rows were changed"),
+        ("b", "but no baseline"),
+        ("c", "is no"),
+        ("d", "what it says of itself was changed"),
+        ("e", "what it says of itself was changed"),
+        ("f", "schema 9, this version reads 1"),
+    ):
         with pytest.raises(ProbesError, match=says):
             baseline.load(str(tmp_path / f"{name}.parquet"))
     with pytest.raises(Unavailable, match="probes baseline save other NET"):

@@ -81,6 +81,12 @@ def test_a_perturbation_that_stands_twice_is_refused(two):
         paired(lab, accuracy, ["noise:.1", gaussian(0, 0.1)], arms=arms)
 
 
+def test_conditions_that_would_have_one_name_are_refused(two):
+    lab, arms = two
+    with pytest.raises(BadInput, match=r"both called 'Gaussian noise, noise σ 0[.]1'"):
+        paired(lab, accuracy, [gaussian(0, 0.1, 0.1000001)], arms=arms)
+
+
 def test_a_lab_of_one_network_has_nothing_to_compare(tmp_path):
     with pytest.raises(BadInput, match="two networks are compared"):
         paired(Lab("resnet20@mnist5k", images=20, store=tmp_path), accuracy)

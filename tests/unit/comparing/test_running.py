@@ -108,6 +108,15 @@ def test_the_networks_are_left_as_they_were_bit_for_bit(how, fitted, damaged):
         assert all(torch.equal(state[k], t) for k, t in net.state_dict().items())
 
 
+def test_one_network_under_two_names_is_told(tmp_path):
+    given = {"images": 40, "store": tmp_path}
+    one = probes.compare("resnet20", "resnet20#0", **given)
+    other = probes.compare("resnet20", "resnet20#1", **given)
+
+    assert one.notes == ("old and new have the same weights",)
+    assert other.notes == ()
+
+
 def test_the_same_twice_is_the_same(how, fitted, damaged, tmp_path):
     given = how | {"images": 100}
     one = compare(fitted, damaged(0.3), under="noise:.2 weight_noise:.5", **given)

@@ -60,3 +60,13 @@ def test_many_samples_are_judged_at_once_as_each_is_alone():
 
     assert [ranking.signed_rank(one, 0.1).p_up for one in x] == every.p_up.tolist()
     assert [ranking.signed_rank(one, 0.1).high for one in x] == every.high.tolist()
+
+
+@pytest.mark.parametrize(("alpha", "least"), [(0.05, 5), (0.025, 6), (0.01, 7)])
+def test_the_runs_that_are_needed_are_those_that_reach_alpha(alpha, least):
+    few, enough = (ranking.signed_rank(np.arange(1.0, n + 1), 0, alpha) for n in (least - 1, least))
+
+    assert f"{least} are needed" in few.obstacle
+    assert few.p_up > alpha
+    assert not enough.obstacle
+    assert enough.p_up <= alpha or least == 5

@@ -110,6 +110,14 @@ def test_agreement_without_a_clean_pass_is_an_error():
         assert read(Batch.of([0, 1]))["agreement"].tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.parametrize("measure", [accuracy, agreement, certainty])
+def test_one_class_is_nothing_to_be_right_about(tmp_path, measure):
+    net = nn.Sequential(nn.AvgPool2d(4), nn.Flatten())
+    lab = Lab(net, torch.rand(20, 1, 4, 4), tmp_path, quiet=True)
+    with pytest.raises(BadInput, match=r"one class only|two classes or more"):
+        lab.sweep(measure, under=gaussian(0, 0.5)).frame  # noqa: B018
+
+
 def test_a_single_logit_is_an_error():
     with pytest.raises(BadInput, match="two classes or more"):
         sureness(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))

@@ -1,16 +1,22 @@
 """Networks that give numbers: how far from their targets, and what is not asked of them."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics
 from torch import nn
 
-from probes import accuracy, attacked, error, fgsm, gaussian, rises
+from probes import accuracy, agreement, attacked, error, fgsm, gaussian, rises
 from probes.errors import BadInput
 from probes.lab import Lab
 from probes.measure.regression import deviations
+from probes.store import Store
+from probes.subjects import training
 from probes.subjects.dataset import Dataset
+from probes.subjects.objects import dataset_of
 
 
 class Brightness(nn.Module):
@@ -91,7 +97,8 @@ def test_fewer_images_keep_their_targets(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        (lambda lab: lab.sweep(accuracy, under=gaussian(0)), "numbers, not classes"),
+        (lambda lab: lab.sweep(accuracy, under=gaussian(0)), "numbers, not classes .[^)]*.$"),
+        (lambda lab: lab.sweep(agreement, under=gaussian(0)), "have numbers as targets"),
         (
             lambda lab: lab.sweep(error, under=attacked(fgsm(), (0, 0.1))),
             "attacks the label of an image",
@@ -107,6 +114,47 @@ def test_classes_are_no_targets(tmp_path):
     lab = lab_of(torch.zeros(40, dtype=torch.int64), tmp_path)
     with pytest.raises(BadInput, match="error needs targets"):
         lab.sweep(error, under=gaussian(0)).frame  # noqa: B018
+
+
+class Flat(nn.Module):
+    """Gives a number for each image, without the axis of numbers."""
+
+    def forward(self, x):
+        return x.mean((1, 2, 3))
+
+
+def test_a_network_without_the_axis_of_numbers_is_refused_with_what_to_write(tmp_path):
+    lab = Lab(Flat(), (images(), torch.zeros(40)), tmp_path, quiet=True, threads=1)
+    with pytest.raises(BadInput, match=r"gives \(40,\), the targets are \(40, 1\).*x\[:, None\]"):
+        lab.sweep(error, under=gaussian(0)).frame  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_any_size_are_images_and_targets(kind):
+    found = dataset_of((images(4).to(kind), torch.tensor([0.0, 1, 2, 3], dtype=kind)))
+
+    assert found.targets.ravel().tolist() == [0, 1, 2, 3]
+    assert found.images.dtype == np.uint8
+
+
+def numbered(split, store):
+    n = 40
+    pixels = (images(n).numpy() * 255).astype(np.uint8)
+    constants = ("numbered", "Numbered", split, pixels, np.zeros(n, int), np.arange(n))
+    return Dataset(*constants, ("target",), (0.0,), (1.0,), targets=np.ones((n, 1)))
+
+
+def test_a_classifier_is_not_trained_on_numbers(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numbered", types.SimpleNamespace(build=numbered))
+    with pytest.raises(BadInput, match=r"cnn on numbered:build: .* numbers as targets"):
+        training.run_of("cnn", "numbered:build", 0, Store(tmp_path))
+
+
+def test_a_verdict_on_numbers_names_no_classes(tmp_path):
+    lab = lab_of(torch.zeros(40), tmp_path)
+    found = rises(lab.sweep(error, under=gaussian(0, 0.5)), "absolute_error", sesoi=0.05)
+
+    assert "classes" not in str(found)
 
 
 def test_another_number_of_targets_is_refused(tmp_path):

@@ -356,3 +356,9 @@ def test_options_reach_a_perturbation_with_an_initialiser_of_its_own(store):
 
     assert sweep.under.levels == (0.0, 0.5)
     assert sweep.under.k == 3
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, True])
+def test_draws_that_are_no_number_are_refused(store, draws):
+    with pytest.raises(BadInput, match=f"draws {draws}: allowed are whole numbers from 1 up"):
+        lab(store).sweep(accuracy, under=gaussian(0, 0.1), draws=draws)

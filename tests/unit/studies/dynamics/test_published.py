@@ -1,11 +1,13 @@
 """The study's own way, and what each correction puts right."""
 
 import numpy as np
+import pandas as pd
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from probes.batch import Batch
 from probes.measure import tap
+from probes.studies.dynamics.pages import by_level
 from probes.studies.dynamics.published import PublishedMetrics
 
 
@@ -66,3 +68,16 @@ def test_a_value_of_a_batch_is_given_to_each_of_its_images():
 
     assert found["l2_h"].shape == (4, 4)
     assert (found["l2_h"] == found["l2_h"][:, :1]).all()
+
+
+def test_blocks_that_are_called_by_a_number_have_their_figures(tmp_path):
+    rows = [
+        ("n", 0, level, site, "l2_h", 9, 1.0, 0.9, 1.1)
+        for site in ("1", "2")
+        for level in (0, 0.1, 0.2)
+    ]
+    names = ["net", "train_seed", "level", "site", "metric", "n", "mean", "low", "high"]
+    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "summary.csv", index=False)
+    line = {"summary": {"file": "summary.csv"}, "subject": "n@d", "design": {"varied": "noise σ"}}
+
+    assert "l2_norm_hx_vs_noise.png" in by_level(tmp_path, line)[1]

@@ -154,3 +154,18 @@ def test_what_can_not_be_is_refused_before_the_work(store, tmp_path, nets, more,
         )
 
     assert not (tmp_path / "out").exists()
+
+
+def test_published_numbers_without_corruptions_are_refused(store, tmp_path):
+    given = tmp_path / "published.csv"
+    given.write_text("net,corruption,accuracy\nresnet20,fog,90\n")
+    with pytest.raises(BadInput, match="they are of corruptions, and 'noise' names none"):
+        robustness.study(
+            ["resnet20#0"],
+            "mnist5k",
+            store,
+            tmp_path / "out",
+            under="noise",
+            published=given,
+            options=Options(images=10, quiet=True),
+        )

@@ -1,12 +1,19 @@
 """The tables of the robustness study, by hand."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from probes.errors import BadInput, UnknownName
-from probes.studies.robustness import published, tables
-from probes.studies.robustness.answers import Kept
+from probes.perturb import corruptions
+from probes.run.bench import Bench
+from probes.run.settings import Options
+from probes.store import Store
+from probes.studies.robustness import claims, pages, published, tables
+from probes.studies.robustness.answers import Answers, Kept
+from probes.subjects.spec import parse
 
 
 def frame(rows, column="corruption"):
@@ -128,6 +135,7 @@ def test_a_network_without_errors_is_no_denominator():
     ("asked", "names", "levels", "classes", "says"),
     [
         ("c", ["fog"], (0, 1), 10, "relative to 'c': name one of the networks of this run .a, b."),
+        ("a", [], (), 10, "relative to 'a': that divides errors under corruptions"),
         ("alexnet", ["fog"], (0, 1, 2, 3, 4, 5), 10, "these images have 10 classes"),
         ("alexnet", ["spatter"], (0, 1, 2, 3, 4, 5), 1000, "spatter is none of them"),
         ("alexnet", ["fog"], (0, 1, 3), 1000, "severities 1 to 5, not 1, 3"),
@@ -167,6 +175,34 @@ def test_images_that_change_most_come_first_with_the_mildest_corruption():
     assert found["share"].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
     assert found.loc[0, ["corruption", "severity"]].tolist() == ["snow", 1.0]
     assert pd.isna(found.loc[2, "corruption"])
+
+
+def test_the_run_is_told_in_which_an_answer_changed_first():
+    rows = two([1, 1], seed=0) + two([1, 0], seed=1)
+    found = tables.flips(frame(rows))
+
+    assert found.loc[0, ["image", "net", "train_seed"]].tolist() == [1, "a", 1]
+
+
+def test_layers_and_classes_that_are_called_by_a_number_keep_their_names(tmp_path):
+    (tmp_path / "tables").mkdir()
+    path = tmp_path / "tables" / "conditions.csv"
+    path.write_text("kind,net,perturbation,label\nlayer_noise,n,1,01\nfgsm,n,noise,nan\n")
+    found = pages._read(tmp_path, "conditions")
+
+    assert pages._arms(found)["perturbation"].tolist() == ["1", "fgsm: noise"]
+    assert found["label"].tolist() == ["01", "nan"]
+
+
+@pytest.mark.parametrize(("images", "asked"), [(399, 1), (400, 2)])
+@pytest.mark.parametrize("seed", [0, "*"])
+def test_calibration_is_asked_of_as_many_images_as_its_groups_need(tmp_path, images, asked, seed):
+    spec = parse(f"resnet20@mnist5k#{seed}")
+    bench = Bench([spec], Store(tmp_path), Options(images=images))
+    table = Kept(bench.sweep(Answers(), under=corruptions((3,))))
+    found = claims.claims_of([claims.Arm(spec, "resnet20", "shipped")], {"corruptions": table})
+
+    assert [ident for ident, *_ in found] == ["ROB-COST", "ROB-ECE"][:asked]
 
 
 class Source:
@@ -223,3 +259,21 @@ def test_published_accuracies_stand_beside_those_measured(tmp_path):
 def test_a_file_of_published_numbers_that_is_wrong_is_refused_by_line(tmp_path, text, error, says):
     with pytest.raises(error, match=says):
         published.read(published_file(tmp_path, text))
+
+
+def test_a_network_that_was_run_is_not_asked_to_be_run_again():
+    rows = [("a", "fog", None, 80.0, 79.0), ("a", "snow", None, 70.0, None)]
+    rows += [("b", "fog", 3.0, 60.0, None)]
+    names = ["net", "corruption", "severity", "accuracy", "measured"]
+    text = pages._published(pd.DataFrame(rows, columns=names), {"a"})
+
+    assert "| a | snow | 70.0 | not run |" in text
+    assert "Not run here: b. `probes run robustness b` runs" in text
+
+
+def test_a_single_image_has_an_error_without_an_interval():
+    with warnings.catch_warnings(action="error"):
+        found = tables.errors(frame(two([0])), None).iloc[0]
+
+    assert found["error"] == 100
+    assert np.isnan(found["error_low"])

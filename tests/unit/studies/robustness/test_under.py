@@ -1,10 +1,13 @@
 """What networks are put under, from the text of an option."""
 
+import argparse
+
 import pytest
 
 from probes.errors import BadInput, UnknownName
 from probes.perturb import attacked, corruptions, fgsm, pgd
 from probes.studies.robustness import under
+from probes.studies.robustness.command import severities
 from probes.studies.robustness.under import perturbations
 
 
@@ -56,7 +59,8 @@ def test_attacks_have_an_arm_of_noise():
     ("text", "error", "says"),
     [
         ("fog:1,contrast:3", BadInput, "at the same severities"),
-        ("corruptions,fog", BadInput, "none of them twice"),
+        ("corruptions,fog", BadInput, "'corruptions,fog': fog is one of the fifteen"),
+        ("", BadInput, "no perturbation is named"),
         ("fogg", UnknownName, "fogg"),
     ],
 )
@@ -64,3 +68,20 @@ def test_what_can_not_be_is_refused(text, error, says, frost):
     frost(True)
     with pytest.raises(error, match=says):
         perturbations(text, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("noise", "names no corruption"), ("fog:1", "a corruption with severities of its own")],
+)
+def test_severities_that_would_change_nothing_are_refused(text, says):
+    with pytest.raises(BadInput, match=f"severity 3,1, but '{text}' .*{says}"):
+        perturbations(text, [3, 1], 1)
+
+    assert perturbations("fog:1,3", [3, 1], 1)["corruptions"].levels == (0, 1, 3)
+
+
+@pytest.mark.parametrize("text", ["a", "0", "1.5", "6", "", "1,1", "1,,3"])
+def test_severities_that_are_none_are_refused_as_typed(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{text!r}: different whole numbers"):
+        severities(text)
