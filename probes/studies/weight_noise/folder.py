@@ -24,6 +24,7 @@ from probes.subjects.nets import nets as known_nets
 from probes.subjects.recipes import REGIMES
 from probes.subjects.subject import Subject
 from probes.tell import report
+from probes.tell.reportfolder import PAGE
 
 RUN: dict[str, Any] = {
     "architecture": str,
@@ -190,7 +191,7 @@ def check_places(out: Path, checkpoints: Path | None) -> None:
             f"--checkpoints {checkpoints} lies in --out {out}, which a report replaces: keep the"
             " two apart"
         )
-    ours = {*STUDY.files, *report.FILES}
+    ours = {*STUDY.files, *report.FILES, PAGE}
     if strange := sorted(p.name for p in out.glob("*") if p.name not in ours):
         raise BadInput(f"--out {out} holds {strange[0]}, which is not ours: choose another folder")
 
