@@ -23,7 +23,7 @@ from probes.atomic import replacing
 from probes.comparing.arms import Seeds, bench_with, names_of, refuse_copies
 from probes.comparing.conditions import COLUMN, Paired, Under, keys_of, rows_of, sweeps_of
 from probes.errors import BadInput, ProbesError, Unavailable
-from probes.judge.accuracies import percent
+from probes.judge.accuracies import accuracy_of
 from probes.judge.lazytable import summarise
 from probes.judge.wording import counted
 from probes.measure.confidence import Certainty
@@ -243,7 +243,7 @@ def _means(frame: pd.DataFrame) -> list[dict[str, Any]]:
     every = every[[COLUMN, "train_seed", "metric", "n", "mean", "low", "high"]]
     hits = frame.groupby([COLUMN, "train_seed", "image"], observed=True)["correct"].mean()
     for i, row in every[every["metric"] == "correct"].iterrows():
-        mine = percent(hits[row[COLUMN], row["train_seed"]].to_numpy())
+        mine = accuracy_of(hits[row[COLUMN], row["train_seed"]].to_numpy())
         every.loc[i, ["low", "high"]] = [side / 100 for side in mine[1:]]
     return json.loads(every.to_json(orient="records", double_precision=9))
 

@@ -10,11 +10,11 @@ from scipy import stats
 from probes.judge import rules
 
 
-def percent(hits: np.ndarray) -> tuple[float, float, float]:
+def accuracy_of(hits: np.ndarray) -> tuple[float, float, float]:
     """A share in percent with Wilson's 90 % interval. It is wider than necessary if the values are
     means over draws.
 
-    >>> [round(v, 1) for v in percent(np.array([1, 1, 1, 0]))]
+    >>> [round(v, 1) for v in accuracy_of(np.array([1, 1, 1, 0]))]
     [75.0, 35.6, 94.2]
     """
     found = stats.binomtest(round(hits.sum()), len(hits)).proportion_ci(0.9, "wilson")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from probes.batch import Batch
 from probes.errors import BadInput, ProbesError
-from probes.measure.predictions import OfOutput, answers, labelled, logits_of, rows
+from probes.measure.predictions import OfLogits, OfOutput, answers, logits_of, rows
 from probes.measure.protocol import Reading
 
 
@@ -44,7 +44,7 @@ def sureness(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Certainty(OfOutput):
+class Certainty(OfLogits):
     """Per image ``correct`` and ``loss`` as :class:`probes.measure.predictions.Predictions` gives
     them, and what :func:`sureness` gives. There is one site, ``output``.
 
@@ -58,16 +58,9 @@ class Certainty(OfOutput):
     answers = True
     version = 1
 
-    @contextlib.contextmanager
-    def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
-        """A context in which each pass can be read."""
-        with logits_of(model) as logits:
-
-            def read(batch: Batch) -> dict[str, np.ndarray]:
-                given = labelled(logits(batch), batch)
-                return rows(answers(*given) | sureness(*given))
-
-            yield read
+    def of(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``correct``, ``loss``, and what :func:`sureness` gives."""
+        return answers(logits, labels) | sureness(logits, labels)
 
 
 class _Compared(Reading):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -36,24 +37,12 @@ class OfOutput(Measure):
         return 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictions(OfOutput):
-    """Per image ``correct`` (1 if the largest logit is that of the label, else 0) and ``loss``
-    (cross-entropy, in nats).
+class OfLogits(OfOutput):
+    """A measure of logits and labels, image by image: :meth:`of` says what."""
 
-    There is one site, ``output``. The logits are those that the model returns; among equal logits
-    the first one counts. A claim about accuracy stays open if clean accuracy is not above chance
-    (the share of the most frequent class) by ``floor``, at 95 %, since then there is nothing to
-    lose. ``Predictions(floor=None)`` turns this off. Reading raises ProbesError, naming the image,
-    if a logit is NaN or infinite. It raises BadInput if the model has fewer outputs than classes; a
-    sweep raises it also if the model has more.
-    """
-
-    floor: float | None = 0.05
-
-    name = "predictions"
-    answers = True
-    version = 1
+    @abc.abstractmethod
+    def of(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """A number for each image, by metric, from logits (images, classes) and labels."""
 
     @contextlib.contextmanager
     def open(self, model: nn.Module) -> Iterator[Read]:
@@ -71,9 +60,33 @@ class Predictions(OfOutput):
         with logits_of(model) as logits:
 
             def read(batch: Batch) -> dict[str, np.ndarray]:
-                return rows(answers(*labelled(logits(batch), batch)))
+                return rows(self.of(*labelled(logits(batch), batch)))
 
             yield read
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions(OfLogits):
+    """Per image ``correct`` (1 if the largest logit is that of the label, else 0) and ``loss``
+    (cross-entropy, in nats).
+
+    There is one site, ``output``. The logits are those that the model returns; among equal logits
+    the first one counts. A claim about accuracy stays open if clean accuracy is not above chance
+    (the share of the most frequent class) by ``floor``, at 95 %, since then there is nothing to
+    lose. ``Predictions(floor=None)`` turns this off. Reading raises ProbesError, naming the image,
+    if a logit is NaN or infinite. It raises BadInput if the model has fewer outputs than classes; a
+    sweep raises it also if the model has more.
+    """
+
+    floor: float | None = 0.05
+
+    name = "predictions"
+    answers = True
+    version = 1
+
+    def of(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``correct`` and ``loss`` of each image."""
+        return answers(logits, labels)
 
 
 @contextlib.contextmanager

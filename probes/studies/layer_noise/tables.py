@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.judge.accuracies import percent, points_lost
+from probes.judge.accuracies import accuracy_of, points_lost
 from probes.measure import accuracy
 from probes.measure.features import FeatureMetrics, extract, stages_of
 from probes.perturb import gaussian, inject, layer_noise
@@ -40,7 +40,7 @@ def clean(lab: Bench, split: str) -> pd.DataFrame:
     """
     frame = lab.sweep(accuracy, under=gaussian(0)).frame
     rows = [
-        (split, net, seed, len(part), *percent(part["correct"].to_numpy(float)))
+        (split, net, seed, len(part), *accuracy_of(part["correct"].to_numpy(float)))
         for (net, seed), part in frame.groupby(["net", "train_seed"], observed=True, sort=False)
     ]
     return pd.DataFrame(
@@ -70,7 +70,7 @@ def drops(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
             found: dict[str, float] = {"level": level, "images": len(wide)}
             hits = wide[level].to_numpy(float)
             names = ("accuracy", "accuracy_low", "accuracy_high", "drop", "low", "high")
-            both = (*percent(hits), *points_lost(wide[0.0].to_numpy(float), hits))
+            both = (*accuracy_of(hits), *points_lost(wide[0.0].to_numpy(float), hits))
             found |= dict(zip(names, both, strict=True))
             rows.append(name | found)
     return pd.DataFrame(rows)

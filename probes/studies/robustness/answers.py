@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from torch import Tensor
 
 from probes import table
-from probes.batch import Batch
 from probes.judge.lazytable import Derived, LazyTable
-from probes.measure.confidence import Certainty, sureness
-from probes.measure.predictions import answers, labelled, logits_of, rows
+from probes.measure.confidence import Certainty
 
 table.declare_metric("kept", "hit", "answers as on the clean image")
 
@@ -28,17 +24,9 @@ class Answers(Certainty):
     name = "answers"
     version = 1
 
-    @contextlib.contextmanager
-    def open(self, model: nn.Module) -> Iterator[Callable[[Batch], dict[str, np.ndarray]]]:
-        """A context in which each pass can be read."""
-        with logits_of(model) as logits:
-
-            def read(batch: Batch) -> dict[str, np.ndarray]:
-                logit, label = labelled(logits(batch), batch)
-                named = {"answer": logit.argmax(1)}
-                return rows(answers(logit, label) | sureness(logit, label) | named)
-
-            yield read
+    def of(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What certainty measures, and the class that is named."""
+        return super().of(logits, labels) | {"answer": logits.argmax(1)}
 
 
 class Kept(Derived):
@@ -58,10 +46,9 @@ class Kept(Derived):
     def compute(self) -> pd.DataFrame:
         """The same rows."""
         frame = self.source.frame
-        keys = [key for key in table.keys_of(frame) if key != "level"]
-        clean = frame[frame["level"] == 0].groupby([k for k in keys if k != "draw"], observed=True)
-        first = clean["answer"].first().rename("_clean")
-        joined = frame.join(first, on=[k for k in keys if k != "draw"])
+        keys = [key for key in table.keys_of(frame) if key not in ("level", "draw")]
+        clean = frame[frame["level"] == 0].groupby(keys, observed=True)["answer"].first()
+        joined = frame.join(clean.rename("_clean"), on=keys)
         kept = (joined["answer"] == joined["_clean"]).astype(np.float32)
         out = frame.drop(columns="answer").assign(kept=kept.to_numpy())
         out.attrs = {k: v for k, v in frame.attrs.items() if k != table.ASKED}

@@ -176,13 +176,13 @@ def _pictured(bench: Bench, sweep: Kept, under: Perturbation) -> pd.DataFrame:
     raw = sweep.source.frame
     found = tables.flips(tables.named(sweep.frame)).dropna(subset=["corruption"]).head(PICTURED)
     place = {int(name): i for i, name in enumerate(data.ids)}
+    arms, draw = dict(under.arms(nn.Identity())), Draw(bench.options.seed, data.name, 0)
     keys = ["image", "net", "train_seed", "corruption", "level"]
     answers = tables.named(raw).set_index(keys)["answer"]
     rows = []
     for row in found.to_dict("records"):
         one = data.take(np.array([place[int(row["image"])]]))
-        alone = dict(under.arms(nn.Identity()))[str(row["corruption"])]
-        draw = Draw(bench.options.seed, data.name, 0)
+        alone = arms[str(row["corruption"])]
         seen = images_under(
             alone, pixels(one), one.ids, float(row["severity"]), draw, data.mean, data.std
         )

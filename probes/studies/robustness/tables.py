@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from probes.errors import BadInput
-from probes.judge.accuracies import percent, points_lost
+from probes.judge.accuracies import accuracy_of, points_lost
 from probes.judge.calibrating import BINS, area_under_roc, calibration_error
 from probes.studies.robustness.published import ALEXNET, PUBLISHED_ON
 
@@ -60,7 +60,7 @@ def conditions(frame: pd.DataFrame, kind: str, column: str | None, name: str) ->
                     "perturbation": label[2] if column else name,
                     "level": level,
                     "images": len(at),
-                    **_triple("accuracy", percent(hits)),
+                    **_triple("accuracy", accuracy_of(hits)),
                     **_triple("drop", points_lost(clean, hits)),
                     "confidence": 100 * sure.mean(),
                     "brier": at["brier"].mean(),
