@@ -6,7 +6,7 @@ import sys
 import pytest
 
 DEADLY = '''
-import contextlib, dataclasses, os, signal
+import contextlib, dataclasses, os, signal, time
 from pathlib import Path
 from probes import Perturbation
 from probes.errors import BadInput
@@ -38,19 +38,49 @@ class Deadly(Perturbation):
             return seen
 
         yield forward
+
+
+@dataclasses.dataclass(frozen=True)
+class Holding(Perturbation):
+    """Each process says that it has begun, and goes on when it may."""
+
+    levels: tuple
+    place: str
+
+    def key(self, level):
+        return {"kind": "holding", "version": 1, "level": level}
+
+    @contextlib.contextmanager
+    def open(self, at):
+        place, end = Path(self.place), time.monotonic() + 120
+        (place / f"begun-{os.getpid()}").touch()
+        while not (place / "go").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+
+        def forward(batch):
+            seen = batch.images * (1 - at.level)
+            at.plain(seen)
+            return seen
+
+        yield forward
 '''
 
 
 @pytest.fixture
-def deadly(tmp_path, monkeypatch):
+def written(tmp_path, monkeypatch):
+    """The module above, which other processes can import too."""
     (tmp_path / "deadly_module.py").write_text(DEADLY)
-    (tmp_path / "deaths").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
-    module = importlib.import_module("deadly_module")
-    yield lambda deaths, **more: module.Deadly(
+    yield importlib.import_module("deadly_module")
+    sys.modules.pop("deadly_module", None)
+
+
+@pytest.fixture
+def deadly(tmp_path, written):
+    (tmp_path / "deaths").mkdir()
+    return lambda deaths, **more: written.Deadly(
         (0.0, 0.1, 0.2, 0.3), str(tmp_path / "deaths"), deaths, **more
     )
-    sys.modules.pop("deadly_module", None)
 
 
 @pytest.fixture(autouse=True)

@@ -135,35 +135,31 @@ def test_trainings_need_no_dataset_on_the_node(ray, tmp_path, monkeypatch):
     assert card["recipe"]["name"] == "short"
 
 
-def test_a_node_that_dies_is_survived(ray, tmp_path, monkeypatch):
-    """Two nodes of one core; the second one is killed while it works."""
+def test_a_node_that_dies_is_survived(ray, tmp_path, monkeypatch, written):
+    """Two nodes of one core; the second one is killed while both are at work."""
     from ray.cluster_utils import Cluster
 
     real, lost = cluster._Spread._lost, []
     monkeypatch.setattr(cluster._Spread, "_lost", lambda *a: (lost.append(len(a[1].has)), real(*a)))
     ray.shutdown()
     team_of.cache_clear()
+    (place := tmp_path / "place").mkdir()
+    under = written.Holding(tuple(i / 10 for i in range(10)), str(place))
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    levels, cells = tuple(i / 100 for i in range(40)), tmp_path / "s" / "cells"
     try:
         second = nodes.add_node(num_cpus=1)
         one = bench(tmp_path / "s", engine="ray", jobs=2, ray_address=nodes.address)
-        for i in range(100):  # until both workers have started
-            one.sweep(
-                accuracy, under=gaussian(0, *(0.5 + i / 100 + k / 1000 for k in range(4)))
-            ).compute()
-            if sum(w.ready for w in team(one.options).workers) == 2:
-                break
-        began = len(list(cells.glob("*.parquet")))
+        end = time.monotonic() + 120
 
         def kill():
-            while len(list(cells.glob("*.parquet"))) < began + 10:
-                time.sleep(0.001)
+            while len(list(place.glob("begun-*"))) < 2 and time.monotonic() < end:
+                time.sleep(0.01)
             nodes.remove_node(second, allow_graceful=False)
+            (place / "go").touch()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        found = one.sweep(accuracy, under=gaussian(*levels)).frame
+        found = one.sweep(accuracy, under=under).frame
         killer.join()
     finally:
         ray.shutdown()
@@ -172,13 +168,8 @@ def test_a_node_that_dies_is_survived(ray, tmp_path, monkeypatch):
 
     assert any(lost)  # a worker was lost with pieces in its hands
     pd.testing.assert_frame_equal(
-        found, bench(tmp_path / "alone").sweep(accuracy, under=gaussian(*levels)).frame
+        found, bench(tmp_path / "alone").sweep(accuracy, under=under).frame
     )
-
-
-def team(options):
-    """The workers that an engine with these options has."""
-    return team_of(options.jobs, options.ray_address, 1, "cpu")
 
 
 def test_a_driver_that_dies_loses_the_pieces_in_flight_only(ray, tmp_path, child):
