@@ -185,7 +185,7 @@ __all__ = [
     "transform",
     "weight_noise",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

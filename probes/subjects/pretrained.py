@@ -15,7 +15,7 @@ import numpy as np
 from probes.errors import BadInput, Unavailable
 from probes.registry import importable, unknown
 from probes.store import Store, sha256
-from probes.subjects import hub, libraries, training
+from probes.subjects import hub, libraries, shipping, training
 from probes.subjects.checkpoints import Opened, opened_file, split
 from probes.subjects.code import code_sha256, source_sha256
 from probes.subjects.data import strange
@@ -28,8 +28,6 @@ from probes.subjects.remedy import training_command
 from probes.subjects.spec import Spec
 from probes.subjects.statedict import misfit, read_weights, refuse_nan, state_sha256
 from probes.subjects.subject import UNTRAINED, Subject
-
-SHIPPED = Path(__file__).with_name("weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +43,10 @@ class Weights:
 
 
 def available(store: Store) -> Iterator[Weights]:
-    """The weights on this machine: those shipped with the package, then those trained into the
-    store, newest first.
+    """The weights on this machine: those shipped, then those trained into the store, newest
+    first.
     """
-    for path in sorted(SHIPPED.glob("*.safetensors")):
+    for path in [p for folder in shipping.folders() for p in sorted(folder.glob("*.safetensors"))]:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         yield Weights(card["net"], card["dataset"], card["seed"], "shipped", path, card)
     trained = (store.folder / "weights").glob("*.safetensors")
@@ -106,8 +104,7 @@ def expand(spec: Spec, store: Store) -> list[Spec]:
         )
     if not (seeds := find(spec, store)):
         raise Unavailable(
-            f"{spec}: no trained weights on this machine; bring them with"
-            f" `{training_command(spec, '0-7', store)}`"
+            f"{spec}: no trained weights on this machine; {_remedy(spec, '0-7', store)}"
         )
     return [dataclasses.replace(spec, seed=seed) for seed in seeds]
 
@@ -226,7 +223,14 @@ def _trained(spec: Spec, data: Dataset, store: Store) -> Subject:
         origin = spec.weights if by_recipe(spec) and spec.weights else found.origin
         subject = filled(spec, model, data, found.path, origin, found.card)
         return dataclasses.replace(subject, notes=(*subject.notes, *notes))
-    raise Unavailable(f"{spec}: {why}; bring them with `{training_command(spec, seed, store)}`")
+    raise Unavailable(f"{spec}: {why}; {_remedy(spec, seed, store)}")
+
+
+def _remedy(spec: Spec, seeds: str | int, store: Store) -> str:
+    train = f"`{training_command(spec, seeds, store)}`"
+    if install := shipping.command(spec):
+        return f"bring them with `{install}` in a checkout of Probes, or train with {train}"
+    return f"bring them with {train}"
 
 
 def filled(

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from probes.errors import BadInput, ProbesError, Unavailable, UnknownName
 from probes.store import Store, sha256
-from probes.subjects import hub, pretrained
+from probes.subjects import hub, pretrained, shipping
 from probes.subjects.data import load as dataset
 from probes.subjects.nets import nets
 from probes.subjects.spec import parse
@@ -73,11 +73,11 @@ def test_what_is_not_here_comes_with_the_command_that_brings_it(text, digits, st
 
 
 def test_a_shipped_file_that_was_changed_is_refused(digits, store, monkeypatch, tmp_path):
-    for path in pretrained.SHIPPED.glob("resnet20-mnist5k-0.*"):
+    for path in shipping.HERE.glob("resnet20-mnist5k-0.*"):
         shutil.copy(path, tmp_path)
     card = json.loads((tmp_path / "resnet20-mnist5k-0.json").read_text()) | {"sha256": "0" * 64}
     (tmp_path / "resnet20-mnist5k-0.json").write_text(json.dumps(card))
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipping, "HERE", tmp_path)
     with pytest.raises(BadInput, match="not what its card says"):
         pretrained.load(parse("resnet20@mnist5k#0"), digits, store)
 
