@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import __version__, studies
-from probes.commands import baseline, compare, export, holding, summary, train
+from probes.commands import baseline, compare, explain, export, holding, summary, train
 from probes.errors import BadInput, ProbesError, Unavailable, Unfinished
 from probes.run.console import (
     evidence_lines,
@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     holding.add_to(commands)
     summary.add_to(commands)
     export.add_to(commands)
+    explain.add_to(commands)
     verify = commands.add_parser(
         "verify",
         help="check a report or all reports below a folder: manifest, verdicts, cited expectations",
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "baseline": baseline.run,
             "summary": summary.run,
             "export": export.run,
+            "explain": explain.run,
             "fetch": _fetch,
             "run": studies.run,
             "report": _report,
@@ -120,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unfinished as e:
         return left_over(e, ["probes", *given.argv])
     except ProbesError as e:
-        print(f"probes: {e}", file=sys.stderr)
+        more = f"\nmore: probes explain {e.topic}" if e.topic else ""
+        print(f"probes: {e}{more}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("probes: interrupted; the same command resumes from here", file=sys.stderr)

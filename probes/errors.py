@@ -4,10 +4,23 @@ way out.
 
 from typing import Any
 
+from probes.explaining import topic_here
+
 
 class ProbesError(Exception):
-    """Trouble in preparing (no data, bad weights, NaN): an ERROR, never evidence against a
-    claim."""
+    """Trouble in preparing (no data, bad weights, NaN): an ERROR, never evidence against a claim.
+
+    ``topic`` is the page that explains it (``probes explain TOPIC``), which a note on the error
+    names. It is None for an error that other code than Probes raised.
+    """
+
+    topic: str | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if topic := topic_here():
+            self.topic = topic
+            self.add_note(f"explained in docs/errors/{topic}.md, or by `probes explain {topic}`")
 
 
 class UnknownName(ProbesError):

@@ -206,6 +206,8 @@ def trouble(item: Any, excinfo: Any) -> str:
         if not installed(str(entry.frame.f_globals.get("__name__", "__main__")))
     ]
     text = f"{type(excinfo.value).__name__}: {excinfo.value}"
+    if topic := getattr(excinfo.value, "topic", None):
+        text += f"\n  (explained in docs/errors/{topic}.md, or by `probes explain {topic}`)"
     for entry in own or excinfo.traceback[-1:]:
         path = Path(str(entry.path))
         place = (

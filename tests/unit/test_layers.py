@@ -18,6 +18,7 @@ FLOORS = [
         "batch",
         "cost",
         "errors",
+        "explaining",
         "fingerprint",
         "freed",
         "holdings",
