@@ -4,15 +4,21 @@ names. `python docs/generate.py`
 
 from __future__ import annotations
 
+import argparse
 import ast
+import json
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from probes import errors
+import probes
+from probes import cli, errors
 from probes.explaining import topic_of, topics
+from probes.run.options import OPTIONS
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 PACKAGE = Path(errors.__file__).parent
 CLASSES = ("UnknownName", "Unavailable", "BadInput", "Unfinished", "ProbesError", "NotHeld")
 
@@ -126,9 +132,138 @@ def quoted(text: str) -> str:
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
+def option_page() -> str:
+    """The options of the plugin."""
+    lines = [
+        "# Options of pytest",
+        "",
+        "On the command line `--probes-NAME`, in the ini file `probes_NAME`. An option that"
+        " overrides what a test wrote makes an altered design, which no expectation is held to.",
+        "",
+        "| name | what | default |",
+        "| --- | --- | --- |",
+    ]
+    for option in OPTIONS:
+        text, default = option.help, option.default
+        if found := re.search(r" \(default: (.*)\)", text):
+            text, default = text.replace(found[0], ""), found[1]
+        if option.choices:
+            text += f" ({', '.join(option.choices)})"
+        shown = "" if default in (None, False) else str(default)
+        lines.append(f"| `{option.name}` | {text} | {shown} |".replace("  |", " |"))
+    lines += ["", "Fixtures of a claim are `lab` and `claim`; markers are `claim(...)` and"]
+    lines[-1] += (
+        " `subjects(...)`. For a loop of your own there are plain fixtures, by one line in a"
+        ' `conftest.py`, `pytest_plugins = ["probes.fixtures"]`: `model` (pretrained, eval, best'
+        " device), `images`, `noisy_loader(sigma)` and `device`."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def command_page() -> str:
+    """The commands, as each one's help says."""
+    os.environ["COLUMNS"] = "90"
+    lines = ["# Commands", "", "`probes COMMAND --help` prints the same.", ""]
+    for words, parser in parsers(cli.parser_of_all(), ("probes",)):
+        if not any(isinstance(a, argparse._SubParsersAction) for a in parser._actions):
+            lines += [f"## {' '.join(words)}", "", "```text", parser.format_help().rstrip(), "```"]
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def parsers(parser: argparse.ArgumentParser, words: tuple[str, ...]):
+    """A parser and those below it, each with its words."""
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from parsers(below, (*words, name))
+
+
+GROUPS = {
+    "Laboratory": ("probes.lab", "probes.run.settings", "probes.subjects.spec"),
+    "Questions": ("probes.judge",),
+    "Measures": ("probes.measure",),
+    "Perturbations": ("probes.perturb", "probes.batch"),
+    "Comparing": ("probes.comparing.answers", "probes.comparing.running"),
+    "Reports, tables and studies": ("probes.tell.loading", "probes.studies.study", "probes.table"),
+}
+
+
+def name_page() -> str:
+    """The public names, by what they are for."""
+    where = {name: module for module, names in probes._PLACES.items() for name in names}
+    where |= {"pair": "probes.subjects.spec"}
+    lines = [
+        "# Names",
+        "",
+        f"`from probes import ...`: {len(probes.__all__)} names. All else is the inside of the"
+        " house, and may change with any version ([versions](../contributing.md)).",
+        "",
+    ]
+    for title, modules in GROUPS.items():
+        names = [n for n in sorted(probes.__all__, key=str.lower) if where.get(n) in modules]
+        if names:
+            lines += [f"## {title}", ""]
+            for name in names:
+                thing = getattr(probes, name)
+                lines += [f"::: {place_of(thing, name, where[name])}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def place_of(thing: object, name: str, module: str) -> str:
+    """Where a name is defined."""
+    own = getattr(thing, "__module__", None)
+    defined = own if own and own.startswith("probes") and hasattr(thing, "__name__") else None
+    return f"{defined or module}.{name}"
+
+
+INSERT = re.compile(r"(<!-- verdicts: ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
+
+
+def with_verdicts(page: Path) -> str:
+    """A page with its tables of verdicts, from the evidence that they name."""
+
+    def table(match: re.Match[str]) -> str:
+        rows = ["| claim | asked of | verdict | evidence |", "| --- | --- | --- | --- |"]
+        for folder in match[2].split():
+            text = (ROOT / folder / "evidence.jsonl").read_text(encoding="utf-8")
+            link = os.path.relpath(ROOT / folder / "report.md", page.parent)
+            lines = sorted(
+                map(json.loads, text.splitlines()), key=lambda x: (x["id"], x["subject"])
+            )
+            for line in lines:
+                rows.append(verdict_row(line, f"[{line['id']}]({link})"))
+        return match[1] + "\n" + "\n".join(rows) + "\n\n" + match[3]
+
+    return INSERT.sub(table, page.read_text(encoding="utf-8"))
+
+
+def verdict_row(line: dict, link: str) -> str:
+    """A row of a table of verdicts."""
+    verdict, images = f"**{line['overall']}**", line["design"]["images"]
+    if len({v["block"] for v in line["verdicts"]} - {""}) > 1:
+        verdict += f" ({line['counts']})"
+    on = f"`{line['subject'].replace(' + ', '`, `')}`, {images:,} images"
+    return f"| {line['sentence']} | {on} | {verdict} | {link} |"
+
+
 def pages() -> dict[str, str]:
-    """Every page that is made from the code, by its file below docs/."""
-    return error_pages()
+    """Every page that is made from the code, or holds what is, by its file below docs/."""
+    inserted = {
+        str(page.relative_to(DOCS)): with_verdicts(page)
+        for page in sorted(DOCS.rglob("*.md"))
+        if "<!-- verdicts:" in page.read_text(encoding="utf-8")
+    }
+    return (
+        error_pages()
+        | inserted
+        | {
+            "reference/options.md": option_page(),
+            "reference/commands.md": command_page(),
+            "reference/names.md": name_page(),
+        }
+    )
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _subject(spec: Spec, store: Store, options: Options) -> tuple[Subject, str]:
     """The subject with its weights; with random ones, and a sentence, if there are none here."""
+    spec = pretrained.resolved(spec)
     data = load(str(spec.dataset), options.split, store).sample(None)
     data = data.sample(min(len(data), 64))
     try:

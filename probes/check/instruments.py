@@ -229,7 +229,7 @@ def _claim(subject: Subject, tried: Sequence[Tried], model: nn.Module) -> str:
             words = "Noise on images raises the variance of every branch."
         measure = "block_metrics"
     elif works["accuracy"]:
-        ask, measure = 'falls(table, "correct", sesoi="1 points")', "accuracy"
+        ask, measure = 'falls(table, "correct", sesoi="1 point")', "accuracy"
         words = "Noise on images costs accuracy."
     else:
         ask, measure = 'rises(table, "map_distance", by="site", sesoi=0.05)', "feature_metrics"

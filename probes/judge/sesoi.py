@@ -29,7 +29,8 @@ def sesoi_of(text: str | float, metric: str, kind: Kind, side: int = 1) -> float
     unit = UNIT_OF[kind]
     if kind == "ratio" and (factor := _factor(text)):
         return math.log(factor)
-    example = f'"1 {unit}"' if unit else "0.5"
+    one = unit.removesuffix("s")
+    example = f'"1 {one}"' if unit else "0.5"
     value, given = quantity(text, f"for {metric} e.g. {example}")
     if given != unit:
         raise BadInput(
