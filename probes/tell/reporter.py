@@ -143,15 +143,22 @@ class Teller:
         if (not self.lines and not lost) or self.config.option.collectonly:
             return
         from probes.tell import terminal
+        from probes.tell.wrapping import wrapped
 
-        terminalreporter.section("claims")
-        for text, colour in terminal.table(list(self.lines.values()), lost):
+        terminalreporter.write_sep("=", "claims")
+        width = self.config.get_terminal_writer().fullwidth
+        every = self.config.get_verbosity() > 0
+        for text, colour in terminal.table(list(self.lines.values()), lost, width, every):
             terminalreporter.write_line(text, **colour)
+
+        def say(said: str, **colour: bool) -> None:
+            for text, how in wrapped(said, width, "", "  ", **colour):
+                terminalreporter.write_line(text, **how)
+
         for note in self.notes:
-            terminalreporter.write_line(f"note: {note}", yellow=True)
+            say(f"note: {note}", yellow=True)
         if self.estimates:
-            total = Estimate.of(self.estimates)
-            terminalreporter.write_line(f"all claims together: {total}", bold=True)
+            say(f"all claims together: {Estimate.of(self.estimates)}", bold=True)
         if self.written:
             root = self.config.rootpath
             shown = (
@@ -159,11 +166,11 @@ class Teller:
                 if self.written.is_relative_to(root)
                 else self.written
             )
-            terminalreporter.write_line(f"report: {shown / 'report.md'}")
+            say(f"report: {shown / 'report.md'}")
         elif not self.lines:
-            terminalreporter.write_line("nothing was judged: no report was written", yellow=True)
+            say("nothing was judged: no report was written", yellow=True)
         if self.trouble:
-            terminalreporter.write_line(f"no report: {self.trouble}", red=True)
+            say(f"no report: {self.trouble}", red=True)
 
 
 def _told(report: Any, name: str) -> list[dict[str, Any]]:
