@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"probes: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("probes: interrupted; the same command resumes from here", file=sys.stderr)
+        again = shlex.join(["probes", *given.argv])
+        print(
+            "\nprobes: interrupted; what is done is kept, and the same command goes on from here:"
+            f"\n  {again}",
+            file=sys.stderr,
+        )
         return 130
 
 

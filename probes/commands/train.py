@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from probes.cost import duration
+from probes.judge.wording import counted
 from probes.run.console import data_and_store, engines, how_asked, say, seed_range, store_of
 from probes.run.parsing import command
 
@@ -86,7 +88,8 @@ def run(given: argparse.Namespace) -> int:
         name = run_name(given.net, given.dataset, seed, card["recipe"]["name"])
         print(
             f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256"
-            f" {card['sha256'][:12]} ({done} of {len(seeds)} runs, {left:.0f} s to go)",
+            f" {card['sha256'][:12]} ({done} of {counted(len(seeds), 'run')},"
+            f" {duration(left)} to go)",
             flush=True,
         )
         if given.out:
@@ -112,5 +115,5 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
     at_once = "on a Ray cluster"
     if options.engine != "ray":
         at_once = f"{min(options.workers, len(runs))} at once"
-    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {at_once}")
+    say(f"{given.net} on {given.dataset}: {counted(len(runs), 'run')}, {at_once}")
     fill(runs, place, engine_of(options), options.quiet, "training")

@@ -44,6 +44,7 @@ class Teller:
         self.named = folder != config.rootpath / "reports" / "latest"
         self.written: Path | None = None
         self.trouble = ""
+        self.interrupted = False
 
     @hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -87,6 +88,9 @@ class Teller:
             ]
             kept = [(name, value) for name, value in report.user_properties if name != "probes"]
             report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
 
     def not_judged(self) -> list[dict[str, str]]:
         """The claims that came to no verdict, with the reason; of those deselected, members of a
@@ -169,6 +173,12 @@ class Teller:
             say(f"report: {shown / 'report.md'}")
         elif not self.lines:
             say("nothing was judged: no report was written", yellow=True)
+        if self.interrupted:
+            say(
+                "interrupted: what is measured is in the store, and the same command goes on from"
+                " here",
+                yellow=True,
+            )
         if self.trouble:
             say(f"no report: {self.trouble}", red=True)
 

@@ -558,8 +558,9 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
 def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest):
     write(pytester, NOISE)
     pytester.makeconftest("def pytest_runtest_logfinish():\n    raise KeyboardInterrupt\n")
-    run_pytest(IMAGES)
+    result = run_pytest(IMAGES)
 
+    result.stdout.fnmatch_lines(["interrupted: *the same command goes on from here"])
     assert "Partial" in (pytester.path / "reports" / "latest" / "report.md").read_text()
 
 
