@@ -242,7 +242,7 @@ def with_verdicts(page: Path) -> str:
 def verdict_row(line: dict, link: str) -> str:
     """A row of a table of verdicts."""
     verdict, images = f"**{line['overall']}**", line["design"]["images"]
-    if len({v["block"] for v in line["verdicts"]} - {""}) > 1:
+    if sum(map(int, re.findall(r"\d+", line["counts"]))) > 1:
         verdict += f" ({line['counts']})"
     on = f"`{line['subject'].replace(' + ', '`, `')}`, {images:,} images"
     return f"| {line['sentence']} | {on} | {verdict} | {link} |"

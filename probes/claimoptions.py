@@ -22,6 +22,8 @@ def option(config: pytest.Config, name: str) -> Any:
     if (typed := config.getoption(dest(name))) is not None:
         return typed
     written = config.getini(dest(name))
+    if written == "" and spec.off:
+        return ""
     if written in (None, "", False):
         return spec.default
     try:

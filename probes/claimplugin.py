@@ -265,7 +265,7 @@ def claim(_probes_claim: Claim) -> Claim:
 def ledger_of(config: pytest.Config) -> Path | None:
     """The file of looks of a project; None where it is off."""
     name = option(config, "ledger")
-    return None if name == "off" else config.rootpath / name
+    return None if name in ("", "off") else config.rootpath / name
 
 
 def uses(item: Any, *names: str) -> bool:

@@ -23,10 +23,11 @@ class Cost:
         """The cost in one line."""
         if not self.pieces:
             return "all results are in the store"
+        work = f"{self.pieces:,} piece{'' if self.pieces == 1 else 's'} of work"
         if not self.missing:
-            return f"{self.pieces:,} pieces of work, all in the store"
+            return f"{work}, all in the store"
         return (
-            f"{self.pieces:,} pieces of work, {self.pieces - self.missing:,} of them in the store;"
+            f"{work}, {self.pieces - self.missing:,} of them in the store;"
             f" the others: {self.images:,.0f} images through a network, {size(self.bytes)} of"
             f" results, about {duration(self.seconds)}"
         )
@@ -78,6 +79,11 @@ class Estimate:
             costs = {name: Cost(**cost) for name, cost in one["costs"].items()}
             total += cls(costs, one["memory"])
         return total
+
+
+GO_ON = "Ctrl-C stops it, and the same command goes on from there"
+"""What is said once of work that takes longer than :data:`LONG` seconds."""
+LONG = 10.0
 
 
 def size(number: float) -> str:

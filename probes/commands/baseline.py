@@ -8,21 +8,38 @@ from typing import Any
 from probes.commands.compare import arm, seeds_of
 from probes.cost import size
 from probes.run.console import Asked, common, say
+from probes.run.parsing import command
 
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "baseline", help="keep a network's answers in one file, for `probes compare --baseline`"
+    parser = command(
+        commands,
+        "baseline",
+        "keep a network's answers in one file, for `probes compare --baseline`",
+        ("probes baseline save main resnet20#0 --images 300", "probes baseline show main"),
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    saving = actions.add_parser("save", help="measure a network, and write the file")
+    saving = command(
+        actions,
+        "save",
+        "measure a network, and write the file",
+        (
+            "probes baseline save main resnet20#0 --images 300",
+            "probes baseline save ci/main.parquet resnet20#0 --under noise:0,.1",
+        ),
+    )
     saving.add_argument("name", help="a name (baselines/NAME.parquet), or a .parquet file")
     saving.add_argument("net", help="net[:weights][#seed], or a version of it: net+quantised:8")
     arm(saving)
     saving.add_argument("--replace", action="store_true", help="replace a baseline of this name")
     common(saving)
-    showing = actions.add_parser("show", help="say what a baseline is of, and what it found")
+    showing = command(
+        actions,
+        "show",
+        "say what a baseline is of, and what it found",
+        ("probes baseline show main", "probes baseline show ci/main.parquet"),
+    )
     showing.add_argument("name", help="its name, or its file")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from probes.errors import BadInput, ProbesError, Unfinished
-from probes.run.console import Asked, common, left_over, listed, say, seed_range
+from probes.run.console import Asked, common, images, left_over, listed, say, seed_range
+from probes.run.parsing import command
 
 WORSE, OPEN, TROUBLE = 1, 2, 3
 """Exit codes beside 0: worse, not decided, and anything that came to no answer."""
@@ -18,10 +19,15 @@ WORSE, OPEN, TROUBLE = 1, 2, 3
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "compare",
-        help="is a new network worse than an old one? Exit code 0 no, 1 yes, 2 not decided",
-        description="Compare two networks on the same images and draws, within a margin. Exit code"
+        "is a new network worse than an old one? Exit code 0 no, 1 yes, 2 not decided",
+        (
+            "probes compare resnet20#0 resnet20#1 --margin '1 point'",
+            "probes compare resnet20 resnet20+quantised:8 --under noise:0,.1",
+        ),
+        "Compare two networks on the same images and draws, within a margin. Exit code"
         " 0: not worse (or better), 1: worse, 2: not decided, 3: no answer.",
     )
     parser.add_argument(
@@ -34,7 +40,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--baseline",
         metavar="NAME",
-        help="compare NEW alone with a baseline (`probes baseline save`): its name, or its file",
+        help="compare NEW alone with a baseline (`probes baseline save`): its name, or its file"
+        " (default: two networks are measured)",
     )
     arm(parser)
     parser.add_argument(
@@ -47,13 +54,16 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--metrics",
+        metavar="NAMES",
         default="correct",
         help="between commas: correct, loss, brier, margin, ece, auroc (default: correct)",
     )
     parser.add_argument(
         "--until",
         type=int,
-        help="look at as few images as tell whether it is worse, at most at this number",
+        metavar="N",
+        help="look at as few images as tell whether it is worse, at most at this number"
+        " (default: look once, at all)",
     )
     parser.add_argument(
         "--alpha",
@@ -65,29 +75,38 @@ def add_to(commands: Any) -> None:
         "--fail-on",
         choices=("worse", "open"),
         default="worse",
-        help="open: exit with 1 also where it is not decided",
+        help="open: exit with 1 also where it is not decided (default: worse)",
     )
-    parser.add_argument("--out", type=Path, help="folder for a report")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for a report, e.g. results/new (default: no report)",
+    )
     common(parser)
 
 
 def arm(parser: argparse.ArgumentParser) -> None:
     """Add the options of what an arm is measured on."""
-    parser.add_argument("--dataset", help="images: see `probes list` (default: mnist5k)")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="images: see `probes list` (default: mnist5k)"
+    )
     parser.add_argument(
         "--under",
         nargs="+",
         metavar="NAME[:LEVELS]",
-        help="perturbations beside clean images, e.g. noise:0,.1 corruptions quantised:8",
+        help="perturbations beside clean images, e.g. noise:0,.1 corruptions quantised:8"
+        " (default: clean images alone)",
     )
     parser.add_argument("--draws", type=int, help="draws of noise (default: 1)")
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
+    images(parser)
     parser.add_argument(
         "--seeds",
         nargs="?",
         const="*",
+        metavar="SEEDS",
         help="training runs, paired by seed: all on this machine, or e.g. 0-7; {seed} in a network"
-        " is the seed",
+        " is the seed (default: one run of each)",
     )
 
 

@@ -9,13 +9,19 @@ from typing import Any
 
 from probes.explaining import topics
 from probes.registry import unknown
+from probes.run.parsing import command
 
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    parser = commands.add_parser("explain", help="the cause of an error, and the way out")
+    parser = command(
+        commands,
+        "explain",
+        "the cause of an error, and the way out",
+        ("probes explain weights", "probes explain"),
+    )
     parser.add_argument(
-        "topic", metavar="TOPIC", nargs="?", help="as an error names it (default: list all)"
+        "topic", metavar="NAME", nargs="?", help="as an error names it (default: all of them)"
     )
 
 

@@ -6,11 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from probes.run.parsing import command
+
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "export", help="a report as CSV, Parquet, or runs of MLflow, TensorBoard, Weights & Biases"
+    parser = command(
+        commands,
+        "export",
+        "a report as CSV, Parquet, or runs of MLflow, TensorBoard, Weights & Biases",
+        (
+            "probes export reports/latest --to csv",
+            "probes export reports/latest --to mlflow --out mlruns",
+        ),
     )
     parser.add_argument("folder", type=Path, help="the folder of a report")
     parser.add_argument(
@@ -20,7 +28,10 @@ def add_to(commands: Any) -> None:
         help="one run a verdict; files have one row a verdict, and the tables",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder to write to (default: exports/TO in this folder)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder to write to, e.g. tables (default: exports/TO)",
     )
 
 

@@ -16,7 +16,8 @@ from probes.cost import duration, size
 from probes.errors import BadInput
 from probes.holdings import Entry
 from probes.judge.wording import counted
-from probes.run.console import say, store_of
+from probes.run.console import say, store, store_of
+from probes.run.parsing import command
 from probes.store import Store
 
 SHOWN = 12
@@ -25,33 +26,75 @@ SHOWN = 12
 
 def add_to(commands: Any) -> None:
     """Add the commands and their options."""
-    status = commands.add_parser(
-        "status", help="what the store holds by network, and what is missing with its command"
+    status = command(
+        commands,
+        "status",
+        "what the store holds by network, and what is missing with its command",
+        ("probes status", "probes status --all --reports results"),
     )
     status.add_argument("--all", action="store_true", help="show every row")
     status.add_argument(
-        "--reports", type=Path, default=Path("reports"), help="folder of reports (reports)"
+        "--reports",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("reports"),
+        help="folder of reports",
     )
-    status.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    store = commands.add_parser("store", help="merge, check or prune stores of results")
-    actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")
-    merging = actions.add_parser("merge", help="copy results of other stores into the first one")
+    store(status)
+    stores = command(
+        commands,
+        "store",
+        "merge, check or prune stores of results",
+        ("probes store check", "probes store prune --older-than 30d --dry-run"),
+    )
+    actions = stores.add_subparsers(dest="action", required=True, metavar="ACTION")
+    merging = command(
+        actions,
+        "merge",
+        "copy results of other stores into the first one",
+        (
+            "probes store merge .probes shard-1/.probes shard-2/.probes",
+            "probes store merge .probes old/.probes",
+        ),
+    )
     merging.add_argument("into", type=Path, help="the store that gets them")
     merging.add_argument("others", type=Path, nargs="+", help="stores, such as those of shards")
-    checking = actions.add_parser("check", help="read every result, and name what is damaged")
-    checking.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
-    pruning = actions.add_parser("prune", help="remove results that nobody needs")
-    pruning.add_argument("--older-than", help="made before this time, e.g. 30d, 12h")
+    checking = command(
+        actions,
+        "check",
+        "read every result, and name what is damaged",
+        ("probes store check", "probes store check --store shard-1/.probes"),
+    )
+    store(checking)
+    pruning = command(
+        actions,
+        "prune",
+        "remove results that nobody needs",
+        (
+            "probes store prune --older-than 30d --dry-run",
+            "probes store prune --unreachable --kind cells",
+        ),
+    )
+    pruning.add_argument(
+        "--older-than",
+        metavar="TIME",
+        help="made before this time, e.g. 30d, 12h (default: of any age)",
+    )
     pruning.add_argument(
         "--unreachable",
         action="store_true",
         help="made with other versions of torch, numpy, ... than those here",
     )
     pruning.add_argument(
-        "--kind", action="append", default=[], help="only this kind; weights go only if named"
+        "--kind",
+        action="append",
+        metavar="KIND",
+        default=[],
+        help="only this kind, e.g. cells; may stand several times; weights go only if named"
+        " (default: all but weights)",
     )
     pruning.add_argument("--dry-run", action="store_true", help="say what would go; remove nothing")
-    pruning.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    store(pruning)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -64,15 +107,15 @@ def run(given: argparse.Namespace) -> int:
 
 def status(given: argparse.Namespace) -> int:
     """Print what the store holds, which claims are judged, and what is missing."""
-    store, now = store_of(given), time.time()
+    held, now = store_of(given), time.time()
     groups: dict[tuple[str, str, str], list[Entry]] = {}
     there = set()
-    for entry in holdings.entries(store):
+    for entry in holdings.entries(held):
         there.add((entry.kind, entry.file))
         about = entry.about or "(no subject)"
         groups.setdefault((about, entry.purpose or "-", entry.kind), []).append(entry)
     total = sum(e.bytes for found in groups.values() for e in found)
-    say(f"store {store.folder}: {counted(len(there), 'result')}, {size(total)}")
+    say(f"store {held.folder}: {counted(len(there), 'result')}, {size(total)}")
     rows = [
         (*name, f"{len(found):,}", size(sum(e.bytes for e in found)), _ago(found, now))
         for name, found in groups.items()
@@ -80,7 +123,7 @@ def status(given: argparse.Namespace) -> int:
     rows.sort(key=lambda row: (row[0].startswith("("), row))
     _table(("subject", "for", "kind", "results", "size", "newest"), rows, given.all)
     _claims(given.reports, given.all)
-    _missing(store, there)
+    _missing(held, there)
     return 0
 
 
@@ -150,13 +193,13 @@ def _merge(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    store = store_of(given)
-    found = list(holdings.damaged(store))
+    held = store_of(given)
+    found = list(holdings.damaged(held))
     for path, why in found:
         say(f"{path}: {why}")
-    whole = sum(1 for _ in holdings.entries(store))
+    whole = sum(1 for _ in holdings.entries(held))
     say(
-        f"store {store.folder}: {counted(whole, 'result')}"
+        f"store {held.folder}: {counted(whole, 'result')}"
         + (f", {counted(len(found), 'problem')}; a damaged result is made again when it is needed"
            if found else ", all as they were written")
     )  # fmt: skip
@@ -164,20 +207,20 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _prune(given: argparse.Namespace) -> int:
-    store = store_of(given)
+    held = store_of(given)
     if given.older_than is None and not given.unreachable:
         raise BadInput("probes store prune: say what can go: --older-than 30d, --unreachable")
     older = None if given.older_than is None else age(given.older_than)
-    found = list(holdings.prunable(store, older, given.unreachable, given.kind))
+    found = list(holdings.prunable(held, older, given.unreachable, given.kind))
     for why in sorted({why for _, why in found}):
         mine = [entry for entry, reason in found if reason == why]
         said = f"older than {given.older_than}" if why == "old" else why
         say(f"  {counted(len(mine), 'result')}, {size(sum(e.bytes for e in mine))}: {said}")
     if not given.dry_run:
         for entry, _ in found:
-            holdings.remove(store, entry)
+            holdings.remove(held, entry)
     done = "would be removed (--dry-run)" if given.dry_run else "removed"
-    say(f"store {store.folder}: {counted(len(found), 'result')} {done}")
+    say(f"store {held.folder}: {counted(len(found), 'result')} {done}")
     return 0
 
 

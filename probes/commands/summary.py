@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.atomic import write_text
+from probes.run.parsing import SETTINGS, command
 from probes.tell import shared
 
 FILES = {
@@ -23,11 +24,19 @@ FILES = {
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "summary", help="reports in short: Markdown for a pull request, JUnit, JSON, a badge"
+    parser = command(
+        commands,
+        "summary",
+        "reports in short: Markdown for a pull request, JUnit, JSON, a badge",
+        ("probes summary reports/latest", "probes summary reports --out summary"),
     )
-    parser.add_argument("folder", type=Path, nargs="+", help="a report, or a folder of reports")
-    form = parser.add_mutually_exclusive_group()
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="+",
+        help="a report, or a folder of reports, e.g. reports/latest",
+    )
+    form = parser.parts[SETTINGS].add_mutually_exclusive_group()
     for name, says in (
         ("markdown", "fewer than 60 lines: verdict, table, link (the default)"),
         ("junit", "JUnit's XML, a test case for each claim or condition"),
@@ -45,11 +54,15 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--out",
         type=Path,
+        metavar="FOLDER",
         help="write summary.md, summary.json, junit.xml and badge.svg into this folder, and print"
-        " nothing",
+        " nothing (default: print one of them)",
     )
     parser.add_argument(
-        "--link", help="address of the whole report (default: of the run, under GitHub Actions)"
+        "--link",
+        metavar="URL",
+        help="address of the whole report, e.g. https://example.org/report.html (default: of the"
+        " run, under GitHub Actions)",
     )
 
 

@@ -11,33 +11,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probes.run.console import engines, how_asked, say, seed_range, store_of
+from probes.cost import duration
+from probes.judge.wording import counted
+from probes.run.console import data_and_store, engines, how_asked, say, seed_range, store_of
+from probes.run.parsing import command
 
 
 def add_to(commands: Any) -> None:
     """Add the command and its options."""
-    training = commands.add_parser(
-        "train", help="train a network on a dataset; resumes after an interruption"
+    training = command(
+        commands,
+        "train",
+        "train a network on a dataset; resumes after an interruption",
+        (
+            "probes train resnet20 mnist5k --seeds 0",
+            "probes train mynet:build imagefolder:photos --recipe general",
+        ),
     )
-    training.add_argument("net", help="a network: see `probes list`, or package.module:builder")
-    training.add_argument("dataset", help="a dataset: see `probes list`")
     training.add_argument(
-        "--seeds", default="0", help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)"
+        "net", help="a network: see `probes list`, or package.module:builder, e.g. mynet:build"
     )
-    training.add_argument("--recipe", help="a recipe by name (default: the one of the dataset)")
+    training.add_argument(
+        "dataset", help="a dataset: see `probes list`, e.g. mnist5k, imagefolder:photos"
+    )
+    training.add_argument(
+        "--seeds",
+        metavar="SEEDS",
+        default="0",
+        help="training seeds, e.g. 0-7 or 0,2,5 (default: 0)",
+    )
+    training.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="a recipe by name, e.g. general; see `probes list` (default: the one of the dataset)",
+    )
     engines(training, "number of seeds that train at once, each in its own process (default: 1)")
-    training.add_argument("--device", default="cpu", help="cpu (the default), cuda or mps")
-    training.add_argument("--out", type=Path, help="also put weights and cards into this folder")
+    training.add_argument(
+        "--device", metavar="NAME", default="cpu", help="cpu (the default), cuda or mps"
+    )
+    training.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="also put weights and cards into this folder, e.g. weights (default: the store alone)",
+    )
     training.add_argument(
         "--import",
         dest="imports",
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module that registers networks or datasets of your own",
+        help="a module that registers networks or datasets, e.g. mynets (default: none)",
     )
-    training.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
-    training.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    data_and_store(training)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -62,7 +88,8 @@ def run(given: argparse.Namespace) -> int:
         name = run_name(given.net, given.dataset, seed, card["recipe"]["name"])
         print(
             f"{name}: {card['test_accuracy']:.1%} of {card['test_images']:,} test images, sha256"
-            f" {card['sha256'][:12]} ({done} of {len(seeds)} runs, {left:.0f} s to go)",
+            f" {card['sha256'][:12]} ({done} of {counted(len(seeds), 'run')},"
+            f" {duration(left)} to go)",
             flush=True,
         )
         if given.out:
@@ -88,5 +115,5 @@ def _train_together(given: argparse.Namespace, recipe: Any, seeds: Sequence[int]
     at_once = "on a Ray cluster"
     if options.engine != "ray":
         at_once = f"{min(options.workers, len(runs))} at once"
-    say(f"{given.net} on {given.dataset}: {len(runs)} runs, {at_once}")
+    say(f"{given.net} on {given.dataset}: {counted(len(runs), 'run')}, {at_once}")
     fill(runs, place, engine_of(options), options.quiet, "training")

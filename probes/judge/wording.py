@@ -31,10 +31,11 @@ def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -
 def counted(n: int, thing: str) -> str:
     """A number of things in words.
 
-    >>> counted(1, "claim"), counted(1200, "image")
-    ('1 claim', '1,200 images')
+    >>> counted(1, "claim"), counted(1200, "image"), counted(2, "class")
+    ('1 claim', '1,200 images', '2 classes')
     """
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+    more = "es" if thing.endswith("s") else "s"
+    return f"{n:,} {thing}{'' if n == 1 else more}"
 
 
 def percent(share: float) -> str:

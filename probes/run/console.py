@@ -91,20 +91,70 @@ def common(study: argparse.ArgumentParser, passes: bool = True) -> None:
             metavar="N",
             help="images per forward pass, or auto: as many as fit, found by trying (default: 250)",
         )
-    study.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    study.add_argument(
+        "--device", metavar="NAME", help="cuda, mps or cpu (default: the best one here)"
+    )
     study.add_argument(
         "--threads",
         type=int,
+        metavar="N",
         help="CPU threads (default: torch's); use 1 for each of two studies at the same time",
     )
     engines(study, "number of processes that measure at once and share the threads (default: 1)")
-    study.add_argument("--data", help="folder with datasets (default: PROBES_DATA)")
-    study.add_argument("--store", help="the store (default: PROBES_STORE, else .probes)")
+    data_and_store(study)
+
+
+def dataset(study: argparse.ArgumentParser) -> None:
+    """Add the option of the dataset."""
+    study.add_argument(
+        "--dataset",
+        metavar="NAME",
+        default="mnist5k",
+        help="images, e.g. cifar10, imagefolder:photos: see `probes list` (default: mnist5k)",
+    )
+
+
+def images(
+    study: argparse.ArgumentParser,
+    text: str = "largest number of test images, e.g. 300 (default: all)",
+) -> None:
+    """Add the option of the number of images."""
+    study.add_argument("--images", type=int, metavar="N", help=text)
+
+
+def precision(study: argparse.ArgumentParser) -> None:
+    """Add the option of the precision."""
+    study.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        help="precision of the passes (default: fp32)",
+    )
+
+
+def out(study: argparse.ArgumentParser, default: str, what: str = "folder of the report") -> None:
+    """Add the option of where the report goes."""
+    study.add_argument("--out", type=Path, metavar="FOLDER", default=Path(default), help=what)
+
+
+def data_and_store(command: argparse.ArgumentParser) -> None:
+    """Add the options of where datasets and results lie."""
+    command.add_argument(
+        "--data", metavar="FOLDER", help="folder with datasets, e.g. data (default: PROBES_DATA)"
+    )
+    store(command)
+
+
+def store(command: argparse.ArgumentParser) -> None:
+    """Add the option of where results lie."""
+    command.add_argument(
+        "--store", metavar="FOLDER", help="the store (default: PROBES_STORE, else .probes)"
+    )
 
 
 def engines(study: argparse.ArgumentParser, jobs: str) -> None:
     """Add the options of how work is done; ``jobs`` is the help of that one."""
-    study.add_argument("--jobs", type=int, default=1, help=jobs)
+    study.add_argument("--jobs", type=int, metavar="N", default=1, help=jobs)
     study.add_argument(
         "--engine",
         choices=("serial", "processes", "ray"),
@@ -113,16 +163,24 @@ def engines(study: argparse.ArgumentParser, jobs: str) -> None:
     study.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
-        help="join this Ray cluster (auto: the one of this node); default: one on this machine",
+        help="join this Ray cluster; auto: that of this node (default: one on this machine)",
     )
     study.add_argument(
-        "--shard", metavar="3/16", help="fill the store with this part of the work, and stop"
+        "--shard",
+        metavar="3/16",
+        help="fill the store with this part of the work, and stop (default: all)",
     )
     study.add_argument(
-        "--max-seconds", type=float, help="stop after this time, and say what is missing"
+        "--max-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="stop after this time, e.g. 3600, and say what is missing (default: no limit)",
     )
     study.add_argument(
-        "--max-hours", type=float, help="ask before work that would take longer, by a trial"
+        "--max-hours",
+        type=float,
+        metavar="HOURS",
+        help="ask before work that would take longer, by a trial (default: never ask)",
     )
     study.add_argument(
         "--estimate", action="store_true", help="say what it would cost, by a trial, and stop"
@@ -150,7 +208,9 @@ def judged(study: argparse.ArgumentParser) -> None:
     study.add_argument(
         "--until",
         type=int,
-        help="judge claims as soon as they are decided, at the latest at this number of images",
+        metavar="N",
+        help="judge claims as soon as they are decided, at the latest at this number of images"
+        " (default: once, at all)",
     )
 
 

@@ -15,7 +15,9 @@ from probes.errors import BadInput
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """An option: its name, its help text, how its value is read, and its default."""
+    """An option: its name, its help text, how its value is read, and its default; whether an empty
+    value means that what it names is ``off``, else it means the default.
+    """
 
     name: str
     help: str
@@ -23,6 +25,7 @@ class Option:
     default: Any = None
     choices: tuple[str, ...] | None = None
     flag: bool = False
+    off: bool = False
 
 
 def levels(text: str) -> tuple[float, ...]:
@@ -135,13 +138,14 @@ OPTIONS = (
     ),
     Option(
         "ledger",
-        "file of looks beside the claims (default: probes-looks.jsonl); off for none",
+        "file of looks beside the claims (default: probes-looks.jsonl); off, or empty, for none",
         str,
         "probes-looks.jsonl",
+        off=True,
     ),
     Option("strict", "what is not on this machine is an error, not a skip", flag=True),
     Option("expect", "what a claim must come out as", str, "recorded", ("recorded", "supported")),
-    Option("report", "folder of the report; empty for none", str, "reports/latest"),
+    Option("report", "folder of the report; empty for none", str, "reports/latest", off=True),
     Option(
         "download",
         "fetch what is not on this machine: datasets into --probes-data, torchvision's weights",

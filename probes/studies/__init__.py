@@ -13,6 +13,7 @@ from typing import Any
 
 from probes.errors import BadInput
 from probes.run.console import Asked, say
+from probes.run.parsing import command
 from probes.studies.dynamics import STUDY as dynamics
 from probes.studies.features import STUDY as features
 from probes.studies.layer_noise import STUDY as layer_noise
@@ -58,19 +59,20 @@ def studies() -> dict[str, Study]:
 def add_to(parsers: Any) -> None:
     """Add every study and its options to the parsers of ``probes run``."""
     for one in studies().values():
-        parser = parsers.add_parser(one.name, help=one.sentence)
-        loaded(one.command).options(parser)
+        head = loaded(one.command)
+        examples = getattr(head, "EXAMPLES", ())
+        head.options(command(parsers, one.name, one.sentence, examples))
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the study that was asked for."""
-    command = loaded(studies()[given.study].command)
+    head = loaded(studies()[given.study].command)
     if not getattr(given, "estimate", False):
-        command.run(Asked(given, ["probes", *given.argv], say))
+        head.run(Asked(given, ["probes", *given.argv], say))
         return 0
     with tempfile.TemporaryDirectory(prefix="probes-estimate-") as folder:
         given.out = Path(folder) / "out"  # where everything is in the store, nothing is replaced
-        command.run(Asked(given, ["probes", *given.argv], lambda text: None))
+        head.run(Asked(given, ["probes", *given.argv], lambda text: None))
     say("estimate: all results are in the store")
     return 0
 

@@ -14,7 +14,8 @@ class Study:
 
     ``name`` is what one types after ``probes run``, ``sentence`` its line in the help. ``command``
     is a module with ``options(parser)``, which adds the study's options to an ``argparse`` parser,
-    and ``run(asked)``, which runs it (:class:`probes.run.console.Asked`). ``sections`` says what it
+    and ``run(asked)``, which runs it (:class:`probes.run.console.Asked`); commands in its
+    ``EXAMPLES``, if it has any, stand below the options in the help. ``sections`` says what it
     adds at the top of a report: a file in the folder of the report -> ``module:function``, where
     ``function(folder)`` gives markdown and is called where that file is. ``below`` names a
     ``module:function`` that gives paragraphs below a claim, ``function(folder, line)``. ``files``

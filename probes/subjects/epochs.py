@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from probes import seeds
 from probes.atomic import replacing
+from probes.cost import GO_ON, LONG, duration
 from probes.errors import BadInput, ProbesError
 from probes.perturb.plainweights import targets
 from probes.perturb.weights import perturbed
@@ -200,9 +201,10 @@ def fit(
             )
         done = epoch + 1 - first
         eta = (time.monotonic() - began) / done * (recipe.epochs - epoch - 1)
+        how = f"; {GO_ON}" if done == 1 and eta > LONG else ""
         say(
             f"{name}: epoch {epoch + 1}/{recipe.epochs}, loss {history[-1]['train_loss']:.3f}, "
-            f"test accuracy {history[-1]['test_accuracy']:.3f}, {eta:.0f} s to go"
+            f"test accuracy {history[-1]['test_accuracy']:.3f}, {duration(eta)} to go{how}"
         )
     return model, history
 

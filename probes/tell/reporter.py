@@ -44,6 +44,7 @@ class Teller:
         self.named = folder != config.rootpath / "reports" / "latest"
         self.written: Path | None = None
         self.trouble = ""
+        self.interrupted = False
 
     @hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -87,6 +88,9 @@ class Teller:
             ]
             kept = [(name, value) for name, value in report.user_properties if name != "probes"]
             report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
 
     def not_judged(self) -> list[dict[str, str]]:
         """The claims that came to no verdict, with the reason; of those deselected, members of a
@@ -143,15 +147,22 @@ class Teller:
         if (not self.lines and not lost) or self.config.option.collectonly:
             return
         from probes.tell import terminal
+        from probes.tell.wrapping import wrapped
 
-        terminalreporter.section("claims")
-        for text, colour in terminal.table(list(self.lines.values()), lost):
+        terminalreporter.write_sep("=", "claims")
+        width = self.config.get_terminal_writer().fullwidth
+        every = self.config.get_verbosity() > 0
+        for text, colour in terminal.table(list(self.lines.values()), lost, width, every):
             terminalreporter.write_line(text, **colour)
+
+        def say(said: str, **colour: bool) -> None:
+            for text, how in wrapped(said, width, "", "  ", **colour):
+                terminalreporter.write_line(text, **how)
+
         for note in self.notes:
-            terminalreporter.write_line(f"note: {note}", yellow=True)
+            say(f"note: {note}", yellow=True)
         if self.estimates:
-            total = Estimate.of(self.estimates)
-            terminalreporter.write_line(f"all claims together: {total}", bold=True)
+            say(f"all claims together: {Estimate.of(self.estimates)}", bold=True)
         if self.written:
             root = self.config.rootpath
             shown = (
@@ -159,11 +170,17 @@ class Teller:
                 if self.written.is_relative_to(root)
                 else self.written
             )
-            terminalreporter.write_line(f"report: {shown / 'report.md'}")
+            say(f"report: {shown / 'report.md'}")
         elif not self.lines:
-            terminalreporter.write_line("nothing was judged: no report was written", yellow=True)
+            say("nothing was judged: no report was written", yellow=True)
+        if self.interrupted:
+            say(
+                "interrupted: what is measured is in the store, and the same command goes on from"
+                " here",
+                yellow=True,
+            )
         if self.trouble:
-            terminalreporter.write_line(f"no report: {self.trouble}", red=True)
+            say(f"no report: {self.trouble}", red=True)
 
 
 def _told(report: Any, name: str) -> list[dict[str, Any]]:

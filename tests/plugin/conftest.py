@@ -45,3 +45,9 @@ def elsewhere(monkeypatch, shared_store):
 @pytest.fixture(autouse=True)
 def figures(shared_store, undrawn):
     """None of these tests looks at a figure."""
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A terminal that wraps no line; ``test_terminal.py`` has one of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "500")

@@ -480,6 +480,30 @@ def test_options_have_ini_twins(pytester):
     assert lines(pytester, "reports/ini")[0]["alpha"] == 0.025
 
 
+@pytest.mark.parametrize("how", ["typed", "ini"])
+def test_an_empty_ledger_is_none_as_an_empty_report_is(pytester, how):
+    """``--probes-ledger=`` once made every claim an error: it named the folder of the project."""
+    typed = ["--probes-ledger=", "--probes-report="] if how == "typed" else []
+    if how == "ini":
+        pytester.makeini("[pytest]\nprobes_ledger =\nprobes_report =")
+    write(pytester, NOISE)
+    result = pytester.runpytest(IMAGES, QUIET, *typed)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["not counted: the ledger of looks is off"])
+    assert not (pytester.path / "probes-looks.jsonl").exists()
+    assert not (pytester.path / "reports").exists()
+
+
+@pytest.mark.parametrize("name", ["store", "data"])
+def test_an_empty_path_is_the_default_and_not_the_folder_one_is_in(pytester, name):
+    write(pytester, NOISE)
+    result = pytester.runpytest(IMAGES, QUIET, "--probes-ledger=", f"--probes-{name}=")
+
+    result.assert_outcomes(passed=1)
+    assert not (pytester.path / "cells").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("images", "many"), ("expect", "green"), ("levels", "a,b")]
 )
@@ -534,8 +558,9 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
 def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest):
     write(pytester, NOISE)
     pytester.makeconftest("def pytest_runtest_logfinish():\n    raise KeyboardInterrupt\n")
-    run_pytest(IMAGES)
+    result = run_pytest(IMAGES)
 
+    result.stdout.fnmatch_lines(["interrupted: *the same command goes on from here"])
     assert "Partial" in (pytester.path / "reports" / "latest" / "report.md").read_text()
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from probes.commands import welcome
 from probes.run.options import OPTIONS
 from probes.store import Store
 from probes.subjects.data import load
@@ -54,3 +55,11 @@ def test_the_dataset_of_ones_own_is_one(monkeypatch, tmp_path):
 def test_every_option_is_named():
     for option in OPTIONS:
         assert f"`{option.name}`" in README
+
+
+def test_the_claim_that_probes_alone_shows_is_judged(pytester, elsewhere, run_pytest):
+    (how,) = [how for _, *how in welcome.steps(pytester.path) if how[0] == "import pytest"]
+    pytester.makepyfile(test_noise="\n".join(how))
+    result = run_pytest("--probes-images=300", "-p", "no:cacheprovider")
+
+    result.stdout.fnmatch_lines(["1 claim judged, 1 decided (1 supported)"])

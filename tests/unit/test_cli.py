@@ -47,6 +47,19 @@ def test_an_unknown_dataset_is_one_line(capsys, tmp_path):
     assert "did you mean mnist5k" in capsys.readouterr().err
 
 
+def test_what_is_interrupted_says_the_command_that_goes_on(capsys, monkeypatch, tmp_path):
+    def interrupted(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.listing, "show", interrupted)
+
+    assert cli.main(["list", "--store", f"{tmp_path}/my store"]) == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "probes: interrupted; what is done is kept, and the same command goes on from here:",
+        f"  probes list --store '{tmp_path}/my store'",
+    ]
+
+
 def test_a_folder_that_is_no_report_is_said(capsys, tmp_path):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "is it the folder of a report?" in capsys.readouterr().err

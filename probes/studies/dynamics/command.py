@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes.errors import BadInput
-from probes.run.console import Asked, common, evidence_lines, judged
+from probes.run.console import Asked, common, dataset, evidence_lines, images, judged, out
 from probes.run.options import levels
 
 if TYPE_CHECKING:
     from probes.perturb import Perturbation
+
+
+EXAMPLES = (
+    "probes run dynamics --images 300",
+    "probes run dynamics mynet:build --dataset mnist5k --levels 0,.1,.3",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -23,24 +28,21 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help="net[:weights][#seed] (default: resnet20)",
     )
-    parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
-    )
+    dataset(parser)
     parser.add_argument(
         "--levels",
         type=levels,
+        metavar="LEVELS",
         default=None,
         help="noise levels, e.g. 0,.1,.2 (default: the study's six)",
     )
     parser.add_argument(
         "--under",
         metavar="MODULE:THING",
-        help="a perturbation of your own instead of noise on images",
+        help="a perturbation of your own, e.g. blur:Blur (default: noise on images)",
     )
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/dynamics"), help="folder of the report"
-    )
+    images(parser)
+    out(parser, "results/dynamics", "folder of the report")
     parser.add_argument(
         "--as-published",
         action="store_true",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from probes.run.console import Asked, common, judged, listed
+from probes.run.console import Asked, common, judged, listed, out
 from probes.run.options import levels
+
+EXAMPLES = (
+    "probes run features --count 200",
+    "probes run features resnet20 --images mnist5k:0,1 --layers layer1,layer2",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +24,19 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--images",
+        metavar="WHERE",
         default="mnist5k",
         help="a file, a folder, a dataset, or DATASET:IDS (default: mnist5k)",
     )
     parser.add_argument(
-        "--layers", help="names between commas (default: the stages layer1, layer2, ...)"
+        "--layers",
+        metavar="NAMES",
+        help="names between commas, e.g. layer1,fc (default: the stages layer1, layer2, ...)",
     )
     parser.add_argument(
         "--levels",
         type=levels,
+        metavar="LEVELS",
         default=None,
         help="noise levels (default: the study's .2,.4,.6,.8,1)",
     )
@@ -36,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--space",
         default="normalised",
         choices=("normalised", "pixels"),
-        help="where noise is added",
+        help="where noise is added (default: normalised)",
     )
     parser.add_argument("--clamp", action="store_true", help="cut noisy images back to [0, 1]")
     parser.add_argument(
@@ -48,6 +56,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--each",
         type=int,
+        metavar="N",
         default=3,
         help="number of images with a folder of values and pictures (default: 3)",
     )
@@ -58,12 +67,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="format of the files with all values of an image",
     )
     parser.add_argument(
-        "--count", type=int, help="largest number of images of a dataset (default: all)"
+        "--count",
+        type=int,
+        metavar="N",
+        help="largest number of images of a dataset, e.g. 200 (default: all)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/features"), help="folder of the results"
-    )
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the noise")
+    out(parser, "results/features", "folder of the results")
     parser.add_argument(
         "--claims",
         action="store_true",

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from probes.run.console import Asked, common, listed, print_verdicts
+from probes.run.console import (
+    Asked,
+    common,
+    dataset,
+    images,
+    listed,
+    out,
+    precision,
+    print_verdicts,
+)
 from probes.run.options import levels
+
+EXAMPLES = (
+    "probes run layer-noise resnet20 --images 300",
+    "probes run layer-noise 'resnet20#*' 'plainnet20#*' --strengths 0,.5",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -17,27 +30,29 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help="net[:weights][#seed]; #* for all training seeds; two are compared",
     )
-    parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
-    )
+    dataset(parser)
     parser.add_argument(
         "--strengths",
         type=levels,
+        metavar="LEVELS",
         help="noise relative to a layer's clean std; contains 0 and .5 (default: 0,.25,.5,1)",
     )
     parser.add_argument(
         "--on",
+        metavar="LAYERS",
         default="BatchNorm2d",
         help="layers, by name, glob or class, between commas (default: BatchNorm2d)",
     )
     parser.add_argument(
-        "--draws", type=int, default=1, help="draws of layers and noise for each image (default: 1)"
+        "--draws",
+        type=int,
+        metavar="N",
+        default=1,
+        help="draws of layers and noise for each image (default: 1)",
     )
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/layer-noise"), help="folder of the report"
-    )
+    images(parser)
+    precision(parser)
+    out(parser, "results/layer-noise", "folder of the report")
     common(parser)
 
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 
-from probes.run.console import Asked, common, listed, print_verdicts
+from probes.run.console import (
+    Asked,
+    common,
+    dataset,
+    images,
+    listed,
+    out,
+    precision,
+    print_verdicts,
+)
 from probes.studies.sensitivity.command import set_of
+
+EXAMPLES = (
+    "probes run masking --images 300 --random 20",
+    "probes run masking resnet20 --set hflip,rolling --measures total",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -19,27 +32,32 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help="net[:weights][#seed] (default: resnet20)",
     )
-    parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
-    )
+    dataset(parser)
     parser.add_argument(
         "--set",
+        metavar="NAMES",
         default="3",
         help="1, 2, 3 (both, as in the study), or augmentations between commas (default: 3)",
     )
     parser.add_argument(
         "--measures",
+        metavar="NAMES",
         default="total,first,shapley",
         help="indices that guide masks; the first is judged (default: all three)",
     )
     parser.add_argument(
         "--q",
         type=numbers,
+        metavar="NUMBERS",
         default=(0.5, 0.8),
         help="quantiles: .8 masks the top fifth (default: .5,.8)",
     )
     parser.add_argument(
-        "--alpha", type=numbers, default=(0.0, 0.5), help="factors of masked units (default: 0,.5)"
+        "--alpha",
+        type=numbers,
+        metavar="NUMBERS",
+        default=(0.0, 0.5),
+        help="factors of masked units (default: 0,.5)",
     )
     parser.add_argument(
         "--random", type=int, default=100, help="random masks of each size (default: 100)"
@@ -52,7 +70,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--modules",
-        help="modules to mask, names between commas, and the last layer (default: the stages)",
+        metavar="NAMES",
+        help="modules to mask, between commas, e.g. layer1,layer2, and the last layer (default: the"
+        " stages)",
     )
     parser.add_argument("--alone", action="store_true", help="also mask each module alone")
     parser.add_argument(
@@ -66,14 +86,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--factors",
+        metavar="NAMES",
         help="factors beside the image, class or partition, between commas (default: neither)",
     )
-    parser.add_argument("--images", type=int, help="largest number of test images (default: 1,000)")
+    images(parser, "largest number of test images, e.g. 300 (default: 1,000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of indices and inputs")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/masking"), help="folder of the report"
-    )
+    precision(parser)
+    out(parser, "results/masking", "folder of the report")
     common(parser)
 
 

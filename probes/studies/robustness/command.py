@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from probes.run.console import Asked, common, print_verdicts
+from probes.run.console import Asked, common, dataset, images, out, precision, print_verdicts
+
+EXAMPLES = (
+    "probes run robustness resnet20 --severity 3",
+    "probes run robustness resnet20 plainnet20 --under noise:0,.1 --images 300",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +22,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="net[:weights][#seed]; #* for all training seeds; the first is compared with the"
         " others",
     )
-    parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
-    )
+    dataset(parser)
     parser.add_argument(
         "--under",
         metavar="NAME[:LEVELS],...",
@@ -36,19 +39,18 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--relative-to",
         metavar="NET",
         help="also divide corruption errors by those of this network; alexnet: by its published"
-        " errors on ImageNet-C",
+        " errors on ImageNet-C (default: none)",
     )
     parser.add_argument(
         "--published",
         type=Path,
         metavar="FILE",
-        help="a CSV of published accuracies (net, corruption, accuracy in percent, severity)",
+        help="a CSV of published accuracies (net, corruption, accuracy in percent, severity)"
+        " to stand beside these (default: none)",
     )
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/robustness"), help="folder of the report"
-    )
+    images(parser)
+    precision(parser)
+    out(parser, "results/robustness", "folder of the report")
     common(parser)
 
 

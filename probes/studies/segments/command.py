@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from probes.run.console import Asked, common, listed
+from probes.run.console import Asked, common, dataset, images, listed, out, precision
 from probes.studies.sensitivity.command import set_of
+
+EXAMPLES = (
+    "probes run segments --rows 64",
+    "probes run segments resnet20 --segments layer1,layer2 --set hflip,rolling",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +22,16 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help="net[:weights][#seed] (default: resnet20)",
     )
+    dataset(parser)
     parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
-    )
-    parser.add_argument(
-        "--set", default="1", help="1, 2, or augmentations between commas (default: 1)"
+        "--set",
+        metavar="NAMES",
+        default="1",
+        help="1, 2, or augmentations between commas, e.g. hflip,rolling (default: 1)",
     )
     parser.add_argument(
         "--segments",
+        metavar="NAMES",
         help="modules, or FIRST..LAST of a sequence, between commas (default: the stages)",
     )
     parser.add_argument(
@@ -37,14 +43,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", type=float, default=4.0, help="gigabytes for the sums (default: 4)"
     )
-    parser.add_argument(
-        "--images", type=int, help="images that the image factor chooses from (default: all)"
-    )
+    images(parser, "images that the image factor chooses from (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the design")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/segments"), help="folder of the results"
-    )
+    precision(parser)
+    out(parser, "results/segments", "folder of the results")
     common(parser)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from probes.errors import BadInput
-from probes.run.console import Asked, common, listed
+from probes.run.console import Asked, common, dataset, images, listed, out, precision
+
+EXAMPLES = (
+    "probes run sensitivity --rows 64 --pooled",
+    "probes run sensitivity resnet20 --set hflip,rolling --measures sobol",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +21,17 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help="net[:weights][#seed] (default: resnet20); several: a folder each",
     )
+    dataset(parser)
     parser.add_argument(
-        "--dataset", default="mnist5k", help="images: see `probes list` (default: mnist5k)"
+        "--set",
+        metavar="NAMES",
+        default="1",
+        help="1, 2, or augmentations between commas, e.g. hflip,rolling (default: 1)",
     )
     parser.add_argument(
-        "--set", default="1", help="1, 2, or augmentations between commas (default: 1)"
-    )
-    parser.add_argument(
-        "--modules", help="names between commas (default: the stages and the last layer)"
+        "--modules",
+        metavar="NAMES",
+        help="names between commas, e.g. layer1,fc (default: the stages and the last layer)",
     )
     parser.add_argument(
         "--rows",
@@ -44,6 +51,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--measures",
+        metavar="NAMES",
         default="sobol,shapley",
         help="sobol, shapley, contrast, between commas (default: the first two)",
     )
@@ -61,6 +69,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--factors",
+        metavar="NAMES",
         help="factors beside the image, class or partition, between commas (default: neither)",
     )
     parser.add_argument(
@@ -74,6 +83,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channels",
+        metavar="CHANNELS",
         help="channels with a panel, e.g. layer1:5,layer3:40 (default: one per module)",
     )
     parser.add_argument(
@@ -102,14 +112,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead, compare the study's method with ours, step by step",
     )
-    parser.add_argument(
-        "--images", type=int, help="images that the image factor chooses from (default: all)"
-    )
+    images(parser, "images that the image factor chooses from (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the design")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/sensitivity"), help="folder of the results"
-    )
+    precision(parser)
+    out(parser, "results/sensitivity", "folder of the results")
     common(parser)
 
 

@@ -6,8 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from probes.run.console import Asked, common, print_verdicts, seed_range
+from probes.run.console import Asked, common, images, print_verdicts, seed_range
 from probes.run.options import levels
+
+EXAMPLES = (
+    "probes run weight-noise --dataset mnist5k --quick",
+    "probes run weight-noise mlp_small --seeds 0-2 --epochs 2 --alphas 0,.1",
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +25,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
+        metavar="NAME",
         default="mnist",
         help="mnist, mnist5k, cifar10 (made 28 px, as in the study), cifar10@32px, ...",
     )
     parser.add_argument(
         "--alphas",
         type=levels,
+        metavar="LEVELS",
         help="strengths of the sweep (default: 0 .01 .02 .05 .1 .2 .5, and the primary one)",
     )
     parser.add_argument(
@@ -44,14 +51,19 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=128, help="images per batch in training (default: 128)"
     )
-    parser.add_argument("--seeds", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)")
+    parser.add_argument(
+        "--seeds", metavar="SEEDS", help="training seeds, e.g. 0-7 (default: 0-2; with --quick 0-7)"
+    )
     parser.add_argument(
         "--checkpoints",
         type=Path,
-        help="folder of checkpoints with the study's names; they are read if there, else written",
+        metavar="FOLDER",
+        help="folder of checkpoints with the study's names, e.g. checkpoints; they are read if"
+        " there, else written (default: the store)",
     )
     parser.add_argument(
         "--calibrate-on",
+        metavar="SEEDS",
         help="seeds that determine the primary alpha and are not judged (default: 1000,1001)",
     )
     parser.add_argument(
@@ -59,13 +71,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the study's sanity check: one epoch, alpha 0 and .1, with a verdict",
     )
-    parser.add_argument("--images", type=int, help="largest number of test images (default: all)")
+    images(parser)
     parser.add_argument(
         "--precision", default="fp32", choices=("fp32", "bf16"), help="precision of the sweep"
     )
     parser.add_argument(
         "--out",
         type=Path,
+        metavar="FOLDER",
         help="folder of rows and report; rows are merged (default: results/weight-noise/DATASET)",
     )
     common(parser, passes=False)

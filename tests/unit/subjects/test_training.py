@@ -361,3 +361,17 @@ def test_training_on_a_gpu_goes_as_far_as_on_a_cpu(digits, tmp_path):
     assert here["history"][-1]["train_loss"] == pytest.approx(
         there["history"][-1]["train_loss"], rel=0.05
     )
+
+
+def test_a_training_that_takes_longer_says_once_how_to_stop_and_go_on(
+    digits, tmp_path, monkeypatch
+):
+    from probes.cost import GO_ON
+    from probes.subjects import epochs
+
+    said = []
+    monkeypatch.setattr(epochs, "LONG", -1.0)
+    recipe = dataclasses.replace(short, epochs=2, early_stop_accuracy=2.0)
+    train("tiny", "mnist5k@14px", 0, copy_of(digits, tmp_path), recipe, said.append)
+
+    assert [GO_ON in line for line in said] == [True, False]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from probes.cost import GO_ON
 from probes.run.engines import progress as module
 from probes.run.engines.progress import progress
 
@@ -18,6 +19,7 @@ class Clock:
 def clock(monkeypatch):
     found = Clock()
     monkeypatch.setattr(module, "time", found)
+    monkeypatch.setattr(module, "_said", [GO_ON])
     return found
 
 
@@ -56,3 +58,35 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left(monkeypatch, capsys):
     assert "2.5/4" in told
     assert "piece/s" in told or "s/piece" in told
     assert "resnet20 level 0.1" in told
+
+
+def test_work_that_takes_longer_says_once_how_to_stop_and_go_on(clock, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_said", [])
+    for _ in range(2):
+        with progress(100, "cells", quiet=False) as shown:
+            for done in range(1, 8):
+                clock.now += 4
+                shown.reach(done)
+    lines = capsys.readouterr().err.splitlines()
+
+    assert lines == [f"cells: 3.0 of 100 pieces, 15 a minute, about 6.5 min left; {GO_ON}"]
+
+
+def test_work_that_is_done_says_nothing_of_going_on(clock, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_said", [])
+    with progress(1, "cells", quiet=False) as shown:
+        clock.now += 11
+        shown.reach(1)
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_says_it_above_its_bar(clock, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_said", [])
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    with progress(4, "cells", quiet=False) as shown:
+        clock.now += 11
+        shown.reach(1)
+        shown.reach(2)
+
+    assert capsys.readouterr().err.count(f"cells: {GO_ON}\n") == 1
