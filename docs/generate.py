@@ -147,6 +147,7 @@ def option_page() -> str:
         text, default = option.help, option.default
         if found := re.search(r" \(default: (.*)\)", text):
             text, default = text.replace(found[0], ""), found[1]
+        text = re.sub(r"net\[:weights\]\[#seed\]", "`net[:weights][#seed]`", text)
         if option.choices:
             text += f" ({', '.join(option.choices)})"
         shown = "" if default in (None, False) else str(default)

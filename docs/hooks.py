@@ -11,6 +11,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LINK = re.compile(r"(\]\(|src=\"|href=\")([^)\s\"#:]+)(#[^)\s\"]*)?(?=[)\"\s])")
+STAND_FOR = {ROOT / "README.md": DOCS / "index.md", ROOT / "CHANGELOG.md": DOCS / "changelog.md"}
 FENCE = re.compile(r"^ *```.*?^ *```$|(?<!`)`[^`\n]+`", re.S | re.M)
 
 
@@ -22,6 +23,7 @@ def on_files(files, config):
         page = waiting.pop()
         for _, target, _ in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
             path = Path(os.path.normpath(page.parent / target))
+            path = STAND_FOR.get(path, path)
             inside = path.is_relative_to(ROOT) and not path.is_relative_to(DOCS)
             if path in seen or not inside or not path.is_file():
                 continue
@@ -42,6 +44,7 @@ def on_page_markdown(markdown, page, config, files):
     def pointed(match):
         before, target, anchor = match.groups()
         path = Path(os.path.normpath(here / target))
+        path = STAND_FOR.get(path, path)
         if not path.is_relative_to(ROOT):
             return match[0]
         base = DOCS if path.is_relative_to(DOCS) else ROOT

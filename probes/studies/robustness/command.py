@@ -25,9 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     dataset(parser)
     parser.add_argument(
         "--under",
-        metavar="NAME[:LEVELS],...",
-        help="corruptions, one of them by name, noise, attacks, quantised, pruned, bit_flips,"
-        " module:thing (default: corruptions,noise,attacks,quantised)",
+        nargs="+",
+        metavar="NAME[:LEVELS]",
+        help="corruptions, one of them by name, noise, attacks, quantised:8, pruned, bit_flips,"
+        " module:thing (default: corruptions noise attacks quantised)",
     )
     parser.add_argument(
         "--severity",
@@ -78,7 +79,7 @@ def run(asked: Asked) -> None:
         given.dataset,
         asked.store,
         given.out,
-        under=given.under,
+        under=",".join(given.under) if given.under else None,
         severities=given.severity,
         relative_to=given.relative_to,
         published=given.published,
