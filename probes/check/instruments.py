@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from probes.alike import distance, state_of, tensors_in
 from probes.batch import Batch
 from probes.errors import ProbesError
+from probes.judge.wording import counted
 from probes.measure import accuracy, block_metrics, tap
 from probes.measure.adapters import block_sites
 from probes.measure.features import feature_metrics, stages_of
@@ -151,11 +152,11 @@ def _blocks(read: dict, wrong: Sequence[str]) -> str:
     if wrong:
         raise ProbesError("; ".join(wrong))
     metrics = [name for name in read if name != "site"]
-    return f"{len(read['site'])} sites: {', '.join(metrics)}"
+    return f"{counted(len(read['site']), 'site')}: {', '.join(metrics)}"
 
 
 def _features(read: dict) -> str:
-    return f"{len(read['site'])} layers: {', '.join(map(str, read['site']))}"
+    return f"{counted(len(read['site']), 'layer')}: {', '.join(map(str, read['site']))}"
 
 
 def _answers(read: dict, subject: Subject, net: Network) -> str:
@@ -177,7 +178,7 @@ def _weights(model: nn.Module) -> str:
 def _layers(model: nn.Module) -> str:
     names = layer_noise(0, 0.1).resolved(model).on
     kinds = Counter(type(modules(model)[str(name)]).__name__ for name in names)
-    return f"{len(names)} layers: {_counted(kinds)}"
+    return f"{counted(len(names), 'layer')}: {_counted(kinds)}"
 
 
 def _dropped(model: nn.Module) -> str:
@@ -204,7 +205,10 @@ def _facts(subject: Subject, net: Network, x: Tensor) -> tuple[tuple[str, str], 
     side = " x ".join(map(str, x.shape[1:]))
     facts = [
         ("weights", f"{subject.weights}, SHA-256 {subject.sha256[:12]}"),
-        ("images", f"{side} of {subject.data.title}, {len(subject.data.classes):,} classes"),
+        (
+            "images",
+            f"{side} of {subject.data.title}, {counted(len(subject.data.classes), 'class')}",
+        ),
         ("parameters", f"{sum(p.numel() for p in model.parameters()):,} ({', '.join(dtypes)})"),
         ("two passes", "give the same, change nothing, and images do not depend on each other"),
         ("memory layout", checked.layout),

@@ -7,6 +7,7 @@ from typing import Any
 
 from probes.commands.compare import arm, seeds_of
 from probes.cost import size
+from probes.judge.wording import counted
 from probes.run.console import Asked, common, say
 from probes.run.parsing import command
 
@@ -79,7 +80,8 @@ def _shown(name: str) -> int:
     facts = found.facts
     say(f"baseline {found.name}: {found.age()}")
     say(
-        f"{facts['images']:,} images of {facts['dataset']} (SHA-256 {facts['images_sha256'][:12]}),"
+        f"{counted(facts['images'], 'image')} of {facts['dataset']}"
+        f" (SHA-256 {facts['images_sha256'][:12]}),"
         f" noise seed {facts['seed']}, {size(baseline.path_of(name).stat().st_size)}"
     )
     for net, one in facts["weights"].items():

@@ -11,6 +11,7 @@ from typing import Any
 from probes.errors import Unfinished
 from probes.judge import Verdicts
 from probes.judge.power import Design
+from probes.judge.wording import counted
 from probes.run.bench import Bench
 from probes.run.settings import Options
 from probes.store import Store
@@ -42,7 +43,7 @@ def judge(
     for images in dict.fromkeys(
         n for n in (claim_images, all_images) if n is not None and n <= all_images
     ):
-        say(f"{spec}: {' and '.join(claims)} on {images:,} images")
+        say(f"{spec}: {' and '.join(claims)} on {counted(images, 'image')}")
         for ident, (sentence, ask) in claims.items():
             lab = Bench([spec], store, dataclasses.replace(options, images=images), quiet=False)
             try:
@@ -61,7 +62,7 @@ def _as_soon_as_decided(
     left: list[Unfinished] = []
     for ident, (sentence, ask) in claims.items():
         lab = Bench([spec], store, options, quiet=False, say=say)
-        say(f"{spec}: {ident}, on at most {options.until:,} images")
+        say(f"{spec}: {ident}, on at most {counted(options.until, 'image')}")
         try:
             found = lab.decide(ask)
         except Unfinished as e:

@@ -166,8 +166,10 @@ def perturbed(record: Mapping[str, Any]) -> list[str]:
         share = f", {numbers / every:.1%} of its parameters" if every else ""
         names = list(tensors)
         some = ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
+        verb = "is" if len(names) == 1 else "are"
         found.append(
-            f"changed are {len(names)} weight tensors of {net}, {numbers:,} numbers{share}: {some}"
+            f"changed {verb} {verdicts.counted(len(names), 'weight tensor')} of {net},"
+            f" {numbers:,} numbers{share}: {some}"
         )
     return found
 

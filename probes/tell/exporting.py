@@ -15,6 +15,7 @@ import pandas as pd
 
 from probes.errors import BadInput, Unavailable
 from probes.judge.verdict import Verdict
+from probes.judge.wording import counted
 from probes.registry import unknown
 from probes.tell import evidence
 from probes.tell.frontpage import expected
@@ -84,7 +85,7 @@ def _run(line: Line, member: Verdict, several: bool) -> Run:
         "expected": expected(line),
         "sentence": line["sentence"],
     }
-    size = f", {design['images']:,} images" if several else ""
+    size = f", {counted(design['images'], 'image')}" if several else ""
     return Run(f"{line['id']} on {line['subject']}{size}{label}", params, metrics, curves, tags)
 
 

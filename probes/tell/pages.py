@@ -35,7 +35,8 @@ def section(
     if (folder / place).exists():  # the same claim on the same subject, at another design
         place = Path("figures") / slug(f"{line['id']}-{line['subject']}-{line['design']['images']}")
     title = (
-        f"{line['id']} on {line['subject']}: {line['overall']}, {line['design']['images']:,} images"
+        f"{line['id']} on {line['subject']}: {line['overall']},"
+        f" {counted(line['design']['images'], 'image')}"
     )
     text = [f'<a id="{anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
@@ -68,7 +69,7 @@ def section(
     if classes := line.get("classes"):
         some = ", ".join(f"{name} ({n})" for name, n in list(classes.items())[:12])
         text.append(
-            f"{len(classes)} classes, with their images: {some}"
+            f"{counted(len(classes), 'class')}, with their images: {some}"
             f"{', ...' if len(classes) > 12 else ''}."
         )
     text += [

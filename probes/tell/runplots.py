@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from probes import table as tables
 from probes.judge import effects
 from probes.judge.verdict import Verdict
-from probes.judge.wording import cover
+from probes.judge.wording import counted, cover
 from probes.table import Kind
 from probes.tell.plots import (
     AXIS,
@@ -51,7 +51,7 @@ def by_depth(
             marker=MARKERS[i],
             color=COLOURS[i],
             lw=2.5,
-            label=f"{net} ({len(y)} runs)",
+            label=f"{net} ({counted(len(y), 'run')})",
         )
         ax.set_xticks(range(y.shape[1]), list(values.columns), rotation=45, fontsize=8)
     ax.axhline(0, color="black", lw=0.8)

@@ -13,7 +13,7 @@ from probes.judge.family import Outcome
 from probes.judge.unseen import disclosures
 from probes.judge.verdict import Verdict
 from probes.tell.evidence import perturbed, untrained, varied
-from probes.tell.wrapping import chunks, wrapped
+from probes.tell.wrapping import whole, wrapped
 
 Text = tuple[str, dict[str, bool]]
 COLOUR = {
@@ -151,12 +151,9 @@ def _rows(members: Sequence[Verdict], width: int) -> Iterator[Text]:
             p = min(leaf.p_supported, leaf.p_refuted)
             tail = leaf.obstacle or (leaf.advice() if leaf.outcome == "inconclusive" else "")
             n = verdicts.counted(leaf.n, leaf.unit)
-            parts = (
-                f"{head}{leaf.outcome:12} {leaf.measured} {leaf.effect()}",
-                f"n = {n}, p {verdicts.p_shown(p, '= ')}",
-                tail,
-            )
-            yield from chunks(parts, width, " " * 8)
+            numbers = whole(f"n = {n}, p {verdicts.p_shown(p, '= ')}")
+            text = f"{leaf.outcome:12} {leaf.measured} {whole(leaf.effect())}  {numbers}  {tail}"
+            yield from wrapped(text, width, head, " " * 8)
 
 
 def _named(members: Sequence[Verdict], shown: Sequence[Verdict], width: int) -> Iterator[Text]:

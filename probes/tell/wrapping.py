@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 FEWEST = 40
 """Columns that a line has at least, however narrow the terminal."""
@@ -25,7 +25,7 @@ def wrapped(
     width = max(width, FEWEST)
     room = width - len(then)
     glued = re.sub(
-        "`[^`]*`", lambda m: m[0].replace(" ", GLUE) if len(m[0]) <= room else m[0], text
+        r"`[^`]*`|\(\w+ = \S+\)", lambda m: whole(m[0]) if len(m[0]) <= room else m[0], text
     )
     for line in textwrap.wrap(
         glued,
@@ -38,25 +38,6 @@ def wrapped(
         yield line.replace(GLUE, " "), colour
 
 
-def chunks(parts: Sequence[str], width: int, then: str) -> Iterator[tuple[str, dict[str, bool]]]:
-    """Parts side by side where they fit, else each from a line of its own on; empty ones are left
-    out.
-
-    >>> [line for line, _ in chunks(["a" * 20, "b" * 20, "c"], 40, "  ")]
-    ['aaaaaaaaaaaaaaaaaaaa', '  bbbbbbbbbbbbbbbbbbbb  c']
-    """
-    line = ""
-    for part in filter(None, parts):
-        if not line:
-            line = part
-        elif len(line) + 2 + len(part) <= max(width, FEWEST):
-            line += f"  {part}"
-        else:
-            yield from _fitting(line, width, then)
-            line = then + part
-    yield from _fitting(line, width, then)
-
-
-def _fitting(line: str, width: int, then: str) -> Iterator[tuple[str, dict[str, bool]]]:
-    bare = line.lstrip()
-    yield from wrapped(bare, width, line[: len(line) - len(bare)], then)
+def whole(text: str) -> str:
+    """A text that :func:`wrapped` leaves on one line, such as a number with its unit."""
+    return text.replace(" ", GLUE)

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from probes.cost import GO_ON, LONG, duration
+from probes.judge.wording import counted
 
 BAR = (
     "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
@@ -80,8 +81,8 @@ class _Log(Progress):
             about = f" ({self.saying})" if self.saying else ""
             about += f"; {told}" if told else ""
             print(
-                f"{self.what}: {self.at:,.1f} of {self.total:,} pieces, {60 * rate:.3g} a minute,"
-                f" about {left} left{about}",
+                f"{self.what}: {self.at:,.1f} of {counted(self.total, 'piece')},"
+                f" {60 * rate:.3g} a minute, about {left} left{about}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from probes.errors import BadInput
+from probes.judge.wording import counted
 from probes.run.console import Asked, common, dataset, evidence_lines, images, judged, out
 from probes.run.options import levels
 
@@ -76,7 +77,7 @@ def run(asked: Asked) -> None:
     )
     for line in evidence_lines(folder):
         print(
-            f"{line['id']} on {line['subject']}, {line['design']['images']:,} images:"
+            f"{line['id']} on {line['subject']}, {counted(line['design']['images'], 'image')}:"
             f" {line['overall']} ({line['counts']})"
         )
     print(f"report: {folder / 'report.md'}")

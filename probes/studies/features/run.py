@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.atomic import write_text
 from probes.errors import BadInput
+from probes.judge.wording import counted
 from probes.measure import stages
 from probes.perturb import Gaussian, gaussian
 from probes.registry import unknown
@@ -113,7 +114,7 @@ def study(
             lines = judge(spec, store, options, CLAIMS, "feature maps", say)
             report.assemble(lines, run, scratch / "claims", sections=sections())
             found.judged = [
-                f"{line['id']} {line['overall']} on {line['design']['images']:,} images"
+                f"{line['id']} {line['overall']} on {counted(line['design']['images'], 'image')}"
                 for line in lines
             ]
         if subject.data.name == "files":

@@ -12,6 +12,7 @@ import pandas as pd
 
 from probes.errors import BadInput
 from probes.judge import power
+from probes.judge.wording import counted
 from probes.measure import accuracy
 from probes.perturb import gaussian, layer_noise
 from probes.perturb.layers import default_layers, layers_of
@@ -92,7 +93,7 @@ def study(
     if problem := power.foresee(sweeps["layers"].design, rule, options.alpha):
         say(f"{names}: {problem}")
     for name, sweep in sweeps.items():
-        say(f"{names}, {images:,} images: noise on {WHERE[name]}")
+        say(f"{names}, {counted(images, 'image')}: noise on {WHERE[name]}")
         sweep.frame  # noqa: B018
     lines = []
     for ident, sentence, subject, name, ask in claims_of(specs):

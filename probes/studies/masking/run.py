@@ -14,6 +14,7 @@ import pandas as pd
 
 from probes.judge import falls, power, rises
 from probes.judge.power import Design
+from probes.judge.wording import counted
 from probes.perturb.composed import SETS
 from probes.run.bench import Bench
 from probes.run.judging import told
@@ -95,8 +96,8 @@ def study(
         guide = predictions.guide
         wanted = {name: plan.masks(guide, name) for name in (CLEAN, *augmented.names)}
         say(
-            f"{', '.join(guide.magnitude)}: {sum(map(len, wanted.values())):,} masks on"
-            f" {len(wanted)} inputs"
+            f"{', '.join(guide.magnitude)}: {counted(sum(map(len, wanted.values())), 'mask')} on"
+            f" {counted(len(wanted), 'input')}"
         )
         for name, topk in predictions.of(wanted).items():
             masks = wanted[name]

@@ -192,6 +192,10 @@ def set_of(text: str) -> str | tuple[str, ...]:
     """
     from probes.perturb.composed import SETS
 
+    if text.isdigit() and text not in SETS:
+        raise BadInput(
+            f"set {text}: {', '.join(SETS)}, or augmentations between commas, e.g. hflip,rolling"
+        )
     return text if text in SETS else tuple(listed(text) or ())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from probes.errors import ProbesError
+from probes.judge.wording import counted
 from probes.measure.indices import Replicates
 from probes.perturb.augment import augmentations
 from probes.perturb.composed import Augmented
@@ -118,7 +119,7 @@ def method(
     steps = variants(plan)
     for name, one in steps.items():
         found[name] = run(one)
-        say(f"{name}: {sum(units.values()):,} units")
+        say(f"{name}: {counted(sum(units.values()), 'unit')}")
     ours = steps["ours"]
     few_rows = {
         "ours": run(dataclasses.replace(ours, rows=FEW)),

@@ -15,6 +15,7 @@ import torch
 
 from probes import seeds
 from probes.errors import BadInput
+from probes.judge.wording import counted
 from probes.measure.contrast import FEWEST, Contrast
 from probes.measure.features import has_places
 from probes.measure.indices import Replicates
@@ -119,7 +120,7 @@ def study(
         "measures": [m for m in MEASURES if m in measures],
         "plan": dataclasses.asdict(plan),
     }
-    say(f"{spec}: {sum(units.values()):,} units of {', '.join(names)}")
+    say(f"{spec}: {counted(sum(units.values()), 'unit')} of {', '.join(names)}")
     if left:
         say(f"left out, since they change nothing on grey images: {', '.join(left)}")
     found: Iterable[tuple[str, Replicates]] = ()

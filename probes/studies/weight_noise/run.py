@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from probes.judge.wording import counted
 from probes.run.settings import Options
 from probes.store import Store
 from probes.studies import sections
@@ -89,8 +90,8 @@ def study(
         alphas = tuple(sorted(wanted))
         if todo := _lacking(networks.of(net, judged=True), alphas, rows, say):
             say(
-                f"{net}@{dataset}: {len(todo)} runs at alpha"
-                f" {' '.join(f'{a:g}' for a in alphas)}, {plan.draws} draws"
+                f"{net}@{dataset}: {counted(len(todo), 'run')} at alpha"
+                f" {' '.join(f'{a:g}' for a in alphas)}, {counted(plan.draws, 'draw')}"
             )
             subjects, found = networks.swept(todo, alphas, plan.draws)
             new |= measured(todo, subjects, found, folder.design)
