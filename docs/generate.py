@@ -11,6 +11,7 @@ import os
 import re
 from collections import defaultdict
 from pathlib import Path
+from unittest import mock
 
 import probes
 from probes import cli, errors
@@ -163,11 +164,12 @@ def option_page() -> str:
 
 def command_page() -> str:
     """The commands, as each one's help says."""
-    os.environ["COLUMNS"] = "90"
     lines = ["# Commands", "", "`probes COMMAND --help` prints the same.", ""]
     for words, parser in parsers(cli.parser_of_all(), ("probes",)):
         if not any(isinstance(a, argparse._SubParsersAction) for a in parser._actions):
-            lines += [f"## {' '.join(words)}", "", "```text", parser.format_help().rstrip(), "```"]
+            with mock.patch.dict(os.environ, COLUMNS="90"):
+                text = parser.format_help().rstrip()
+            lines += [f"## {' '.join(words)}", "", "```text", text, "```"]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

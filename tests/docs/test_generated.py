@@ -10,16 +10,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 generate = importlib.import_module("generate")
 sys.path.pop(0)
+MADE = generate.pages()
 
 
-@pytest.mark.parametrize("name", sorted(generate.pages()))
+@pytest.mark.parametrize("name", sorted(MADE))
 def test_a_page_is_what_its_command_writes(name):
-    made = generate.pages()[name]
+    if name == "reference/commands.md" and sys.version_info[:2] != (3, 11):
+        pytest.skip("argparse writes help in another way")
 
-    assert (DOCS / name).read_text(encoding="utf-8") == made, "run: python docs/generate.py"
+    assert (DOCS / name).read_text(encoding="utf-8") == MADE[name], "run: python docs/generate.py"
 
 
 def test_no_page_is_left_from_before():
-    made = {name for name in generate.pages() if name.startswith("errors/")}
+    made = {name for name in MADE if name.startswith("errors/")}
 
     assert {f"errors/{path.name}" for path in (DOCS / "errors").glob("*.md")} == made
