@@ -180,7 +180,7 @@ def test_an_estimate_counts_the_missing_pieces_and_makes_none(tmp_path):
     assert 0 < found.seconds < 60
     assert stems(tmp_path) == before
     assert not list(holdings.plans(one.store))
-    size = next((tmp_path / "cells").glob("*.parquet")).stat().st_size
+    size = max(path.stat().st_size for path in (tmp_path / "cells").glob("*.parquet"))
     assert found.bytes == pytest.approx(5 * (size + estimating.SIDECAR), rel=1)
 
 
