@@ -97,7 +97,10 @@ def test_fewer_images_keep_their_targets(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        (lambda lab: lab.sweep(accuracy, under=gaussian(0)), r"numbers, not classes \(measure probes\.error\)"),
+        (
+            lambda lab: lab.sweep(accuracy, under=gaussian(0)),
+            r"numbers, not classes \(measure probes\.error\)",
+        ),
         (lambda lab: lab.sweep(agreement, under=gaussian(0)), "have numbers as targets"),
         (
             lambda lab: lab.sweep(error, under=attacked(fgsm(), (0, 0.1))),
