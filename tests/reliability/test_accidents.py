@@ -316,3 +316,9 @@ def test_a_dataset_that_nobody_brings_stays_unavailable(tmp_path, monkeypatch):
     )
     with pytest.raises(Unavailable, match="set PROBES_DATA"):
         lab.data("cifar10-jpeg")
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A terminal in which no line of the claims table is broken in two."""
+    monkeypatch.setenv("COLUMNS", "500")
