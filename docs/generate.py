@@ -27,14 +27,20 @@ CLASSES = ("UnknownName", "Unavailable", "BadInput", "Unfinished", "ProbesError"
 def messages() -> dict[str, dict[str, list[str]]]:
     """The messages of each topic by class, as the code holds them."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for module, function, call in made():
+        kind, topic = name_of(call), topic_of(module, function)
+        text = told(call.args[0])
+        if kind and topic and text not in found[topic][kind]:
+            found[topic][kind].append(text)
+    return found
+
+
+def made():
+    """Where the package makes an error: module, function, and the call."""
     for path in sorted(PACKAGE.rglob("*.py")):
         module = "probes." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for call, function in calls(ast.parse(path.read_text(encoding="utf-8")), ""):
-            kind, topic = name_of(call), topic_of(module, function)
-            text = told(call.args[0])
-            if kind and topic and text not in found[topic][kind]:
-                found[topic][kind].append(text)
-    return found
+            yield module, function, call
 
 
 def calls(node: ast.AST, name: str):

@@ -4,7 +4,7 @@ way out.
 
 from typing import Any
 
-from probes.explaining import topic_here
+from probes.explaining import page_of, topic_here
 
 
 class ProbesError(Exception):
@@ -20,7 +20,7 @@ class ProbesError(Exception):
         super().__init__(*args)
         if topic := topic_here():
             self.topic = topic
-            self.add_note(f"explained in docs/errors/{topic}.md, or by `probes explain {topic}`")
+            self.add_note(page_of(topic))
 
 
 class UnknownName(ProbesError):

@@ -61,6 +61,11 @@ def topic_of(module: str, function: str) -> str | None:
     return best
 
 
+def page_of(topic: str) -> str:
+    """Where a topic is explained, in words."""
+    return f"explained in docs/errors/{topic}.md, or by `probes explain {topic}`"
+
+
 def topic_here() -> str | None:
     """The topic of the function that makes an error."""
     frame = sys._getframe(1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from probes.claims import ledger
 from probes.claims.declaring import Declared
 from probes.errors import BadInput, ProbesError
+from probes.explaining import page_of
 from probes.origin import installed
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def trouble(item: Any, excinfo: Any) -> str:
     ]
     text = f"{type(excinfo.value).__name__}: {excinfo.value}"
     if topic := getattr(excinfo.value, "topic", None):
-        text += f"\n  (explained in docs/errors/{topic}.md, or by `probes explain {topic}`)"
+        text += f"\n  ({page_of(topic)})"
     for entry in own or excinfo.traceback[-1:]:
         path = Path(str(entry.path))
         place = (

@@ -1,6 +1,5 @@
 """Each error of the package has a page that says its cause and the way out."""
 
-import ast
 import importlib
 import importlib.util
 import pickle
@@ -21,14 +20,11 @@ sys.path.pop(0)
 
 def made():
     """Where the package makes an error: module and function."""
-    for path in generate.PACKAGE.rglob("*.py"):
-        module = "probes." + ".".join(path.relative_to(generate.PACKAGE).with_suffix("").parts)
-        for _, function in generate.calls(ast.parse(path.read_text(encoding="utf-8")), ""):
-            yield module, function
+    return {(module, function) for module, function, _ in generate.made()}
 
 
 def test_each_place_that_makes_an_error_has_a_page():
-    places = set(made())
+    places = made()
 
     assert len(places) > 200
     assert {place for place in places if topic_of(*place) is None} == set()
