@@ -6,7 +6,7 @@ import sys
 import pytest
 
 DEADLY = '''
-import contextlib, dataclasses, os, signal, time
+import contextlib, dataclasses, os, signal, sys, time
 from pathlib import Path
 from probes import Perturbation
 from probes.errors import BadInput
@@ -40,9 +40,16 @@ class Deadly(Perturbation):
         yield forward
 
 
+def node_here():
+    """The node of the cluster on which this process is a worker; outside of one nothing."""
+    ray = sys.modules.get("ray")
+    inside = ray and ray.is_initialized() and ray.get_runtime_context().get_actor_id()
+    return ray.get_runtime_context().get_node_id() if inside else ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Holding(Perturbation):
-    """Each process says that it has begun, and goes on when it may."""
+    """Each node of a Ray cluster says that it has begun, and goes on when it may."""
 
     levels: tuple
     place: str
@@ -53,8 +60,9 @@ class Holding(Perturbation):
     @contextlib.contextmanager
     def open(self, at):
         place, end = Path(self.place), time.monotonic() + 120
-        (place / f"begun-{os.getpid()}").touch()
-        while not (place / "go").exists() and time.monotonic() < end:
+        node = node_here()
+        (place / f"begun-{node}").touch()
+        while node and not (place / f"go-{node}").exists() and time.monotonic() < end:
             time.sleep(0.01)
 
         def forward(batch):

@@ -155,7 +155,7 @@ def test_a_node_that_dies_is_survived(ray, tmp_path, monkeypatch, written):
             while len(list(place.glob("begun-*"))) < 2 and time.monotonic() < end:
                 time.sleep(0.01)
             nodes.remove_node(second, allow_graceful=False)
-            (place / "go").touch()
+            (place / f"go-{nodes.head_node.node_id}").touch()  # nobody goes on at the other one
 
         killer = threading.Thread(target=kill)
         killer.start()
