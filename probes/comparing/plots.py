@@ -52,8 +52,9 @@ def differences(rows: pd.DataFrame, margin: float, title: str, cover: str) -> An
         fontsize=8,
     )
     ax.grid(alpha=0.3, axis="x")
-    figure.suptitle(plots.wrapped(title, 7.2, 10), fontsize=10)
-    return figure
+    counts = rows["answer"].value_counts(sort=False)
+    told = ", ".join(f"{n} {answer}" for answer, n in counts.items())
+    return plots.titled(figure, f"{title}: {told}")
 
 
 def profile(found: pd.DataFrame, title: str) -> Any:
@@ -83,9 +84,7 @@ def profile(found: pd.DataFrame, title: str) -> Any:
         ax.set_title(label, fontsize=9)
         ax.set_xticks(x, list(found["layer"]), rotation=90, fontsize=7)
         ax.grid(alpha=0.3)
-    figure.supxlabel("layer, from input to output", fontsize=8)
-    figure.suptitle(plots.wrapped(title, wide * len(kinds) - 0.4, 10), fontsize=10)
-    return figure
+    return plots.titled(figure, title, "layer, from input to output; bands: quartiles over images")
 
 
 def flipped(images: np.ndarray, told: pd.DataFrame, title: str) -> Any:
@@ -115,5 +114,4 @@ def flipped(images: np.ndarray, told: pd.DataFrame, title: str) -> Any:
             )
             if x == 0:
                 ax.set_ylabel(plots.wrapped(name, 1.2, 8), fontsize=7.5)
-    figure.suptitle(plots.wrapped(title, 1.15 * across, 9), fontsize=9)
-    return figure
+    return plots.titled(figure, title)

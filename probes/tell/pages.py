@@ -34,13 +34,13 @@ def section(
     place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
     if (folder / place).exists():  # the same claim on the same subject, at another design
         place = Path("figures") / slug(f"{line['id']}-{line['subject']}-{line['design']['images']}")
+    many = f" ({line['counts']})" if len(members) > 1 else ""
     title = (
-        f"{line['id']} on {line['subject']}: {line['overall']},"
+        f"{line['id']} on {line['subject']}: {line['overall']}{many},"
         f" {counted(line['design']['images'], 'image')}"
     )
     text = [f'<a id="{anchor(line)}"></a>\n## {line["id"]} on `{line["subject"]}`']
     text.append(f"**Question.** {line['sentence']}")
-    many = f" ({line['counts']})" if len(members) > 1 else ""
     random = " of an **untrained** network" if evidence.untrained(line) else ""
     text.append(
         f"**Answer: {line['overall']}**{many}{random}, {line['scope']}. Expected: {expected(line)}."

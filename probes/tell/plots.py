@@ -1,8 +1,5 @@
-"""Plots of tables and verdicts: ``plot(thing, ax=None) -> ax``. The only room that imports
-matplotlib.
-
-Colours are those of Okabe and Ito (2008), told apart by the colour-blind; every colour comes with a
-marker or a line style of its own, so that prints in grey can be read.
+"""Plots of tables and verdicts: ``plot(thing, ax=None) -> ax``; figures are written here, and
+look as :mod:`probes.tell.style` says.
 """
 
 from __future__ import annotations
@@ -10,8 +7,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import io
-import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,17 +16,30 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from probes import table as tables
 from probes.judge.verdict import Verdict
 from probes.judge.wording import cover
 from probes.table import Kind
+from probes.tell.style import COLOURS as COLOURS
+from probes.tell.style import FROM_ZERO as FROM_ZERO
+from probes.tell.style import MARKERS as MARKERS
+from probes.tell.style import SMALL as SMALL
+from probes.tell.style import STYLES as STYLES
+from probes.tell.style import TWO_SIDED as TWO_SIDED
+from probes.tell.style import WIDEST as WIDEST
+from probes.tell.style import below as below
+from probes.tell.style import capital as capital
+from probes.tell.style import dress as dress
+from probes.tell.style import frame as frame
+from probes.tell.style import new_axes as new_axes
+from probes.tell.style import numbers as numbers
+from probes.tell.style import panels as panels
+from probes.tell.style import spelt as spelt
+from probes.tell.style import titled as titled
+from probes.tell.style import wrapped as wrapped
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-STYLES = ("-", "--", "-.", ":")
-MARKERS = "osD^vP*X"
 OUTCOME = {
     "supported": ("#0072B2", "^", "supported"),
     "refuted": ("#D55E00", "v", "refuted"),
@@ -44,47 +52,8 @@ AXIS = {
     "plain": "change",
 }
 
-
-def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4)) -> Axes:
-    """The axes that are given, else those of a new figure of ``size`` inches."""
-    return ax if ax is not None else Figure(size, layout="constrained").subplots()
-
-
-def panels(
-    n: int, size: tuple[float, float], across: int | None = None
-) -> tuple[Figure, list[Axes]]:
-    """A figure of ``n`` axes, ``across`` to a row; places that are left over stay empty."""
-    figure = Figure(size, layout="constrained")
-    across = min(across or n, n)
-    axes = figure.subplots(math.ceil(n / across), across, squeeze=False).ravel()
-    for ax in axes[n:]:
-        ax.set_axis_off()
-    return figure, list(axes[:n])
-
-
-def below(figure: Figure, ax: Axes, title: str, across: int = 4, small: int = 8) -> Figure:
-    """The figure with its title and, below all panels, the legend of one of them, ``across`` to a
-    row.
-    """
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=small, loc="outside lower center", ncols=across)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def frame(ax: Axes, x: int, y: int) -> None:
-    """A frame around a cell of a picture."""
-    ax.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec="black", lw=1.1))
-
-
-def wrapped(text: str, inches: float, size: float = 9) -> str:
-    """A text in lines that fit a width at a font size, so that titles of neighbouring panels don't
-    meet.
-
-    >>> wrapped("correct exceeds minus 1 point (layers = 2)", 2, 9)
-    'correct exceeds minus 1\\npoint (layers = 2)'
-    """
-    return textwrap.fill(text, max(12, int(inches * 126 / size)), break_long_words=False)
+UNIT = {"ratio": " %", "share": " points", "hit": " points", "plain": ""}
+"""What follows a number that is shown."""
 
 
 def save(figure: Any, path: Path) -> None:
@@ -115,6 +84,7 @@ def write_png(
     """Write a figure as PNG with so many colours, chosen by a method; ``vector`` lets
     :func:`drawings` have it, too.
     """
+    dress(figure)
     kept = _vectors.get()
     if vector and kept is not None:
         svg = io.BytesIO()
@@ -211,10 +181,11 @@ def verdict_map(
     right. ``called`` is what blocks are called.
     """
     parts = list(zip(*(v.leaves for v in verdicts), strict=True))
-    figure = Figure((4.6 * len(parts) + 1.4, 0.36 * len(verdicts) + 2.4), layout="constrained")
+    wide = min(4.6, (WIDEST - 1.4) / len(parts))
+    figure = Figure((wide * len(parts) + 1.4, 0.36 * len(verdicts) + 2.4), layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, part in zip(panels, parts, strict=True):
-        forest(part, ax, varied, 4.2)
+        forest(part, ax, varied, wide - 0.4)
     panels[0].set_ylabel(called if len(verdicts) > 1 else "")
     last = panels[-1].secondary_yaxis("right")
     last.set_yticks(
@@ -224,7 +195,7 @@ def verdict_map(
     for tick, v in zip(last.get_yticklabels(), verdicts, strict=True):
         tick.set_color(OUTCOME[v.outcome][0])
         tick.set_fontweight("bold")
-    figure.suptitle(wrapped(title, figure.get_figwidth() - 0.4, 11), fontsize=11)
+    figure.suptitle(title)
     between = "\n" if len(parts) == 1 else "   "
     hollow = (
         f"{between}○ can't decide, whatever the interval"
@@ -245,26 +216,33 @@ def heat(verdicts: Sequence[Verdict], ax: Axes | None = None, varied: str = "lev
     """
     kind = verdicts[0].kind
     values = np.array([display([row[1] for row in v.curve], kind) for v in verdicts])
-    ax = new_axes(ax, (1.1 * values.shape[1] + 2.4, 0.36 * len(verdicts) + 1.6))
+    levels = [f"{row[0]:.3g}" for row in verdicts[0].curve]
+    size = max(5.8, 1.1 * values.shape[1] + 2.6), max(2.9, 0.36 * len(verdicts) + 1.8)
+    ax = new_axes(ax, size)
     reach = np.nanmax(np.abs(values)) or 1.0
-    image = ax.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
-    for (y, x), value in np.ndenumerate(values):
-        ax.text(
-            x,
-            y,
-            f"{value:+.1f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.65 * reach else "black",
-        )
-    ax.set_xticks(range(values.shape[1]), [f"{row[0]:g}" for row in verdicts[0].curve])
+    image = ax.imshow(values, cmap=TWO_SIDED, norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
+    numbers(ax, values, "+.1f", reach)
+    ax.set_xticks(range(values.shape[1]), levels)
     ax.set_yticks(range(len(verdicts)), [v.label or "all" for v in verdicts])
     ax.set_xlabel(varied)
-    title = f"{tables.label_of(verdicts[0].metric)}: {AXIS[kind]} from {varied} 0"
-    ax.set_title(wrapped(title, 0.75 * (1.1 * values.shape[1] + 2.4)), fontsize=9)
-    ax.figure.colorbar(image, ax=ax, fraction=0.05)
+    first, (y, x) = verdicts[0], largest(values)
+    between = f", {first.between[0]} minus {first.between[1]}," if first.between else ""
+    label = f"{capital(tables.label_of(first.metric))}{between}"
+    where = f" in {verdicts[y].label}" if verdicts[y].label else ""
+    found = f"{values[y, x]:+.1f}{UNIT[kind]}"
+    ax.set_title(f"{label} moves most{where}: {found} at {varied} {levels[x]}")
+    ax.figure.colorbar(image, ax=ax, fraction=0.05, label=f"{AXIS[kind]} from {varied} 0")
     return ax
+
+
+def largest(values: np.ndarray) -> tuple[int, ...]:
+    """Where the value of the largest size stands in a table.
+
+    >>> largest(np.array([[0.0, 2.0], [-3.0, float("nan")]]))
+    (1, 0)
+    """
+    sizes = np.nan_to_num(np.abs(values), nan=-1.0)
+    return tuple(int(i) for i in np.unravel_index(int(sizes.argmax()), values.shape))
 
 
 def pictures(

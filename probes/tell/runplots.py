@@ -22,8 +22,11 @@ from probes.tell.plots import (
     MARKERS,
     OUTCOME,
     STYLES,
+    UNIT,
+    capital,
     display,
     new_axes,
+    titled,
     wrapped,
 )
 
@@ -37,16 +40,18 @@ def by_depth(
     ax = new_axes(ax, (7, 4))
     wide = effects.averaged(frame, metric, "train_seed", "site", "net")
     found = effects.response(wide, kind, float(wide.columns[-1]))
+    medians: dict[str, np.ndarray] = {}
     for i, net in enumerate(found.index.unique("net")):
         runs = effects.per_unit(
             found.xs(net, level="net", drop_level=False), kind, "train_seed", "site", None
         )
         values = pd.DataFrame({site: effect.droplevel("net") for site, effect in runs.items()})
         y = display(values.to_numpy(), kind)
+        medians[net] = np.median(y, axis=0)
         ax.plot(range(y.shape[1]), y.T, STYLES[i % 4], color=COLOURS[i], lw=0.8, alpha=0.45)
         ax.plot(
             range(y.shape[1]),
-            np.median(y, axis=0),
+            medians[net],
             STYLES[i % 4],
             marker=MARKERS[i],
             color=COLOURS[i],
@@ -55,12 +60,13 @@ def by_depth(
         )
         ax.set_xticks(range(y.shape[1]), list(values.columns), rotation=45, fontsize=8)
     ax.axhline(0, color="black", lw=0.8)
-    ax.set_xlabel("block, from input to output")
+    ax.set_xlabel("block, from input to output\nthin: a training run; thick: their median")
     ax.set_ylabel(f"{tables.label_of(metric)}: {AXIS[kind]}")
-    ax.set_title(
-        f"response to {varied} = {wide.columns[-1]:g}; thin: a training run, thick: their median",
-        fontsize=9,
-    )
+    last = {net: float(middle[-1]) for net, middle in medians.items()}
+    unit = UNIT[kind]
+    told = ", ".join(f"{value:+.1f}{unit} in {net}" for net, value in last.items())
+    where = f"{values.columns[-1]}, {varied} {wide.columns[-1]:g}"
+    ax.set_title(f"{capital(tables.label_of(metric))} at {where}: {told}")
     ax.legend()
     ax.grid(alpha=0.3)
     return ax
@@ -70,7 +76,7 @@ def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axe
     """The effect of each training run, with the Hodges-Lehmann estimate and its interval, against
     the SESOI.
     """
-    ax = new_axes(ax, (7, 1.9))
+    ax = new_axes(ax, (7.4, 2.3))
     values = display(verdict.notes["runs"], verdict.kind)
     colour, marker, word = OUTCOME[verdict.outcome]
     low, high = np.asarray(display([verdict.low, verdict.high], verdict.kind), dtype=float)
@@ -97,7 +103,7 @@ def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axe
     ax.axvline(at, color="#0072B2", ls="--", lw=1, label="SESOI")
     ax.set_ylim(-0.8, 0.5)
     ax.set_yticks([])
-    unit = {"ratio": "%", "share": "points", "hit": "points", "plain": ""}[verdict.kind]
+    unit = UNIT[verdict.kind].strip()
     left, right = ax.get_xlim()
     span = {1: (at, right), -1: (left, at), 0: (-abs(at), abs(at))}[verdict.direction]
     ax.axvspan(*span, color="#0072B2", alpha=0.07, lw=0, label="claimed side", gid="claimed")
@@ -106,6 +112,7 @@ def runs(verdict: Verdict, ax: Axes | None = None, varied: str = "level") -> Axe
         wrapped(f"{verdict.asked(varied)}{f' ({unit})' if unit else ''}", 4.5), fontsize=9
     )
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set_title(f"{capital(word)}: {verdict.effect()}")
     return ax
 
 
@@ -152,17 +159,12 @@ def looks(line: Mapping[str, Any], members: Sequence[Verdict]) -> Figure:
                 title = f"{tables.label_of(leaf.metric)}: {AXIS[kind]}"
                 ax.set_title(wrapped(title, 4.0), fontsize=9)
     levels = "  ".join(f"{look['n']:,}: {cover(look['level'])}" for look in path)
-    figure.suptitle(f"{line['id']} on {line['subject']}: each look's interval", fontsize=11)
-    figure.supxlabel(
-        wrapped(
-            f"images looked at (dotted: the most there may be, {until:,}); dashed: SESOI; coloured"
-            f" from the look on at which the interval lies beyond it; intervals: {levels}",
-            figure.get_figwidth() - 0.4,
-            8,
-        ),
-        fontsize=8,
+    return titled(
+        figure,
+        f"{line['id']} on {line['subject']}: judged at {n[-1]:,} of at most {until:,} images",
+        f"images looked at (dotted: the most there may be, {until:,}); dashed: SESOI; coloured"
+        f" from the look on at which the interval lies beyond it; intervals: {levels}",
     )
-    return figure
 
 
 def training(history: pd.DataFrame, title: str) -> Figure:
@@ -188,8 +190,8 @@ def training(history: pd.DataFrame, title: str) -> Figure:
     for ax in (loss, hits):
         ax.set_xlabel("epoch")
         ax.grid(alpha=0.3)
-    figure.suptitle(f"training of {title}", fontsize=10)
-    return figure
+    right = f"{100 * float(history['test_accuracy'].iloc[-1]):.1f} % of the test images right"
+    return titled(figure, f"{title} after {counted(len(history), 'epoch')}: {right}")
 
 
 def overview(lines: Sequence[Mapping[str, Any]]) -> Figure:
@@ -221,5 +223,7 @@ def overview(lines: Sequence[Mapping[str, Any]]) -> Figure:
         many = sum(row.count(outcome) for row in rows)
         colour, _, words = OUTCOME[outcome]
         ax.scatter([], [], marker="s", color=colour, label=f"{words} ({many})")
-    figure.legend(fontsize=8, loc="outside upper center", ncols=len(found))
-    return figure
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(found))
+    judged = sum(len(set(row)) == 1 for row in rows)
+    every = f"{judged} of {counted(len(rows), 'claim')} have one verdict in every block"
+    return titled(figure, every)

@@ -103,7 +103,7 @@ def test_only_the_plugin_imports_pytest_and_only_plots_imports_matplotlib(path):
         "claimoptions.py",
         "fixtures.py",
     )
-    assert "matplotlib" not in roots or path.name in ("plots.py", "runplots.py")
+    assert "matplotlib" not in roots or path.name in ("style.py", "plots.py", "runplots.py")
 
 
 def edges():

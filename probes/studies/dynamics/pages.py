@@ -153,7 +153,7 @@ def by_level(folder: Path, line: Line) -> list[str]:
     for metric, name in FIGURES.items():
         if (summary["metric"] == metric).any():
             plots.save(
-                stages(summary, metric, f"{label_of(metric)}, {line['subject']}", across),
+                stages(summary, metric, line["subject"], across),
                 folder / place / name,
             )
             text.append(

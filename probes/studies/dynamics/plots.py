@@ -11,7 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probes import table as tables
-from probes.tell.plots import AXIS, COLOURS, MARKERS, STYLES, display, new_axes
+from probes.judge.wording import counted
+from probes.tell.plots import (
+    AXIS,
+    COLOURS,
+    MARKERS,
+    STYLES,
+    UNIT,
+    below,
+    capital,
+    display,
+    new_axes,
+    spelt,
+    titled,
+)
+
+ACROSS = "noise σ (pixel range 0 to 1)"
 
 
 def levels(
@@ -19,7 +34,7 @@ def levels(
     metric: str,
     sites: Sequence[str],
     ax: Axes | None = None,
-    across: str = "noise σ (pixel range 0 to 1)",
+    across: str = ACROSS,
 ) -> Axes:
     """A metric against the level, which ``across`` names, a line per block: mean over images, band:
     its 90 % interval.
@@ -46,9 +61,7 @@ def levels(
     return ax
 
 
-def stages(
-    summary: pd.DataFrame, metric: str, title: str, across: str = "noise σ (pixel range 0 to 1)"
-) -> Figure:
+def stages(summary: pd.DataFrame, metric: str, title: str, across: str = ACROSS) -> Figure:
     """The study's figure of one metric: a panel per stage of the network (2 x 2 for four), a line
     per block.
     """
@@ -65,9 +78,16 @@ def stages(
         ax.set_title(stage, fontsize=10)
     for ax in panels[len(by_stage) :]:
         ax.remove()
-    figure.supylabel(tables.label_of(metric), fontsize=10)
-    figure.suptitle(f"{title}: mean over images, band: 90 % interval", fontsize=10)
-    return figure
+    label = tables.label_of(metric)
+    figure.supylabel(label)
+    ends = summary[summary["metric"] == metric].sort_values("level").groupby("site")["mean"]
+    rise = int((ends.last() > ends.first()).sum())
+    found = f"{capital(label)} of {title}: higher at the highest level than at 0 in {rise} of"
+    return titled(
+        figure,
+        f"{found} {counted(len(sites), 'block')}",
+        "mean over images; band: its 90 % interval",
+    )
 
 
 def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
@@ -77,7 +97,7 @@ def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
     kind = tables.kind_of(metric)
     sites = list(dict.fromkeys(chosen["site"]))
     top = chosen["level"].max()
-    figure = Figure((11.5, 3.6), layout="constrained")
+    figure = Figure((11.5, 3.9), layout="constrained")
     depth, first, last = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
     for i, (step, part) in enumerate(chosen.groupby("step", sort=False)):
         look: dict[str, Any] = {
@@ -92,7 +112,7 @@ def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
         for ax, site in ((first, sites[0]), (last, sites[-1])):
             line = part[part["site"] == site].sort_values("level")
             ax.plot([0, *line["level"]], [0, *display(line["change"], kind)], **look)
-            ax.set_title(f"{site}, by level", fontsize=9)
+            ax.set_title(f"{site}, by level")
             ax.set_xlabel("noise σ")
     depth.set_xticks(range(len(sites)), sites, rotation=45, fontsize=8)
     depth.set_title(f"σ = {top:g}, by block", fontsize=9)
@@ -100,6 +120,16 @@ def steps(chosen: pd.DataFrame, metric: str, title: str) -> Figure:
     for ax in (depth, first, last):
         ax.axhline(0, color="black", lw=0.8)
         ax.grid(alpha=0.3)
-    depth.legend(fontsize=7)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    at = chosen[chosen["level"] == top].set_index(["step", "site"])["change"].unstack("step")
+    shown = at.apply(lambda one: display(one, kind))
+    ways = list(dict.fromkeys(chosen["step"]))
+    site = str((shown[ways[0]] - shown[ways[-1]]).abs().idxmax())
+    label = tables.label_of(metric)
+    said = " and ".join(
+        f"{_signed(shown.loc[site, way])}{UNIT[kind]} {way}" for way in ways[:: len(ways) - 1 or 1]
+    )
+    return below(figure, depth, f"{capital(label)} of {title} in {site}: {said}", 6)
+
+
+def _signed(value: float) -> str:
+    return spelt(value, f"+.{1 if abs(value) >= 0.1 else 3}f")

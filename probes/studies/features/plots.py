@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from probes.tell.plots import COLOURS, STYLES, panels
+from probes.tell.plots import COLOURS, STYLES, TWO_SIDED, below, panels, titled
 
 PER_GRID = 64  # depths to a picture: 8 x 8
 
@@ -56,7 +56,7 @@ def grid(
     if signed:
         reach = float(np.abs(maps).max()) or 1.0
         shown = ax.imshow(
-            tiled(maps), cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest"
+            tiled(maps), cmap=TWO_SIDED, vmin=-reach, vmax=reach, interpolation="nearest"
         )
     else:
         shown = ax.imshow(tiled(maps), cmap="gray", interpolation="nearest")
@@ -129,11 +129,24 @@ def by_depth(
         f" share of positions from {FLOOR:g} to 1 (log)",
         fontsize=8,
     )
-    figure.legend(
-        loc="outside lower center", ncols=len(histograms), fontsize=8, title="noise level"
+    names = list(histograms)
+    moved = _moved(histograms[names[0]], histograms[names[-1]])
+    depth = int(moved.argmax())
+    return below(
+        figure,
+        ax,
+        f"{title}: {names[-1]} moves {moved[depth]:.0%} of depth {first + depth}, the most",
+        len(histograms),
+        caption=MOVED,
     )
-    figure.suptitle(title, fontsize=10)
-    return figure
+
+
+MOVED = "moved: the share of positions whose activation is in another bin than without noise"
+
+
+def _moved(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """The total variation distance of two histograms, over the last axis."""
+    return np.asarray(np.abs(clean - noisy).sum(-1) / 2)
 
 
 def by_layer(
@@ -153,17 +166,18 @@ def by_layer(
         ax.set_xlabel("activation", fontsize=8)
         ax.set_ylabel("share of positions (log)", fontsize=8)
         ax.grid(alpha=0.3)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=len(names),
-        fontsize=8,
-        title="noise level",
+    moved = {}
+    for layer, levels in histograms.items():
+        names = list(levels)
+        moved[layer] = float(_moved(levels[names[0]], levels[names[-1]]))
+    most = max(moved, key=lambda layer: moved[layer])
+    return below(
+        figure,
+        axes[0],
+        f"{title}: {names[-1]} moves {moved[most]:.0%} of {most}, the most",
+        len(names),
+        caption=MOVED,
     )
-    figure.suptitle(title, fontsize=10)
-    return figure
 
 
 def contact(
@@ -214,8 +228,11 @@ def contact(
         ax.set_xticks([])
         ax.set_yticks([])
     axes[0].set_title("image", fontsize=8)
-    figure.suptitle(f"{title}\nmean over depths, one grey scale per layer", fontsize=9)
-    return figure
+    answers = {name: caption.split(" (")[0] for name, caption in captions.items()}
+    first = answers[next(iter(answers))]
+    other = [f"{said} under {name}" for name, said in answers.items() if said != first]
+    told = f"named {first}{', ' + ', '.join(other) if other else ' at every level'}"
+    return titled(figure, f"{title}: {told}", "maps: mean over depths, one grey scale per layer")
 
 
 def moved(table: Any, title: str) -> Any:
@@ -252,12 +269,16 @@ def moved(table: Any, title: str) -> Any:
                 ms=4,
                 label=str(layer),
             )
-        ax.set_xlabel("noise level", fontsize=8)
-        ax.set_title(label, fontsize=9)
+        ax.set_xlabel("noise level")
+        ax.set_title(label)
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    top = table[table["level"] == table["level"].max()].set_index("layer")[wanted[0][0]]
+    found = (
+        f"{top.idxmax()} moves farthest, {top.max():.2f} at noise level {table['level'].max():g}"
+    )
+    return below(
+        figure, axes[0], f"{title}: {found}", caption="band: 90 % interval of the mean over images"
+    )
 
 
 def save_image(image: np.ndarray, path: Path) -> None:

@@ -63,8 +63,15 @@ def by_number(drops: pd.DataFrame, strength: float) -> Any:
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("points of accuracy lost")
+    some = drops[(drops["kind"] == kinds[0]) & (drops["level"] == strength)]
+    most = max(set(some["layers"]), key=float)
+    lost = some[some["layers"] == most].groupby("net", sort=False)["drop"].mean()
+    where = f"noise on {in_words(most)}" if kinds[0] == "layers" else f"noise on {most} of layers"
     return plots.below(
-        figure, axes[0], f"Noise of {strength:g} of each layer's spread; {band(drops)}"
+        figure,
+        axes[0],
+        f"Points lost to {where}: {_told(lost)}",
+        caption=f"noise of {strength:g} of each layer's spread; {band(drops)}",
     )
 
 
@@ -86,7 +93,7 @@ def by_strength(drops: pd.DataFrame) -> Any:
         ax.set_title(f"noise on {title}", fontsize=9)
         ax.set_xlabel(
             (
-                "σ (pixel range 0 to 1)"
+                "noise σ (pixel range 0 to 1)"
                 if title == "the image"
                 else "strength (of the layer's spread)"
             ),
@@ -98,9 +105,10 @@ def by_strength(drops: pd.DataFrame) -> Any:
     for ax in axes[:-1]:
         ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     axes[0].set_ylabel("points of accuracy lost")
-    return plots.below(
-        figure, axes[0], f"Accuracy lost by the strength of the noise; {band(drops)}"
-    )
+    name, part = parts[-2] if len(parts) > 1 else parts[-1]
+    lost = part[part["level"] == part["level"].max()].groupby("net", sort=False)["drop"].mean()
+    finding = f"Points lost to noise of {part['level'].max():g} on {name}: {_told(lost)}"
+    return plots.below(figure, axes[0], finding, caption=band(drops))
 
 
 def by_depth(depth: pd.DataFrame, strength: float) -> Any:
@@ -108,18 +116,22 @@ def by_depth(depth: pd.DataFrame, strength: float) -> Any:
     thick line is their mean.
     """
     nets = list(dict.fromkeys(depth["net"]))
-    figure, axes = plots.panels(
-        len(nets), (max(4.6, 0.2 * depth["place"].max() + 2) * len(nets), 4.2), len(nets)
-    )
+    wide = min(plots.WIDEST, max(4.6, 0.2 * depth["place"].max() + 2))
+    across = max(1, min(len(nets), int(plots.WIDEST // wide)))
+    down = -(-len(nets) // across)
+    figure, axes = plots.panels(len(nets), (wide * across, 3.6 * down + 0.6), across)
+    worst = {}
     top = depth["drop"].max()
     for i, (ax, net) in enumerate(zip(axes, nets, strict=True)):
-        wide = depth[depth["net"] == net].pivot(index="place", columns="train_seed", values="drop")
+        found = depth[depth["net"] == net].pivot(index="place", columns="train_seed", values="drop")
+        mean = found.mean(axis=1)
         names = depth[depth["net"] == net].drop_duplicates("place").sort_values("place")["layer"]
-        if wide.shape[1] > 1:
-            ax.plot(wide.index, wide, "-", color=plots.COLOURS[i], lw=0.7, alpha=0.45)
+        worst[net] = f"{list(names)[int(mean.argmax())]} ({mean.max():.1f} points)"
+        if found.shape[1] > 1:
+            ax.plot(found.index, found, "-", color=plots.COLOURS[i], lw=0.7, alpha=0.45)
         ax.plot(
-            wide.index,
-            wide.mean(axis=1),
+            found.index,
+            mean,
             plots.STYLES[i % 4],
             marker=plots.MARKERS[i],
             ms=4,
@@ -128,16 +140,20 @@ def by_depth(depth: pd.DataFrame, strength: float) -> Any:
         )
         ax.set_xticks(range(len(names)), list(names), rotation=90, fontsize=6)
         ax.set_ylim(min(-0.05 * top, depth["drop"].min()), 1.05 * top)
-        runs = f", {wide.shape[1]} runs (thin) and their mean" if wide.shape[1] > 1 else ""
+        n_runs = found.shape[1]
+        runs = f", {n_runs} runs (thin) and their mean" if n_runs > 1 else ""
         ax.set_title(f"{net}{runs}", fontsize=9)
         ax.axhline(0, color="black", lw=0.8)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("points of accuracy lost")
-    figure.supxlabel("the layer that is perturbed alone, from input to output", fontsize=9)
-    figure.suptitle(
-        f"Where does it matter? Noise of {strength:g} of the layer's spread", fontsize=10
+        if i % across == 0:
+            ax.set_ylabel("points of accuracy lost")
+    told = ", ".join(f"{layer} in {net}" for net, layer in worst.items())
+    return plots.titled(
+        figure,
+        f"The layer where noise costs most: {told}",
+        f"the layer that is perturbed alone, from input to output; noise of {strength:g} of its"
+        " spread",
     )
-    return figure
 
 
 def activations(moved: pd.DataFrame, strength: float) -> Any:
@@ -168,10 +184,14 @@ def activations(moved: pd.DataFrame, strength: float) -> Any:
         ax.set_xlabel("stage")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("||f - f0|| / ||f0||")
+    last = moved[moved["place"] == moved.groupby("net")["place"].transform("max")]
+    most = max(set(last["layers"]), key=float)
+    ends = last[last["layers"] == most].groupby("net", sort=False)["distance"].mean()
     return plots.below(
         figure,
         axes[0],
-        f"How far the maps move, noise of {strength:g}; median over images, band: quartiles",
+        f"How far the last maps move under noise on {in_words(most)}: {_told(ends, '.2f')}",
+        caption=f"noise of {strength:g} of a layer's spread; median over images, band: quartiles",
     )
 
 
@@ -211,12 +231,17 @@ def maps(table: pd.DataFrame, strength: float) -> Any:
                     ax.set_ylabel(f"{net}\n{name}", fontsize=8)
                 if state == 0:
                     ax.set_title(f"{part['stage'].iloc[0]}, {part['channel'].iloc[0]}", fontsize=7)
-    figure.suptitle(
-        f"One image: stage and channel; noise of {strength:g} on three layers; black to white is"
-        " one scale for the clean and the perturbed map",
-        fontsize=9,
+    return plots.titled(
+        figure,
+        f"Maps of one image, clean and with noise of {strength:g} on three layers",
+        "a column: stage and channel; black to white is one scale for the clean and the perturbed"
+        " map",
     )
-    return figure
+
+
+def _told(values: pd.Series[float], form: str = ".1f") -> str:
+    """Values of networks, as a title tells them."""
+    return ", ".join(f"{net} {plots.spelt(float(v), form)}" for net, v in values.items())
 
 
 def in_words(n: str) -> str:

@@ -12,6 +12,7 @@ from probes.errors import BadInput
 from probes.studies.masking import plots as maskplots
 from probes.studies.masking import responses
 from probes.studies.masking.findings import WORDS, findings_of, own_masks
+from probes.studies.masking.treeplot import tree as drawn_tree
 from probes.tell.markdown import grid, slug
 from probes.tell.plots import save_small
 
@@ -120,43 +121,39 @@ def _figures(
     tree: responses.Tree | BadInput,
     at: tuple[float, float],
 ) -> list[str]:
-    file = slug(name)
+    file, title = slug(name), name[:1].upper() + name[1:]
     draws = {
         "curves": (
-            maskplots.curves(table, beside, f"Accuracy with masked units, {name}"),
+            maskplots.curves(table, beside, title),
             "accuracy against the share of masked units, guided and at random",
         ),
         "excesses": (
-            maskplots.excesses(beside, at, f"What guidance adds to the size of a mask, {name}"),
+            maskplots.excesses(beside, at, title),
             "guided less random accuracy, for every input and mask",
         ),
         "alike": (
-            maskplots.alike(
-                others["alike"], f"Do masks do on an input what they do on clean images? {name}"
-            ),
+            maskplots.alike(others["alike"], title),
             "responses on inputs and on clean images",
         ),
     }
     if isinstance(tree, responses.Tree):
         draws["tree"] = (
-            maskplots.tree(tree, f"Masks that respond alike beyond their size, {name}"),
+            drawn_tree(tree, title),
             "which masks respond alike",
         )
     if (beside["module"] != "").any():
         draws["alone"] = (
-            maskplots.alone(beside, f"One module masked at a time, {name}"),
+            maskplots.alone(beside, title),
             "one module masked at a time",
         )
     if len(others["decay"]):
         draws["decay"] = (
-            maskplots.decay(others["decay"], f"The last layer's most sensitive units, {name}"),
+            maskplots.decay(others["decay"], title),
             "the largest indices of the last layer's units",
         )
         inputs = list(dict.fromkeys(table["input"]))
         draws["classes"] = (
-            maskplots.classes(
-                others["classes"], inputs, f"Are the most sensitive classes named? {name}"
-            ),
+            maskplots.classes(others["classes"], inputs, title),
             "how often the most sensitive classes are named, less chance",
         )
     text = []

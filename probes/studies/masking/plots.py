@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.cluster import hierarchy
 
-from probes.studies.masking.responses import Tree
 from probes.studies.sensitivity.plots import COLOURS, MARKERS
 from probes.tell import plots
 
@@ -31,7 +29,9 @@ def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
     )
     none = table[table["kind"] == "none"].set_index("input")["top1"] * 100
     figure, axes = plots.panels(
-        len(alphas) * len(inputs), (2.3 * len(inputs) + 0.8, 2.4 * len(alphas) + 1.1), len(inputs)
+        len(alphas) * len(inputs),
+        (min(2.3, 12.2 / len(inputs)) * len(inputs) + 0.8, 2.4 * len(alphas) + 1.3),
+        len(inputs),
     )
     for ax, (alpha, name) in zip(axes, [(a, n) for a in alphas for n in inputs], strict=True):
         mine = own[(own["alpha"] == alpha) & (own["input"] == name)].sort_values(
@@ -68,7 +68,15 @@ def curves(table: pd.DataFrame, beside: pd.DataFrame, title: str) -> Any:
             ax.set_ylabel(f"units times {alpha:g}\naccuracy (%)", fontsize=8)
         if alpha == alphas[-1]:
             ax.set_xlabel("masked units (%)", fontsize=8)
-    return plots.below(figure, axes[0], title, across=3)
+    at = own[(own["alpha"] == alphas[0]) & (own["q"] == own["q"].max())]
+    at = at[at["measure"] == measures[0]]
+    cost = int((at["top1"] < at["low"]).sum())
+    found = (
+        f"{title}: of {len(at)} augmentations {cost} lose more to the mask guided by the"
+        f" {measures[0]} index than to 95 % of the random ones"
+    )
+    how = f"counted at {100 * (1 - float(at['q'].iloc[0])):.0f} % of the units times {alphas[0]:g}"
+    return plots.below(figure, axes[0], found, across=3, caption=how)
 
 
 def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
@@ -88,11 +96,14 @@ def excesses(beside: pd.DataFrame, at: tuple[float, float], title: str) -> Any:
         7,
         "points, guided less random",
     )
-    for ax in axes:
-        ax.set_xlabel("the mask's variable", fontsize=8)
-    axes[0].set_ylabel("input", fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    axes[0].set_ylabel("input")
+    most = chosen.iloc[int(chosen["excess"].abs().to_numpy().argmax())]
+    return plots.titled(
+        figure,
+        f"{title}: {int(outside.sum())} of {len(chosen)} guided masks are outside 90 % of the"
+        f" random ones, by up to {100 * most['excess']:+.0f} points ({most['variable']})",
+        "across: the variable that guides the mask; framed: outside 90 % of the random masks",
+    )
 
 
 def _heat(
@@ -112,7 +123,7 @@ def _heat(
     """
     measures, variables = (list(dict.fromkeys(table[name])) for name in ("measure", "variable"))
     inputs = list(dict.fromkeys(table["input"])) if inputs is None else inputs
-    size = (len(measures) * (0.55 * len(variables) + 1.2) + 1.2, 0.42 * len(inputs) + 2.2)
+    size = (len(measures) * (0.36 * len(variables) + 0.4) + 2.0, 0.36 * len(inputs) + 2.4)
     figure, axes = plots.panels(len(measures), size, len(measures))
     reach = max(float(table["shown"].abs().max()), least)
     shown: Any = None
@@ -122,55 +133,16 @@ def _heat(
             mine[c].unstack().reindex(index=inputs, columns=variables).to_numpy()
             for c in ("shown", "framed")
         )
-        shown = ax.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
+        shown = ax.imshow(values, cmap=plots.TWO_SIDED, vmin=-reach, vmax=reach, aspect="auto")
+        plots.numbers(ax, values, digits, reach, small)
         for (y, x), v in np.ndenumerate(values):
-            if np.isfinite(v):
-                colour = "white" if abs(v) > 0.65 * reach else "black"
-                ax.text(
-                    x,
-                    y,
-                    f"{v:{digits}}"[:5],
-                    ha="center",
-                    va="center",
-                    fontsize=small,
-                    color=colour,
-                )
-                if framed[y, x]:
-                    plots.frame(ax, x, y)
+            if np.isfinite(v) and framed[y, x]:
+                plots.frame(ax, x, y)
         ax.set_xticks(range(len(variables)), variables, rotation=45, ha="right", fontsize=7)
         ax.set_yticks(range(len(inputs)), inputs if ax is axes[0] else [], fontsize=7)
         ax.set_title(heading.format(measure), fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
     return figure, axes
-
-
-def tree(found: Tree, title: str) -> Any:
-    """Which masks respond alike beyond their size: a dendrogram of 1 - rho, and rho in the order of
-    its leaves.
-    """
-    n_masks = len(found.names)
-    figure, (left, right) = plots.panels(2, (0.3 * n_masks + 6.5, 0.24 * n_masks + 1.8), 2)
-    names = [f"{measure}: {variable}" for measure, variable in found.names]
-    drawn = hierarchy.dendrogram(
-        found.linkage,
-        ax=left,
-        orientation="left",
-        labels=names,
-        color_threshold=found.cut,
-        above_threshold_color="#888888",
-        leaf_font_size=7,
-    )
-    left.axvline(found.cut, color="black", ls="--", lw=1)
-    left.set_xlabel("1 - rho (dashed: 5 % of pairs of random masks are nearer)", fontsize=8)
-    order = (drawn["leaves"] or [])[::-1]
-    shown = right.imshow(
-        found.rho[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto"
-    )
-    right.set_yticks(range(n_masks), [])
-    right.set_xticks(range(n_masks), [names[i] for i in order], rotation=90, fontsize=6)
-    figure.colorbar(shown, ax=right, shrink=0.8, label="Spearman's rho of excesses")
-    figure.suptitle(title, fontsize=10)
-    return figure
 
 
 def alike(table: pd.DataFrame, title: str) -> Any:
@@ -205,14 +177,23 @@ def alike(table: pd.DataFrame, title: str) -> Any:
         ax.plot(
             mine["rho"][sure], y[sure], "o", color=COLOURS[0], ms=7, label="the same, p at most .05"
         )
-        ax.set_xlim(-1.05, 1.05)
+        ax.set_xlim(-1.08, 1.08)
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
         ax.axvline(0, color="black", lw=0.8)
         ax.set_yticks(y, inputs if ax is axes[0] else [], fontsize=8)
         ax.invert_yaxis()
         ax.grid(alpha=0.3)
         ax.set_xlabel("Spearman's rho with clean images", fontsize=8)
         ax.set_title(f"guided by the {measure} index", fontsize=9)
-    return plots.below(figure, axes[0], title, across=3)
+    sure = int((table["p"] <= 0.05).sum())
+    finding = f"{title}: {sure} of {len(table)} masks do on an input what they do on clean images"
+    return plots.below(
+        figure,
+        axes[0],
+        finding,
+        across=3,
+        caption="without the effect of size, p at most .05",
+    )
 
 
 def alone(beside: pd.DataFrame, title: str) -> Any:
@@ -240,10 +221,15 @@ def alone(beside: pd.DataFrame, title: str) -> Any:
         )
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xticks(range(len(modules)), modules, fontsize=8)
-    ax.set_ylabel("points, guided less random\n(bars: 90 % of random masks)", fontsize=8)
-    ax.set_xlabel("the module that is masked", fontsize=8)
+    ax.set_ylabel("points, guided less random")
+    ax.set_xlabel("the module that is masked, from input to output")
     ax.grid(alpha=0.3)
-    return plots.below(figure, ax, title, across=4)
+    least = mine.iloc[int(mine["excess"].to_numpy().argmin())]
+    found = (
+        f"{title}: guidance costs most in {least['module']}, {100 * least['excess']:+.0f} points"
+        f" under {least['input']}"
+    )
+    return plots.below(figure, ax, found, across=4, caption="bars: 90 % of random masks")
 
 
 def decay(table: pd.DataFrame, title: str) -> Any:
@@ -266,10 +252,16 @@ def decay(table: pd.DataFrame, title: str) -> Any:
                 label=variable,
             )
         ax.set_title(f"{measure} index", fontsize=9)
-        ax.set_xlabel("class, from the most sensitive down", fontsize=8)
+        ax.set_xlabel("class, from the most sensitive down")
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("index of the class's unit", fontsize=8)
-    return plots.below(figure, axes[0], title, across=5)
+    axes[0].set_ylabel("index of the class's unit")
+    first = table[(table["measure"] == measures[0]) & (table["rank"] == table["rank"].min())]
+    most = first.iloc[int(first["index"].to_numpy().argmax())]
+    found = (
+        f"{title}: {most['variable']} moves the last layer most, {measures[0]} index"
+        f" {most['index']:.2f}"
+    )
+    return plots.below(figure, axes[0], found, across=5)
 
 
 def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
@@ -281,5 +273,10 @@ def classes(table: pd.DataFrame, inputs: Sequence[str], title: str) -> Any:
     figure, _ = _heat(
         plain, inputs, 1e-3, "{} index", "+.2f", 6, f"{plain['what'].iloc[0]}, less chance"
     )
-    figure.suptitle(title, fontsize=10)
-    return figure
+    framed = int(plain["framed"].sum())
+    return plots.titled(
+        figure,
+        f"{title}: of {len(plain)} lists of sensitive classes {framed} are named more or less than"
+        " by chance",
+        "across: the variable of the index; down: the input; framed: p at most .05",
+    )

@@ -11,8 +11,6 @@ import pandas as pd
 from probes.perturb.precision import FULL
 from probes.tell import plots
 
-INK = {"light": "black", "dark": "white"}
-
 
 def spelt(name: str) -> str:
     """A corruption as figures and tables spell it."""
@@ -42,11 +40,9 @@ def lost(table: pd.DataFrame, judged: float) -> Any:
     figure, (ax,) = plots.panels(1, (0.62 * len(columns) + 2.6, 0.42 * len(wide) + 2.4))
     top = max(1.0, float(values.max()))
     image = ax.imshow(
-        values, cmap="cividis_r", vmin=min(0.0, float(values.min())), vmax=top, aspect="auto"
+        values, cmap=plots.FROM_ZERO, vmin=min(0.0, float(values.min())), vmax=top, aspect="auto"
     )
-    for (y, x), value in np.ndenumerate(values):
-        ink = INK["dark" if value > 0.55 * top else "light"]
-        ax.text(x, y, f"{round(value) + 0}", ha="center", va="center", fontsize=8, color=ink)
+    plots.numbers(ax, values, ".0f", top, dark=0.55)
     ax.set_xticks(
         range(len(columns)), [spelt(c) for c in columns], rotation=45, ha="right", fontsize=8
     )
@@ -55,8 +51,9 @@ def lost(table: pd.DataFrame, judged: float) -> Any:
     figure.colorbar(image, ax=ax, fraction=0.03, label="points lost")
     severities = ", ".join(f"{v:g}" for v in sorted(at["level"].unique()))
     what = f"mean over severities {severities}" if rows == "net" else f"{nets[0]}, by severity"
-    ax.set_title(f"Points of accuracy lost under each corruption: {what}", fontsize=10)
-    return figure
+    mean = wide.mean(axis=0)
+    finding = f"Points of accuracy lost: most under {spelt(str(mean.idxmax()))}, {mean.max():.0f}"
+    return plots.titled(figure, finding, f"{what}; the title has the mean over rows")
 
 
 def curves(table: pd.DataFrame, kinds: Sequence[str], axes_of: Mapping[str, str]) -> Any:
@@ -70,7 +67,7 @@ def curves(table: pd.DataFrame, kinds: Sequence[str], axes_of: Mapping[str, str]
     nets = list(dict.fromkeys(some["net"]))
     across = min(5, len(shown))
     down = -(-len(shown) // across)
-    figure, axes = plots.panels(len(shown), (2.5 * across + 0.6, 2.25 * down + 0.9), across)
+    figure, axes = plots.panels(len(shown), (2.45 * across + 0.7, 2.25 * down + 0.9), across)
     for place, (ax, (kind, name)) in enumerate(zip(axes, shown, strict=True)):
         part = some[(some["kind"] == kind) & (some["perturbation"] == name)]
         levels = sorted(part["level"].unique())
@@ -112,13 +109,16 @@ def curves(table: pd.DataFrame, kinds: Sequence[str], axes_of: Mapping[str, str]
             ax.set_ylabel("percent", fontsize=8)
     several = some.groupby("net")["train_seed"].nunique().max() > 1
     band = "range of the training runs" if several else "90 % interval over images"
+    row = some.iloc[int(some["accuracy"].to_numpy().argmin())]
     title = (
-        "Where mean confidence (dashed) stays above accuracy, the network does not know that it"
-        f" errs; band: {band}"
+        f"Accuracy is lowest in {row['net']} under {spelt(str(row['perturbation']))}:"
+        f" {row['accuracy']:.0f} %, mean confidence {row['confidence']:.0f} %"
     )
-    return plots.below(
-        figure, axes[0], plots.wrapped(title, 2.5 * across, 10), 2 * min(2, len(nets))
+    how = (
+        f"band: {band}; where confidence (dashed) stays above accuracy, the network does not know"
+        " that it errs"
     )
+    return plots.below(figure, axes[0], title, 2 * min(2, len(nets)), caption=how)
 
 
 def diagrams(table: pd.DataFrame) -> Any:
@@ -153,9 +153,19 @@ def diagrams(table: pd.DataFrame) -> Any:
         ax.grid(alpha=0.3)
         if place % across == 0:
             ax.set_ylabel("share of right answers", fontsize=9)
-    title = "Below the diagonal a network is surer than it is right; bins of 20 answers or more"
+    weighed = table.assign(
+        over=100 * (table["confidence"] - table["accuracy"]) * table["answers"]
+    ).groupby(["level", "net"], sort=False)[["over", "answers"]]
+    summed = weighed.sum()
+    over = (summed["over"] / summed["answers"])[levels[-1]]
+    told = ", ".join(f"{net} by {plots.spelt(v, '.0f')} points" for net, v in over.items())
+    where = f"At severity {levels[-1]:g}" if levels[-1] else "On clean images"
     return plots.below(
-        figure, axes[0], plots.wrapped(title, 3.3 * across, 10), min(3, len(levels) + 1)
+        figure,
+        axes[0],
+        f"{where} confidence exceeds accuracy: {told}",
+        min(5, len(levels) + 1),
+        caption="below the diagonal a network is surer than right; bins of 20 answers or more",
     )
 
 
@@ -183,8 +193,10 @@ def flipped(table: pd.DataFrame) -> Any:
             fontsize=7,
         )
         axes[n + i].set_xlabel(f"changed in\n{100 * row['share']:.0f} %", fontsize=7)
-    figure.suptitle(
-        "The images whose answers change most often; below, the mildest corruption that does it",
-        fontsize=9,
+    most = table.iloc[0]
+    return plots.titled(
+        figure,
+        f"Image {most['image']} changes its answer most often, under {100 * most['share']:.0f} % of"
+        " the corruptions",
+        "above: clean; below: the mildest corruption that changes the answer",
     )
-    return figure

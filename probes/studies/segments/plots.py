@@ -27,10 +27,10 @@ def shares(table: pd.DataFrame, title: str) -> Any:
         mine = table[table["segment"] == segment]
         for i, fed in enumerate(dict.fromkeys(mine["fed"])):
             one = mine[mine["fed"] == fed].set_index("variable").reindex(variables)
-            ax.plot(
-                range(len(variables)),
+            ax.plot(  # augmentations have no order: no line joins them
+                np.arange(len(variables)) + 0.13 * (i - 1.5),
                 one["index"],
-                plots.STYLES[i],
+                "none",
                 marker=MARKERS[i],
                 color=COLOURS[i],
                 ms=6,
@@ -40,8 +40,16 @@ def shares(table: pd.DataFrame, title: str) -> Any:
         ax.set_title(segment, fontsize=9)
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("mean total index of units", fontsize=8)
-    return plots.below(figure, axes[0], f"What moves segments of {title}", across=4)
+    axes[0].set_ylabel("mean total index of units")
+    whole = table["fed"] == WHOLE
+    inside, cut = (table[rows].groupby("variable")["index"].mean() for rows in (whole, ~whole))
+    found = (
+        f"Segments of {title}: {inside.idxmax()} moves them most inside the network"
+        f" ({inside.max():.2f}), {cut.idxmax()} cut out ({cut.max():.2f})"
+    )
+    return plots.below(
+        figure, axes[0], found, across=4, caption="the title has means over segments and inputs"
+    )
 
 
 def likeness(table: pd.DataFrame, title: str) -> Any:
@@ -72,12 +80,14 @@ def likeness(table: pd.DataFrame, title: str) -> Any:
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xticks([t for t, _ in ticks], [word for _, word in ticks], fontsize=8)
     ax.set_ylabel("Spearman's rho of maps,\nalone and inside the network", fontsize=8)
-    ax.set_title(
-        f"{title}: a mark per channel; filled: at most {SURE:.0%} of channels are as much like it",
-        fontsize=9,
-    )
     ax.grid(alpha=0.3, axis="y")
-    return figure
+    sure = int((table["p"] <= SURE).sum())
+    return plots.titled(
+        figure,
+        f"{title}: {sure:,} of {len(table):,} maps are alike, cut out and inside the network, more"
+        f" than {1 - SURE:.0%} of channels are",
+        f"a mark per channel and input; filled: at most {SURE:.0%} of channels are as much like it",
+    )
 
 
 def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], title: str) -> Any:
@@ -92,7 +102,7 @@ def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], titl
             ax = axes[row * n_variables + j]
             ax.set_facecolor("#bbbbbb")
             shown = ax.imshow(
-                maps[j, channel], cmap="Reds", vmin=0, vmax=1, interpolation="nearest"
+                maps[j, channel], cmap=plots.FROM_ZERO, vmin=0, vmax=1, interpolation="nearest"
             )
             ax.set_xticks([])
             ax.set_yticks([])
@@ -100,5 +110,4 @@ def panel(of: Mapping[str, np.ndarray], channel: int, variables: list[str], titl
                 ax.set_title(variable.replace("_", "\n"), fontsize=7)
         axes[row * n_variables].set_ylabel(fed if fed == WHOLE else f"alone, {fed}", fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="total index")
-    figure.suptitle(title, fontsize=9)
-    return figure
+    return plots.titled(figure, title)

@@ -141,9 +141,16 @@ def _totals(table: pd.DataFrame, facts: Mapping[str, Any]) -> Any:
         ax.set_title(module, fontsize=9)
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("mean total index over units", fontsize=8)
+    axes[0].set_ylabel("mean total index over units")
+    alone = table[~table["group"].isin(OTHERS)]
+    ranges = alone.groupby("variant", sort=False)["total"].agg(["min", "max"])
+    ours, theirs = ranges.iloc[0], ranges.iloc[-1]
+    found = (
+        f"Total indices of augmentations on {facts['subject']}: {ours['min']:.2f} to"
+        f" {ours['max']:.2f} our way, {theirs['min']:.2f} to {theirs['max']:.2f} the study's way"
+    )
     return plots.below(
-        figure, axes[0], f"Total indices of {facts['subject']}, ours and the study's way", across=3
+        figure, axes[0], found, across=5, caption=f"the study's way: {ranges.index[-1]}"
     )
 
 
@@ -161,10 +168,10 @@ def _stretched(stretched: Stretched) -> Any:
                 color=plots.COLOURS[i],
                 label=way,
             )
-        ax.set_xlabel("place in the factor's range", fontsize=8)
+        ax.set_xlabel("place in the factor's range (0 to 1)")
         ax.set_title(name, fontsize=9)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("how far the input moves\n(median of relative distance)", fontsize=8)
+    axes[0].set_ylabel("how far the input moves\n(median of relative distance)")
     return plots.below(
         figure, axes[0], "Min-max after augmenting takes brightness and contrast back"
     )
@@ -187,7 +194,12 @@ def _floor(few: Found, facts: Mapping[str, Any]) -> Any:
     ax.set_xlabel("largest total index of an augmentation (1 is all of the variance)", fontsize=8)
     ax.set_ylabel("share of units at or above", fontsize=8)
     ax.grid(alpha=0.3)
-    return plots.below(figure, ax, f"{facts['few']} base points: units that hardly vary")
+    beyond = {
+        variant: np.concatenate([_largest(one) for one in modules.values()]) > 1
+        for variant, modules in few.items()
+    }
+    told = ", ".join(f"{share.mean():.1%} {variant}" for variant, share in beyond.items())
+    return plots.below(figure, ax, f"Units above 1, {facts['few']} base points: {told}")
 
 
 def _page(

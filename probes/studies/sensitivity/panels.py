@@ -47,7 +47,7 @@ def panel(
     for row, measure in enumerate(measures):
         value = one.estimate(measure).value.numpy().reshape(len(one.groups), *shape)[:, channel]
         for j, group in enumerate(one.groups):
-            shown = _cell(grid[row, j], value[j], "Reds", 0, 1)
+            shown = _cell(grid[row, j], value[j], plots.FROM_ZERO, 0, 1)
             grid[0, j].set_title(group.replace("_", "\n"), fontsize=7)
         grid[row, 0].set_ylabel(measure, fontsize=8)
     figure.colorbar(
@@ -58,13 +58,17 @@ def panel(
         for j, group in enumerate(one.groups):
             if group in moved:
                 signed = _cell(
-                    grid[row, j], moved[group].rank_biserial.reshape(*shape)[channel], "PuOr", -1, 1
+                    grid[row, j],
+                    moved[group].rank_biserial.reshape(*shape)[channel],
+                    plots.TWO_SIDED,
+                    -1,
+                    1,
                 )
         figure.colorbar(signed, ax=grid[row].tolist(), shrink=0.9, label="rank-biserial")
         grid[row, 0].set_ylabel("contrast", fontsize=8)
     for ax, (name, units) in zip(grid[-1], mean_and_std(one).items(), strict=False):
         value = units.reshape(*shape)[channel]
-        _cell(ax, value, "viridis", None, None)
+        _cell(ax, value, "gray", None, None)
         ax.set_title(
             (
                 f"{name}\n{np.nanmin(value):.2g} to {np.nanmax(value):.2g}"
@@ -78,8 +82,14 @@ def panel(
         ax.set_yticks([])
         if not ax.has_data():
             ax.set_axis_off()
-    figure.suptitle(f"{title}, channel {channel}: {shape[1]} x {shape[2]} units", fontsize=9)
-    return figure
+    total = one.estimate(measures[-1]).value.numpy().reshape(len(one.groups), *shape)[:, channel]
+    means = np.nan_to_num(total.reshape(len(one.groups), -1)).mean(1)
+    return plots.titled(
+        figure,
+        f"{title}, channel {channel} ({shape[1]} x {shape[2]} units): {one.groups[means.argmax()]}"
+        f" moves it most, {MEASURES[measures[-1]][0]} {means.max():.2f}",
+        "grey: mean, spread and their ratio, each from its smallest to its largest value",
+    )
 
 
 def _cell(ax: Any, value: np.ndarray, colours: str, low: float | None, high: float | None) -> Any:
@@ -108,5 +118,4 @@ def sheet(rows: np.ndarray, captions: Sequence[str], title: str) -> Any:
         ax.set_yticks([])
     for ax, caption in zip(axes, captions, strict=False):
         ax.set_title(caption, fontsize=7)
-    figure.suptitle(title, fontsize=9)
-    return figure
+    return plots.titled(figure, title)

@@ -54,9 +54,13 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("mean share of the variance over units")
-    return plots.below(
-        figure, axes[0], f"What moves the units of {title}", across=min(table["group"].nunique(), 5)
+    leading = table[table["measure"] == ("total" if "total" in measures else measures[0])]
+    most = leading.iloc[int(leading["mean"].to_numpy().argmax())]
+    found = (
+        f"{most['group']} moves the units of {title} most: {MEASURES[most['measure']][0]}"
+        f" {most['mean']:.2f} in {most['module']}"
     )
+    return plots.below(figure, axes[0], found, across=min(table["group"].nunique(), 6))
 
 
 def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
@@ -73,7 +77,7 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
         value = one.estimate(measure).value.numpy().reshape(n_groups, *shape)
         for j, group in enumerate(one.groups):
             ax = axes[row * n_groups + j]
-            shown = _place(ax, value[j], "Reds")
+            shown = _place(ax, value[j], plots.FROM_ZERO)
             if row == 0:
                 ax.set_title(group.replace("_", "\n"), fontsize=7)
             if j == 0:
@@ -81,12 +85,21 @@ def maps(one: Replicates, shape: Sequence[int], title: str) -> Any:
     if shown is not None:
         figure.colorbar(shown, ax=axes, shrink=0.7, label="share of variance")
     how = "mean over channels, place by place" if len(shape) == 3 else "units sorted by share"
-    figure.suptitle(
-        f"{title} ({' x '.join(map(str, shape))}): {how}; dead units left out:"
-        f" {int(one.dead.sum()):,}",
-        fontsize=9,
+    return plots.titled(
+        figure,
+        f"{title} ({' x '.join(map(str, shape))}): {_leading(one)}",
+        f"{how}; dead units left out: {int(one.dead.sum()):,}",
     )
-    return figure
+
+
+def _leading(one: Replicates) -> str:
+    """The group with the largest mean index over the units that are not dead, in words."""
+    measure = "total" if "total" in one.measured else next(m for m in MEASURES if m in one.measured)
+    alive = ~one.dead.numpy()
+    means = one.estimate(measure).value.numpy()[:, alive].mean(1) if alive.any() else np.array([])
+    if not means.size:
+        return "no unit varies"
+    return f"{one.groups[means.argmax()]} moves it most, {MEASURES[measure][0]} {means.max():.2f}"
 
 
 def histograms(one: Replicates, title: str) -> Any:
@@ -104,15 +117,15 @@ def histograms(one: Replicates, title: str) -> Any:
             ax.stairs(shares, edges, lw=1.3, label=group, **_line(j))
         if alive.any():
             ax.set_yscale("log")
-        ax.set_xlabel(f"{MEASURES[measure][0]} (beyond the ends: last bins)", fontsize=8)
+        ax.set_xlabel(MEASURES[measure][0])
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("share of units (log)", fontsize=8)
+    axes[0].set_ylabel("share of units (log)")
     return plots.below(
         figure,
         axes[0],
-        f"{title}: the indices of {int(alive.sum()):,} units",
-        min(len(one.groups), 5),
-        small=7,
+        f"{title}, {int(alive.sum()):,} units: {_leading(one)}",
+        min(len(one.groups), 6),
+        caption="what lies beyond an end is in the last bin",
     )
 
 
@@ -126,23 +139,14 @@ def pairs(one: Replicates, title: str) -> Any:
     table[np.triu_indices(n_groups, 1)] = value
     figure, (ax,) = plots.panels(1, (0.62 * n_groups + 2.2, 0.5 * n_groups + 1.6))
     reach = max(float(np.abs(value).max()), 0.01)
-    shown = ax.imshow(table, cmap="PuOr", vmin=-reach, vmax=reach)
-    for (y, x), v in np.ndenumerate(table):
-        if np.isfinite(v):
-            ax.text(
-                x,
-                y,
-                f"{v:.3f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if abs(v) > 0.65 * reach else "black",
-            )
+    shown = ax.imshow(table, cmap=plots.TWO_SIDED, vmin=-reach, vmax=reach)
+    plots.numbers(ax, table, ".3f", reach, 7)
     ax.set_xticks(range(n_groups), one.groups, rotation=40, ha="right", fontsize=8)
     ax.set_yticks(range(n_groups), one.groups, fontsize=8)
     figure.colorbar(shown, ax=ax, shrink=0.8, label="second-order index, mean over units")
-    ax.set_title(title, fontsize=9)
-    return figure
+    y, x = plots.largest(table)
+    pair = f"{one.groups[y]} and {one.groups[x]}"
+    return plots.titled(figure, f"{title}: {pair} act together most, {table[y, x]:.3f}")
 
 
 def contrasts(table: pd.DataFrame, title: str) -> Any:
@@ -172,11 +176,13 @@ def contrasts(table: pd.DataFrame, title: str) -> Any:
         ax.set_ylim(0, 1.02)
         ax.set_title(label, fontsize=9)
         ax.grid(alpha=0.3)
+    most = table.iloc[int(np.nanargmax(table["rank_biserial"].to_numpy(float)))]
     return plots.below(
         figure,
         axes[0],
-        f"Each augmentation alone on {title}",
-        across=min(table["augmentation"].nunique(), 5),
+        f"Alone on {title}, {most['augmentation']} moves units most alike: rank-biserial"
+        f" {most['rank_biserial']:.2f} in {most['module']}",
+        across=min(table["augmentation"].nunique(), 6),
     )
 
 
@@ -190,8 +196,13 @@ def contrast_maps(found: Mapping[str, Contrast], shape: Sequence[int], title: st
         shown = _place(ax, np.abs(one.rank_biserial).reshape(*shape), "Purples")
         ax.set_title(name.replace("_", "\n"), fontsize=7)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="|rank-biserial|")
-    figure.suptitle(f"{title} ({' x '.join(map(str, shape))}): each augmentation alone", fontsize=9)
-    return figure
+    sizes = {name: float(np.nanmean(np.abs(one.rank_biserial))) for name, one in found.items()}
+    most = max(sizes, key=lambda name: sizes[name])
+    return plots.titled(
+        figure,
+        f"{title} ({' x '.join(map(str, shape))}): alone, {most} moves units most alike,"
+        f" |rank-biserial| {sizes[most]:.2f}",
+    )
 
 
 def _place(ax: Any, value: np.ndarray, colours: str) -> Any:

@@ -129,17 +129,8 @@ def confusions(predicted: Mapping[str, Classification], module: str) -> Any:
     """
     figure, axes = plots.panels(len(predicted), (4.2 * len(predicted) + 0.8, 4.4), len(predicted))
     for ax, (measure, one) in zip(axes, predicted.items(), strict=True):
-        shown = ax.imshow(one.confusion, cmap="Blues", vmin=0, vmax=1)
-        for (y, x), v in np.ndenumerate(one.confusion):
-            ax.text(
-                x,
-                y,
-                f"{v:.2f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if v > 0.6 else "black",
-            )
+        shown = ax.imshow(one.confusion, cmap=plots.FROM_ZERO, vmin=0, vmax=1)
+        plots.numbers(ax, one.confusion, ".2f", 1, 7)
         ax.set_xticks(range(len(one.variables)), one.variables, rotation=45, ha="right", fontsize=7)
         ax.set_yticks(range(len(one.variables)), one.variables, fontsize=7)
         ax.set_title(
@@ -148,8 +139,13 @@ def confusions(predicted: Mapping[str, Classification], module: str) -> Any:
             fontsize=8,
         )
     figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the maps of a row")
-    figure.suptitle(f"{module}: which augmentation is a channel's map taken for?", fontsize=10)
-    return figure
+    measure, best = max(predicted.items(), key=lambda one: one[1].accuracy)
+    return plots.titled(
+        figure,
+        f"{module}: {best.accuracy:.0%} of maps of the {MEASURES[measure][0]} name their"
+        f" augmentation, chance {best.chance:.0%}",
+        "down: the augmentation of a channel's map; across: what the map is taken for",
+    )
 
 
 def correlations(
@@ -167,25 +163,21 @@ def correlations(
     panels = [(f"{a} and {b}", one.mean, groups) for (a, b), one in own.items()]
     panels.append((RATIO, np.concatenate([one.mean for one in ratios.values()], 1), list(ratios)))
     for ax, (title, values, columns) in zip(axes, panels, strict=True):
-        shown = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-        for (y, x), v in np.ndenumerate(values):
-            ax.text(
-                x,
-                y,
-                f"{v:.1f}",
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if abs(v) > 0.7 else "black",
-            )
+        shown = ax.imshow(values, cmap=plots.TWO_SIDED, vmin=-1, vmax=1)
+        plots.numbers(ax, values, ".1f", 1, 6)
         ax.set_xticks(range(len(columns)), columns, rotation=50, ha="right", fontsize=7)
         ax.set_yticks(range(len(groups)), groups, fontsize=7)
         ax.set_title(title, fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.5, label="Spearman's rho across channels")
-    figure.suptitle(
-        f"{module}: do channels that one index ranks high rank high by another?", fontsize=10
+    alike = {
+        pair: float(np.diag(one.mean).mean()) for pair, one in own.items() if len(set(pair)) > 1
+    }
+    told = ", ".join(f"rho {rho:.1f} of {a} and {b}" for (a, b), rho in alike.items())
+    return plots.titled(
+        figure,
+        f"{module}: do channels that one index ranks high rank high by another? {told}",
+        "the title has means over groups, the diagonals of the panels",
     )
-    return figure
 
 
 def words(identified: pd.DataFrame) -> list[str]:

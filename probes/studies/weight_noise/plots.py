@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.judge.wording import counted
 from probes.tell import plots
 
 ONE = "architecture"
@@ -39,7 +40,9 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
     regime; the band spans the seeds.
     """
     nets = list(dict.fromkeys(sweep[ONE]))
-    figure, axes = plots.panels(2 * len(nets), (2.6 * len(nets) + 2.4, 5.4), len(nets))
+    figure, axes = plots.panels(
+        2 * len(nets), (min(plots.WIDEST, 2.6 * len(nets) + 2.4), 5.6), len(nets)
+    )
     for i, net in enumerate(nets):
         mine = sweep[sweep[ONE] == net]
         for ax, metric in ((axes[i], "acc"), (axes[len(nets) + i], "loss")):
@@ -82,12 +85,35 @@ def curves(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
                 if mine["loss"].max() > 5 * mine["loss"].min():
                     ax.set_yscale("log")
                 ax.set_xlabel("alpha (noise / std of W)")
-        axes[i].set_title(f"{net}, {mine['seed'].nunique()} seeds", fontsize=9)
-    axes[0].set_ylabel("accuracy, %")
-    axes[len(nets)].set_ylabel("cross-entropy loss, nats")
+        axes[i].set_title(f"{net}, {counted(mine['seed'].nunique(), 'seed')}")
+    axes[0].set_ylabel("accuracy (%)")
+    axes[len(nets)].set_ylabel("cross-entropy loss (nats)")
+    told = [f"{net} {_cost(sweep, net, alpha)}" for net, alpha in primary.items() if net in nets]
     return plots.below(
-        figure, axes[0], "Mean over training seeds; the band is their range", across=3, small=7
+        figure,
+        axes[0],
+        f"Points lost to weight noise, {_regimes(sweep)}: {', '.join(told)}"
+        if told
+        else "Accuracy and loss under weight noise",
+        across=3,
+        caption="mean over training seeds; band: their range"
+        + ("; the title is at the primary alpha of each network" if told else ""),
     )
+
+
+def _regimes(sweep: pd.DataFrame) -> str:
+    return " and ".join(words for _, _, words in arms(sweep))
+
+
+def _cost(sweep: pd.DataFrame, net: str, alpha: float) -> str:
+    """The points that each regime of a network loses at an alpha, mean over seeds."""
+    costs = []
+    for regime, strength, _ in arms(sweep):
+        part = _arm(sweep[sweep[ONE] == net], regime, strength)
+        wide = part.groupby(["seed", "alpha_test"])["acc"].mean().unstack("alpha_test")
+        known = not part.empty and {0.0, alpha} <= set(wide.columns)
+        costs.append(f"{100 * (wide[0.0] - wide[alpha]).mean():.1f}" if known else "not measured")
+    return " and ".join(costs)
 
 
 def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
@@ -133,9 +159,10 @@ def drops(sweep: pd.DataFrame, primary: dict[Any, float]) -> Any:
         ax.set_title(title, fontsize=9)
         ax.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("points of accuracy lost")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=2)
-    figure.suptitle(
-        "Accuracy lost to weight noise; symbols are training runs, bars their mean", fontsize=9
+    told = ", ".join(f"{net} {_cost(sweep, net, 0.1)}" for net in nets)
+    return plots.below(
+        figure,
+        axes[0],
+        f"Points lost at alpha 0.1, {_regimes(sweep)}: {told}",
+        caption="symbols: training runs; bars: their mean",
     )
-    return figure
