@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 from pathlib import Path
 
 from probes.check import families
@@ -17,6 +18,7 @@ from probes.subjects.data import load
 from probes.subjects.remedy import training_command
 from probes.subjects.spec import Spec, on, parse
 from probes.subjects.subject import UNTRAINED, Subject
+from probes.tell.wrapping import wrapped
 
 SHOWN = 12
 """At most this many sums are shown without ``--all``."""
@@ -71,7 +73,8 @@ def _subject(spec: Spec, store: Store, options: Options) -> tuple[Subject, str]:
 
 
 def told(found: Examined, every: bool = False) -> list[str]:
-    """What was found out, line by line."""
+    """What was found out, line by line: lines of a terminal, or whole ones in a file."""
+    width = shutil.get_terminal_size((10_000, 24)).columns
     lines = [f"  {word:15} {what}" for word, what in found.facts]
     lines.append(f"\nresidual sums: {len(found.sums) or 'none'}")
     if found.sums:
@@ -92,7 +95,8 @@ def told(found: Examined, every: bool = False) -> list[str]:
         lines.append(f"  not read right: {sentence}")
     lines.append("\ninstruments:")
     for one in found.tried:
-        lines.append(f"  {'yes' if one.works else 'no':3}  {one.name:22} {one.what}")
+        name = f"  {'yes' if one.works else 'no':3}  {one.name:22} "
+        lines += [line for line, _ in wrapped(one.what, width, name, " " * len(name))]
     lines.append("\na first claim:\n")
     lines += [f"    {line}".rstrip() for line in found.claim.splitlines()]
     return lines

@@ -83,7 +83,7 @@ class Verdict:
         return (
             self.question
             if self.top is None
-            else f"{self.question}, from {varied} 0 to {self.top:g}"
+            else f"{self.question}, from {varied} 0 to {round(self.top, 4):g}"
         )
 
     @property

@@ -18,7 +18,7 @@ from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
 from probes.tell.markdown import Line, grid, slug
 
-DEPTH = "block, from input to output"
+BLOCK = "block"
 
 
 def section(
@@ -84,7 +84,7 @@ def section(
             text.append(f"![{words}]({place.as_posix()}/{name})")
 
     seeds = any(leaf.unit == "training seed" for m in members for leaf in m.leaves)
-    if seeds and (len(members) == 1 or _called(line) == DEPTH):
+    if seeds and (len(members) == 1 or _called(line) == BLOCK):
         for i, leaf in enumerate(members[0].leaves):
             which = f"_{i + 1}" if i else ""
             figure(
@@ -135,7 +135,7 @@ def _called(line: Line) -> str:
     while question.get("parts"):
         question = question["parts"][0]
     by = question.get("by")
-    return DEPTH if by in (None, "site") else str(by)
+    return BLOCK if by in (None, "site") else str(by)
 
 
 def _figure(draw: Callable[..., Any], *args: Any, **how: Any) -> Any:

@@ -175,7 +175,7 @@ def verdict_map(
     title: str,
     varied: str = "level",
     alpha: float = 0.05,
-    called: str = "block, from input to output",
+    called: str = "block",
 ) -> Figure:
     """The answer of a claim by depth: a forest per part, and the joint verdict of each block at the
     right. ``called`` is what blocks are called.

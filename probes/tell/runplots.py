@@ -217,7 +217,7 @@ def overview(lines: Sequence[Mapping[str, Any]]) -> Figure:
     step = -(-len(rows) // 250)
     names = [f"{line['id']}  {line['subject']}" for line in lines]
     ax.set_yticks(range(0, len(rows), step), names[::step], fontsize=6)
-    ax.set_xlabel("block, from input to output", fontsize=9)
+    ax.set_xlabel("block (1: the first one)", fontsize=9)
     found = {outcome for row in rows for outcome in row}
     for outcome in (o for o in known if o in found):
         many = sum(row.count(outcome) for row in rows)

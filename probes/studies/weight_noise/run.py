@@ -57,7 +57,7 @@ def study(
     data = datasets.load(view_of(dataset), options.split, store).sample(options.images)
     say(
         f"weight noise on {dataset}: {len(data):,} test images, on {where.device},"
-        f" {where.threads} threads"
+        f" {counted(where.threads, 'thread')}"
     )
     folder = Folder(out, dataset, tuple(nets), plan.seeds, _design(plan, data, options))
     with folder.locked():

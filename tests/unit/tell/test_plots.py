@@ -169,6 +169,22 @@ def test_figures_name_what_was_varied(verdicts):
     assert "noise" not in plots.forest(verdicts, varied="strength").get_title()
 
 
+def test_a_level_that_is_a_fraction_is_told_in_few_digits(verdicts):
+    one = dataclasses.replace(verdicts[0], top=8 / 255)
+
+    assert one.asked("budget").endswith("from budget 0 to 0.0314")
+    assert dataclasses.replace(one, top=10000.0).asked("n").endswith("to 10000")
+
+
+def test_a_heat_map_says_where_the_largest_effect_is(verdicts):
+    ax = plots.heat(verdicts, varied="alpha")
+
+    assert ax.get_title().startswith("L2 norm of h(x) moves most in layer")
+    assert ax.get_title().endswith(" at alpha 0.2")
+    pair = dataclasses.replace(verdicts[0], between=("b", "a"))
+    assert plots.heat([pair]).get_title().startswith("L2 norm of h(x), b minus a, moves most")
+
+
 def test_titles_of_panels_do_not_meet():
     import dataclasses
 
