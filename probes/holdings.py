@@ -20,6 +20,7 @@ from typing import Any
 
 from probes.atomic import replacing, write_text
 from probes.errors import BadInput, Unfinished
+from probes.reading import loads
 from probes.store import INDEX, PARTIAL, Store, index_line, sha256
 from probes.versions import versions
 
@@ -87,11 +88,11 @@ def _index(store: Store) -> dict[tuple[str, str], tuple[str, str]]:
         return {}
     try:  # all lines as one text take a fifth of the time
         rows = json.loads(b"[" + b",".join(lines) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = []
         for line in lines:
             with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+                rows.append(loads(line))
     found = {}
     for row in rows:
         with contextlib.suppress(ValueError, TypeError):
@@ -102,7 +103,7 @@ def _index(store: Store) -> dict[tuple[str, str], tuple[str, str]]:
 
 def _said(sidecar: Path) -> tuple[str, str]:
     try:
-        record = json.loads(sidecar.read_text(encoding="utf-8"))
+        record = loads(sidecar.read_text(encoding="utf-8"))
         return str(record.get("about", "")), str(record.get("for", ""))
     except (OSError, ValueError, AttributeError):
         return "", ""
@@ -170,7 +171,7 @@ def plans(store: Store) -> Iterator[tuple[Path, Plan]]:
     found = []
     for path in (store.folder / "plans").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = loads(path.read_text(encoding="utf-8"))
             pieces = tuple((str(kind), str(file)) for kind, file in record.pop("pieces"))
             found.append((path, Plan(pieces=pieces, **record)))
     return iter(sorted(found, key=lambda one: one[1].began))
@@ -198,7 +199,7 @@ def merge(into: Store, others: Sequence[Store]) -> Iterator[tuple[Entry, str]]:
 def _merged(into: Store, other: Store, entry: Entry) -> str:
     source, target = entry.path(other), entry.path(into)
     try:
-        record = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
+        record = loads(source.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "damaged"
     if target.exists() and target.with_suffix(".json").exists():
@@ -228,7 +229,7 @@ def damaged(store: Store) -> Iterator[tuple[Path, str]]:
                     yield path, "its bytes are not those that were written"
                 continue
             try:
-                record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+                record = loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             except OSError:
                 yield path, "a result without a sidecar"
                 continue
@@ -261,7 +262,7 @@ def prunable(
 
 def _other_versions(path: Path, mine: dict[str, str | None]) -> str:
     try:
-        key: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())["key"]
+        key: dict[str, Any] = loads(path.with_suffix(".json").read_text())["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return "its sidecar is damaged"
     other = [f"{name} {key.get(name)}" for name in mine if key.get(name) != mine[name]]

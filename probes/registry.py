@@ -96,6 +96,8 @@ class Registry(Generic[T]):
 
     def _import(self, name: str) -> T:
         module, _, attribute = name.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+            raise UnknownName(f"{self.kind} {name!r}: write package.module:thing")
         try:
             _reach(module.partition(".")[0])
             return getattr(importlib.import_module(module), attribute)

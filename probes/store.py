@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from probes.atomic import replacing, write_text
 from probes.errors import ProbesError
+from probes.reading import loads
 from probes.versions import versions
 
 log = logging.getLogger("probes")
@@ -59,7 +60,7 @@ def file_hashes(paths: Sequence[Path], store: Store) -> list[str]:
     above = os.path.commonpath([path.absolute().parent for path in paths])
     index = store.folder / "hashes" / f"{hashlib.sha256(above.encode()).hexdigest()}.json"
     try:
-        known = dict(json.loads(index.read_text(encoding="utf-8")))
+        known = dict(loads(index.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         known = {}
     found, fresh = [], {}
@@ -126,7 +127,7 @@ class Store:
         """
         path = self.folder / kind / name
         try:
-            record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            record = loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             payload = path.read_bytes()
         except (OSError, ValueError):
             return None
@@ -154,7 +155,7 @@ class Store:
         if not (path.exists() and sidecar.exists()):
             return None
         try:
-            if json.loads(sidecar.read_text(encoding="utf-8"))["sha256"] == sha256(path):
+            if loads(sidecar.read_text(encoding="utf-8"))["sha256"] == sha256(path):
                 return path
         except (ValueError, KeyError, TypeError, OSError):
             pass
@@ -251,4 +252,5 @@ def index_line(record: Mapping[str, Any]) -> bytes:
 
 
 def _matches(record: Mapping[str, Any], payload: bytes) -> bool:
-    return hashlib.sha256(payload).hexdigest() == record.get("sha256")
+    said = record.get("sha256") if isinstance(record, Mapping) else None
+    return hashlib.sha256(payload).hexdigest() == said

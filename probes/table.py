@@ -279,8 +279,8 @@ def read(path: Path) -> pd.DataFrame:
     """Read and check a table that :func:`write` wrote. Raises ProbesError if the file is none."""
     try:
         table = from_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError) as e:
-        raise ProbesError(f"{path} is no table: {e}") from e
+    except Exception as e:  # a damaged file meets a fault anywhere in a library
+        raise ProbesError(f"{path} is no table: {type(e).__name__}: {e}") from e
     if "site" in table.columns and not isinstance(table["site"].dtype, pd.CategoricalDtype):
         table["site"] = _by_depth(table["site"])
     return check(table)

@@ -21,6 +21,7 @@ import torch
 from probes.atomic import write_text
 from probes.check.instruments import Tried, examine
 from probes.errors import ProbesError
+from probes.reading import loads
 from probes.run.console import say
 from probes.run.settings import Options
 from probes.store import Store
@@ -168,7 +169,7 @@ def write(out: Path, store: Store, options: Options, command: Sequence[str]) -> 
         make = functools.partial(_write_row, family, names, store, options)
         say(f"{i + 1} of {len(every)}: {family}")
         path = store.get_or_make("families", key, ".txt", make)
-        rows.append(json.loads(path.read_text(encoding="utf-8")))
+        rows.append(loads(path.read_text(encoding="utf-8")))
         say(f"    {rows[-1]['network']}: {rows[-1]['outcome']} {rows[-1]['why']}".rstrip())
     frame = pd.DataFrame(rows).convert_dtypes()
     out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.errors import ProbesError
+from probes.reading import loads
 
 NAME = "probes-looks.jsonl"
 DESIGN = ("images", "images_sha256", "draws", "levels", "seed", "runs", "perturbation", "part")
@@ -50,7 +51,7 @@ def read(path: Path) -> tuple[list[Entry], list[str]]:
     raw = path.read_bytes().splitlines() if path.is_file() else []
     for i, line in enumerate(raw, 1):
         try:
-            one = json.loads(line.decode("utf-8"))
+            one = loads(line.decode("utf-8"))
             if not {"claim", "subject", "alpha", "verdict"} <= set(one):
                 raise ValueError("no claim, subject, alpha and verdict")
             float(one["alpha"])

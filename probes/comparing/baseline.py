@@ -27,6 +27,7 @@ from probes.judge.accuracies import accuracy_of
 from probes.judge.lazytable import summarise
 from probes.judge.wording import counted
 from probes.measure.confidence import Certainty
+from probes.reading import loads
 from probes.run.bench import Bench
 from probes.run.console import say as print_line
 from probes.run.settings import Options
@@ -265,8 +266,8 @@ def rows_sha256(frame: pd.DataFrame) -> str:
 
 def _write(frame: pd.DataFrame, facts: Mapping[str, Any], path: Path) -> None:
     out = pa.Table.from_pandas(table.written(frame), preserve_index=False)
-    text = json.dumps(facts, allow_nan=False)
-    out = out.replace_schema_metadata({**(out.schema.metadata or {}), ENTRY: text.encode()})
+    told = {**(out.schema.metadata or {}), ENTRY: json.dumps(facts, allow_nan=False).encode()}
+    out = out.replace_schema_metadata(told)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         pq.write_table(out, temporary, compression="zstd", compression_level=9)
@@ -285,7 +286,7 @@ def load(name: str, folder: Path = FOLDER) -> Baseline:
         )
     try:
         found = pq.read_table(path)
-        facts = json.loads((found.schema.metadata or {})[ENTRY])
+        facts = loads((found.schema.metadata or {})[ENTRY])
         frame = found.to_pandas()
     except KeyError:
         raise ProbesError(f"{path} is a table, but no baseline") from None

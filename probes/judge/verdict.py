@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -177,7 +177,24 @@ def from_json(record: Mapping[str, Any]) -> Verdict:
     ):  # evidence of an earlier version: what the fields say now stood in its sentence
         record |= _said(record)
     record["between"] = tuple(record["between"]) if record.get("between") else None
-    return Verdict(**record)
+    found = Verdict(**record)
+    for names, kind in PLAIN.items():
+        for name in names:
+            if not isinstance(value := getattr(found, name), kind) or isinstance(value, bool):
+                raise TypeError(f"{name} is {type(value).__name__}")
+    if found.outcome not in get_args(Outcome) or found.kind not in get_args(Kind):
+        raise ValueError(f"outcome {found.outcome!r} of a {found.kind!r}")
+    return found
+
+
+PLAIN: dict[tuple[str, ...], Any] = {
+    ("label", "question", "outcome", "kind", "metric", "unit", "rule", "obstacle", "part"): str,
+    ("estimate", "low", "high", "sesoi", "p_supported", "p_refuted", "spread"): int | float,
+    ("n", "direction"): int,
+    ("needed", "top"): int | float | None,
+    ("notes",): Mapping,
+}
+"""What each field of a verdict is, that comes from a file."""
 
 
 def _said(record: Mapping[str, Any]) -> dict[str, Any]:

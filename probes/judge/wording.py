@@ -18,7 +18,7 @@ def shown(value: float | None, kind: Kind, digits: int = 3, sign: bool = True) -
         return "?" if value is None or math.isnan(value) else "∞" if value > 0 else "-∞"
     plus = "+" if sign else ""
     if kind == "ratio":
-        value, unit = math.expm1(value) * 100, " %"
+        value, unit = math.expm1(min(value, 700.0)) * 100, " %"  # what a float can hold
     elif kind in ("share", "hit"):
         value, unit = value * 100, " points"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -127,6 +128,6 @@ def _from_0(levels: Levels) -> Levels:
 
 
 def _whole(name: str, value: float) -> int:
-    if value != int(value):
+    if not math.isfinite(value) or value != int(value):
         raise BadInput(f"{name}:{value:g}: a whole number")
     return int(value)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from probes.batch import Batch, Draw
 from probes.errors import BadInput, Unavailable
 from probes.perturb.protocol import Forward, Pass, Perturbation
+from probes.reading import array
 
 ENDINGS = (".jpeg", ".jpg", ".png")
 LEAST = 8
@@ -128,7 +129,7 @@ def _arrays(root: Path, name: str, severity: int, ids: np.ndarray) -> tuple[np.n
     """Images (N, 3, H, W) and labels from ``NAME.npy`` and ``labels.npy``: five severities one
     after the other.
     """
-    images, labels = (np.load(root / f"{n}.npy", mmap_mode="r") for n in (name, "labels"))
+    images, labels = (array(root / f"{n}.npy") for n in (name, "labels"))
     each, rest = divmod(len(images), 5)
     if rest or images.ndim != 4 or len(labels) not in (len(images), each):
         raise BadInput(

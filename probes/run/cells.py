@@ -24,6 +24,7 @@ from probes.moments import mean_and_variance
 from probes.perturb.own import own
 from probes.perturb.passing import PICTURES
 from probes.perturb.protocol import Pass, Perturbation
+from probes.reading import loads
 from probes.run.device import cast, exact
 from probes.run.forward import Where, network
 from probes.run.work import Place, Work
@@ -179,7 +180,7 @@ class Cell(Work):
         for work in self.needs(place):
             path = place.store.find(work.kind, work.key(place), work.suffix)
             assert path is not None
-            return json.loads(path.read_text(encoding="utf-8"))
+            return loads(path.read_text(encoding="utf-8"))
         return None
 
     def _batches(self, place: Place, subject: Subject, here: torch.device) -> Iterator[Batch]:

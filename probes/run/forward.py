@@ -17,6 +17,7 @@ from probes.errors import ProbesError
 from probes.hooks import handles
 from probes.moments import to_float64
 from probes.naming import modules
+from probes.reading import loads
 from probes.run.device import card, cast, exact, on_one_device
 from probes.store import Store
 from probes.subjects.sending import pixels
@@ -134,7 +135,7 @@ def check(subject: Subject, where: Where, store: Store | None = None) -> Checked
                 )
 
             made = store.get_or_make("checked", key, ".txt", make)
-            _checked[name] = Checked(**json.loads(made.read_text(encoding="utf-8")))
+            _checked[name] = Checked(**loads(made.read_text(encoding="utf-8")))
     return _checked[name]
 
 

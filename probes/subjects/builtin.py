@@ -220,8 +220,14 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
     def decode(path: Path) -> None:
         rows = []
         for member, content in encoded():
-            with Image.open(io.BytesIO(content)) as image:
-                pixels = np.moveaxis(np.asarray(image.convert("RGB")), 2, 0).reshape(-1)
+            try:
+                with Image.open(io.BytesIO(content)) as image:
+                    seen = np.asarray(image.convert("RGB"))
+            except OSError as e:
+                raise ValueError(f"{member}: {e}") from e
+            if seen.shape != (32, 32, 3):
+                raise ValueError(f"{member} has {seen.shape[1]} x {seen.shape[0]} pixels")
+            pixels = np.moveaxis(seen, 2, 0).reshape(-1)
             rows.append(
                 (member, np.append(pixels, np.uint8(CIFAR_CLASSES.index(Path(member).parent.name))))
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from probes.errors import BadInput
+from probes.reading import loads
 from probes.registry import unknown
 from probes.store import sha256
 from probes.subjects.stored import unpack
@@ -132,7 +132,7 @@ def _why(error: Exception) -> str:
 
 def _joined(index: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of the shards that an index names."""
-    names = json.loads(index.read_text(encoding="utf-8")).get("weight_map")
+    names = loads(index.read_text(encoding="utf-8")).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise BadInput(f"{index.name} is no index of shards: it has no weight_map")
     state: dict[str, Tensor] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -143,6 +144,10 @@ def tell_skipped(who: str, here: Path, skipped: Sequence[tuple[Path, str]]) -> N
         )
 
 
+LARGEST = 50_000_000
+"""Pixels of the largest image file that is opened: its bytes would be 150 MB, three times."""
+
+
 def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
     """An image file as bytes (channels, side, side): turned upright (EXIF), RGB or grey whatever
     its mode, resized, cropped.
@@ -153,6 +158,10 @@ def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
     """
     try:
         with Image.open(path) as opened:
+            if math.prod(opened.size) > LARGEST:
+                raise ValueError(
+                    f"{opened.size[0]:,} x {opened.size[1]:,} pixels, at most {LARGEST:,}"
+                )
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
                 # 16-bit greyscale, which Pillow would clip; before Pillow 11 such a PNG is of mode

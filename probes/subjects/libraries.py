@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import torch
 from torch import nn
 
 from probes.errors import BadInput, Unavailable
+from probes.reading import loads
 from probes.registry import unknown
 from probes.subjects.checkpoints import IN_FOLDERS, Opened, opened_file, read
+from probes.subjects.configured import configuration
 from probes.subjects.spec import PRETRAINED, Spec
 from probes.subjects.wrapped import Builder, Takes, nets
 
@@ -90,7 +91,7 @@ def fetch(spec: Spec) -> Path:
         for file in IN_FOLDERS:
             if found := _download(hub, repo, file):
                 if file.endswith(".index.json"):
-                    index = json.loads(Path(found).read_text(encoding="utf-8"))
+                    index = loads(Path(found).read_text(encoding="utf-8"))
                     for shard in sorted(set(index["weight_map"].values())):
                         hub.hf_hub_download(repo, shard)
                 return Path(found)
@@ -224,9 +225,8 @@ def _folder_of_hugging_face(name: str) -> Path:
 def hugging_face(name: str) -> Builder:
     """An image classifier of transformers by its folder, or by its name on the hub."""
     folder = _folder_of_hugging_face(name)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    seen = folder / "preprocessor_config.json"
-    prepared = json.loads(seen.read_text(encoding="utf-8")) if seen.is_file() else {}
+    config, seen = configuration(folder / "config.json"), folder / "preprocessor_config.json"
+    prepared = configuration(seen) if seen.is_file() else {}
     side = config.get("image_size")
     own = _side(prepared.get("size")) or (side if isinstance(side, int) else None)
 
@@ -264,7 +264,7 @@ def _side(size: Any) -> int | None:
 
 def _of_hugging_face(name: str) -> Published:
     folder = _folder_of_hugging_face(name)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = configuration(folder / "config.json")
     if not any((folder / file).is_file() for file in IN_FOLDERS):
         raise Unavailable(
             f"hf:{name}: {folder} holds a configuration and no weights; name hf:{name}:untrained"

@@ -5,7 +5,6 @@ SHA-256 is always known.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from probes.errors import BadInput, Unavailable
+from probes.reading import loads
 from probes.registry import importable, unknown
 from probes.store import Store, sha256
 from probes.subjects import hub, libraries, shipping, training
@@ -47,12 +47,12 @@ def available(store: Store) -> Iterator[Weights]:
     first.
     """
     for path in [p for folder in shipping.folders() for p in sorted(folder.glob("*.safetensors"))]:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        card = loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         yield Weights(card["net"], card["dataset"], card["seed"], "shipped", path, card)
     trained = (store.folder / "weights").glob("*.safetensors")
     for path in sorted(trained, key=lambda p: (-p.stat().st_mtime_ns, p.name)):
         try:
-            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
+            card = loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
             yield Weights(card["net"], card["dataset"], card["seed"], "trained", path, card)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # an entry without a readable sidecar does not exist yet

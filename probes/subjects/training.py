@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 
 from probes import __version__, freed
 from probes.errors import BadInput
+from probes.reading import loads
 from probes.store import Store, sha256
 from probes.subjects.code import source_sha256
 from probes.subjects.data import load
@@ -166,4 +166,4 @@ def train(
     run = run_of(net, dataset, seed, store, recipe, device)
     path = store.get_or_make("weights", run.key, ".safetensors", lambda path: run.make(path, say))
     checkpoint_of(store, run.key).unlink(missing_ok=True)
-    return path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]
+    return path, loads(path.with_suffix(".json").read_text(encoding="utf-8"))["note"]

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from probes.atomic import scratch
 from probes.errors import ProbesError
 from probes.judge import verdict as verdicts
 from probes.judge.verdict import Verdict, Verdicts
+from probes.reading import loads
 from probes.store import Store, sha256
 
 SCHEMA = 1
@@ -107,7 +108,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     for i, raw in enumerate(path.read_bytes().splitlines(), 1):
         try:
             text = raw.decode("utf-8")
-            record = json.loads(text)
+            record = loads(text)
             if record["schema"] != SCHEMA:
                 raise ProbesError(
                     f"{path}, line {i}: schema {record['schema']}, this version reads {SCHEMA}"
@@ -116,10 +117,41 @@ def read(path: Path) -> list[dict[str, Any]]:
                 if not isinstance(record[name], kind):
                     raise TypeError(f"{name} is {type(record[name]).__name__}")
             members(record)
+            _inside(record)
             lines.append(record)
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ProbesError(f"{path}, line {i}: no evidence ({type(e).__name__}: {e})") from e
     return lines
+
+
+def run_of(folder: Path) -> dict[str, Any]:
+    """What made a report: its ``run.json``. ProbesError where it is none."""
+    path = folder / "run.json"
+    try:
+        run = loads(path.read_text(encoding="utf-8"))
+        for name, kind in RUN.items():
+            if not isinstance(run.get(name, kind()), kind):
+                raise TypeError(f"{name} is {type(run[name]).__name__}")
+        if not {"command", "probes"} <= set(run):
+            raise ValueError("it does not say which command of which version made it")
+        if any(not isinstance(one, dict) for one in run.get("not_judged", [])):
+            raise TypeError("not_judged holds more than claims")
+    except (OSError, ValueError, TypeError, AttributeError) as e:
+        raise ProbesError(f"{path} can't be read: {e}") from e
+    return dict(run)
+
+
+RUN = {"command": str, "commit": str, "dirty": bool, "complete": bool, "not_judged": list}
+RUN |= {"probes": str, "packages": dict, "options": dict}
+
+
+def _inside(record: Mapping[str, Any]) -> None:
+    """ValueError where a line names a file outside the folder of its report."""
+    for entry in [*record["inputs"], record.get("summary"), record.get("examples")]:
+        if entry is not None:
+            place = PurePosixPath(str(entry["file"]))
+            if place.is_absolute() or ".." in place.parts or "\0" in str(place):
+                raise ValueError(f"its file {str(place)!r} lies outside the report")
 
 
 def level_of(record: Mapping[str, Any]) -> float:

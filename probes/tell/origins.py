@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ def commits_since(commit: str, root: Path, *paths: str) -> int | None:
     """How many commits a checkout has since a commit, of those that change ``paths`` if there are
     some; None where the commit is not in it.
     """
+    if not re.fullmatch("[0-9a-f]{7,64}", commit):  # it comes from a file, and goes to a command
+        return None
     found = git(root, "rev-list", "--count", f"{commit}..HEAD", "--", *paths)
     return int(found) if found else None
 

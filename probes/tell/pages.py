@@ -13,6 +13,7 @@ import numpy as np
 from probes.judge.unseen import disclosures
 from probes.judge.verdict import Verdict
 from probes.judge.wording import counted, cover, p_shown, shown
+from probes.reading import array
 from probes.table import from_csv
 from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
@@ -282,11 +283,11 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
                 " it out."
             )
         if line.get("examples"):
-            array = np.load(folder / line["examples"]["file"])
+            seen = array(folder / line["examples"]["file"])
             title = f"{line['design']['dataset']}: what the network sees"
             name = f"figures/noisy_{slug(line['design']['dataset'])}_{len(done)}.png"
             level = evidence.varied(line)
-            figure = plots.pictures(array, line["design"]["levels"], title, level)
+            figure = plots.pictures(seen, line["design"]["levels"], title, level)
             plots.save(figure, folder / name)
             what = "noisy images" if level == "noise σ" else "what the network sees"
             text.append(f"![{what}, a row per level]({name})")

@@ -17,6 +17,7 @@ import pandas as pd
 
 from probes.atomic import write_text
 from probes.errors import ProbesError
+from probes.reading import loads
 from probes.store import sha256
 from probes.tell import evidence
 from probes.tell.rejudging import rejudged
@@ -122,7 +123,7 @@ def draw(
             if (folder / name).exists():
                 shutil.copyfile(folder / name, scratch / name)
         if figures:
-            run = json.loads((scratch / "run.json").read_text(encoding="utf-8"))
+            run = evidence.run_of(scratch)
             text = json.dumps(run | {"figures": True}, indent=1, sort_keys=True)
             write_text(scratch / "run.json", text + "\n")
         if (folder / "aside").exists():
@@ -138,7 +139,7 @@ def draw(
         folder.resolve().parents
     ):  # results of an earlier version list the files of a report inside them, too
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            listed = json.loads((above / MANIFEST).read_text(encoding="utf-8"))
+            listed = loads((above / MANIFEST).read_text(encoding="utf-8"))
             inside = f"{folder.resolve().relative_to(above).as_posix()}/"
             if any(name.startswith(inside) for name in listed):
                 kept = {
@@ -152,7 +153,7 @@ def _copy_tables(folder: Path, scratch: Path) -> None:
     is not ours.
     """
     try:
-        listed = set(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        listed = set(loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         listed = set()
     for path in sorted(p for p in (folder / "tables").rglob("*") if p.is_file()):
@@ -218,7 +219,7 @@ def _draw(folder: Path, sections: Sections) -> None:
     from probes.tell import closing, frontpage, html, pages, plots  # figures load matplotlib
 
     lines = evidence.read(folder / "evidence.jsonl")
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = evidence.run_of(folder)
     verdict_table(lines).to_csv(
         folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from probes.atomic import sweep_up, temporary_name, write_text
 from probes.errors import ProbesError
+from probes.reading import loads
 from probes.store import sha256
 
 MANIFEST = "manifest.json"
@@ -98,7 +99,7 @@ def _keep_others(folder: Path, scratch: Path, named: Container[str]) -> None:
     ours = set()
     for path in (folder / MANIFEST, *folder.rglob(f"*/{MANIFEST}")):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            listed = json.loads(path.read_text(encoding="utf-8"))
+            listed = loads(path.read_text(encoding="utf-8"))
             ours |= {path, *(path.parent / str(name) for name in listed)}
     for path in sorted(folder.rglob("*")):
         place = scratch / path.relative_to(folder)

@@ -4,7 +4,6 @@ answered, and whether the code changed since. No torch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from probes import __version__
-from probes.errors import ProbesError
 from probes.tell import evidence, origins, terminal
 
 SCHEMA = 1
@@ -48,10 +46,7 @@ def summary(folders: Sequence[Path], root: Path | None = None) -> dict[str, Any]
 
 def _report(folder: Path, root: Path) -> dict[str, Any]:
     lines = evidence.read(folder / "evidence.jsonl")
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise ProbesError(f"{folder / 'run.json'} can't be read: {e}") from e
+    run = evidence.run_of(folder)
     claims = [_claim(line) for line in lines]
     lost = [
         {name: str(one.get(name, "")) for name in ("id", "subject", "outcome", "why")}

@@ -4,7 +4,6 @@ model, no torch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from probes.errors import ProbesError
 from probes.judge.verdict import Verdicts
+from probes.reading import loads
 from probes.store import sha256
 from probes.tell import asked, evidence
 from probes.tell.rejudging import rejudged
@@ -55,7 +55,7 @@ def _without_claims(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> dict[str, str]:
-    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    listed = loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(listed, dict):
         raise ValueError(f"it holds {type(listed).__name__}, not names with their SHA-256")
     return listed

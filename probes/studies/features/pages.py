@@ -183,9 +183,7 @@ def histograms(
             save_small(
                 figure, folder / f"{layer}_by_depth_{depths.start:03}-{depths.stop - 1:03}.png", 110
             )
-    save_small(
-        pictures.by_layer(whole, edges, f"{title}: activations by layer"), folder / "by_layer.png"
-    )
+    save_small(pictures.by_layer(whole, edges, title), folder / "by_layer.png")
 
 
 def page(

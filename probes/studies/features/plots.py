@@ -135,13 +135,13 @@ def by_depth(
     return below(
         figure,
         ax,
-        f"{title}: {names[-1]} moves {moved[depth]:.0%} of depth {first + depth}, the most",
+        f"{title}: {names[-1]} changes depth {first + depth} most, {moved[depth]:.0%} of it",
         len(histograms),
         caption=MOVED,
     )
 
 
-MOVED = "moved: the share of positions whose activation is in another bin than without noise"
+MOVED = "changed: the share of activations that are in another bin than without noise"
 
 
 def _moved(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
@@ -174,7 +174,7 @@ def by_layer(
     return below(
         figure,
         axes[0],
-        f"{title}: {names[-1]} moves {moved[most]:.0%} of {most}, the most",
+        f"{title}: {names[-1]} changes {most} most, {moved[most]:.0%} of its activations",
         len(names),
         caption=MOVED,
     )

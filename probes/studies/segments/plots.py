@@ -30,7 +30,7 @@ def shares(table: pd.DataFrame, title: str) -> Any:
             ax.plot(  # augmentations have no order: no line joins them
                 np.arange(len(variables)) + 0.13 * (i - 1.5),
                 one["index"],
-                "none",
+                ls="none",
                 marker=MARKERS[i],
                 color=COLOURS[i],
                 ms=6,

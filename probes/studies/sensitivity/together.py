@@ -127,7 +127,7 @@ def confusions(predicted: Mapping[str, Classification], module: str) -> Any:
     """A confusion matrix per measure. Rows are the true augmentations of maps, columns the
     predicted ones.
     """
-    figure, axes = plots.panels(len(predicted), (4.2 * len(predicted) + 0.8, 4.4), len(predicted))
+    figure, axes = plots.panels(len(predicted), (4.2 * len(predicted) + 0.8, 5.0), len(predicted))
     for ax, (measure, one) in zip(axes, predicted.items(), strict=True):
         shown = ax.imshow(one.confusion, cmap=plots.FROM_ZERO, vmin=0, vmax=1)
         plots.numbers(ax, one.confusion, ".2f", 1, 7)

@@ -16,6 +16,7 @@ from filelock import FileLock
 from probes.errors import BadInput
 from probes.naming import plain
 from probes.perturb.plainweights import targets
+from probes.reading import loads
 from probes.studies.weight_noise import STUDY
 from probes.studies.weight_noise.networks import Run
 from probes.studies.weight_noise.plan import LOST, MAIN, PRIMARY, Rows, Say
@@ -110,7 +111,7 @@ class Folder:
         """The commands that made the rows, for the report."""
         try:
             text = (self.out / "run.json").read_text(encoding="utf-8")
-            return str(json.loads(text)["command"]).splitlines()
+            return str(loads(text)["command"]).splitlines()
         except (OSError, ValueError, KeyError, TypeError):
             return []
 

@@ -17,6 +17,7 @@ from probes.errors import BadInput
 from probes.measure import accuracy
 from probes.perturb import weight_noise
 from probes.perturb.plainweights import targets
+from probes.reading import loads
 from probes.run import engine
 from probes.run.bench import Bench
 from probes.run.engines.chosen import engine_of
@@ -178,7 +179,7 @@ def from_checkpoint(path: Path, run: Run, data: Dataset) -> Subject:
     beside = path.with_suffix(".json")
     card: dict[str, Any] = {"origin": path.name}
     if beside.exists():
-        card = json.loads(beside.read_text(encoding="utf-8")) | card
+        card = loads(beside.read_text(encoding="utf-8")) | card
         if differs := [
             f"{k} {card['recipe'].get(k)}, not {v}"
             for k, v in run.recipe.json().items()

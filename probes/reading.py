@@ -1,0 +1,70 @@
+"""JSON that comes from outside: what is no plain value is a ValueError, however it was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEEPEST = 100
+"""Levels of brackets that a text may have; ours have six."""
+
+
+def loads(text: str | bytes) -> Any:
+    """The value of a JSON text. ValueError for one that is none, that is nested too deep, or that
+    names a key of an object twice, so that two readers would see two values.
+
+    >>> loads('{"a": [1, 2]}')
+    {'a': [1, 2]}
+    >>> loads('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ...
+    ValueError: the key 'a' stands twice
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if _deep(value):
+        raise ValueError("it is nested too deep")
+    return value
+
+
+def array(path: Path) -> np.ndarray:
+    """The array in a .npy file, mapped and not read. BadInput for a file that is none."""
+    import numpy as np
+
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as e:  # a damaged header meets a fault anywhere in numpy
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise BadInput(f"{path} is no array that can be read: {why}") from e
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return found
+
+
+def _deep(value: Any) -> bool:
+    """Whether a value has more levels than ours have."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True

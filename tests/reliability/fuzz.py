@@ -1,0 +1,161 @@
+"""Hostile input: every reader of bytes and words from outside meets inputs that nobody meant.
+
+    python tests/reliability/fuzz.py --inputs 100000 --out reports/reliability
+    python tests/reliability/fuzz.py --atheris 10 --out reports/reliability
+
+Each input is a valid one, changed at random (``mutate.py``), or made by a fuzzer that is guided by
+which lines of ours it reaches (atheris). A reader may read it or refuse it with an error of
+``probes.errors``, in a second, with 500 MB, without writing and without running anything
+(``guard.py``). ``--only NAME --number N`` tries one input again.
+"""
+
+import argparse
+import contextlib
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pandas as pd
+from guard import MEGABYTES, SECONDS, Guard
+from mutate import Mutator
+from readers import BY_NAME, READERS
+
+from probes.errors import ProbesError
+
+SHOWN = 20
+
+
+def prepared(reader, scratch, seed=0):
+    """What tries an input, and what makes the numbered ones."""
+    folder = Path(scratch)
+    mutator = Mutator(reader.seeds(), reader.tokens, seed)
+    guard = Guard(folder)
+
+    def given(data):
+        if not reader.file:
+            return data.decode("utf-8", "replace").replace("\0", "")
+        path = folder / reader.file
+        path.write_bytes(data)
+        return path
+
+    def tried(data):
+        return guard.tried(reader.read, given(data))
+
+    for seed in mutator.seeds:  # what is imported and kept lazily is there before the limits
+        with contextlib.suppress(ProbesError, SystemExit):
+            reader.read(given(seed))
+    return tried, mutator, guard
+
+
+def fuzzed(name, inputs, first=0, seed=0):
+    """Numbers of inputs by what came of them, and the numbers of some that broke a rule."""
+    logging.disable()
+    warnings.simplefilter("ignore")
+    os.environ["COLUMNS"] = "80"
+    reader, found, broken = BY_NAME[name], Counter(), {}
+    base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    scratch = tempfile.mkdtemp(dir=base)
+    sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what commands print
+    try:
+        tried, mutator, guard = prepared(reader, scratch, seed)
+        guard.arm()
+        for number in range(first, first + inputs):
+            told = tried(mutator(number))
+            kind = told if told in ("read", "refused") else "broken"
+            found[kind] += 1
+            if kind == "broken" and told not in broken and len(broken) < SHOWN:
+                broken[told] = number
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return name, dict(found), broken
+
+
+def guided(name, minutes, corpus):
+    """The same with atheris, in a process of its own, which it ends."""
+    import atheris
+
+    logging.disable()
+    warnings.simplefilter("ignore")
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    tried, mutator, guard = prepared(BY_NAME[name], folder)
+    corpus.mkdir(parents=True, exist_ok=True)
+    for i, seed in enumerate(mutator.seeds):
+        (corpus / f"seed{i}").write_bytes(seed)
+    guard.arm()
+
+    def one(data):
+        if (told := tried(data)) not in ("read", "refused"):
+            print(f"BROKEN {told}", file=sys.__stderr__, flush=True)
+            raise RuntimeError(told)
+
+    atheris.Setup(
+        ["fuzz", f"-max_total_time={int(60 * minutes)}", "-rss_limit_mb=4000", str(corpus)], one
+    )
+    atheris.Fuzz()
+
+
+def page(table, command):
+    from probes.tell.markdown import grid
+
+    rows = [[r.reader, r.what, r.inputs, r.read, r.refused, r.broken] for r in table.itertuples()]
+    whole = int(table["broken"].sum())
+    return "\n\n".join(
+        [
+            "# Hostile input",
+            f"`{command}`",
+            f"Each reader met {table['inputs'].max():,} inputs: valid ones, changed at random, and"
+            " a JSON text 100,000 deep. *Refused* is an error of `probes.errors`. *Broken* is any"
+            f" other exception, more than {SECONDS:g} s or {MEGABYTES} MB, a file written, or a"
+            " command run.",
+            grid(["reader", "of", "inputs", "read", "refused", "broken"], rows),
+            f"**{whole} of {int(table['inputs'].sum()):,} inputs broke a rule.**",
+        ]
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--only", choices=sorted(BY_NAME), action="append")
+    parser.add_argument("--number", type=int)
+    parser.add_argument("--atheris", type=float, metavar="MINUTES")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    names = given.only or [reader.name for reader in READERS]
+    if given.number is not None:
+        folder = tempfile.mkdtemp()
+        tried, mutator, _ = prepared(BY_NAME[names[0]], folder)
+        print(mutator(given.number)[:2000])
+        print(tried(mutator(given.number)))
+        return
+    rows = []
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(given.jobs, context, max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(fuzzed, name, given.inputs) for name in names]
+        for one in waiting:
+            name, found, broken = one.result()
+            rows.append(
+                {"reader": name, "what": BY_NAME[name].what, "inputs": given.inputs}
+                | {kind: found.get(kind, 0) for kind in ("read", "refused", "broken")}
+            )
+            print(name, found, *(f"\n  {n}: {told}" for told, n in broken.items()), flush=True)
+    table = pd.DataFrame(rows)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(given.out / "fuzz.csv", index=False, lineterminator="\n")
+        command = f"python tests/reliability/fuzz.py --inputs {given.inputs} --out {given.out}"
+        (given.out / "fuzz.md").write_text(page(table, command) + "\n", encoding="utf-8")
+    sys.exit(bool(table["broken"].sum()))
+
+
+if __name__ == "__main__":
+    main()
