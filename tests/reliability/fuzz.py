@@ -78,6 +78,16 @@ def fuzzed(name, inputs, first=0, seed=0):
     return name, dict(found), broken
 
 
+def together(inputs, seed=0):
+    """Every reader in one process: what broke, by reader."""
+    found = {}
+    for reader in READERS:
+        name, _, broken = fuzzed(reader.name, inputs, seed=seed)
+        if broken:
+            found[name] = broken
+    return found
+
+
 def guided(name, minutes, corpus):
     """The same with atheris, in a process of its own, which it ends."""
     import atheris
@@ -128,6 +138,7 @@ def main():
     parser.add_argument("--number", type=int)
     parser.add_argument("--atheris", type=float, metavar="MINUTES")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--together", action="store_true", help="all in one process, quickly")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     names = given.only or [reader.name for reader in READERS]
@@ -137,6 +148,13 @@ def main():
         print(mutator(given.number)[:2000])
         print(tried(mutator(given.number)))
         return
+    if given.together:
+        shown = os.fdopen(os.dup(1), "w")
+        broken = together(given.inputs)
+        print(*(f"{name}: {what}" for name, what in broken.items()), sep="\n", file=shown)
+        sys.exit(bool(broken))
+    if given.atheris:
+        guided(names[0], given.atheris, (given.out or Path("corpus")) / names[0])
     rows = []
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(given.jobs, context, max_tasks_per_child=1) as pool:

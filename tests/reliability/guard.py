@@ -24,14 +24,14 @@ class Guard:
 
     def __init__(self, scratch):
         self.scratch, self.on, self.broken = os.path.realpath(scratch), False, None
+        signal.signal(signal.SIGALRM, self._late)
 
     def arm(self):
         sys.addaudithook(self._seen)
-        signal.signal(signal.SIGALRM, self._late)
         with open("/proc/self/statm") as size:
             now = int(size.read().split()[0]) * resource.getpagesize()
         limit = now + MEGABYTES * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         return self
 
     def _late(self, *_):

@@ -57,8 +57,8 @@ def by_depth(table: pd.DataFrame, title: str) -> Any:
     leading = table[table["measure"] == ("total" if "total" in measures else measures[0])]
     most = leading.iloc[int(leading["mean"].to_numpy().argmax())]
     found = (
-        f"{plots.capital(most['group'])} moves the units of {title} most: {MEASURES[most['measure']][0]}"
-        f" {most['mean']:.2f} in {most['module']}"
+        f"{plots.capital(most['group'])} moves the units of {title} most:"
+        f" {MEASURES[most['measure']][0]} {most['mean']:.2f} in {most['module']}"
     )
     return plots.below(figure, axes[0], found, across=min(table["group"].nunique(), 6))
 
