@@ -130,7 +130,7 @@ def run_of(folder: Path) -> dict[str, Any]:
     try:
         run = loads(path.read_text(encoding="utf-8"))
         for name, kind in RUN.items():
-            if not isinstance(run.get(name, kind()), kind):
+            if name in run and not isinstance(run[name], kind):
                 raise TypeError(f"{name} is {type(run[name]).__name__}")
         if not {"command", "probes"} <= set(run):
             raise ValueError("it does not say which command of which version made it")
@@ -141,8 +141,17 @@ def run_of(folder: Path) -> dict[str, Any]:
     return dict(run)
 
 
-RUN = {"command": str, "commit": str, "dirty": bool, "complete": bool, "not_judged": list}
-RUN |= {"probes": str, "packages": dict, "options": dict}
+RUN: dict[str, Any] = {
+    "command": str,
+    "probes": str,
+    "commit": str | None,
+    "dirty": bool | None,
+    "complete": bool,
+    "not_judged": list,
+    "packages": dict,
+    "options": dict,
+}
+"""What a report says of its run, and what it is; a folder outside a checkout has no commit."""
 
 
 def _inside(record: Mapping[str, Any]) -> None:
