@@ -16,8 +16,9 @@ DEEPEST = 100
 
 
 def loads(text: str | bytes) -> Any:
-    """The value of a JSON text. ValueError for one that is none, that is nested too deep, or that
-    names a key of an object twice, so that two readers would see two values.
+    """The value of a JSON text. ValueError for one that is none, that is nested too deep, that
+    holds half of a character, or that names a key of an object twice, so that two readers would see
+    two values.
 
     >>> loads('{"a": [1, 2]}')
     {'a': [1, 2]}
@@ -32,6 +33,8 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from None
     if _deep(value):
         raise ValueError("it is nested too deep")
+    if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # half of a character is a ValueError
     return value
 
 

@@ -71,6 +71,13 @@ def test_json_that_is_nested_too_deep_is_refused(text, tmp_path):
     assert "line 1: damaged" in ledger.read(tmp_path / "looks.jsonl")[1][0]
 
 
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"a": ["\\uDFFF"]}', b'["\\ud83d"]'])
+def test_half_a_character_is_refused(text):
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        reading.loads(text)
+    assert reading.loads('"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+
+
 def test_a_key_that_stands_twice_is_refused(line, tmp_path):
     text = json.dumps(line)[:-1] + ', "overall": "supported"}\n'
     (tmp_path / "evidence.jsonl").write_text(text)
