@@ -33,7 +33,8 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from None
     if _deep(value):
         raise ValueError("it is nested too deep")
-    if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():
+    raw = text.encode() if isinstance(text, str) else text
+    if b"\\ud" in raw.lower():
         json.dumps(value, ensure_ascii=False).encode()  # half of a character is a ValueError
     return value
 
