@@ -268,7 +268,6 @@ def _write(frame: pd.DataFrame, facts: Mapping[str, Any], path: Path) -> None:
     out = pa.Table.from_pandas(table.written(frame), preserve_index=False)
     told = {**(out.schema.metadata or {}), ENTRY: json.dumps(facts, allow_nan=False).encode()}
     out = out.replace_schema_metadata(told)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         pq.write_table(out, temporary, compression="zstd", compression_level=9)
 

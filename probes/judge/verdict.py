@@ -9,11 +9,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
-from probes.judge import family
+from probes.judge import family, fields
 from probes.judge.family import Outcome
 from probes.judge.wording import counted, p_shown, shown
 from probes.table import Kind
@@ -178,23 +178,8 @@ def from_json(record: Mapping[str, Any]) -> Verdict:
         record |= _said(record)
     record["between"] = tuple(record["between"]) if record.get("between") else None
     found = Verdict(**record)
-    for names, kind in PLAIN.items():
-        for name in names:
-            if not isinstance(value := getattr(found, name), kind) or isinstance(value, bool):
-                raise TypeError(f"{name} is {type(value).__name__}")
-    if found.outcome not in get_args(Outcome) or found.kind not in get_args(Kind):
-        raise ValueError(f"outcome {found.outcome!r} of a {found.kind!r}")
+    fields.check(found)
     return found
-
-
-PLAIN: dict[tuple[str, ...], Any] = {
-    ("label", "question", "outcome", "kind", "metric", "unit", "rule", "obstacle", "part"): str,
-    ("estimate", "low", "high", "sesoi", "p_supported", "p_refuted", "spread"): int | float,
-    ("n", "direction"): int,
-    ("needed", "top"): int | float | None,
-    ("notes",): Mapping,
-}
-"""What each field of a verdict is, that comes from a file."""
 
 
 def _said(record: Mapping[str, Any]) -> dict[str, Any]:

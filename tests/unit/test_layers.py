@@ -14,6 +14,7 @@ FLOORS = [
     {
         "alike",
         "atomic",
+        "reading",
         "axes",
         "batch",
         "cost",
