@@ -101,6 +101,10 @@ class Parser(argparse.ArgumentParser):
             known = re.findall(r"'([^']*)'", found[2]) or found[2].split(", ")
             where = re.sub(r"^argument [A-Z]+: $", "", message[: found.start()])
             message = f"{where}unknown {found[1]!r}: {nearest(found[1], known)}"
+        if found := re.match(r"argument (--[\w-]+)[^:]*: invalid \S+ value: '(.*)'$", message):
+            option = self._option_string_actions.get(found[1])
+            told = f": {option.help}" if option and option.help else ""
+            message = f"{found[1]} {found[2]!r} can't be read{told}"
         self.exit(2, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
 
     def accept(self, given: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pickle
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -127,7 +128,10 @@ def _why(error: Exception) -> str:
             f"beside tensors it holds a {found[1]}, and unpickling such an object could run code;"
             " save the weights alone, torch.save(net.state_dict(), 'weights.pt')"
         )
-    return (text.splitlines() or [type(error).__name__])[0]
+    first = (text.splitlines() or [type(error).__name__])[0]
+    if isinstance(error, LookupError | EOFError | pickle.UnpicklingError):
+        return f"it is no whole file of weights ({first})"
+    return first
 
 
 def _joined(index: Path) -> tuple[dict[str, Tensor], str]:

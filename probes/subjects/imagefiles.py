@@ -144,6 +144,8 @@ def tell_skipped(who: str, here: Path, skipped: Sequence[tuple[Path, str]]) -> N
         )
 
 
+DAMAGED = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no image, or that claims more than there is."""
 LARGEST = 30_000_000
 """Pixels of the largest image file that is opened: 120 MB in memory, three times over."""
 
@@ -174,7 +176,7 @@ def read_image(path: Path, side: int = SIDE, channels: int = 3) -> np.ndarray:
                     " or 16"
                 )
             image = image.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except DAMAGED as e:
         raise BadInput(f"{path} is no image that can be read: {e}") from e
     from torchvision.transforms.functional import center_crop, resize
 

@@ -169,6 +169,13 @@ def test_a_safetensors_header_that_lies_is_refused(head, tmp_path):
         checkpoints.opened_file(str(tmp_path / "w.safetensors"), NET)
 
 
+@pytest.mark.parametrize("data", [b"", b"\x80\x02.", bytes(range(256)) * 4])
+def test_bytes_that_are_no_weights_are_told_as_such(data, tmp_path):
+    (tmp_path / "w.pt").write_bytes(data)
+    with pytest.raises(BadInput, match="can't be read: it is no whole file of weights"):
+        checkpoints.opened_file(str(tmp_path / "w.pt"), NET)
+
+
 def test_an_index_names_no_shard_outside_its_folder(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"0.weight": "../a.safetensors"}}))

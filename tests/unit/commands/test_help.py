@@ -153,3 +153,12 @@ def test_the_help_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "False False"
+
+
+def test_a_value_that_can_not_be_read_is_told_with_what_the_option_takes(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "dynamics", "--levels", "0,a"])
+
+    assert capsys.readouterr().err.startswith(
+        "probes run dynamics: --levels '0,a' can't be read: noise levels, e.g. 0,.1,.2"
+    )
