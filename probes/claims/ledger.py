@@ -119,9 +119,9 @@ def overspent(mine: Sequence[Entry], declared: int, alpha: float) -> str:
     before = "; ".join(dict.fromkeys(_differences(one, mine[-1]) for one in mine[:-1]))
     return (
         f"look {len(mine)} of {declared} declared: the ledger has looks with {before}; together"
-        f" they spend alpha {spent:.3g} of {alpha:.3g}. Declare claim(..., looks={len(mine)})"
-        " before the first look, judge new images under a name of their own, or mark the claim"
-        " exploratory=True"
+        f" they spend alpha {spent:.3g} of {alpha:.3g}. Ask as before, judge new images under a"
+        " name of their own, or mark the claim exploratory=True; how many looks there are is"
+        " declared before the first one"
     )
 
 

@@ -135,7 +135,14 @@ class Verdict:
         if self.needed is None:
             return "open"
         if self.n >= self.needed:
-            return f"open: its interval holds the SESOI of {shown(self.sesoi, self.kind)}"
+            edges = {self.sesoi} if self.direction else {-self.sesoi, self.sesoi}
+            own = any(self.low <= edge <= self.high for edge in edges)
+            low, high = (shown(v, self.kind).split(" ")[0] for v in self.wide)
+            return (
+                f"open: its interval holds the SESOI of {shown(self.sesoi, self.kind)}"
+                if own
+                else f"open after Holm over the blocks; simultaneous interval [{low}, {high}]"
+            )
         return f"open: {counted(self.needed, self.unit)} would decide"
 
     def json(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _resized(data: Dataset, name: str, side: int, store: Store) -> Dataset:
         {
             "images": data.sha256,
             "side": side,
-            "torch": torch.__version__,
+            "torch": version_of("torch"),
             "torchvision": version_of("torchvision"),
         },
         ".npy",

@@ -55,6 +55,17 @@ def test_an_open_verdict_says_how_many_units_would_decide():
     )
 
 
+def test_an_open_block_whose_own_interval_lies_short_of_the_sesoi_is_open_after_holm():
+    """It was told that "its interval holds the SESOI" beside an interval that does not."""
+    found = dataclasses.replace(
+        open_one, n=1000, kind="plain", sesoi=1.0, low=0.1, high=0.9, wide=(-0.1, 1.2)
+    )
+
+    assert found.advice() == "open after Holm over the blocks; simultaneous interval [-0.1, +1.2]"
+    own = dataclasses.replace(found, high=1.1)
+    assert own.advice() == "open: its interval holds the SESOI of +1"
+
+
 def test_json_holds_no_infinity_and_reads_back():
     wild = dataclasses.replace(
         one, low=-math.inf, high=math.inf, wide=(-math.inf, math.inf), parts=(one,)
