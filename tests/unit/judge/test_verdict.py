@@ -49,7 +49,7 @@ def test_an_open_verdict_says_how_many_units_would_decide():
 
     assert "900 images would decide" in str(open_one)
     assert (
-        dataclasses.replace(open_one, n=1000)
+        dataclasses.replace(open_one, n=1000, low=0.001)
         .advice()
         .startswith("open: its interval holds the SESOI of ")
     )
@@ -58,7 +58,7 @@ def test_an_open_verdict_says_how_many_units_would_decide():
 def test_an_open_block_whose_own_interval_lies_short_of_the_sesoi_is_open_after_holm():
     """It was told that "its interval holds the SESOI" beside an interval that does not."""
     found = dataclasses.replace(
-        open_one, n=1000, kind="plain", sesoi=1.0, low=0.1, high=0.9, wide=(-0.1, 1.2)
+        one, outcome="inconclusive", kind="plain", sesoi=1.0, low=0.1, high=0.9, wide=(-0.1, 1.2)
     )
 
     assert found.advice() == "open after Holm over the blocks; simultaneous interval [-0.1, +1.2]"
