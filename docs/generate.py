@@ -206,8 +206,9 @@ def name_page() -> str:
     lines = [
         "# Names",
         "",
-        f"`from probes import ...`: {len(probes.__all__)} names. All else is the inside of the"
-        " house, and may change with any version ([versions](../contributing.md)).",
+        f"`from probes import ...`: {len(probes.__all__)} names, which change"
+        " with a line in the changelog; so does what another page here imports from elsewhere in"
+        " `probes`. All else may change with any version ([versions](../contributing.md)).",
         "",
     ]
     for title, modules in GROUPS.items():
