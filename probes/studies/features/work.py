@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.perturb import Gaussian
+from probes.run import device
 from probes.run.cells import ENGINE
 from probes.run.forward import Where, common_key
 from probes.run.work import Place, Work
@@ -45,9 +46,9 @@ class Maps(Work):
         """Run the batch at every level, and write the results about its maps."""
         subject, batch = place.subject(self.subject), range(self.start, self.stop)
         found = Found(self.layers, self.under.levels)
-        found.add(
-            batch,
-            passes_over(subject, self.layers, self.under, self.where, self.seed, batch, place.tell),
-            subject,
-        )
+        with device.exact(self.where.threads):  # what is added up hangs on the threads, too
+            passes = passes_over(
+                subject, self.layers, self.under, self.where, self.seed, batch, place.tell
+            )
+            found.add(batch, passes, subject)
         found.save(path)

@@ -592,3 +592,26 @@ def test_any_text_is_image_ids_or_an_error_of_ours(store, text):
         assert 0 < len(found) <= 1000
 
     assert "\n" not in told
+
+
+def test_what_is_added_up_runs_on_the_threads_that_were_asked_for(tmp_path, monkeypatch):
+    """Sums and CKA ran on torch's own number of threads: other bytes than in a worker of one."""
+    import torch
+
+    from probes import cli
+    from probes.studies.features.found import Found
+
+    add, threads = Found.add, []
+    monkeypatch.setattr(
+        Found, "add", lambda *given: (threads.append(torch.get_num_threads()), add(*given))
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        asked = "run features resnet20 --images mnist5k:12,13 --each 0 --levels .4 --layers layer3"
+        more = f" --threads 1 --store {tmp_path / 's'} --out {tmp_path / 'out'}"
+        assert cli.main((asked + more).split()) == 0
+    finally:
+        torch.set_num_threads(before)
+
+    assert set(threads) == {1}
