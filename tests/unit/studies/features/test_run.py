@@ -596,9 +596,6 @@ def test_any_text_is_image_ids_or_an_error_of_ours(store, text):
 
 def test_what_is_added_up_runs_on_the_threads_that_were_asked_for(tmp_path, monkeypatch):
     """Sums and CKA ran on torch's own number of threads: other bytes than in a worker of one."""
-    import torch
-
-    from probes import cli
     from probes.studies.features.found import Found
 
     add, threads = Found.add, []
