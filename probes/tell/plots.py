@@ -25,7 +25,6 @@ from probes.table import Kind
 from probes.tell.style import COLOURS as COLOURS
 from probes.tell.style import FROM_ZERO as FROM_ZERO
 from probes.tell.style import MARKERS as MARKERS
-from probes.tell.style import SMALL as SMALL
 from probes.tell.style import STYLES as STYLES
 from probes.tell.style import TWO_SIDED as TWO_SIDED
 from probes.tell.style import WIDEST as WIDEST

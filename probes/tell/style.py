@@ -52,9 +52,7 @@ def titled(figure: Figure, finding: str, caption: str = "") -> Figure:
     return figure
 
 
-def below(
-    figure: Figure, ax: Axes, finding: str, across: int = 4, small: float = SMALL, caption: str = ""
-) -> Figure:
+def below(figure: Figure, ax: Axes, finding: str, across: int = 4, caption: str = "") -> Figure:
     """The figure with what it shows above and, below all panels, its caption and the legend of one
     of them, ``across`` to a row.
     """
@@ -63,7 +61,7 @@ def below(
     figure.legend(
         handles,
         labels,
-        fontsize=small,
+        fontsize=SMALL,
         loc="outside lower center",
         ncols=across,
         title=wide or None,

@@ -14,7 +14,7 @@ from probes.studies.masking import responses
 from probes.studies.masking.findings import WORDS, findings_of, own_masks
 from probes.studies.masking.treeplot import tree as drawn_tree
 from probes.tell.markdown import grid, slug
-from probes.tell.plots import save_small
+from probes.tell.plots import capital, save_small
 
 TEXT = {"kind": str, "variable": str, "measure": str, "module": str, "input": str, "set": str}
 
@@ -121,7 +121,7 @@ def _figures(
     tree: responses.Tree | BadInput,
     at: tuple[float, float],
 ) -> list[str]:
-    file, title = slug(name), name[:1].upper() + name[1:]
+    file, title = slug(name), capital(name)
     draws = {
         "curves": (
             maskplots.curves(table, beside, title),
