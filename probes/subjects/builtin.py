@@ -20,6 +20,7 @@ from probes import seeds
 from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
 from probes.store import Store, digest, file_hashes, sha256
+from probes.subjects.archived import members
 from probes.subjects.dataset import Dataset, Split, datasets
 
 
@@ -207,15 +208,9 @@ def _cifar_jpeg(name: str, split: Split, store: Store, root: Path) -> Dataset:
         if tree.is_dir():
             yield from ((p, (root / p).read_bytes()) for p in paths)
             return
-        with tarfile.open(tar, "r|xz") as members:
-            for member in members:
-                content = members.extractfile(member)
-                if (
-                    f"/{split}/" in f"/{member.name}"
-                    and member.name.endswith(".jpg")
-                    and content is not None
-                ):
-                    yield member.name, content.read()
+        for member, content in members(tar, ".jpg"):
+            if f"/{split}/" in f"/{member}":
+                yield member, content
 
     def decode(path: Path) -> None:
         rows = []

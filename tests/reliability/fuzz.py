@@ -1,10 +1,8 @@
 """Hostile input: every reader of bytes and words from outside meets inputs that nobody meant.
 
     python tests/reliability/fuzz.py --inputs 100000 --out reports/reliability
-    python tests/reliability/fuzz.py --atheris 10 --out reports/reliability
 
-Each input is a valid one, changed at random (``mutate.py``), or made by a fuzzer that is guided by
-which lines of ours it reaches (atheris). A reader may read it or refuse it with an error of
+Each input is a valid one, changed at random (``mutate.py``); ``guided.py`` makes others. A reader may read it or refuse it with an error of
 ``probes.errors``, in a second, with 500 MB, without writing and without running anything
 (``guard.py``). ``--only NAME --number N`` tries one input again.
 """
@@ -88,30 +86,6 @@ def together(inputs, seed=0):
     return found
 
 
-def guided(name, minutes, corpus):
-    """The same with atheris, in a process of its own, which it ends."""
-    import atheris
-
-    logging.disable()
-    warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-    tried, mutator, guard = prepared(BY_NAME[name], folder)
-    corpus.mkdir(parents=True, exist_ok=True)
-    for i, seed in enumerate(mutator.seeds):
-        (corpus / f"seed{i}").write_bytes(seed)
-    guard.arm()
-
-    def one(data):
-        if (told := tried(data)) not in ("read", "refused"):
-            print(f"BROKEN {told}", file=sys.__stderr__, flush=True)
-            raise RuntimeError(told)
-
-    atheris.Setup(
-        ["fuzz", f"-max_total_time={int(60 * minutes)}", "-rss_limit_mb=4000", str(corpus)], one
-    )
-    atheris.Fuzz()
-
-
 def page(table, command):
     from probes.tell.markdown import grid
 
@@ -136,7 +110,6 @@ def main():
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--only", choices=sorted(BY_NAME), action="append")
     parser.add_argument("--number", type=int)
-    parser.add_argument("--atheris", type=float, metavar="MINUTES")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--together", action="store_true", help="all in one process, quickly")
     parser.add_argument("--out", type=Path)
@@ -153,8 +126,6 @@ def main():
         broken = together(given.inputs)
         print(*(f"{name}: {what}" for name, what in broken.items()), sep="\n", file=shown)
         sys.exit(bool(broken))
-    if given.atheris:
-        guided(names[0], given.atheris, (given.out or Path("corpus")) / names[0])
     rows = []
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(given.jobs, context, max_tasks_per_child=1) as pool:

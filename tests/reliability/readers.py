@@ -58,6 +58,13 @@ def _weights(path):
     checkpoints.opened_file(str(path), net)
 
 
+def _sharded(path):
+    beside = path.parent / "a.safetensors"
+    if not beside.exists():
+        beside.write_bytes(save(_state()))
+    _weights(path)
+
+
 def _image(form, mode="RGB", side=8, **how):
     out = io.BytesIO()
     pixels = np.arange(3 * side**2).reshape(side, side, 3).astype(np.uint8)
@@ -233,9 +240,14 @@ READERS = (
     Reader(
         "shards",
         "an index of shards",
-        lambda: [json.dumps({"weight_map": {"0.weight": "a.safetensors"}}).encode()],
-        _weights,
+        lambda: [
+            json.dumps(
+                {"weight_map": {"0.weight": "a.safetensors", "0.bias": "a.safetensors"}}
+            ).encode()
+        ],
+        _sharded,
         "model.safetensors.index.json",
+        tokens=("a.safetensors", "../a.safetensors"),
     ),
     Reader(
         "evidence",
