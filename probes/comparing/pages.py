@@ -19,7 +19,7 @@ from probes.comparing.telling import effect_of, in_words, p_of, value_of
 from probes.judge.wording import counted, cover
 from probes.tell import plots, report
 from probes.tell.markdown import grid
-from probes.tell.report import Sections
+from probes.tell.reportfolder import Sections
 
 PICTURES = "aside/flipped.npy"
 CLASSES = 12

@@ -23,7 +23,7 @@ from probes.studies.segments import STUDY as segments
 from probes.studies.sensitivity import STUDY as sensitivity
 from probes.studies.study import Study, loaded
 from probes.studies.weight_noise import STUDY as weight_noise
-from probes.tell.report import Sections
+from probes.tell.reportfolder import Sections
 
 OWN = (dynamics, features, weight_noise, layer_noise, sensitivity, masking, segments, robustness)
 GROUP = "probes.studies"

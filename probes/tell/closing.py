@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from probes.judge.wording import cover
-from probes.tell import plots, runplots
+from probes.tell import runplots
 from probes.tell.markdown import Line, grid, slug
 
 
@@ -53,7 +54,12 @@ def made_by(run: Mapping[str, Any], *how: str) -> str:
     return "\n\n".join(parts)
 
 
-def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
+def made(
+    folder: Path,
+    lines: Sequence[Line],
+    run: Mapping[str, Any],
+    draw: Callable[[Callable[[], Any], Path], None],
+) -> str:
     """How to reproduce, and provenance."""
     how = (
         "`probes report DIR` draws this page again from its files; `probes verify DIR` checks the"
@@ -82,7 +88,7 @@ def made(folder: Path, lines: Sequence[Line], run: Mapping[str, Any]) -> str:
         n: w["history"] for r in lines for n, w in r["weights"].items() if w.get("history")
     }.items():
         path = f"figures/training-{slug(name)}.png"
-        plots.save(runplots.training(pd.DataFrame(history), name), folder / path)
+        draw(partial(runplots.training, pd.DataFrame(history), name), folder / path)
         text.append(f"![how {name} was trained]({path})")
     images = {}
     for r in lines:

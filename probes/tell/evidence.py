@@ -225,12 +225,9 @@ def members(record: Mapping[str, Any]) -> list[Verdict]:
     return [verdicts.from_json(v) for v in record["verdicts"]]
 
 
-def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
-    """The table that part ``i`` of a line was judged on; ProbesError when it is missing or its
-    SHA-256 differs.
-    """
-    entry = record["inputs"][i]
-    path = folder / entry["file"]
+def whole(folder: Path, record: Mapping[str, Any], entry: Mapping[str, Any]) -> Path:
+    """The file of an entry of a line; ProbesError when it is missing or its SHA-256 differs."""
+    path = folder / str(entry["file"])
     if not path.is_file():
         raise ProbesError(
             f"{record['id']} on {record['subject']}: its input {entry['file']} is missing"
@@ -240,4 +237,11 @@ def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
             f"{record['id']} on {record['subject']}: its input {entry['file']} was changed (SHA-256"
             " differs)"
         )
-    return table.read(path)
+    return path
+
+
+def load_table(folder: Path, record: Mapping[str, Any], i: int) -> pd.DataFrame:
+    """The table that part ``i`` of a line was judged on; ProbesError when it is missing or its
+    SHA-256 differs.
+    """
+    return table.read(whole(folder, record, record["inputs"][i]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 import hashlib
 import html
@@ -14,46 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from probes.store import sha256
+from probes.tell.composing import Parts
 from probes.tell.frontpage import anchor
-from probes.tell.markdown import Line
 from probes.tell.reportfolder import MANIFEST
+from probes.tell.sealing import SEAL, sealed
 
 LARGEST = 150_000
 """The largest size in bytes of a figure that is taken as a drawing (SVG) instead of a picture."""
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Claimed:
-    """A claim of the page: its line of evidence, its section in Markdown, and the command that
-    makes it again.
-    """
+def page(folder: Path, parts: Parts, vectors: Mapping[Path, bytes] | None = None) -> str:
+    """The page as HTML, of its parts in Markdown.
 
-    line: Line
-    text: str
-    command: str
-
-
-def page(
-    folder: Path,
-    front: str,
-    before: Sequence[str],
-    claims: Sequence[Claimed],
-    after: Sequence[str],
-    vectors: Mapping[Path, bytes] | None = None,
-) -> str:
-    """The page as HTML: ``front``, sections ``before`` the claims, the claims, and what comes
-    ``after`` them, all in Markdown.
-
-    It holds the SHA-256 of the manifest. Figures are those of ``folder``, inside the page;
-    ``vectors`` are those that were drawn as SVG, by the path of their picture. Markdown that holds
-    HTML is shown as text, and a picture that is not in the folder is a link.
+    It holds the SHA-256 of the manifest, and its own. Figures are those of ``folder``, inside the
+    page; ``vectors`` are those that were drawn as SVG, by the path of their picture. Markdown that
+    holds HTML is shown as text, and a picture that is not in the folder is a link.
     """
     from jinja2 import Environment
     from markupsafe import Markup
 
     render = functools.partial(_rendered, folder, vectors or {})
-    parts = {name: _asset(f"page.{name}") for name in ("css", "js")}
+    assets = {name: _asset(f"page.{name}") for name in ("css", "js")}
     made = [
         {
             "id": c.line["id"],
@@ -65,28 +46,30 @@ def page(
             "body": Markup(render(_body(c.text))),
             "command": c.command,
         }
-        for c in claims
+        for c in parts.claims
     ]
     filters = [
         (name, sorted({str(claim[name]) for claim in made}))
         for name in ("verdict", "family", "subject")
     ]
-    head, table, rest = front.partition("\n\n| ")
+    head, table, rest = parts.front.partition("\n\n| ")
     template = Environment(autoescape=True, trim_blocks=True).from_string(_asset("page.html"))
-    return template.render(
+    text = template.render(
+        seal=Markup(SEAL.format("")),
         manifest=sha256(folder / MANIFEST),
         title="What was claimed, and what was found",
-        style=Markup(parts["css"]),
-        script=Markup(parts["js"]),
-        style_hash=_hashed(parts["css"]),
-        script_hash=_hashed(parts["js"]),
+        style=Markup(assets["css"]),
+        script=Markup(assets["js"]),
+        style_hash=_hashed(assets["css"]),
+        script_hash=_hashed(assets["js"]),
         head=Markup(render(head)),
         front=Markup(render(table + rest)),
-        before=Markup(render("\n\n".join(b.strip() for b in before if b))),
+        before=Markup(render("\n\n".join(b.strip() for b in parts.before if b))),
         claims=made,
         filters=[(name, values) for name, values in filters if len(values) > 1],
-        after=Markup(render("\n\n".join(a.strip() for a in after if a))),
+        after=Markup(render("\n\n".join(a.strip() for a in parts.after if a))),
     )
+    return sealed(text)
 
 
 def _asset(name: str) -> str:

@@ -20,21 +20,20 @@ from probes.tell.frontpage import anchor, expected
 from probes.tell.markdown import Line, grid, slug
 
 BLOCK = "block"
+Draw = Callable[[Callable[[], Any], Path], None]
 
 
 def section(
     folder: Path,
     line: Line,
+    place: Path,
+    draw: Draw | None,
     below: Sequence[Callable[[Path, Line], Sequence[str]]] = (),
-    drawn: bool = True,
 ) -> str:
     """One claim: the question, the answer, the map by depth, the table per block, and what studies
-    add ``below``. Where it is not ``drawn`` it has no figures of the claim.
+    add ``below``. ``draw`` has its figures, which lie in ``place``; without it there are none.
     """
     members = evidence.members(line)
-    place = Path("figures") / slug(f"{line['id']}-{line['subject']}")
-    if (folder / place).exists():  # the same claim on the same subject, at another design
-        place = Path("figures") / slug(f"{line['id']}-{line['subject']}-{line['design']['images']}")
     many = f" ({line['counts']})" if len(members) > 1 else ""
     title = (
         f"{line['id']} on {line['subject']}: {line['overall']}{many},"
@@ -80,8 +79,8 @@ def section(
     ]
 
     def figure(make: Callable[[], Any], name: str, words: str) -> None:
-        if drawn:
-            plots.save(make(), folder / place / name)
+        if draw:
+            draw(make, folder / place / name)
             text.append(f"![{words}]({place.as_posix()}/{name})")
 
     seeds = any(leaf.unit == "training seed" for m in members for leaf in m.leaves)
@@ -143,9 +142,9 @@ def _figure(draw: Callable[..., Any], *args: Any, **how: Any) -> Any:
     return draw(*args, **how).figure
 
 
-def overview(folder: Path, lines: Sequence[Line]) -> str:
+def overview(folder: Path, lines: Sequence[Line], draw: Draw) -> str:
     """The verdicts of many claims in one figure, in place of their own."""
-    plots.save(runplots.overview(lines), folder / "figures" / "overview.png")
+    draw(partial(runplots.overview, lines), folder / "figures" / "overview.png")
     return (
         f"## All claims\n\nThe figures of {counted(len(lines), 'claim')} are left out:"
         " `probes report FOLDER --figures` draws them.\n\n"
@@ -237,7 +236,7 @@ def _turns(leaf: Verdict) -> bool:
     return bool(min(rise, fall) > least)
 
 
-def noise(folder: Path, lines: Sequence[Line]) -> str:
+def noise(folder: Path, lines: Sequence[Line], draw: Draw) -> str:
     """What the perturbation really was: realised strength, shift of the mean, pictures."""
     text, done = ["## What the perturbation was"], set()
     for line in sorted(lines, key=lambda r: -len(r["design"]["levels"])):
@@ -287,8 +286,8 @@ def noise(folder: Path, lines: Sequence[Line]) -> str:
             title = f"{line['design']['dataset']}: what the network sees"
             name = f"figures/noisy_{slug(line['design']['dataset'])}_{len(done)}.png"
             level = evidence.varied(line)
-            figure = plots.pictures(seen, line["design"]["levels"], title, level)
-            plots.save(figure, folder / name)
+            levels = line["design"]["levels"]
+            draw(partial(plots.pictures, seen, levels, title, level), folder / name)
             what = "noisy images" if level == "noise σ" else "what the network sees"
             text.append(f"![{what}, a row per level]({name})")
     return "\n\n".join(text) if done else ""

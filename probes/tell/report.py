@@ -5,9 +5,7 @@ manifest out.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,42 +19,18 @@ from probes.reading import loads
 from probes.store import sha256
 from probes.tell import evidence
 from probes.tell.rejudging import rejudged
-from probes.tell.reportfolder import MANIFEST, PAGE, manifest, replacing_folder
-
-NOTES = "notes.md"
-FILES = (
+from probes.tell.reportfolder import (
+    FILES,
     MANIFEST,
     NOTES,
-    "evidence.jsonl",
-    "run.json",
-    "verdicts.csv",
-    "report.md",
-    "figures",
-    "tables",
-    "aside",
+    NOTHING,
+    PAGE,
+    Sections,
+    manifest,
+    replacing_folder,
 )
-"""What lies in the folder of a report."""
+
 Line = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sections:
-    """What studies add to a report, in order; nothing by default.
-
-    ``front`` are files and functions: where the file lies in the folder of a report,
-    ``function(folder)`` gives a section of its page. Each function of ``below`` gives paragraphs
-    below a claim, ``function(folder, line)``. ``files`` are names of files of their own that lie
-    beside the page and are kept as they are.
-    """
-
-    front: Sequence[tuple[str, Callable[[Path], str]]] = ()
-    below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()
-    files: Sequence[str] = ()
-
-
-NOTHING = Sections()
-MANY = 40
-"""A report of more claims than these has one figure of all verdicts, and none for each claim."""
 
 
 def assemble(
@@ -216,38 +190,25 @@ def _moved(line: dict[str, Any], tables: Path) -> dict[str, Any]:
 
 
 def _draw(folder: Path, sections: Sections) -> None:
-    from probes.tell import closing, frontpage, html, pages, plots  # figures load matplotlib
+    from probes.tell import composing, html, plots  # figures load matplotlib
 
     lines = evidence.read(folder / "evidence.jsonl")
     run = evidence.run_of(folder)
-    verdict_table(lines).to_csv(
-        folder / "verdicts.csv", index=False, float_format="%.7g", lineterminator="\n"
-    )
-    drawn = len(lines) <= MANY or bool(run.get("figures"))
+    write_text(folder / "verdicts.csv", verdict_csv(lines))
+
+    def save(make: Callable[[], Any], path: Path) -> None:
+        plots.save(make(), path)
+
     with plots.drawings() as vectors:
-        front = frontpage.front(lines, run)
-        before = [
-            "" if drawn else pages.overview(folder, lines),
-            (folder / NOTES).read_text(encoding="utf-8") if (folder / NOTES).exists() else "",
-            *(told(folder) for file, told in sections.front if (folder / file).exists()),
-        ]
-        claims = [
-            html.Claimed(
-                line,
-                pages.section(folder, line, sections.below, drawn),
-                f"pytest {shlex.quote(line['test'])}" if line.get("test") else run["command"],
-            )
-            for line in lines
-        ]
-        after = [
-            pages.noise(folder, lines),
-            closing.words(evidence.level_of(line) for line in lines),
-            closing.made(folder, lines, run),
-        ]
-    parts = [front, *before, *(claim.text for claim in claims), *after]
-    write_text(folder / "report.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
+        parts = composing.parts(folder, lines, run, save, sections)
+    write_text(folder / "report.md", parts.markdown())
     manifest(folder)
-    write_text(folder / PAGE, html.page(folder, front, before, claims, after, vectors))
+    write_text(folder / PAGE, html.page(folder, parts, vectors))
+
+
+def verdict_csv(lines: Sequence[Line]) -> str:
+    """The table of verdicts as the text of ``verdicts.csv``."""
+    return verdict_table(lines).to_csv(index=False, float_format="%.7g", lineterminator="\n")
 
 
 def verdict_table(lines: Sequence[Line]) -> pd.DataFrame:

@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import json
 import os
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 from probes.atomic import sweep_up, temporary_name, write_text
 from probes.errors import ProbesError
 from probes.reading import loads
 from probes.store import sha256
+from probes.tell.markdown import Line
 
 MANIFEST = "manifest.json"
+NOTES = "notes.md"
 PAGE = "report.html"
 """The page as one file: made of the other files of a report, and listed by no manifest."""
+FILES = (
+    MANIFEST,
+    NOTES,
+    "evidence.jsonl",
+    "run.json",
+    "verdicts.csv",
+    "report.md",
+    "figures",
+    "tables",
+    "aside",
+)
+"""What lies in the folder of a report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sections:
+    """What studies add to a report, in order; nothing by default.
+
+    ``front`` are files and functions: where the file lies in the folder of a report,
+    ``function(folder)`` gives a section of its page. Each function of ``below`` gives paragraphs
+    below a claim, ``function(folder, line)``. ``files`` are names of files of their own that lie
+    beside the page and are kept as they are.
+    """
+
+    front: Sequence[tuple[str, Callable[[Path], str]]] = ()
+    below: Sequence[Callable[[Path, Line], Sequence[str]]] = ()
+    files: Sequence[str] = ()
+
+
+NOTHING = Sections()
 
 
 def reports_in(folder: Path) -> list[Path]:

@@ -2,9 +2,10 @@
 
     python tests/reliability/fuzz.py --inputs 100000 --out reports/reliability
 
-Each input is a valid one, changed at random (``mutate.py``); ``guided.py`` makes others. A reader may read it or refuse it with an error of
-``probes.errors``, in a second, with 500 MB, without writing and without running anything
-(``guard.py``). ``--only NAME --number N`` tries one input again.
+Each input is a valid one, changed at random (``mutate.py``); ``guided.py`` makes others. A reader
+may read it or refuse it with an error of ``probes.errors``, in a second, with 500 MB, without
+writing and without running anything (``guard.py``). ``--only NAME --number N`` tries one input
+again.
 """
 
 import argparse

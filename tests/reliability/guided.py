@@ -3,9 +3,9 @@
     pip install atheris
     python tests/reliability/guided.py --minutes 10 --corpus .fuzz --out reports/reliability
 
-Each reader has the minutes of processor time that were asked for, in a process of its own; what is
-there already counts, so that the same command goes on where it was stopped. The rules are those of
-``guard.py``. What it keeps (``--corpus``) are inputs that reach a line of ours that none before did.
+Each reader has so many minutes of processor time, in a process of its own. What is there already
+counts, so the same command goes on where it was stopped. The rules are those of ``guard.py``. It
+keeps (``--corpus``) what reaches a line of ours that nothing before did.
 """
 
 import argparse
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def guided(name, seconds, corpus):
-    """Fuzz one reader in this process, which ends with it; the counts are kept beside the corpus."""
+    """Fuzz one reader in this process, which ends with it; its counts lie beside the corpus."""
     import atheris
 
     with atheris.instrument_imports(include=["probes"]):

@@ -16,7 +16,7 @@ from probes.judge.lazytable import summarise
 from probes.judge.verdict import from_json as verdict_from_json
 from probes.store import Store, sha256
 from probes.studies import sections
-from probes.tell import closing, evidence, origins, pages, report, reportfolder
+from probes.tell import closing, composing, evidence, origins, pages, report, reportfolder
 from probes.tell.verify import verify
 
 ALL = sections()
@@ -471,6 +471,8 @@ def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_n
     (folder / "evidence.jsonl").write_text(
         "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
     )
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"probes": "0.1.0"}))
     (folder / reportfolder.PAGE).unlink()  # of an earlier version there is none
     reportfolder.manifest(folder)
     assert verify(folder) == []
@@ -571,7 +573,7 @@ def test_what_was_not_judged_is_a_table_with_reasons(tmp_path):
 def test_many_claims_have_one_figure_and_their_own_where_they_are_asked_for(
     store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(report, "MANY", 2)
+    monkeypatch.setattr(composing, "MANY", 2)
     lines = [line(store, f"H{i}") for i in range(3)]
     folder = tmp_path / "many"
     report.assemble(lines, origins.provenance(tmp_path, [], {}), folder)
@@ -589,7 +591,7 @@ def test_many_claims_have_one_figure_and_their_own_where_they_are_asked_for(
     assert cli.main(["report", str(folder)]) == 0  # and they stay
     assert sum("verdicts.png" in name for name in figures()) == 3
     assert verify(folder) == []
-    monkeypatch.setattr(report, "MANY", 3)
+    monkeypatch.setattr(composing, "MANY", 3)
     report.assemble(lines, origins.provenance(tmp_path, [], {}), folder)
     assert "figures/overview.png" not in figures()
     assert sum("verdicts.png" in name for name in figures()) == 3
