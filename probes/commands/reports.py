@@ -41,10 +41,15 @@ def add_to(commands: Any) -> None:
         commands,
         "verify",
         "check a report or all reports below a folder: manifest, verdicts, cited expectations",
-        ("probes verify reports/latest", "probes verify reports results"),
+        ("probes verify reports/latest", "probes verify reports/latest --rerun"),
     )
     verifying.add_argument(
         "folder", type=Path, nargs="+", help="reports, or folders with reports, e.g. reports"
+    )
+    verifying.add_argument(
+        "--rerun",
+        action="store_true",
+        help="also measure again from weights and data, by the command of the report, and compare",
     )
     looks = command(
         commands,
@@ -87,7 +92,7 @@ def ledger(given: argparse.Namespace) -> int:
 
 
 def verify(given: argparse.Namespace) -> int:
-    """Verify reports; 1 if one does not."""
+    """Verify reports, and measure them again if that is asked for; 1 if one does not verify."""
     from probes.judge.wording import counted
     from probes.tell.reportfolder import reports_in
     from probes.tell.verify import verify as problems_of
@@ -105,5 +110,9 @@ def verify(given: argparse.Namespace) -> int:
                 f"{folder}: verified; manifest, {judged} judged again from their tables, {as_cited}"
                 " as cited"
             )
+        if given.rerun and (folder / "evidence.jsonl").exists():
+            from probes.commands.rerun import rerun
+
+            problems += rerun(folder)
         bad += bool(problems)
     return 1 if bad else 0

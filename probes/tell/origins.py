@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ def provenance(root: Path, command: Sequence[str], options: Mapping[str, Any]) -
 
     return {
         "schema": SCHEMA,
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "commit": git(root, "rev-parse", "HEAD") or None,
         "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
         "probes": __version__,
