@@ -29,6 +29,7 @@ from probes.tell.verify import verify
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "reports" / "dynamics"
+WHOLE = ROOT / "reports" / "feature-maps" / "resnet20" / "claims"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,14 @@ def _report(path):
     for name in ("evidence.jsonl", "run.json", "manifest.json"):
         if name != path.name and not (path.parent / name).exists():
             (path.parent / name).write_bytes((REPORT / name).read_bytes())
+    return path.parent
+
+
+def _whole_report(path):
+    """The same with tables and pages, so that all that a report tells is made from the input."""
+    for beside in WHOLE.iterdir():
+        if beside.name != path.name and not (path.parent / beside.name).exists():
+            (path.parent / beside.name).symlink_to(beside)
     return path.parent
 
 
@@ -259,8 +268,8 @@ READERS = (
     Reader(
         "verify",
         "evidence that is judged again",
-        lambda: _lines("evidence.jsonl", 1),
-        lambda p: verify(_report(p)),
+        lambda: [(WHOLE / "evidence.jsonl").read_bytes(), *_lines("evidence.jsonl", 1)],
+        lambda p: verify(_whole_report(p)),
         "evidence.jsonl",
     ),
     Reader(
