@@ -26,11 +26,12 @@ from probes.commands import (
 from probes.errors import ProbesError, Unfinished
 from probes.run.console import left_over
 from probes.run.parsing import Parser, command
+from probes.stopping import Terminated, code_of, terminable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns 0 if all went well, 1 if a report does not verify, and 2 if the
-    input can't be used.
+    """Run the command line. Returns 0 if all went well, 1 if a report does not verify, 2 if the
+    input can't be used, 130 after Ctrl-C and 143 after SIGTERM.
     """
     given = _parsed(parser_of_all(), argv)
     if given.command is None:
@@ -43,37 +44,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(module)
         if getattr(given, "data", None):
             os.environ["PROBES_DATA"] = given.data
-        return {
-            "list": listing.show,
-            "check": listing.check,
-            "train": train.run,
-            "compare": compare.run,
-            "baseline": baseline.run,
-            "summary": summary.run,
-            "export": export.run,
-            "explain": explain.run,
-            "fetch": listing.fetch,
-            "run": studies.run,
-            "report": reports.draw,
-            "verify": reports.verify,
-            "ledger": reports.ledger,
-            "status": holding.status,
-            "store": holding.run,
-        }[given.command](given)
+        with terminable():
+            return {
+                "list": listing.show,
+                "check": listing.check,
+                "train": train.run,
+                "compare": compare.run,
+                "baseline": baseline.run,
+                "summary": summary.run,
+                "export": export.run,
+                "explain": explain.run,
+                "fetch": listing.fetch,
+                "run": studies.run,
+                "report": reports.draw,
+                "verify": reports.verify,
+                "ledger": reports.ledger,
+                "status": holding.status,
+                "store": holding.run,
+            }[given.command](given)
     except Unfinished as e:
         return left_over(e, ["probes", *given.argv])
     except ProbesError as e:
         more = f"\nmore: probes explain {e.topic}" if e.topic else ""
         print(f"probes: {e}{more}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         again = shlex.join(["probes", *given.argv])
+        what = "terminated" if isinstance(stop, Terminated) else "interrupted"
         print(
-            "\nprobes: interrupted; what is done is kept, and the same command goes on from here:"
+            f"\nprobes: {what}; what is done is kept, and the same command goes on from here:"
             f"\n  {again}",
             file=sys.stderr,
         )
-        return 130
+        return code_of(stop)
 
 
 def parser_of_all() -> Parser:

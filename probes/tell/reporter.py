@@ -5,7 +5,7 @@ every project: no pandas here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pluggy
 
 from probes.cost import Estimate
 from probes.errors import ProbesError
+from probes.stopping import terminable
 
 hookimpl = pluggy.HookimplMarker("pytest")
 FAILED = 1  # pytest.ExitCode.TESTS_FAILED
@@ -88,6 +89,13 @@ class Teller:
             ]
             kept = [(name, value) for name, value in report.user_properties if name != "probes"]
             report.user_properties = kept + [(f"probes-{name}", value) for name, value in told]
+
+    @hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: Any) -> Generator[None, Any, Any]:
+        if not self.collected and not self.config.pluginmanager.hasplugin("dsession"):
+            return (yield)
+        with terminable():
+            return (yield)
 
     def pytest_keyboard_interrupt(self) -> None:
         self.interrupted = True

@@ -555,11 +555,16 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
     )
 
 
-def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest):
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest, how):
     write(pytester, NOISE)
-    pytester.makeconftest("def pytest_runtest_logfinish():\n    raise KeyboardInterrupt\n")
+    pytester.makeconftest(
+        f"import os, signal\ndef pytest_runtest_logfinish():\n"
+        f"    os.kill(os.getpid(), signal.{how})\n"
+    )
     result = run_pytest(IMAGES)
 
+    assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["interrupted: *the same command goes on from here"])
     assert "Partial" in (pytester.path / "reports" / "latest" / "report.md").read_text()
 

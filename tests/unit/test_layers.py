@@ -33,7 +33,7 @@ FLOORS = [
         "refusing",
         "registry",
     }
-    | {"naming", "seeds", "stacking", "store", "table", "tf32", "versions", "walking"},
+    | {"naming", "seeds", "stacking", "stopping", "store", "table", "tf32", "versions", "walking"},
     {"perturb", "measure", "judge"},
     {"subjects", "tell"},
     {"run"},
