@@ -16,11 +16,13 @@ import pandas as pd
 from probes.errors import BadInput, Unavailable
 from probes.judge.verdict import Verdict
 from probes.judge.wording import counted
+from probes.reading import loads
 from probes.registry import unknown
 from probes.tell import evidence
 from probes.tell.frontpage import expected
 from probes.tell.loading import Report, load
 from probes.tell.markdown import Line, slug
+from probes.tell.reportfolder import MANIFEST, manifest, replacing_folder
 
 EXTRAS = {"mlflow": "mlflow", "tensorboard": "tensorboard", "wandb-offline": "wandb"}
 """The extra of this package that brings what an export needs."""
@@ -94,17 +96,35 @@ def export(folder: Path, to: str, out: Path) -> int:
     (event files) or ``wandb-offline`` (runs that ``wandb sync`` sends). Returns the number of
     verdicts.
 
-    Raises UnknownName for another place, Unavailable, with the command, where its package is not
-    here, BadInput for a folder of somebody's files.
+    Files appear all at once, with a manifest of their SHA-256, and take the place of an earlier
+    export. Raises UnknownName for another place, Unavailable, with the command, where its package
+    is not here, BadInput for a folder of somebody's files.
     """
     if to not in PLACES:
         raise unknown("place to export to", to, PLACES)
     report = load(folder)
-    if out.exists() and (not out.is_dir() or (to in FILES and any(out.iterdir()))):
+    files = to in FILES
+    if out.exists() and (not out.is_dir() or (files and any(out.iterdir()) and not _exported(out))):
         raise BadInput(f"--out {out}: it holds files; name an empty folder, or a new one")
-    out.mkdir(parents=True, exist_ok=True)
-    PLACES[to](report, out)
+    if files:
+        with replacing_folder(out) as scratch:
+            PLACES[to](report, scratch)
+            manifest(scratch)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        PLACES[to](report, out)
     return sum(len(line["verdicts"]) for line in report.claims)
+
+
+def _exported(out: Path) -> bool:
+    """Whether a folder holds an export as files, and not a report or results, say."""
+    try:
+        names = loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(names, dict) and all(
+        name.startswith(("verdicts.", "tables-", "claim-")) for name in names
+    )
 
 
 def _needed(name: str, to: str) -> Any:

@@ -1,5 +1,6 @@
 """Reports in the places where people keep things, read back by the tools themselves."""
 
+import json
 import math
 import os
 import re
@@ -179,6 +180,30 @@ def test_files_of_somebody_are_not_written_over(folder, tmp_path):
         export(folder, "csv", tmp_path / "mine")
     with pytest.raises(UnknownName, match="excel"):
         export(folder, "excel", tmp_path / "other")
+
+
+def test_an_export_takes_the_place_of_an_earlier_one_and_never_of_a_report(
+    folder, tmp_path, monkeypatch
+):
+    place = tmp_path / "tables"
+    export(folder, "csv", place)
+    before = {p.name: p.read_bytes() for p in place.iterdir()}
+    assert set(json.loads(before["manifest.json"])) == set(before) - {"manifest.json"}
+    (place / "mine.txt").write_text("x")
+    (place / "verdicts.csv").write_text("half of")
+    export(folder, "csv", place)
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == before | {"mine.txt": b"x"}
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(exporting.PLACES, "csv", full)
+    with pytest.raises(ProbesError, match="No space left on device"):
+        export(folder, "csv", place)
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == before | {"mine.txt": b"x"}
+
+    with pytest.raises(BadInput, match="it holds files"):
+        export(folder, "csv", folder)
 
 
 def test_the_command_says_how_many_and_where(folder, tmp_path, capsys, monkeypatch):

@@ -25,8 +25,6 @@ import jobs
 import pandas as pd
 
 KINDS = ("kill", "term", "int")
-RIGHT = {"term": {143}, "int": {130}}
-"""Exit codes of a command that was stopped; pytest's is 2."""
 
 
 def undisturbed(job, work):
@@ -124,17 +122,16 @@ def page(table, command):
     rows = []
     for (job, engine), part in table.groupby(["job", "engine"], sort=False):
         hit = Counter(part["kind"])
-        rows.append(
-            [job, engine, *(hit[kind] for kind in KINDS)]
-            + [int(part["same"].sum()), int(part["lives on"].sum())]
-        )
+        ended = [int(part["same"].sum()), int(part["lives on"].sum())]
+        rows.append([job, engine, *(hit[kind] for kind in KINDS), *ended])
     stopped = table[table["kind"] != "kill"]
-    codes = [
-        [{"term": "SIGTERM", "int": "Ctrl-C"}[kind], "pytest" if of else "probes"]
-        + [", ".join(f"{code} ({n} times)" for code, n in part["stopped"].value_counts().items())]
-        + [int(part["says so"].sum()), int((part["partial"] == True).sum())]  # noqa: E712
-        for (kind, of), part in stopped.groupby(["kind", stopped["job"].str.startswith("claims")])
-    ]
+    codes = []
+    for (kind, claims), part in stopped.groupby(["kind", stopped["job"].str.startswith("claims")]):
+        name = {"term": "SIGTERM", "int": "Ctrl-C"}[kind]
+        counts = [f"{code} ({n} times)" for code, n in part["stopped"].value_counts().items()]
+        told = [int(part["says so"].sum()), int((part["partial"] == True).sum())]  # noqa: E712
+        codes.append([name, "pytest" if claims else "probes", ", ".join(counts), *told])
+    signals = ["signal", "command", "exit code", "says how it goes on", "partial report"]
     head = ["work", "engine", "SIGKILL", "SIGTERM", "Ctrl-C", "same bytes", "processes left"]
     return "\n\n".join(
         [
@@ -149,9 +146,7 @@ def page(table, command):
             "How work ends that is stopped, and what it tells. A claim that was judged before is in"
             " a report that says *Partial*. A process that is stopped while it loads, before it has"
             " anything to lose, ends by the signal itself (a negative code).",
-            grid(
-                ["signal", "command", "exit code", "says how it goes on", "partial report"], codes
-            ),
+            grid(signals, codes),
             f"**{int(table['same'].sum())} of {len(table)} ended with the same bytes.**",
         ]
     )
@@ -178,19 +173,15 @@ def main():
             try:
                 campaign(share, given.jobs, counts, base / f"{share}" / "work", rows)
                 os._exit(0)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
+            finally:
                 os._exit(1)
         children.append(pid)
     ended = [os.waitpid(pid, 0)[1] for pid in children]
     table = pd.DataFrame(map(json.loads, rows.read_text().splitlines()))
     table = table.sort_values(["kind", "wanted"], key=lambda c: c.map(_order), kind="stable")
     shutil.rmtree(base, ignore_errors=True)
-    print(
-        table[~table["same"]].to_string() if not table["same"].all() else f"{len(table)} the same"
-    )
+    other = table[~table["same"]]
+    print(other.to_string() if len(other) else f"{len(table)} ended with the same bytes")
     if given.out:
         command = f"python tests/reliability/accidents.py --kills {given.kills}"
         command += f" --signals {given.signals} --out {given.out}"

@@ -11,6 +11,9 @@ import sys
 from probes.errors import ProbesError
 
 SECONDS = 1.0
+"""Of processor time, so that a busy machine is no fault of a reader."""
+WAITING = 20.0
+"""Of the clock: nothing sleeps, or waits for somebody."""
 MEGABYTES = 500
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
 
@@ -25,6 +28,7 @@ class Guard:
     def __init__(self, scratch):
         self.scratch, self.on, self.broken = os.path.realpath(scratch), False, None
         signal.signal(signal.SIGALRM, self._late)
+        signal.signal(signal.SIGPROF, self._late)
 
     def arm(self):
         sys.addaudithook(self._seen)
@@ -34,8 +38,9 @@ class Guard:
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         return self
 
-    def _late(self, *_):
-        raise Broken(f"takes longer than {SECONDS:g} s")
+    def _late(self, number, _):
+        late = number == signal.SIGPROF
+        raise Broken(f"takes longer than {SECONDS:g} s" if late else f"waits for {WAITING:g} s")
 
     def _seen(self, event, args):
         if not self.on:
@@ -60,11 +65,13 @@ class Guard:
     @contextlib.contextmanager
     def watching(self):
         self.on, self.broken = True, None
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, WAITING)
         try:
             yield
         finally:
             self.on = False
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def tried(self, read, *given):

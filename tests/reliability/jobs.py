@@ -201,11 +201,8 @@ def contents(folder):
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         parts = path.relative_to(folder).parts
-        if parts[0] in OURS or (
-            parts[0] == "store"
-            and (len(parts) < 3 or parts[1] in VOLATILE)
-            and ".tmp" not in path.name
-        ):
+        volatile = parts[0] == "store" and (len(parts) < 3 or parts[1] in VOLATILE)
+        if parts[0] in OURS or (volatile and ".tmp" not in path.name):
             continue
         found["/".join(parts)] = hashlib.sha256(_told(path)).hexdigest()
     return found
@@ -218,7 +215,6 @@ def _told(path):
 
         return pd.read_parquet(path).to_csv().encode()
     if path.name == "probes-looks.jsonl":  # a look that an accident ended may stand twice
-        return b"\n".join(
-            sorted({line.split(b'"when"')[0] for line in path.read_bytes().split(b"\n")})
-        )
+        looks = {line.partition(b'"when"')[0] for line in path.read_bytes().splitlines()}
+        return b"\n".join(sorted(looks))
     return path.read_bytes()

@@ -123,7 +123,7 @@ def study(
     }
     if all(s.data.embeddable for s in lab.subjects.values()):
         found_tables["maps"] = pd.concat(
-            [tables.maps(s, on, options.seed) for s in _firsts(lab)], ignore_index=True
+            [tables.maps(s, store, options, on) for s in _firsts(lab)], ignore_index=True
         )
     return report.assemble(
         lines, origins.provenance(Path.cwd(), command, {}), out, found_tables, sections=sections()

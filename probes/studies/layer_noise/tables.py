@@ -19,8 +19,11 @@ from probes.perturb import gaussian, inject, layer_noise
 from probes.perturb.layers import Which, layers_of
 from probes.perturb.spread import layer_std
 from probes.run.bench import Bench
+from probes.run.device import exact
+from probes.run.forward import network
 from probes.run.settings import Options
 from probes.store import Store
+from probes.subjects.sending import pixels
 from probes.subjects.subject import Subject
 
 ACTIVATIONS = 1000
@@ -94,7 +97,7 @@ def depth(frame: pd.DataFrame) -> pd.DataFrame:
 def _ends(subject: Subject) -> list[str]:
     """The first and the last two stages, or all stages if there are three or fewer."""
     x = torch.zeros(2, *subject.data.images.shape[1:])
-    found = stages_of(subject.model, x)
+    found = stages_of(subject.model.cpu(), x)
     return list(dict.fromkeys([*found[:1], *found[-2:]]))
 
 
@@ -132,19 +135,21 @@ def activations(subject: Subject, store: Store, options: Options, on: Layers) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
+def maps(subject: Subject, store: Store, options: Options, on: Layers) -> pd.DataFrame:
     """A few channels of the first and of the last two stages for the first image, clean and with
     noise on three layers.
 
     Columns ``net, stage, state, channel, y, x, value``.
     """
-    data, model, stages = subject.data, subject.model.cpu(), _ends(subject)
-    x = torch.from_numpy(np.array(data.images[:1])).float() / 255
+    data, stages, seed = subject.data, _ends(subject), options.seed
     noise, ids = layer_noise(0, PRIMARY, layers=3, on=on), data.ids[:1].tolist()
     found: list[Mapping[str, Tensor]] = []
-    with torch.inference_mode():
+    net = network(subject, options.where, store)  # in its own layout, whatever was measured before
+    model = net.model
+    with exact(options.where.threads):
+        first, many = (pixels(data, slice(0, n), net.device) for n in (1, 250))
         with layer_std(model, layers_of(model, on)) as read:
-            model(torch.from_numpy(np.array(data.images[:250])).float() / 255)
+            model(net.send(many))
             std = read()
         for level in (0.0, PRIMARY):
             with (
@@ -153,8 +158,8 @@ def maps(subject: Subject, on: Layers, seed: int) -> pd.DataFrame:
                 ),
                 extract(model, stages) as seen,
             ):
-                model(x)
-                found.append(dict(seen))
+                model(net.send(first))
+                found.append({name: out.float().cpu() for name, out in seen.items()})
     rows = []
     for state, taken in zip(("clean", "perturbed"), found, strict=True):
         for stage, out in taken.items():

@@ -166,7 +166,8 @@ def _fed(subject: Subject, name: str) -> tuple[tuple[int, ...], dict[str, float]
                 lambda _, given: seen.append(given)
             )
         )
-        subject.model.cpu()(pixels(subject.data, slice(0, 64)))
+        model = subject.model.cpu().to(memory_format=torch.contiguous_format)
+        model(pixels(subject.data, slice(0, 64)))
     if len(seen) != 1 or len(seen[0]) != 1 or not isinstance(seen[0][0], Tensor):
         return (), {}
     x = seen[0][0].double()
