@@ -33,13 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0 if all went well, 1 if a report does not verify, 2 if the
     input can't be used, 130 after Ctrl-C and 143 after SIGTERM.
     """
-    given = _parsed(parser_of_all(), argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = parser_of_all(studies.asked_in(typed))
+    except ProbesError as e:  # an installed study that can't be imported
+        return _trouble(e)
+    given = _parsed(parser, argv)
     if given.command is None:
         print(welcome.welcome())
         return 0
     sys.path.insert(0, str(Path.cwd()))  # a network of one's own, as module:builder
     try:
-        given.argv = list(sys.argv[1:] if argv is None else argv)
+        given.argv = typed
         for module in getattr(given, "imports", ()):
             importlib.import_module(module)
         if getattr(given, "data", None):
@@ -65,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unfinished as e:
         return left_over(e, ["probes", *given.argv])
     except ProbesError as e:
-        more = f"\nmore: probes explain {e.topic}" if e.topic else ""
-        print(f"probes: {e}{more}", file=sys.stderr)
-        return 2
+        return _trouble(e)
     except KeyboardInterrupt as stop:
         again = shlex.join(["probes", *given.argv])
         what = "terminated" if isinstance(stop, Terminated) else "interrupted"
@@ -79,8 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code_of(stop)
 
 
-def parser_of_all() -> Parser:
-    """The parser of ``probes`` with every command."""
+def _trouble(e: ProbesError) -> int:
+    more = f"\nmore: probes explain {e.topic}" if e.topic else ""
+    print(f"probes: {e}{more}", file=sys.stderr)
+    return 2
+
+
+def parser_of_all(study: str = studies.EVERY) -> Parser:
+    """The parser of ``probes`` with every command, and of installed packages the study that is
+    asked for.
+    """
     parser = Parser(
         prog="probes",
         description="Test claims about neural networks. The claims themselves run under pytest.",
@@ -94,7 +105,9 @@ def parser_of_all() -> Parser:
         "run a study without pytest on any network; writes a report into a folder",
         ("probes run dynamics --images 300", "probes run robustness resnet20 --severity 3"),
     )
-    studies.add_to(running.add_subparsers(dest="study", required=True, metavar="STUDY"))
+    studies.add_to(
+        running.add_subparsers(dest="study", required=True, metavar="STUDY"), asked=study
+    )
     for one in (compare, baseline, listing, train, reports, summary, export, holding, explain):
         one.add_to(commands)
     return parser

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,24 +32,46 @@ GROUP = "probes.studies"
 """The entry point by which a package adds a study of its own: ``flips = "flips:STUDY"``."""
 
 
-@functools.cache
-def studies() -> dict[str, Study]:
-    """Every study by its name: first the package's own, then those of installed packages, sorted.
+EVERY = "*"
+"""Asks for every study, as the help does."""
+log = logging.getLogger("probes.studies")
 
-    Raises BadInput, naming the package, for an entry point that is no :class:`Study` or has the
-    name of another study.
+
+def _points() -> list[Any]:
+    points = metadata.entry_points(group=GROUP)
+    return sorted(points, key=lambda p: (p.name, p.value))
+
+
+def _whose(point: Any) -> str:
+    return f"the study {point.name!r} of {point.dist.name if point.dist else point.value}"
+
+
+def _load(point: Any) -> Study:
+    whose = _whose(point)
+    try:
+        one = point.load()
+    except Exception as e:
+        raise BadInput(f"{whose} can't be imported: {type(e).__name__}: {e}") from e
+    if not isinstance(one, Study):
+        raise BadInput(
+            f"{whose} is a {type(one).__name__}: {point.value} names no probes.studies.Study"
+        )
+    return one
+
+
+@functools.cache
+def studies(asked: str = EVERY) -> dict[str, Study]:
+    """The package's own studies by name, then of those that installed packages add the one that is
+    asked for, or every one, sorted. Of no other package anything is imported.
+
+    Raises BadInput, naming the package, for an entry point that is asked for and is no
+    :class:`Study` or has the name of another study.
     """
     found = {one.name: one for one in OWN}
-    for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
-        whose = f"the study {point.name!r} of {point.dist.name if point.dist else point.value}"
-        try:
-            one = point.load()
-        except Exception as e:
-            raise BadInput(f"{whose} can't be imported: {type(e).__name__}: {e}") from e
-        if not isinstance(one, Study):
-            raise BadInput(
-                f"{whose} is a {type(one).__name__}: {point.value} names no probes.studies.Study"
-            )
+    for point in _points():
+        if asked not in (EVERY, point.name):
+            continue
+        one, whose = _load(point), _whose(point)
         if one.name in found:
             raise BadInput(
                 f"{whose} is called {one.name!r}, as another study is: give it a name of its own"
@@ -56,9 +80,20 @@ def studies() -> dict[str, Study]:
     return found
 
 
-def add_to(parsers: Any) -> None:
-    """Add every study and its options to the parsers of ``probes run``."""
-    for one in studies().values():
+def asked_in(words: Sequence[str]) -> str:
+    """Which study a command line asks for: one by its name, every one, or none of others.
+
+    >>> asked_in(["run", "flips", "resnet20"]), asked_in(["run", "--help"]), asked_in(["verify"])
+    ('flips', '*', '')
+    """
+    if not words or words[0] != "run":
+        return ""
+    return words[1] if len(words) > 1 and not words[1].startswith("-") else EVERY
+
+
+def add_to(parsers: Any, asked: str = EVERY) -> None:
+    """Add the studies that are asked for, with their options, to the parsers of ``probes run``."""
+    for one in studies(asked).values():
         head = loaded(one.command)
         examples = getattr(head, "EXAMPLES", ())
         head.options(command(parsers, one.name, one.sentence, examples))
@@ -66,7 +101,7 @@ def add_to(parsers: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Run the study that was asked for."""
-    head = loaded(studies()[given.study].command)
+    head = loaded(studies(given.study)[given.study].command)
     if not getattr(given, "estimate", False):
         head.run(Asked(given, ["probes", *given.argv], say))
         return 0
@@ -80,8 +115,16 @@ def run(given: argparse.Namespace) -> int:
 def sections() -> Sections:
     """What all studies add to a report. A function is imported when there is something to
     report.
+
+    A study of an installed package that can't be imported adds nothing, and a warning says so: it
+    takes no report with it.
     """
-    every = studies().values()
+    every = list(OWN)
+    for point in _points():
+        try:
+            every.append(_load(point))
+        except BadInput as e:
+            log.warning("%s; its sections of reports are left out", e.args[0])
 
     def later(name: str) -> Any:
         return lambda *args: loaded(name)(*args)

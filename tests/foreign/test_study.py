@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import probes
-from probes import studies
+from probes import cli, studies
 from probes.errors import BadInput
 from probes.studies.study import Study
 
@@ -168,6 +168,48 @@ def test_an_entry_point_that_is_no_study_is_one_sentence(monkeypatch, loaded, se
     finally:
         monkeypatch.undo()
         studies.studies.cache_clear()
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Two installed studies: one is right, one can't be imported; which of them were loaded."""
+    seen = []
+
+    class Seen(Point):
+        def load(self):
+            seen.append(self.name)
+            return super().load()
+
+    right = Study("flips", "mine", "probes.studies.dynamics.command")
+    both = [Seen("flips", "flips:STUDY", right), Seen("bad", "bad:STUDY", ImportError("gone"))]
+    monkeypatch.setattr(studies.metadata, "entry_points", lambda group: both)
+    studies.studies.cache_clear()
+    yield seen
+    monkeypatch.undo()
+    studies.studies.cache_clear()
+
+
+def test_only_the_study_that_is_asked_for_is_imported(points, capsys, tmp_path):
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    assert cli.main(["run", "dynamics", "nosuchnet", "--store", str(tmp_path)]) == 2
+    assert points == []
+    assert cli.main(["run", "flips", "nosuchnet", "--store", str(tmp_path)]) == 2
+    assert points == ["flips"]
+    assert "unknown network 'nosuchnet'" in capsys.readouterr().err
+
+    assert cli.main(["run", "bad"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "probes: the study 'bad' of bad:STUDY can't be imported: ImportError: gone"
+    )
+
+
+def test_a_study_that_can_not_be_imported_takes_no_report_with_it(points, caplog):
+    found = studies.sections()
+
+    assert len(found.below) == 1
+    assert (
+        "can't be imported: ImportError: gone; its sections of reports are left out" in caplog.text
+    )
 
 
 DOCS = Path(__file__).parents[2] / "docs" / "your-study.md"
