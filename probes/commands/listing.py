@@ -58,6 +58,12 @@ def add_to(commands: Any) -> None:
         help="cifar10, mnist, or e.g. resnet18:imagenet1k_v1, timm:resnet18:pretrained, hf:NAME",
     )
     fetching.add_argument(
+        "--sha256",
+        metavar="HEX",
+        help="the SHA-256 that the weights must have, 64 digits (default: that of"
+        " probes-downloads.json)",
+    )
+    fetching.add_argument(
         "--data",
         metavar="FOLDER",
         help="folder to download datasets into, e.g. data (default: PROBES_DATA)",
@@ -112,12 +118,16 @@ def check(given: argparse.Namespace) -> int:
 
 def fetch(given: argparse.Namespace) -> int:
     """Download a dataset, or weights."""
-    from probes.subjects import data, hub
+    from probes.errors import BadInput
+    from probes.subjects import data, hub, pins
     from probes.subjects.spec import parse
 
     spec = parse(given.thing)
+    pins.refuse_short(given.sha256)
     known = spec.weights or spec.net.startswith("hf:")
-    place = hub.fetch(spec) if known else data.fetch(given.thing)
+    if given.sha256 and not known:
+        raise BadInput("--sha256 is of weights: the archives of datasets have known ones")
+    place = hub.fetch(spec, given.sha256, say) if known else data.fetch(given.thing)
     say(f"{given.thing} is in {place}")
     return 0
 

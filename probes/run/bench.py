@@ -103,7 +103,7 @@ class Bench(Working):
                 raise BadInput(f"subject {spec} names no dataset: write {spec}@mnist5k")
             for one in pretrained.expand(spec, self.store):
                 here = partial(pretrained.load, one, self.data(spec.dataset), self.store)
-                found[str(one)] = self._here(str(one), here, partial(hub.fetch, one))
+                found[str(one)] = self._here(str(one), here, partial(hub.fetch, one, say=self.say))
         return found
 
     def _here(self, what: str, load: Callable[[], T], fetch: Callable[[], object]) -> T:

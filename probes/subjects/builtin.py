@@ -20,6 +20,7 @@ from probes import seeds
 from probes.errors import BadInput, Unavailable
 from probes.registry import unknown
 from probes.store import Store, digest, file_hashes, sha256
+from probes.subjects import pins
 from probes.subjects.archived import members
 from probes.subjects.dataset import Dataset, Split, datasets
 
@@ -288,6 +289,8 @@ def fetch(name: str) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         kinds[name](str(root), download=True)
+        for archive in sorted(p for p in root.rglob("*.gz") if p.name in pins.KNOWN):
+            pins.accept(archive.name, archive)
     except (OSError, RuntimeError) as e:
         raise Unavailable(
             f"{name} can't be fetched ({e}); put torchvision's files into {root} by other means"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 
 from probes.errors import Unavailable
 from probes.registry import unknown
-from probes.subjects import libraries
+from probes.subjects import libraries, pins
 from probes.subjects.spec import Spec
 
 
@@ -38,12 +40,20 @@ def checkpoint(entry: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
 
 
-def fetch(spec: Spec) -> Path:
-    """Download the weights of a spec that torchvision, timm or Hugging Face publish.
+def fetch(spec: Spec, sha256: str | None = None, say: Callable[[str], None] = print) -> Path:
+    """Download the weights of a spec that torchvision, timm or Hugging Face publish; say by which
+    SHA-256 they were accepted (:func:`probes.subjects.pins.accept`).
 
-    Raises Unavailable, with a way round, if the host can't be reached, and UnknownName for weights
-    that they do not have.
+    Raises Unavailable, with a way round, if the host can't be reached, UnknownName for weights that
+    they do not have, and BadInput for other bytes than those that were asked for, or came before.
     """
+    path = _fetched(spec)
+    name = str(dataclasses.replace(spec, dataset=None, seed=None))
+    say(f"{name}: {pins.accept(name, path, sha256)}")
+    return path
+
+
+def _fetched(spec: Spec) -> Path:
     entry = torchvisions(spec)
     if entry is None and spec.net.startswith(("timm:", "hf:")):
         return libraries.fetch(spec)

@@ -273,6 +273,7 @@ def test_what_is_not_here_is_fetched_only_when_asked(tmp_path, monkeypatch):
 
 def test_torchvisions_weights_are_fetched_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
     entry = hub.torchvisions(parse("alexnet:imagenet1k_v1@mnist5k"))
     wanted = hub.checkpoint(entry)
 

@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from probes import residuals, tap
 from probes.errors import BadInput, Unavailable, UnknownName
 from probes.store import Store
-from probes.subjects import hub, libraries, pretrained
+from probes.subjects import hub, libraries, pins, pretrained
 from probes.subjects.data import load
 from probes.subjects.dataset import Dataset
 from probes.subjects.nets import nets
@@ -142,7 +144,9 @@ def test_weights_of_timm_are_fetched_and_used_with_their_normalisation(
     with pytest.raises(Unavailable, match="probes fetch timm:test_resnet:pretrained"):
         pretrained.load(spec, data, Store(tmp_path / "s"))
     served(monkeypatch, address)
+    monkeypatch.chdir(tmp_path)
     hub.fetch(spec)
+    assert list(json.loads(Path(pins.FILE).read_text())) == ["timm:test_resnet:pretrained"]
     subject = pretrained.load(spec, data, Store(tmp_path / "s"))
 
     state = net.state_dict()
