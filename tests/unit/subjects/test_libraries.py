@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import json
 import threading
 from pathlib import Path
 
