@@ -9,6 +9,8 @@ whose bytes do not match is made again.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import logging
@@ -90,6 +92,10 @@ def digest(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(
         json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     ).hexdigest()
+
+
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What a file system answers that has no locks."""
 
 
 class Store:
@@ -230,12 +236,22 @@ class Store:
             ) from e
         lock = FileLock(folder / f"{name}.lock")
         try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout:
-            log.warning(
-                "another process makes %s: waiting for it (the lock is %s)", name, lock.lock_file
-            )
-            lock.acquire()
+            try:
+                lock.acquire(timeout=PATIENCE)
+            except Timeout:
+                log.warning(
+                    "another process makes %s: waiting for it (the lock is %s)",
+                    name,
+                    lock.lock_file,
+                )
+                lock.acquire()
+        except (OSError, NotImplementedError) as e:
+            if isinstance(e, OSError) and e.errno not in LOCKLESS:
+                raise ProbesError(
+                    f"the store {self.folder} can't be locked: {e.strerror or e}; make room, or set"
+                    " PROBES_STORE to a folder that can be written"
+                ) from e
+            _say_once(self.folder)
         try:
             yield
         finally:
@@ -243,6 +259,15 @@ class Store:
 
     def _path(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path:
         return self.folder / kind / self.name(key, suffix)
+
+
+@functools.cache
+def _say_once(folder: Path) -> None:
+    log.warning(
+        "the file system of the store %s has no locks: two runs at once may do the same work, and"
+        " both keep the same bytes",
+        folder,
+    )
 
 
 def index_line(record: Mapping[str, Any]) -> bytes:

@@ -90,7 +90,7 @@ def _why(expected, code, found, work):
     return f"{code}: {names[:4]} {(work / 'said.txt').read_text()[-300:]}"
 
 
-def campaign(share, shares, counts, work, rows):
+def campaign(share, shares, counts, work, rows, chosen):
     """The accidents of one of several processes; a line of ``rows`` each."""
     import torch
 
@@ -100,7 +100,7 @@ def campaign(share, shares, counts, work, rows):
         for wanted in range(share, counts[kind], shares):
             number = wanted
             while (kind, wanted) not in known:
-                job = jobs.JOBS[wanted % len(jobs.JOBS)]
+                job = chosen[wanted % len(chosen)]
                 if job not in expected:
                     expected[job] = undisturbed(job, work)
                 if row := accident(job, kind, number, expected[job], work):
@@ -157,9 +157,11 @@ def main():
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--signals", type=int, default=80, help="half SIGTERM, half Ctrl-C")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--only", action="append", help="work by its name, e.g. robustness")
     parser.add_argument("--work", type=Path, help="where rows are kept (default: nowhere)")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    chosen = [job for job in jobs.JOBS if not given.only or job.name in given.only]
     counts = {"kill": given.kills, "term": given.signals // 2, "int": given.signals // 2}
     import probes.tell.plots  # noqa: F401 - what every child would load
     from probes import cli  # noqa: F401
@@ -171,7 +173,7 @@ def main():
     for share in range(given.jobs):
         if not (pid := os.fork()):
             try:
-                campaign(share, given.jobs, counts, base / f"{share}" / "work", rows)
+                campaign(share, given.jobs, counts, base / f"{share}" / "work", rows, chosen)
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -115,7 +115,9 @@ def start(job, folder):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run(job)
     except BaseException as e:  # noqa: BLE001
-        print("ended by", repr(e), flush=True)
+        import traceback
+
+        print("ended by", repr(e), traceback.format_exc(), flush=True)
         code = 71
     finally:
         with contextlib.suppress(Exception):

@@ -1,5 +1,6 @@
 """The store: made once, found again, never half-written."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -165,3 +166,29 @@ def test_waiting_for_another_process_is_said(tmp_path, monkeypatch, caplog):
     worker.join()
 
     assert "waiting for it" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_and_the_work_is_done(
+    tmp_path, monkeypatch, caplog, number
+):
+    def acquire(*_, **__):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(stores.FileLock, "acquire", acquire)
+    store = Store(tmp_path)
+    for name in "ab":
+        path = store.get_or_make("k", {"x": name}, ".txt", lambda p: p.write_text("one"))
+        assert path.read_text() == "one"
+    assert caplog.text.count("has no locks: two runs at once may do the same work") == 1
+
+
+def test_a_lock_on_a_full_disk_is_an_error_with_the_way_out(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stores.FileLock, "acquire", acquire)
+    with pytest.raises(
+        ProbesError, match="No space left on device; make room, or set PROBES_STORE"
+    ):
+        Store(tmp_path).get_or_make("k", {"x": 1}, ".txt", lambda p: p.write_text("one"))

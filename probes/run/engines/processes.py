@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from probes.errors import BadInput
+from probes.errors import BadInput, ProbesError
 from probes.run.engine import Tick
 from probes.run.engines.pieces import TRIES, given_up, missing, portable, provide_all, unread
 from probes.run.work import Place, Work, done
@@ -141,8 +141,14 @@ def _starter(place: Place) -> Callable[[], _Worker]:
     def start() -> _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(setup, theirs), daemon=True)
-        with _without_main():
-            process.start()
+        try:
+            with _without_main():
+                process.start()
+        except (EOFError, ConnectionError) as e:  # what forks them died
+            raise ProbesError(
+                f"no process can be started ({e}): there may be too little memory; use fewer of"
+                " them (--jobs), or one (--engine serial)"
+            ) from e
         theirs.close()
         return _Worker(process, ours)
 

@@ -54,6 +54,18 @@ def test_a_piece_whose_process_always_dies_is_an_error_and_the_others_stand(tmp_
     assert len(cells(tmp_path / "s")) == 3  # the other levels
 
 
+def test_processes_that_can_not_be_started_are_one_sentence(tmp_path, monkeypatch):
+    from multiprocessing.context import ForkServerProcess
+
+    def start(self):
+        raise EOFError("unexpected EOF")  # what forks them was killed
+
+    monkeypatch.setattr(ForkServerProcess, "start", start)
+    sweep = bench(tmp_path, engine="processes", jobs=2).sweep(accuracy, under=gaussian(0, 0.1))
+    with pytest.raises(ProbesError, match=r"no process can be started \(unexpected EOF\):.*--jobs"):
+        sweep.frame  # noqa: B018
+
+
 def test_what_a_piece_raises_is_raised_here_and_the_others_stand(tmp_path, deadly):
     sweep = bench(tmp_path / "s", engine="processes", jobs=2).sweep(
         accuracy, under=deadly(0, raises=True)
