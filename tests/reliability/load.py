@@ -312,11 +312,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=sorted(LOADS), action="append")
     parser.add_argument("--share", type=float, default=1.0, help="of the sizes, e.g. .01")
+    parser.add_argument("--once", action="store_true", help="not at half the size, too")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rows = []
     for name in given.only or LOADS:
-        for part in (0.5, 1.0):
+        for part in (1.0,) if given.once else (0.5, 1.0):
             size = max(2, int(LOADS[name].size * part * given.share))
             rows.append({"load": name, "size": size} | run(name, size))
             shown = {k: round(v, 1) if isinstance(v, float) else v for k, v in rows[-1].items()}
