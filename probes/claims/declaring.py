@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from probes.errors import BadInput
+from probes.reading import CONTROL
 from probes.registry import unknown
 from probes.subjects.spec import FORM, Pair, Spec, parse
 
@@ -68,6 +69,10 @@ def declared(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Declared:
             raise BadInput(
                 f"claim(...) needs {'a sentence' if name == 'sentence' else 'an id'}:"
                 " claim('Noise raises Var h.', id='H1')"
+            )
+        if found := CONTROL.search(given[name]):
+            raise BadInput(
+                f"claim({name}={given[name]!r}): it holds {found[0]!r}, which is no text"
             )
     expect = given.get("expect") or {}
     if not isinstance(expect, Mapping):

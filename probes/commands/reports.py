@@ -94,6 +94,7 @@ def ledger(given: argparse.Namespace) -> int:
 def verify(given: argparse.Namespace) -> int:
     """Verify reports, and measure them again if that is asked for; 1 if one does not verify."""
     from probes.judge.wording import counted
+    from probes.reading import visible
     from probes.tell.reportfolder import reports_in
     from probes.tell.verify import verify as problems_of
 
@@ -101,7 +102,7 @@ def verify(given: argparse.Namespace) -> int:
     for folder in [report for asked in given.folder for report in reports_in(asked)]:
         problems = problems_of(folder)
         for problem in problems:
-            print(f"{folder}: {problem}")
+            print(visible(f"{folder}: {problem}"))
         if not problems:
             lines = evidence_lines(folder) if (folder / "evidence.jsonl").exists() else []
             cited = sum(bool(line["expect"]) for line in lines)

@@ -8,6 +8,7 @@ import re
 from typing import Literal
 
 from probes.errors import BadInput
+from probes.reading import CONTROL
 
 Seed = int | Literal["*"] | None
 FORM = "net[:weights]@dataset[#seed]"
@@ -48,6 +49,8 @@ def parse(text: str) -> Spec:
     """
     if not isinstance(text, str):
         raise BadInput(f"subject {text!r}: a subject is a string of the form {FORM}")
+    if found := CONTROL.search(text):
+        raise BadInput(f"subject {text!r}: it holds {found[0]!r}, which is no text")
     left, at, dataset = text.strip().partition("@")
     tail = dataset if at else left
     seed: Seed = None

@@ -128,7 +128,7 @@ def run_of(folder: Path) -> dict[str, Any]:
     """What made a report: its ``run.json``. ProbesError where it is none."""
     path = folder / "run.json"
     try:
-        run = loads(path.read_text(encoding="utf-8"))
+        run = loads(path.read_text(encoding="utf-8"), written=True)
         for name, kind in RUN.items():
             if name in run and not isinstance(run[name], kind):
                 raise TypeError(f"{name} is {type(run[name]).__name__}")

@@ -13,6 +13,7 @@ import pluggy
 
 from probes.cost import Estimate
 from probes.errors import ProbesError
+from probes.reading import visible
 from probes.stopping import terminable
 
 hookimpl = pluggy.HookimplMarker("pytest")
@@ -75,11 +76,12 @@ class Teller:
             self.lines[report.nodeid] = found[-1] | {"passed": report.passed}
         elif report.skipped and not hasattr(report, "wasxfail"):
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self.reasons.setdefault(report.nodeid, ("skipped", why.removeprefix("Skipped: ")))
+            why = visible(why.removeprefix("Skipped: "))
+            self.reasons.setdefault(report.nodeid, ("skipped", why))
         elif report.failed or report.skipped:
             text = str(report.longrepr).strip().splitlines() or ["failed"]
             self.reasons.setdefault(
-                report.nodeid, ("failed" if report.when == "call" else "error", text[0])
+                report.nodeid, ("failed" if report.when == "call" else "error", visible(text[0]))
             )
         if found:
             told = [

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 import zlib
@@ -18,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from probes import reading, table
-from probes.claims import ledger
+from probes import cli, reading, table
+from probes.claims import declaring, ledger
 from probes.comparing import baseline
 from probes.errors import BadInput, ProbesError, UnknownName
 from probes.judge.wording import shown
@@ -29,6 +30,7 @@ from probes.store import Store
 from probes.subjects import builtin, checkpoints
 from probes.subjects.configured import configuration
 from probes.subjects.imagefiles import read_image
+from probes.subjects.spec import parse
 from probes.tell import evidence, origins, report
 from probes.tell.verify import verify
 
@@ -90,7 +92,7 @@ def test_a_key_that_stands_twice_is_refused(line, tmp_path):
 def test_evidence_that_names_a_file_outside_its_report_is_refused(line, tmp_path, field, name):
     entry = {"file": name, "sha256": "0" * 64}
     path = written(tmp_path, line | {field: [entry] if field == "inputs" else entry})
-    with pytest.raises(ProbesError, match=r"line 1: no evidence .*lies outside the report"):
+    with pytest.raises(ProbesError, match=r"line 1: no evidence .*(the report|control char)"):
         evidence.read(path)
     with pytest.raises(ProbesError):
         report.draw(tmp_path)
@@ -280,3 +282,32 @@ def test_a_sidecar_that_is_none_is_no_entry(text, tmp_path):
     (tmp_path / "cells" / "a.parquet").write_bytes(b"x")
 
     assert store.entry("cells", "a.parquet") is None
+
+
+ESCAPES = ("\x1b[31mred", "a\x07", "gnp\u202e.exe", "\x9b2J", "\x7f")
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_a_control_character_reaches_no_terminal_and_no_page(text, tmp_path, capsys):
+    with pytest.raises(ValueError, match="control character"):
+        reading.loads(json.dumps({"sentence": text}))
+    with pytest.raises(ValueError, match="control character"):
+        reading.loads(json.dumps({text: 1}, ensure_ascii=False))
+    with pytest.raises(BadInput, match="which is no text"):
+        parse(f"resnet20@mnist5k{text}")
+
+    shutil.copytree(REPORT, tmp_path / "r")
+    (tmp_path / "r" / "figures" / text).write_text("x")
+    cli.main(["verify", str(tmp_path / "r")])
+    told = capsys.readouterr().out
+    assert "is in the folder and not in the manifest" in told
+    assert not reading.CONTROL.search(told)
+
+
+def test_a_claim_is_made_of_text():
+    with pytest.raises(BadInput, match="which is no text"):
+        declaring.declared(["It \x1b[31mrises."], {"id": "H1"})
+
+
+def test_lines_and_tabs_are_text():
+    assert reading.loads('{"a": "one\\n\\ttwo\\r"}') == {"a": "one\n\ttwo\r"}

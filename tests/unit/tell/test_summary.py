@@ -173,7 +173,7 @@ def test_junit_has_a_case_for_each_claim_with_what_went_wrong(claims):
         **{"tests": "4", "failures": "1", "errors": "1", "skipped": "1"},
     }
     assert [case[0].tag for case in suite] == ["system-out", "failure", "error", "skipped"]
-    assert suite[2][0].text == "no <data>"
+    assert suite[2][0].text == r"no <data>\x00"
 
 
 def test_junit_of_a_comparison_has_a_case_for_each_condition(made, tmp_path):
