@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from probes.errors import BadInput, ProbesError
@@ -43,20 +44,31 @@ def rerun(folder: Path) -> list[str]:
                 store.mkdir(exist_ok=True)
                 (store / kind).symlink_to((here.folder / kind).absolute())
         env = os.environ | {"PROBES_STORE": str(store), "PROBES_LEDGER": ""}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True)
+        code, said = _run(argv, env)
         found = sorted(path.parent for path in out.rglob("evidence.jsonl"))
         found = [place for place in found if place.name == folder.name] or found
         if not found:
-            told = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
             raise ProbesError(
-                f"{folder} could not be measured again: the command ended with"
-                f" {done.returncode}\n  " + "\n  ".join(told)
+                f"{folder} could not be measured again: the command ended with {code}\n  "
+                + "\n  ".join(said)
             )
         problems: list[str] = []
         for claim in beside(folder, found[0]):
             print(f"{folder}: {claim}" if not claim.problems else claim.problems[0], flush=True)
             problems += claim.problems
     return problems
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Run a command whose words are shown as they come; its exit code and its last lines."""
+    said: deque[str] = deque(maxlen=5)
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(argv, env=env, stdout=pipe, stderr=both, text=True) as running:
+        assert running.stdout is not None
+        for text in running.stdout:
+            sys.stderr.write(text)
+            said.append(text.rstrip())
+    return running.returncode, list(said)
 
 
 def command_of(text: str, out: Path) -> list[str]:

@@ -5,6 +5,7 @@ verdict.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,18 @@ def beside(folder: Path, again: Path) -> Iterator[Beside]:
     for line in evidence.read(folder / "evidence.jsonl"):
         who = f"{line['id']} on {line['subject']}"
         if (other := theirs.get(_key(line))) is None:
-            yield Beside(who, 0, np.nan, (f"{who}: it was not measured again",))
+            yield Beside(who, 0, np.nan, (f"{who}: it was not measured again so",))
             continue
         yield _one(who, folder, line, again, other)
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, str, int]:
-    return line["id"], line["subject"], line["design"]["images"]
+DESIGN = ("dataset", "images", "levels", "draws", "seed", "perturbation", "precision", "clamp")
+"""What tells the designs of a claim on a subject apart."""
+
+
+def _key(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    design = {name: line["design"].get(name) for name in DESIGN}
+    return line["id"], line["subject"], json.dumps(design, sort_keys=True)
 
 
 def _one(
@@ -71,9 +77,8 @@ def _one(
             far, found = np.nan, [str(e)]
         furthest = max(furthest, far)
         problems += [f"{who}: {problem}" for problem in found]
-    for name in ("weights", "design"):
-        for which, x, y in differences(_told(line, name), _told(other, name)):
-            problems.append(f"{who}: {name}, {which}: it says {x}, measured again {y}")
+    for which, x, y in differences(_bytes(line), _bytes(other)):
+        problems.append(f"{who}: SHA-256 of {which}: it says {x}, measured again {y}")
     before, after = ([v["outcome"] for v in one["verdicts"]] for one in (line, other))
     if before != after or line["overall"] != other["overall"]:
         problems.append(
@@ -83,11 +88,10 @@ def _one(
     return Beside(who, cells, furthest, tuple(problems))
 
 
-def _told(line: Mapping[str, Any], name: str) -> Any:
-    if name == "weights":
-        return {net: {"sha256": w["sha256"]} for net, w in line["weights"].items()}
-    kept = ("dataset", "images", "images_sha256", "levels", "draws", "seed", "perturbation")
-    return {key: line["design"].get(key) for key in kept}
+def _bytes(line: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of what was measured: weights and images."""
+    weights = {name: str(one.get("sha256")) for name, one in line["weights"].items()}
+    return weights | {"the images": str(line["design"].get("images_sha256"))}
 
 
 def _apart(was: pd.DataFrame, now: pd.DataFrame) -> tuple[float, list[str]]:

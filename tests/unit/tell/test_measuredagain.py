@@ -58,21 +58,33 @@ def test_a_claim_that_nobody_measured_again_is_said(store, tmp_path):  # noqa: F
     one, other = beside(tmp_path / "a", tmp_path / "b")
 
     assert one.problems == ()
-    assert other.problems == ("H2 on resnet20@mnist5k: it was not measured again",)
+    assert other.problems == ("H2 on resnet20@mnist5k: it was not measured again so",)
 
 
 def test_other_weights_and_another_verdict_are_said(drawn, folder):  # noqa: F811
     record = json.loads((folder / "evidence.jsonl").read_text())
     record["weights"]["resnet20@mnist5k"]["sha256"] = "other"
     record["overall"] = "supported"
+    record["design"]["images_sha256"] = "ef"
     (folder / "evidence.jsonl").write_text(json.dumps(record) + "\n")
     (one,) = beside(drawn, folder)
 
-    assert (
-        "weights, resnet20@mnist5k sha256: it says 'cd', measured again 'other'" in one.problems[0]
-    )
-    assert "it says mixed" in one.problems[1]
-    assert "measured again supported" in one.problems[1]
+    assert "SHA-256 of resnet20@mnist5k: it says 'cd', measured again 'other'" in one.problems[0]
+    assert "SHA-256 of the images: it says 'ab', measured again 'ef'" in one.problems[1]
+    assert "it says mixed" in one.problems[2]
+    assert "measured again supported" in one.problems[2]
+
+
+def test_designs_of_one_claim_are_told_apart(store, tmp_path):  # noqa: F811
+    one, other = line(store), line(store)
+    other["design"]["levels"] = [0, 0.1, 0.3]
+    report.assemble([one, other], RUN, tmp_path / "a")
+    report.assemble([other], RUN, tmp_path / "b")
+
+    assert [bool(found.problems) for found in beside(tmp_path / "a", tmp_path / "b")] == [
+        True,
+        False,
+    ]
 
 
 def test_a_folder_without_evidence_is_an_error(drawn, tmp_path):  # noqa: F811
