@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from probes import __version__
 from probes.tell import closing, evidence, frontpage, pages
 from probes.tell.markdown import Line, slug
 from probes.tell.reportfolder import NOTES, NOTHING, Sections
@@ -40,6 +41,7 @@ class Parts:
     def markdown(self) -> str:
         """The page as Markdown."""
         every = [self.front, *self.before, *(claim.text for claim in self.claims), *self.after]
+        every.append(f"<!-- drawn by probes {__version__} -->")
         return "\n\n".join(p.strip() for p in every if p) + "\n"
 
 

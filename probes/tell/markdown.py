@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Line = Mapping[str, Any]
+DRAWN = re.compile(r"^<!-- drawn by probes (\S+) -->$", re.M)
+"""The last line of a page: the version of the package whose words it has."""
 
 
 def slug(text: str) -> str:

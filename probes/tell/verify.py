@@ -17,6 +17,7 @@ from probes.judge.verdict import Verdicts, plain
 from probes.reading import loads
 from probes.store import sha256
 from probes.tell import asked, evidence
+from probes.tell.markdown import DRAWN
 from probes.tell.rejudging import rejudged
 from probes.tell.report import verdict_csv
 from probes.tell.reportfolder import FILES, MANIFEST, PAGE
@@ -25,7 +26,8 @@ from probes.tell.sealing import broken
 TOLERANCE = 1e-6
 NEEDED = ("needed", "needed_draws")
 """Whole numbers from numbers whose last digits differ from machine to machine."""
-WORDS = ("question", "obstacle", "part", "rule", "unit")
+WORDS = ("question", "obstacle")
+"""What another version of the package may say in other words."""
 OURS = set(FILES)
 """What a report consists of: a file of one of these names that the manifest does not list is one
 too many.
@@ -37,7 +39,7 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
 
     The manifest lists every file with its SHA-256; each verdict is judged again from its tables,
     whose SHA-256 the evidence line carries; ``verdicts.csv`` and ``report.md`` must tell what the
-    evidence tells (the page is not compared where another version of the package made it, and
+    evidence tells (the page is not compared where another version of the package drew it, and
     figures never are); each expectation must be what the report that it cites has found (``root``
     is the folder that citations start from: by default the nearest one above that holds the cited
     report). A folder of results without claims, which has a manifest only, is
@@ -134,7 +136,7 @@ def _told(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if was != now:
             yield f"verdicts.csv is not the table of its evidence from line {i} on: {again}"
             break
-    if run["probes"] != __version__:
+    if (drawn := DRAWN.search(page)) is None or drawn[1] != __version__:
         return
     at = 0
     for paragraph in told:

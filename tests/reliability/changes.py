@@ -194,8 +194,13 @@ def told(folder):
     found = []
     for line in evidence.read(folder / "evidence.jsonl"):
         head = [line[name] for name in ("id", "subject", "sentence", "overall", "counts", "scope")]
-        found.append([head, [plain(m.json()) for m in evidence.members(line)]])
+        found.append([head, [_shown(plain(m.json())) for m in evidence.members(line)]])
     return found, (folder / "verdicts.csv").read_text()
+
+
+def _shown(member):
+    """A verdict of several parts is told by its parts: its own question stands nowhere."""
+    return {k: v for k, v in member.items() if k != "question" or not member["parts"]}
 
 
 def tried(number, before):
@@ -230,7 +235,7 @@ def _unread(name, kind):
     is not there any more.
     """
     if name == reportfolder.PAGE:
-        return kind in ("gone", "renamed")
+        return kind in ("gone", "renamed", "new")
     return kind == "new" and name.partition("/")[0] not in ("figures", "tables", "aside")
 
 

@@ -34,11 +34,8 @@ OWN = {
     "taps": ["tests/unit/measure/test_taps.py", "tests/unit/test_hooks.py"],
 }
 JUDGE = ["tests/unit/judge"]
-ABOVE = [
-    *("tests/unit/tell/test_report.py", "tests/unit/tell/test_evidence.py"),
-    *("tests/unit/tell/test_verify.py", "tests/unit/comparing", "tests/unit/measure"),
-    *("tests/unit/run", "tests/plugin/test_until.py", "tests/plugin/test_plugin.py"),
-]
+ABOVE = ["tests/unit/tell/test_report.py", "tests/unit/tell/test_verify.py"]
+ABOVE += ["tests/unit/comparing", "tests/plugin/test_until.py"]
 SECONDS = 300
 """A mutant whose tests take longer hangs, and is found."""
 RARE = 0.25
