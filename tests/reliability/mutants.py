@@ -1,17 +1,18 @@
 """The suite watches itself: small changes of the code that decides, each of which a test must find.
 
-    pip install cosmic-ray
+    pip install cosmic-ray coverage
     python tests/reliability/mutants.py --minutes 20 --out reports/reliability
 
 The operators are those of cosmic-ray; which mutants are tried is a named draw. A change that leaves
-the program as it is (of an annotation, say) is none. Each mutant is tried in a copy of the tree, by
-the tests of its room and then by those of the rooms above it, until one fails. ``--only ID`` tries
+the program as it is (of an annotation, say) is none. Each mutant is tried in a copy of the tree,
+by the tests that run its line, the fastest first, until one fails. ``--only ID`` tries
 one and shows its change; survivors with their reasons stand in ``survivors.toml``.
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import json
 import os
 import shutil
@@ -22,20 +23,19 @@ import time
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 MODULES = [*sorted((ROOT / "probes" / "judge").glob("*.py"))]
 MODULES += [ROOT / "probes" / name for name in ("seeds.py", "store.py", "measure/taps.py")]
-OWN = {
-    "seeds": ["tests/unit/test_seeds.py"],
-    "store": ["tests/unit/test_store.py", "tests/unit/test_holdings.py"],
-    "taps": ["tests/unit/measure/test_taps.py", "tests/unit/test_hooks.py"],
-}
-JUDGE = ["tests/unit/judge"]
-ABOVE = ["tests/unit/tell/test_report.py", "tests/unit/tell/test_verify.py"]
-ABOVE += ["tests/unit/comparing", "tests/plugin/test_until.py"]
+TESTS = ["tests/unit/judge", "tests/unit/test_seeds.py", "tests/unit/test_store.py"]
+TESTS += [
+    "tests/unit/test_holdings.py",
+    "tests/unit/test_hooks.py",
+    "tests/unit/measure/test_taps.py",
+]
+TESTS += ["tests/unit/tell/test_report.py", "tests/unit/tell/test_verify.py"]
+TESTS += ["tests/unit/comparing", "tests/plugin/test_until.py", "tests/unit/tell/test_terminal.py"]
 SECONDS = 300
 """A mutant whose tests take longer hangs, and is found."""
 RARE = 0.25
@@ -84,16 +84,18 @@ def _words(node):
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def _draw(text):
+    """A number in [0, 1) by name. Nothing of the package is imported here: the tests must import
+    that of their copy.
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
 def drawn():
     """The mutants in the order in which they are tried."""
-    from probes import seeds
-
-    found = list(every())
-    order = np.argsort(seeds.uniform(len(found), "mutants", 1), kind="stable")
-    for i in order:
-        short, path, make = found[i]
+    for short, path, make in sorted(every(), key=lambda one: _draw(one[0])):
         many = short.split()[1].startswith(("ReplaceBinaryOperator", "ReplaceComparisonOperator"))
-        if many and seeds.uniform(1, "rare", short)[0] > RARE:
+        if many and _draw(f"rare {short}") > RARE:
             continue
         before, after = path.read_text(encoding="utf-8"), make()
         try:
@@ -104,14 +106,85 @@ def drawn():
         yield short, path, before, after
 
 
-def tests_of(path):
-    """The tests of a module's room, its own first, and those of the rooms above."""
-    name = path.stem
-    if name in OWN and path.parent.name != "judge":
-        return OWN[name], [*JUDGE, *ABOVE]
-    own = ROOT / "tests" / "unit" / "judge" / f"test_{name}.py"
-    first = [own.relative_to(ROOT).as_posix()] if own.exists() else []
-    return [*first, *JUDGE], ABOVE
+def mapped(tree):
+    """Which tests run which line of the modules, the fastest first, by one run of all of them."""
+    import coverage
+
+    pid = os.fork()
+    if not pid:
+        _enter(tree)
+        seen = coverage.Coverage(
+            data_file=str(tree / "lines"), include=[str(tree / "probes" / "*")], config_file=False
+        )
+        import pytest
+
+        class Each:
+            def __init__(self):
+                self.seconds = {}
+
+            @pytest.hookimpl(wrapper=True)
+            def pytest_runtest_protocol(self, item):
+                seen.switch_context(item.nodeid)
+                began = time.monotonic()
+                try:
+                    return (yield)
+                finally:
+                    self.seconds[item.nodeid] = time.monotonic() - began
+                    seen.switch_context("")
+
+        seen.start()
+        each = Each()
+        code = int(pytest.main([*QUIETLY, *TESTS], plugins=[each]))
+        seen.stop()
+        seen.save()
+        (tree / "seconds.json").write_text(json.dumps(each.seconds))
+        os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, (tree / "said.txt").read_text()[-3000:]
+    data = coverage.CoverageData(str(tree / "lines"))
+    data.read()
+    seconds = json.loads((tree / "seconds.json").read_text())
+    found = {}
+    for path in MODULES:
+        name = str(tree / path.relative_to(ROOT))
+        for line, tests in (data.contexts_by_lineno(name) or {}).items():
+            known = sorted((t for t in tests if t), key=lambda t: (seconds.get(t, 0), t))
+            found[f"{path.relative_to(ROOT)}:{line}"] = known
+    return found
+
+
+def tests_of(path, before, after, lines):
+    """The tests that run a changed line; all tests for a line that runs when it is imported."""
+    old, new = before.splitlines(), after.splitlines()
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    changed = [
+        i for tag, a, b, _, _ in matcher.get_opcodes() if tag != "equal" for i in range(a, b)
+    ]
+    found = {}
+    for i in changed:
+        for back in range(
+            i + 1, max(0, i - 30), -1
+        ):  # a statement has its number at its first line
+            if tests := lines.get(f"{path.relative_to(ROOT)}:{back}"):
+                found |= dict.fromkeys(tests)
+                break
+    return list(found) or TESTS
+
+
+QUIETLY = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--probes-report="]
+QUIETLY += ["--probes-ledger="]
+
+
+def _enter(tree):
+    """Make this process one of a copy of the tree."""
+    assert "probes" not in sys.modules
+    os.setsid()
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    sys.dont_write_bytecode = True
+    quiet = os.open(tree / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(quiet, 1), os.dup2(quiet, 2)
+    os.environ |= {"PROBES_STORE": str(tree / ".store"), "PYTHONPATH": str(tree)}
 
 
 def tried(tree, path, text, tests):
@@ -130,17 +203,10 @@ def _failed(tree, tests):
     if not pid:
         code = 99
         try:
-            os.setsid()
-            os.chdir(tree)
-            sys.path.insert(0, str(tree))
-            sys.dont_write_bytecode = True
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1), os.dup2(quiet, 2)
-            os.environ |= {"PROBES_STORE": str(tree / ".store"), "PYTHONPATH": str(tree)}
+            _enter(tree)
             import pytest
 
-            argv = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--probes-report="]
-            code = int(pytest.main([*argv, "--probes-ledger=", *tests]))
+            code = int(pytest.main([*QUIETLY, *tests]))
         finally:
             os._exit(code)
     end = time.monotonic() + SECONDS
@@ -164,7 +230,7 @@ def copied(base, share):
     return tree
 
 
-def campaign(share, shares, tree, rows, end):
+def campaign(share, shares, tree, rows, end, lines):
     """Try every mutant of this share until the time is over; a line of ``rows`` each."""
     known = {json.loads(text)["mutant"] for text in rows.read_text().splitlines()}
     for number, (short, path, before, after) in enumerate(drawn()):
@@ -172,12 +238,11 @@ def campaign(share, shares, tree, rows, end):
             return
         if number % shares != share or short in known:
             continue
-        own, above = tests_of(path)
-        by = "its room" if tried(tree, path, after, own) else ""
-        by = by or ("rooms above" if tried(tree, path, after, above) else "")
-        row = {"number": number, "mutant": short, "killed by": by, "change": _change(before, after)}
+        tests = tests_of(path, before, after, lines)
+        killed = tried(tree, path, after, tests)
+        row = {"number": number, "mutant": short, "killed": killed, "tests": len(tests)}
         with rows.open("a") as out:
-            out.write(json.dumps(row) + "\n")
+            out.write(json.dumps(row | {"change": _change(before, after)}) + "\n")
 
 
 def _change(before, after):
@@ -191,10 +256,10 @@ def page(table, reasons, command):
     module = table["mutant"].str.split().str[0]
     rows = []
     for name, part in table.groupby(module):
-        killed = int((part["killed by"] != "").sum())
+        killed = int(part["killed"].sum())
         rows.append([f"`{name}`", len(part), killed, f"{killed / len(part):.0%}"])
-    killed = int((table["killed by"] != "").sum())
-    lost = table[table["killed by"] == ""]
+    killed = int(table["killed"].sum())
+    lost = table[~table["killed"]]
     told = [
         [f"`{r.mutant}`", "<br>".join(f"`{line.strip()}`" for line in r.change.splitlines()),
          reasons.get(r.mutant, "")]
@@ -205,8 +270,8 @@ def page(table, reasons, command):
             "# The suite watches itself",
             f"`{command}`",
             "Small changes of the code that decides (operators of cosmic-ray, in a drawn order),"
-            " each tried by the tests until one fails. A change that leaves the program as it is"
-            " counts as none.",
+            " each tried by the tests that run its line until one fails. A change that leaves the"
+            " program as it is counts as none.",
             grid(["module", "mutants", "killed", "share"], rows),
             f"**{killed} of {len(table)} mutants were killed ({killed / len(table):.1%}).**",
             "## Survivors",
@@ -233,20 +298,22 @@ def main():
     rows = (given.work or base) / "mutants.jsonl"
     rows.parent.mkdir(parents=True, exist_ok=True)
     rows.touch()
+    trees = [copied(base, share) for share in range(1 if given.only else given.jobs)]
+    print("which tests run which line ...", flush=True)
+    lines = mapped(trees[0])
     if given.only:
         for short, path, before, after in drawn():
             if short == given.only:
                 print(_change(before, after))
-                own, above = tests_of(path)
-                print("killed" if tried(copied(base, 0), path, after, [*own, *above]) else "lives")
+                tests = tests_of(path, before, after, lines)
+                print("killed" if tried(trees[0], path, after, tests) else f"lives: {len(tests)}")
         shutil.rmtree(base)
         return
     children, end = [], time.time() + 60 * given.minutes
     for share in range(given.jobs):
-        tree = copied(base, share)
         if not (pid := os.fork()):
             try:
-                campaign(share, given.jobs, tree, rows, end)
+                campaign(share, given.jobs, trees[share], rows, end, lines)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -255,10 +322,8 @@ def main():
     table = pd.DataFrame(map(json.loads, rows.read_text().splitlines())).sort_values("number")
     shutil.rmtree(base, ignore_errors=True)
     reasons = tomllib.loads((Path(__file__).parent / "survivors.toml").read_text())
-    share = (table["killed by"] != "").mean()
-    print(
-        table[table["killed by"] == ""][["mutant", "change"]].to_string(), f"\n{share:.1%} killed"
-    )
+    share = table["killed"].mean()
+    print(table[~table["killed"]][["mutant", "change"]].to_string(), f"\n{share:.1%} killed")
     if given.out:
         from probes.atomic import write_text
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import atomic, cli, seeds, table
+from probes import __version__, atomic, cli, seeds, table
 from probes.errors import ProbesError
 from probes.judge import both, falls, rises
 from probes.judge.lazytable import summarise
@@ -473,6 +473,8 @@ def test_a_report_of_an_earlier_version_is_judged_again_and_says_what_it_could_n
     )
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"probes": "0.1.0"}))
+    page = (folder / "report.md").read_text()
+    (folder / "report.md").write_text(page.replace(f"probes {__version__} -->", "probes 0.1.0 -->"))
     (folder / reportfolder.PAGE).unlink()  # of an earlier version there is none
     reportfolder.manifest(folder)
     assert verify(folder) == []
