@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import shlex
@@ -27,6 +28,9 @@ from probes.errors import ProbesError, Unfinished
 from probes.run.console import left_over
 from probes.run.parsing import Parser, command
 from probes.stopping import Terminated, code_of, terminable
+
+MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENOMEM)
+"""Answers of the operating system that are no fault of ours: no more files, no room, no memory."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return left_over(e, ["probes", *given.argv])
     except ProbesError as e:
         return _trouble(e)
+    except OSError as e:
+        if e.errno not in MACHINE:
+            raise
+        print(f"probes: {e.strerror}{f': {e.filename}' if e.filename else ''}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["probes", *given.argv])
         what = "terminated" if isinstance(stop, Terminated) else "interrupted"

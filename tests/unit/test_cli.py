@@ -1,5 +1,7 @@
 """The second door."""
 
+import errno
+
 import pytest
 
 from probes import cli
@@ -58,6 +60,16 @@ def test_what_is_interrupted_says_the_command_that_goes_on(capsys, monkeypatch, 
         "probes: interrupted; what is done is kept, and the same command goes on from here:",
         f"  probes list --store '{tmp_path}/my store'",
     ]
+
+
+def test_what_the_machine_refuses_is_one_line(capsys, monkeypatch):
+    def refused(given):
+        raise OSError(errno.EMFILE, "Too many open files", "a.npy")
+
+    monkeypatch.setattr(cli.listing, "show", refused)
+
+    assert cli.main(["list"]) == 2
+    assert capsys.readouterr().err == "probes: Too many open files: a.npy\n"
 
 
 def test_a_folder_that_is_no_report_is_said(capsys, tmp_path):
