@@ -11,7 +11,8 @@ from probes.errors import BadInput, ProbesError
 from probes.store import sha256
 from probes.studies import sections
 from probes.table import KEYS
-from probes.tell import report, reportfolder
+from probes.tell import plots, report, reportfolder
+from tests.unit.tell.test_verify import without_a_picture
 
 MADE = ["run", "dynamics", "resnet20", "--images", "100", "--levels", "0,.1", "--out"]
 
@@ -19,11 +20,15 @@ MADE = ["run", "dynamics", "resnet20", "--images", "100", "--levels", "0,.1", "-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     place = tmp_path_factory.mktemp("made")
-    assert cli.main([*MADE, str(place / "x"), "--store", str(place / "store")]) == 0
+    with pytest.MonkeyPatch.context() as blank:
+        blank.setattr(plots, "write_png", without_a_picture)
+        assert cli.main([*MADE, str(place / "x"), "--store", str(place / "store")]) == 0
     run = json.loads((place / "x" / "run.json").read_text())
     run["command"] = "probes " + " ".join(MADE) + " x"
     (place / "x" / "run.json").write_text(json.dumps(run))
-    report.draw(place / "x", sections=sections())
+    with pytest.MonkeyPatch.context() as blank:
+        blank.setattr(plots, "write_png", without_a_picture)
+        report.draw(place / "x", sections=sections())
     return place / "x"
 
 
@@ -37,6 +42,7 @@ def test_a_report_is_measured_again_cell_by_cell(made, tmp_path, monkeypatch, ca
     assert sorted(p.name for p in tmp_path.iterdir()) == before  # it leaves nothing
 
 
+@pytest.mark.slow
 def test_a_forged_table_is_found(made, tmp_path, monkeypatch, capsys):
     """A number of a table, its SHA-256, the verdict and the pages are made up together: verify
     alone finds nothing.

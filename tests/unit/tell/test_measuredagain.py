@@ -8,6 +8,7 @@ from probes.store import sha256
 from probes.tell import report
 from probes.tell.measuredagain import beside
 from tests.unit.tell.test_report import RUN, drawn, folder, line, store  # noqa: F401 - fixtures
+from tests.unit.tell.test_verify import blank  # noqa: F401 - a fixture
 
 
 def with_table(place, change):
