@@ -40,12 +40,12 @@ def test_single_changes_of_a_report_are_caught():
 
 
 def test_work_that_is_killed_or_stopped_ends_with_the_same_bytes(tmp_path):
-    few = ("--only", "segments", "--kills", "2", "--signals", "2", "--jobs", "2")
+    few = ("--only", "segments", "--kills", "1", "--signals", "2", "--jobs", "1")
     code, said = asked(tmp_path, "accidents.py", *few)
 
     assert code == 0, said
-    assert "4 ended with the same bytes" in said
-    assert "**4 of 4 ended with the same bytes.**" in (tmp_path / "accidents.md").read_text()
+    assert "3 ended with the same bytes" in said
+    assert "**3 of 3 ended with the same bytes.**" in (tmp_path / "accidents.md").read_text()
 
 
 def test_troubles_of_every_day_end_in_words_and_the_same_bytes(tmp_path):
@@ -56,7 +56,7 @@ def test_troubles_of_every_day_end_in_words_and_the_same_bytes(tmp_path):
 
 
 def test_a_small_share_of_the_load_is_carried(tmp_path):
-    some = ("--only", "claims", "--only", "workers")
+    some = ("--only", "claims")
     code, said = asked(tmp_path, "load.py", "--share", ".002", "--once", *some)
 
     assert code == 0, said
