@@ -248,7 +248,9 @@ class Brought:
 
     def __init__(self, monkeypatch, module, tell):
         self.asked = []
-        monkeypatch.setattr(module, "fetch", lambda what: (self.asked.append(str(what)), tell()))
+        monkeypatch.setattr(
+            module, "fetch", lambda what, **_: (self.asked.append(str(what)), tell())
+        )
 
 
 def test_what_is_not_here_is_fetched_only_when_asked(tmp_path, monkeypatch):
