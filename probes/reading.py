@@ -70,12 +70,7 @@ def _strings(value: Any) -> str:
     found, level = [], [value]
     while level:
         found += [one for one in level if isinstance(one, str)]
-        level = [
-            inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in ([*one, *one.values()] if isinstance(one, dict) else one)
-        ]
+        level = _inside(level)
     return "\n".join(found)
 
 
@@ -103,12 +98,17 @@ def _deep(value: Any) -> bool:
     """Whether a value has more levels than ours have."""
     level = [value]
     for _ in range(DEEPEST):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
-        ]
+        level = _inside(level)
         if not level:
             return False
     return True
+
+
+def _inside(level: list[Any]) -> list[Any]:
+    """What lies in the objects and arrays of a level: names, values and items."""
+    return [
+        inner
+        for one in level
+        if isinstance(one, dict | list)
+        for inner in ([*one, *one.values()] if isinstance(one, dict) else one)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 
 from probes.judge.wording import cover
 from probes.tell import runplots
-from probes.tell.markdown import Line, grid, slug
+from probes.tell.markdown import Draw, Line, grid, slug
 
 
 def words(alphas: Iterable[float] = (0.05,)) -> str:
@@ -58,7 +58,7 @@ def made(
     folder: Path,
     lines: Sequence[Line],
     run: Mapping[str, Any],
-    draw: Callable[[Callable[[], Any], Path], None],
+    draw: Draw,
 ) -> str:
     """How to reproduce, and provenance."""
     how = (

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from probes import __version__
 from probes.tell import closing, evidence, frontpage, pages
-from probes.tell.markdown import Line, slug
+from probes.tell.markdown import Draw, Line, slug
 from probes.tell.reportfolder import NOTES, NOTHING, Sections
 
 MANY = 40
 """A report of more claims than these has one figure of all verdicts, and none for each claim."""
-Draw = Callable[[Callable[[], Any], Path], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +37,14 @@ class Parts:
     claims: Sequence[Claimed]
     after: Sequence[str]
 
+    def texts(self) -> list[str]:
+        """What is said, part by part."""
+        every = [self.front, *self.before, *(claim.text for claim in self.claims), *self.after]
+        return [part.strip() for part in every if part.strip()]
+
     def markdown(self) -> str:
         """The page as Markdown."""
-        every = [self.front, *self.before, *(claim.text for claim in self.claims), *self.after]
-        every.append(f"<!-- drawn by probes {__version__} -->")
-        return "\n\n".join(p.strip() for p in every if p) + "\n"
+        return "\n\n".join([*self.texts(), f"<!-- drawn by probes {__version__} -->"]) + "\n"
 
 
 def parts(
@@ -52,9 +54,7 @@ def parts(
     draw: Draw,
     sections: Sections = NOTHING,
 ) -> Parts:
-    """The parts of the page of a folder. ``draw(make, path)`` has every figure: ``make()`` is the
-    figure, ``path`` its place.
-    """
+    """The parts of the page of a folder; ``draw`` has every figure."""
     drawn = len(lines) <= MANY or bool(run.get("figures"))
     notes = folder / NOTES
     front = frontpage.front(lines, run)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Line = Mapping[str, Any]
+Draw = Callable[[Callable[[], Any], Path], None]
+"""What has the figures of a page, ``draw(make, path)``: ``make()`` is one, ``path`` its place."""
 DRAWN = re.compile(r"^<!-- drawn by probes (\S+) -->$", re.M)
 """The last line of a page: the version of the package whose words it has."""
 

@@ -17,10 +17,9 @@ from probes.reading import array
 from probes.table import from_csv
 from probes.tell import evidence, plots, runplots
 from probes.tell.frontpage import anchor, expected
-from probes.tell.markdown import Line, grid, slug
+from probes.tell.markdown import Draw, Line, grid, slug
 
 BLOCK = "block"
-Draw = Callable[[Callable[[], Any], Path], None]
 
 
 def section(

@@ -158,9 +158,7 @@ def _page(folder: Path, lines: Sequence[Mapping[str, Any]], run: Mapping[str, An
     """What the page must tell, part by part; studies may add to it."""
     from probes.tell import composing  # loads matplotlib
 
-    parts = composing.parts(folder, lines, run, lambda make, path: None)
-    every = [parts.front, *parts.before, *(c.text for c in parts.claims), *parts.after]
-    return [part.strip() for part in every if part.strip()]
+    return composing.parts(folder, lines, run, lambda make, path: None).texts()
 
 
 def _verdicts(folder: Path, line: Mapping[str, Any], same: bool) -> Iterator[str]:

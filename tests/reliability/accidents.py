@@ -187,12 +187,10 @@ def main():
     if given.out:
         command = f"python tests/reliability/accidents.py --kills {given.kills}"
         command += f" --signals {given.signals} --out {given.out}"
-        from probes.atomic import write_text
+        from written import write
 
-        given.out.mkdir(parents=True, exist_ok=True)
         kept = table.drop(columns=["why", "wanted"])
-        kept.to_csv(given.out / "accidents.csv", index=False, lineterminator="\n")
-        write_text(given.out / "accidents.md", page(table, command) + "\n")
+        write(given.out, "accidents", kept, page(table, command))
     sys.exit(bool(any(ended) or not table["same"].all() or table["lives on"].any()))
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import pandas as pd
-from mutate import _spots as spots
+from mutate import spots
+from written import write
 
-from probes.atomic import write_text
 from probes.judge.verdict import plain
 from probes.store import sha256
 from probes.tell import evidence, reportfolder
@@ -290,11 +290,7 @@ def main():
     print(missed.head(30).to_string() if len(missed) else f"{len(table):,} changes, none missed")
     if given.out:
         command = f"python tests/reliability/changes.py --changes {given.changes} --out {given.out}"
-        given.out.mkdir(parents=True, exist_ok=True)
-        table.drop(columns="told").to_csv(
-            given.out / "changes.csv", index=False, lineterminator="\n"
-        )
-        write_text(given.out / "changes.md", page(table, command) + "\n")
+        write(given.out, "changes", table.drop(columns="told"), page(table, command))
     sys.exit(bool(len(missed)))
 
 

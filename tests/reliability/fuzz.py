@@ -26,6 +26,7 @@ import pandas as pd
 from guard import MEGABYTES, SECONDS, Guard
 from mutate import Mutator
 from readers import BY_NAME, READERS
+from written import write
 
 from probes.errors import ProbesError
 
@@ -140,10 +141,8 @@ def main():
             print(name, found, *(f"\n  {n}: {told}" for told, n in broken.items()), flush=True)
     table = pd.DataFrame(rows)
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(given.out / "fuzz.csv", index=False, lineterminator="\n")
         command = f"python tests/reliability/fuzz.py --inputs {given.inputs} --out {given.out}"
-        (given.out / "fuzz.md").write_text(page(table, command) + "\n", encoding="utf-8")
+        write(given.out, "fuzz", table, page(table, command))
     sys.exit(bool(table["broken"].sum()))
 
 

@@ -323,13 +323,10 @@ def main():
             shown = {k: round(v, 1) if isinstance(v, float) else v for k, v in rows[-1].items()}
             print(shown, flush=True)
     if given.out:
-        from probes.atomic import write_text
+        from written import write
 
         command = f"python tests/reliability/load.py --out {given.out}"
-        given.out.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame(rows)
-        table.to_csv(given.out / "load.csv", index=False, float_format="%.4g", lineterminator="\n")
-        write_text(given.out / "load.md", page(rows, command) + "\n")
+        write(given.out, "load", pd.DataFrame(rows), page(rows, command), float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -325,14 +325,12 @@ def main():
     share = table["killed"].mean()
     print(table[~table["killed"]][["mutant", "change"]].to_string(), f"\n{share:.1%} killed")
     if given.out:
-        from probes.atomic import write_text
+        from written import write
 
         command = (
             f"python tests/reliability/mutants.py --minutes {given.minutes:g} --out {given.out}"
         )
-        given.out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(given.out / "mutants.csv", index=False, lineterminator="\n")
-        write_text(given.out / "mutants.md", page(table, reasons, command) + "\n")
+        write(given.out, "mutants", table, page(table, reasons, command))
     sys.exit(bool(any(ended) or share < 0.9))
 
 

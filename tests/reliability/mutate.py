@@ -83,10 +83,10 @@ class Mutator:
             value = json.loads(lines[i])
         except (ValueError, RecursionError):
             return data
-        spots = list(_spots(value))
-        if not spots:
+        places = list(spots(value))
+        if not places:
             return data
-        holder, key = spots[rng.integers(len(spots))]
+        holder, key = places[rng.integers(len(places))]
         strange = (
             None, True, -1, 0, 2**64, 1e308, float("nan"), float("inf"), "", "../../x", "/",
             "x" * 99, [], {}, [[]], [1, "a"], {"a": {}}, "\x00", "\ud800", "NaN", holder[key],
@@ -99,9 +99,9 @@ class Mutator:
         return b"\n".join(lines)
 
 
-def _spots(value):
+def spots(value):
     """Each place in a JSON value that can be changed: its holder and its key."""
     known = {dict: dict.items, list: enumerate}.get(type(value))
     for key, inner in known(value) if known else ():
         yield value, key
-        yield from _spots(inner)
+        yield from spots(inner)

@@ -257,14 +257,10 @@ def main():
     table = pd.DataFrame(campaign(given.places, base / "work", *[(STUDY,)] * given.quick))
     shutil.rmtree(base)
     if given.out:
-        from probes.atomic import write_text
+        from written import write
 
         command = f"python tests/reliability/troubles.py --out {given.out}"
-        given.out.mkdir(parents=True, exist_ok=True)
-        table.drop(columns="said").to_csv(
-            given.out / "troubles.csv", index=False, lineterminator="\n"
-        )
-        write_text(given.out / "troubles.md", page(table, command) + "\n")
+        write(given.out, "troubles", table.drop(columns="said"), page(table, command))
     sys.exit(bool(table["crashed"].any() or not table["same"].all()))
 
 
