@@ -223,7 +223,7 @@ class Load:
 
 LOADS = {
     "claims": Load(claims, 10_000, "claims, judged, reported and verified"),
-    "session": Load(session, 2_000, "claims in a session of pytest"),
+    "session": Load(session, 1_000, "claims in a session of pytest"),
     "rows": Load(rows, 1_000_000, "rows of a table"),
     "blocks": Load(blocks, 500, "blocks of a claim"),
     "workers": Load(workers, 64, "workers that send 1 MB each"),
