@@ -558,8 +558,10 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest, how):
     write(pytester, NOISE)
-    pytester.makeconftest(
-        f"import os, signal\ndef pytest_runtest_logfinish():\n"
+    pytester.makeconftest(  # a shell lets a job in its background ignore Ctrl-C
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def pytest_runtest_logfinish():\n"
         f"    os.kill(os.getpid(), signal.{how})\n"
     )
     result = run_pytest(IMAGES)
