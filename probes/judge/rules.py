@@ -196,11 +196,12 @@ def _too_few(estimate: Any, n: int, spread: float, few: str) -> Ruling:
         low=0.0,
         high=0.0,
         estimate=estimate,
-        spread=spread,
+        spread=0.0,
         alike=one,
         obstacle=obstacle,
     )
-    return found if shape or spread == 0 else dataclasses.replace(found, spread=spread)
+    each: Any = np.full(shape, spread) if shape else spread
+    return dataclasses.replace(found, spread=each)
 
 
 def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:

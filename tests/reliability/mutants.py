@@ -226,7 +226,7 @@ def copied(base, share):
     ignore = shutil.ignore_patterns("__pycache__", ".git", "reports", ".probes", "latest")
     shutil.copytree(ROOT, tree, ignore=ignore)
 
-    shutil.copytree(ROOT / "reports" / "dynamics", tree / "reports" / "dynamics")
+    shutil.copytree(ROOT / "reports", tree / "reports", ignore=shutil.ignore_patterns("latest"))
     return tree
 
 

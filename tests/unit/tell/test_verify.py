@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +11,9 @@ import probes
 from probes.store import sha256
 from probes.tell import plots, report, reportfolder, verify
 from tests.unit.tell.test_report import ALL, RUN, drawn, folder, line, store  # noqa: F401
+
+REPORTS = Path(__file__).parents[3] / "reports"
+COMMITTED = [one for one in reportfolder.reports_in(REPORTS) if one != REPORTS / "latest"]
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +179,8 @@ def test_a_needed_number_may_differ_by_one_from_machine_to_machine():
     assert not verify._same(0.5, 0.50001)
     assert verify._same(None, None)
     assert not verify._same(None, 0.0)
+
+
+@pytest.mark.parametrize("one", COMMITTED, ids=lambda p: p.relative_to(REPORTS).as_posix())
+def test_a_committed_report_is_judged_again_as_it_stands(one):
+    assert verify.verify(one, REPORTS.parent) == []
