@@ -147,28 +147,46 @@ def mapped(tree):
     found = {}
     for path in MODULES:
         name = str(tree / path.relative_to(ROOT))
-        for line, tests in (data.contexts_by_lineno(name) or {}).items():
-            known = sorted((t for t in tests if t), key=lambda t: (seconds.get(t, 0), t))
-            found[f"{path.relative_to(ROOT)}:{line}"] = known
-    return found
+        found[path] = {
+            line: {t for t in tests if t}
+            for line, tests in (data.contexts_by_lineno(name) or {}).items()
+        }
+    return found, seconds
 
 
-def tests_of(path, before, after, lines):
-    """The tests that run a changed line; all tests for a line that runs when it is imported."""
+def tests_of(path, before, after, mapping):
+    """The tests that run a changed statement, the fastest first. Of what runs when the module is
+    imported: of a default, those of its function, else those of any line of the module.
+    """
+    found, seconds = mapping
     old, new = before.splitlines(), after.splitlines()
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     changed = [
-        i for tag, a, b, _, _ in matcher.get_opcodes() if tag != "equal" for i in range(a, b)
+        i + 1 for tag, a, b, _, _ in matcher.get_opcodes() if tag != "equal" for i in range(a, b)
     ]
-    found = {}
-    for i in changed:
-        for back in range(
-            i + 1, max(0, i - 30), -1
-        ):  # a statement has its number at its first line
-            if tests := lines.get(f"{path.relative_to(ROOT)}:{back}"):
-                found |= dict.fromkeys(tests)
-                break
-    return list(found) or TESTS
+    tests = set()
+    for line in changed:
+        tests |= _of_lines(found[path], _statement(ast.parse(before), line))
+    tests = tests or _of_lines(found[path], found[path])
+    return sorted(tests, key=lambda t: (seconds.get(t, 0), t)) or TESTS
+
+
+def _of_lines(tests, lines):
+    return set().union(*(tests.get(line, ()) for line in lines))
+
+
+def _statement(tree, line):
+    """The lines of the statement that holds a line; of the head of a function, its body."""
+    around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and _first(n) <= line]
+    inner = min((n for n in around if line <= n.end_lineno), key=lambda n: n.end_lineno - n.lineno)
+    body = getattr(inner, "body", None)
+    if isinstance(inner, ast.FunctionDef):
+        return range(body[0].lineno, inner.end_lineno + 1)
+    return range(inner.lineno, (body[0].lineno if body else inner.end_lineno + 1))
+
+
+def _first(node):
+    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
 
 
 QUIETLY = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--probes-report="]
