@@ -154,6 +154,20 @@ def test_hashes_of_files_that_rest_are_taken_once(tmp_path, monkeypatch):
     assert stores.file_hashes([place], store) == found
 
 
+@pytest.mark.parametrize(("age", "hashed"), [(1.9, 2), (2.1, 1)])
+def test_a_file_that_changed_less_than_two_seconds_ago_is_hashed_again(
+    tmp_path, monkeypatch, age, hashed
+):
+    store, place, calls = Store(tmp_path / "s"), tmp_path / "a.bin", []
+    place.write_bytes(b"one")
+    monkeypatch.setattr(stores.time, "time", lambda: place.stat().st_ctime + age)
+    monkeypatch.setattr(stores, "sha256", lambda path: calls.append(path) or "x")
+    stores.file_hashes([place], store)
+    stores.file_hashes([place], store)
+
+    assert len(calls) == hashed
+
+
 def test_waiting_for_another_process_is_said(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(stores, "PATIENCE", 0.05)
     store = Store(tmp_path)

@@ -51,6 +51,20 @@ def test_the_error_up_to_each_look_is_alpha_times_its_share(alpha):
     np.testing.assert_allclose(crossed, want, atol=4 * np.sqrt(alpha / 400_000))
 
 
+@pytest.mark.parametrize(("plan", "alpha"), [((300, 600), 0.05), ((312, 625, 1250), 0.01)])
+def test_the_levels_are_those_of_the_multivariate_normal(plan, alpha):
+    """The law of the estimates at the looks is known: independent increments."""
+    z = stats.norm.isf(looks.levels(plan, alpha))
+    times = np.array(plan, float)
+    law = np.sqrt(np.minimum.outer(times, times) / np.maximum.outer(times, times))
+    for i in range(1, len(plan) + 1):
+        mvn = stats.multivariate_normal(
+            np.zeros(i), law[:i, :i], seed=0, abseps=1e-8, releps=1e-8, maxpts=2_000_000
+        )
+        crossed = 1 - mvn.cdf(z[:i])
+        assert crossed == pytest.approx(alpha * plan[i - 1] / plan[-1], abs=alpha * 1e-4)
+
+
 def test_the_sequential_p_and_the_levels_are_one_procedure():
     plan = looks.sizes(5000)
     for j in (1, 2, 5):

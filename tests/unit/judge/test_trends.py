@@ -65,6 +65,13 @@ def test_runs_are_judged_against_the_bound_and_images_by_their_share():
     assert increases(table(weak), "thing", rho=0.1).overall == "supported"
 
 
+def test_nothing_is_left_out_of_a_trend():
+    found = increases(table(np.arange(40)[:, None] + np.arange(5)), "thing")
+
+    assert "excluded" not in found[""].notes
+    assert found[""].n == 40
+
+
 def test_few_runs_can_not_decide():
     found = increases(
         table(np.arange(4)[:, None] + np.arange(5), "train_seed"), "thing", unit="train_seed"
