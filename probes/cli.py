@@ -35,8 +35,20 @@ MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EROFS, errno.EDQUOT, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0 if all went well, 1 if a report does not verify, 2 if the
-    input can't be used, 130 after Ctrl-C and 143 after SIGTERM.
+    input can't be used, 130 after Ctrl-C, 143 after SIGTERM, and 141 if whoever reads what it
+    prints has gone, as ``head`` does.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:  # what --help and a refusal print, too
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(argv: Sequence[str] | None) -> int:
     typed = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = parser_of_all(studies.asked_in(typed))

@@ -1,6 +1,9 @@
 """The second door."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +79,20 @@ def test_a_folder_that_is_no_report_is_said(capsys, tmp_path):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "is it the folder of a report?" in capsys.readouterr().err
     assert cli.main(["verify", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "codes"),
+    [("list", (141,)), ("--help", (0, 141)), ("run dynamics --levels x", (2,))],
+)
+def test_a_reader_that_has_gone_is_no_fault(words, codes):
+    """As in ``probes list | head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "probes", *words.split()]
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode in codes
