@@ -234,7 +234,7 @@ class Asked:
         beyond the SESOI.
         """
         found: dict[str, Any] = {}
-        if len(wide.columns) > 2:
+        if len(wide.columns) > 2 and len(wide) > 1:
             found |= effects.trend(wide)
         if kind == "ratio" and top is not None:
             ratio = float(np.log(wide[top].mean() / wide.iloc[:, 0].mean()))

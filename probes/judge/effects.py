@@ -135,8 +135,9 @@ def averaged(
         )
     if wide.isna().any(axis=None):
         lost = wide.index[wide.isna().any(axis=1)][0]
+        where = ", ".join(f"{n} {v}" for n, v in zip(wide.index.names, lost, strict=True))
         raise BadInput(
-            f"{metric}: not every image was measured at every level; the first without: {lost}"
+            f"{metric}: not every image was measured at every level; the first without: {where}"
         )
     return wide
 

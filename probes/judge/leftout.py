@@ -45,8 +45,6 @@ def lost(effect: pd.Series, by: str | None) -> dict[str, tuple[int, float]]:
     names = [n for n in effect.index.names if n != "image"]
     none = effect.isna().groupby(level=names, observed=True).agg(["sum", "mean"])
     labels = [""] * len(none) if by is None else list(map(str, none.index.get_level_values(by)))
-    found: dict[str, tuple[int, float]] = {}
-    for label, (many, share) in zip(labels, none.to_numpy(), strict=True):
-        before = found.get(label, (0, 0.0))
-        found[label] = before[0] + int(many), max(before[1], float(share))
-    return found
+    each = none.assign(label=labels).groupby("label", sort=False)
+    many, share = each["sum"].sum(), each["mean"].max()
+    return {str(name): (int(many[name]), float(share[name])) for name in many.index}

@@ -102,14 +102,15 @@ def second_group(s: np.ndarray, k: int, winsorised: np.ndarray, trim: float) -> 
     n = s.shape[-1]
     early = max(0, k - int(2 * math.sqrt(trim * (1 - trim) * n)))
     limit = 1.5 * winsorised.std(-1, ddof=1)
-    found = np.zeros(s.shape[:-1], bool)
-    for low, high in ((early, n - k - 1), (k, n - early - 1)):
-        side = s[..., low, None], s[..., high, None]
-        bounded = np.isfinite(side[0][..., 0]) & np.isfinite(side[1][..., 0])
+
+    def begins(low: int, high: int) -> Any:
+        side = s[..., low], s[..., high]
+        bounded = np.isfinite(side[0]) & np.isfinite(side[1])
         with np.errstate(invalid="ignore"):
-            wider = np.clip(s, *side).std(-1, ddof=1)
-        found = found | ~bounded | (wider > limit)
-    return found
+            wider = np.clip(s, *(v[..., None] for v in side)).std(-1, ddof=1)
+        return ~bounded | (wider > limit)
+
+    return begins(early, n - k - 1) | begins(k, n - early - 1)
 
 
 SECOND_GROUP = (

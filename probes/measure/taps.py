@@ -159,7 +159,7 @@ def _add_up(
             f" {way_out}"
         )
     apart = (sum(map(to_float64, parts)) - to_float64(total)).abs().max()
-    size = max(float(t.abs().max()) for t in (total, *parts)) or 1.0
+    size = max(float(t.abs().max()) for t in (total, *parts))
     if not float(apart) <= (1e-4 if total.dtype in (torch.float32, torch.float64) else 3e-2) * size:
         made = " + ".join(name for name in ("x", "h") if name in streams)
         raise BadInput(

@@ -106,3 +106,39 @@ def test_uniforms_are_uniform():
 
 def test_a_permutation_is_one():
     assert sorted(seeds.permutation(1000, "order").tolist()) == list(range(1000))
+
+
+def test_uniforms_permutations_and_normals_are_what_the_words_give():
+    """In the definition: the upper 53 bits; a stable order; Box and Muller of the two halves."""
+    words = seeds.words(9, "law", 3)
+    low, high = words.astype("<u8").view("<u4").reshape(9, 2).astype(float).T
+    r = np.sqrt(-2 * np.log((low + 0.5) / 2**32))
+    z = np.concatenate([r * np.cos(2 * np.pi * high / 2**32), r * np.sin(2 * np.pi * high / 2**32)])
+
+    assert seeds.uniform(9, "law", 3).tolist() == [int(w >> 11) / 2**53 for w in words.tolist()]
+    assert seeds.permutation(9, "law", 3).tolist() == sorted(range(9), key=lambda i: words[i])
+    np.testing.assert_allclose(seeds.normals(18, [("law", 3)])[0], z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seeds.normals(17, [("law", 3)])[0], z[:17], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("many", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 70_000])
+def test_rows_that_fill_a_block_or_more_are_those_of_their_names(many, size, monkeypatch):
+    monkeypatch.setattr(seeds, "_BLOCK", 2 * max(1, (size + 1) // 2))  # two rows a block
+    names = [("block", i) for i in range(many)]
+    found = seeds.normals(size, names)
+    monkeypatch.undo()
+
+    assert found.shape == (many, size)
+    assert found.dtype == np.float32
+    for row, name in zip(found, names, strict=True):
+        assert (row == seeds.normals(size, [name])[0]).all()
+
+
+def test_no_names_make_no_rows_and_a_key_is_two_words():
+    assert seeds.normals(4, []).shape == (0, 4)
+    digest = hashlib.sha256(b'["a",1]').digest()
+    assert seeds.key(("a", 1)).tolist() == [
+        int.from_bytes(digest[:8], "little"),
+        int.from_bytes(digest[8:16], "little"),
+    ]

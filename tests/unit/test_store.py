@@ -206,3 +206,75 @@ def test_a_lock_on_a_full_disk_is_an_error_with_the_way_out(tmp_path, monkeypatc
         ProbesError, match="No space left on device; make room, or set PROBES_STORE"
     ):
         Store(tmp_path).get_or_make("k", {"x": 1}, ".txt", lambda p: p.write_text("one"))
+
+
+def test_a_store_in_a_work_tree_is_never_committed_and_one_elsewhere_is_left_alone(tmp_path):
+    for name, ignored in ((".probes", True), ("mine", False)):
+        store = Store(tmp_path / name)
+        store.get_or_make("k", {"x": 1}, ".txt", put("one"))
+
+        assert (tmp_path / name / ".gitignore").exists() == ignored
+    kept = tmp_path / ".probes" / ".gitignore"
+    assert kept.read_text() == "*\n"
+    kept.write_text("mine")
+    Store(tmp_path / ".probes").get_or_make("k", {"x": 2}, ".txt", put("two"))
+    assert kept.read_text() == "mine"
+
+
+def test_hashes_are_of_each_file_and_of_none(tmp_path):
+    store = Store(tmp_path / "s")
+    places = [tmp_path / name for name in "abc"]
+    for i, place in enumerate(places):
+        place.write_bytes(b"x" * i)
+
+    assert stores.file_hashes([], store) == []
+    assert not store.folder.exists()
+    assert stores.file_hashes(places, store) == [stores.sha256(place) for place in places]
+
+
+@pytest.mark.parametrize(
+    "kept", ["[", "[1]", '{"a.bin": 3}', '{"a.bin": [1, "x"]}', '{"a.bin": []}']
+)
+def test_an_index_of_hashes_that_is_damaged_is_made_again(tmp_path, monkeypatch, kept):
+    store, place = Store(tmp_path / "s"), tmp_path / "a.bin"
+    place.write_bytes(b"one")
+    monkeypatch.setattr(stores, "SETTLED", -1.0)
+    right = stores.file_hashes([place], store)
+    index = next((store.folder / "hashes").iterdir())
+    index.write_text(kept)
+
+    assert stores.file_hashes([place], store) == right
+    assert json.loads(index.read_text())["a.bin"][1] == right[0]
+
+
+def test_an_entry_is_sent_whole_or_not_at_all(tmp_path):
+    here, there = Store(tmp_path / "a", "a claim"), Store(tmp_path / "b", "another")
+    path = here.get_or_make("k", {"x": 1}, ".txt", put("one"), about="it")
+    record, payload = here.entry("k", path.name)
+    arrived = there.add(record, payload)
+
+    assert arrived.read_text() == "one"
+    assert json.loads(arrived.with_suffix(".json").read_text())["for"] == "a claim"
+    assert there.find("k", {"x": 1}, ".txt") == arrived
+    del record["for"]
+    assert (
+        json.loads(there.add(record, payload).with_suffix(".json").read_text())["for"] == "another"
+    )
+    with pytest.raises(ProbesError, match="not those that were sent"):
+        there.add(record, b"two")
+    assert here.entry("k", "nothing.txt") is None
+    path.with_suffix(".json").write_text("[]")
+    assert here.entry("k", path.name) is None
+    path.with_suffix(".json").write_text("{")
+    assert here.entry("k", path.name) is None
+
+
+def test_the_index_has_a_line_for_each_entry(tmp_path):
+    store = Store(tmp_path, "a claim")
+    first = store.get_or_make("k", {"x": 1}, ".txt", put("one"), about="it")
+    second = store.get_or_make("k", {"x": 2}, ".txt", put("two"))
+
+    assert [json.loads(line) for line in (tmp_path / stores.INDEX).read_text().splitlines()] == [
+        ["k", first.name, "it", "a claim"],
+        ["k", second.name, "", "a claim"],
+    ]
