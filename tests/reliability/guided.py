@@ -3,9 +3,10 @@
     pip install atheris
     python tests/reliability/guided.py --minutes 10 --corpus .fuzz --out reports/reliability
 
-Each reader has so many minutes of processor time, in a process of its own. What is there already
-counts, so the same command goes on where it was stopped. The rules are those of ``guard.py``. It
-keeps (``--corpus``) what reaches a line of ours that nothing before did.
+Each reader has so many minutes of processor time, in a process of its own. What is in the corpus
+counts, and so does a reader that the table holds with as many minutes: the same command goes on
+where it was stopped (delete the table to begin anew). The rules are those of ``guard.py``. It keeps
+(``--corpus``) what reaches a line of ours that nothing before did.
 """
 
 import argparse
@@ -74,10 +75,10 @@ def guided(name, seconds, corpus):
     atheris.Fuzz()
 
 
-def page(rows, minutes, command):
+def page(rows, lacking, minutes, command):
     from probes.tell.markdown import grid
 
-    broken = sum(len(row["broken"]) for row in rows)
+    broken = sum(row["broken"] for row in rows)
     total = sum(row["inputs"] for row in rows)
     return "\n\n".join(
         [
@@ -93,12 +94,13 @@ def page(rows, minutes, command):
                         row["reader"],
                         round(row["seconds"] / 60, 1),
                         *(row[key] for key in ("inputs", "kept", "read", "refused")),
-                        len(row["broken"]),
+                        row["broken"],
                     ]
                     for row in rows
                 ],
             ),
             f"**{broken} ways to break a rule in {total:,} inputs.**",
+            *([f"Not tried yet: {', '.join(lacking)}."] if lacking else []),
         ]
     )
 
@@ -111,6 +113,15 @@ def row_of(name, corpus):
     kept = len(list((corpus / "inputs").iterdir()))
     inputs = counts["read"] + counts["refused"]
     return {"reader": name, "inputs": inputs, "kept": kept} | counts
+
+
+def table_of(out):
+    """The rows of a table that is there, by reader."""
+    if not out or not (out / "guided.csv").exists():
+        return {}
+    import pandas as pd
+
+    return {row["reader"]: row for row in pd.read_csv(out / "guided.csv").to_dict("records")}
 
 
 def main():
@@ -127,7 +138,13 @@ def main():
         guided(name, 60 * given.minutes, given.corpus / name.replace(" ", "-"))
     from readers import READERS
 
-    names = given.only or [reader.name for reader in READERS]
+    there = {
+        name: row
+        for name, row in table_of(given.out).items()
+        if row["seconds"] >= 60 * given.minutes and not row["broken"]
+    }
+    names = [reader.name for reader in READERS]
+    wanted = [name for name in given.only or names if name not in there]
 
     def run(name):
         corpus = given.corpus / name.replace(" ", "-")
@@ -144,16 +161,24 @@ def main():
             print("  broken:", told, flush=True)
 
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(run, names))
-    rows = [row for name in names if (row := row_of(name, given.corpus / name.replace(" ", "-")))]
-    if given.out and len(rows) == len(READERS):
-        from probes.atomic import write_text
+        list(pool.map(run, wanted))
+    made = {name: row_of(name, given.corpus / name.replace(" ", "-")) for name in names}
+    enough = {k: v for k, v in made.items() if v and v["seconds"] >= 60 * given.minutes}
+    rows = [
+        there.get(name) or {**enough[name], "broken": len(enough[name]["broken"])}
+        for name in names
+        if name in there or name in enough
+    ]
+    if given.out and rows:
+        import pandas as pd
+        from written import write
 
         command = (
             f"python tests/reliability/guided.py --minutes {given.minutes:g} --out {given.out}"
         )
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_text(given.out / "guided.md", page(rows, given.minutes, command) + "\n")
+        lacking = [name for name in names if name not in there and name not in enough]
+        text = page(rows, lacking, given.minutes, command)
+        write(given.out, "guided", pd.DataFrame(rows), text, float_format="%.4g")
     sys.exit(any(row["broken"] for row in rows))
 
 
