@@ -122,7 +122,9 @@ def mapped(tree):
     if not pid:
         _enter(tree)
         seen = coverage.Coverage(
-            data_file=str(tree / "lines"), include=[str(tree / "probes" / "*")], config_file=False
+            data_file=str(tree / "lines"),
+            include=[str(tree / path.relative_to(ROOT)) for path in MODULES],
+            config_file=False,
         )
         import pytest
 
