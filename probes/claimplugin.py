@@ -193,6 +193,13 @@ class Claim:
                 "claim.holds() is called exactly once per claim: this is the second call",
                 pytrace=False,
             )
+        from probes.judge import Verdicts
+
+        if not isinstance(verdicts, Verdicts):
+            raise BadInput(
+                f"claim.holds({verdicts!r:.60}): it takes verdicts, as rises(...), falls(...) and"
+                " the other questions give, and decides itself whether the claim holds"
+            )
         if self._looking:
             self._seen = verdicts
         else:

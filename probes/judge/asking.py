@@ -67,8 +67,13 @@ class Question(Asked):
                 f" typical='draw' with unit={effects.BOTH!r}"
             )
         if alpha is None:
-            alpha = 0.05 if asked is None else asked.alpha
+            alpha = getattr(asked, "alpha", 0.05)
         if not isinstance(table, pd.DataFrame):
+            if not hasattr(table, "frame"):
+                raise BadInput(
+                    f"{self.ask}({table!r:.60}, ...): a question is asked of a table, as"
+                    " lab.sweep(...) gives, or of a DataFrame with its columns"
+                )
             self.foresee(table, alpha)
             table = table.frame
         return dataclasses.replace(self._judge(tables.check(table), alpha), asked=(asked,))

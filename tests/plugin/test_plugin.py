@@ -351,6 +351,15 @@ def test_trap_p04_a_skipped_claim_counts_as_neither_judged_nor_decided(pytester)
     )
 
 
+@pytest.mark.parametrize("given", ["True", "'supported'", "None"])
+def test_what_is_no_verdict_is_refused_by_the_claim(pytester, given):
+    write(pytester, NOISE.replace("    claim.holds(", f"    claim.holds({given}) or ("))
+    result = pytester.runpytest(IMAGES, QUIET)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*it takes verdicts, as rises(...), falls(...)*"])
+
+
 @pytest.mark.parametrize(("calls", "sentence"), [(0, "never called"), (2, "second call")])
 def test_holds_is_called_exactly_once(pytester, calls, sentence):
     body = (

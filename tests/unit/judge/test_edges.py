@@ -159,6 +159,15 @@ def test_more_than_a_fifth_of_dead_images_is_refused_on_either_side(share):
         assert math.isfinite(rules.trimmed_mean(x, 0).estimate)
 
 
+@pytest.mark.parametrize("side", [-np.inf, np.inf])
+@pytest.mark.parametrize(("many", "second"), [(20, False), (36, True)])
+def test_dead_images_up_to_the_trimming_point_are_a_second_group(side, many, second):
+    x = z(200)
+    x[:many] = side
+
+    assert (rules.trimmed_mean(x, 0).obstacle == ruling.SECOND_GROUP) == second
+
+
 def test_trimming_needs_three_units_and_a_mean_two():
     assert math.isnan(rules.trimmed_mean(np.array([1.0, 3.0]), 0).spread)
     assert rules.trimmed_mean(np.array([1.0, 3.0]), 0).estimate == 2.0
@@ -374,3 +383,9 @@ def test_a_trend_beside_a_verdict_is_that_of_the_images_that_move():
 
     assert found["rho"] == pytest.approx((1 - 1 + 0.5) / 3)
     assert (found["page_up"], found["page_down"]) == pytest.approx((page, back))
+
+
+@pytest.mark.parametrize("given", [1, None, "table", [1, 2]])
+def test_a_question_is_asked_of_a_table(given):
+    with pytest.raises(BadInput, match=r"is asked of a table, as lab\.sweep"):
+        falls(given, "thing", sesoi=0.1)
