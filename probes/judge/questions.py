@@ -198,11 +198,8 @@ def both(*parts: Verdicts) -> Verdicts:
     blocks or alpha.
     """
     labels = [[v.label for v in part] for part in parts]
-    if (
-        len(parts) < 2
-        or any(other != labels[0] for other in labels[1:])
-        or len({p.alpha for p in parts}) > 1
-    ):
+    alphas = {part.alpha for part in parts}
+    if len(parts) < 2 or any(other != labels[0] for other in labels) or len(alphas) > 1:
         what = [
             f"{p.items[0].measured if len(p) else '?'}: {', '.join(map(str, ls)) or 'no blocks'},"
             f" alpha {p.alpha:g}"
@@ -250,9 +247,8 @@ def both(*parts: Verdicts) -> Verdicts:
     spec = {"ask": "both", "parts": [dict(part.spec) for part in parts]}
     inputs = tuple(frame for part in parts for frame in part.inputs)
     asked = tuple(one for part in parts for one in part.asked)
-    return Verdicts(
-        settle(items, parts[0].alpha), parts[0].alpha, parts[0].scope, spec, inputs, asked
-    )
+    alpha = alphas.pop()
+    return Verdicts(settle(items, alpha), alpha, parts[0].scope, spec, inputs, asked)
 
 
 def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
