@@ -69,7 +69,7 @@ class Question(Asked):
         if alpha is None:
             alpha = getattr(asked, "alpha", 0.05)
         if not isinstance(table, pd.DataFrame):
-            if not hasattr(table, "frame"):
+            if not hasattr(table, "design"):  # asking for its frame would compute it
                 raise BadInput(
                     f"{self.ask}({table!r:.60}, ...): a question is asked of a table, as"
                     " lab.sweep(...) gives, or of a DataFrame with its columns"
