@@ -112,9 +112,9 @@ def _components(va, vb, left, n, draws):  # type: ignore[no-untyped-def]
     return np.maximum(0.0, n * va - left / draws), np.maximum(0.0, draws * vb - left / n), left
 
 
-def _few(y: np.ndarray) -> np.ndarray:
+def _few(y: np.ndarray) -> bool:
     n, draws = y.shape[-2:]
-    return np.full(y.shape[:-2], n < FEWEST[0] or draws < FEWEST[1])
+    return n < FEWEST[0] or draws < FEWEST[1]
 
 
 def _said(y: np.ndarray) -> str:

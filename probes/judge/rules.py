@@ -66,7 +66,7 @@ def trimmed_mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     obstacle = first_true(
         shape,
         (alike, named_same(winsorised)),
-        (np.full(shape, n < 100), few),
+        (n < 100, few),
         (second_group(s, k, winsorised, TRIM), SECOND_GROUP),
     )
     return student(m, se, delta, alpha, h - 1, n, alike, obstacle)
@@ -166,7 +166,7 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
     obstacle = first_true(
         shape,
         (alike, named_same(x)),
-        (np.full(shape, n < 200), few),
+        (n < 200, few),
         (
             n < 15 * g * g,
             lambda at: (
@@ -187,8 +187,7 @@ def mean(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
 
 def _too_few(estimate: Any, n: int, spread: float, few: str) -> Ruling:
     shape = np.shape(estimate)
-    one = np.ones(shape, bool)
-    obstacle = first_true(shape, (one, few))
+    obstacle = first_true(shape, (True, few))
     found = ruling(
         n,
         p_up=1.0,
@@ -197,7 +196,7 @@ def _too_few(estimate: Any, n: int, spread: float, few: str) -> Ruling:
         high=0.0,
         estimate=estimate,
         spread=0.0,
-        alike=one,
+        alike=np.ones(shape, bool),
         obstacle=obstacle,
     )
     each: Any = np.full(shape, spread) if shape else spread
@@ -233,7 +232,7 @@ def score(x: np.ndarray, delta: float, alpha: float = 0.05) -> Ruling:
         estimate=m,
         spread=spread,
         alike=np.zeros(x.shape[:-1], bool),
-        obstacle=first_true(x.shape[:-1], (np.full(x.shape[:-1], n < 20), few)),
+        obstacle=first_true(x.shape[:-1], (n < 20, few)),
     )
 
 

@@ -38,8 +38,7 @@ def sesoi_of(text: str | float, metric: str, kind: Kind, side: int = 1) -> float
             f" {example}"
         )
     if kind == "ratio":
-        falls = value > 0 if side < 0 else value < 0
-        if falls and abs(value) >= LARGEST:
+        if -side * value >= LARGEST:  # a fall
             factor = 1 + abs(value) / 100
             raise BadInput(
                 f"sesoi {text!r}: ratios are judged by their logarithm, so a fall of"
