@@ -333,3 +333,71 @@ def test_a_relu_that_blocks_share_is_read_in_its_own_block_only():
 
     assert torch.equal(seen["0"]["sum"], model[0].f(x) + x)
     assert torch.equal(seen["1"]["sum"], model[1].f(seen["0"]["out"]) + seen["0"]["out"])
+
+
+class Scaled(nn.Module):
+    """A block on vectors whose sum is scaled before its ReLU."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.f, self.act, self.scale = nn.Linear(4, 4), nn.ReLU(), scale
+
+    def forward(self, x):
+        return self.act((self.f(x) + x) * self.scale)
+
+
+register_block(Scaled, BlockAdapter(branch="f", relu="act"))
+
+
+def test_streams_of_vectors_are_read_and_one_without_a_batch_is_refused():
+    model = nn.Sequential(Scaled()).eval()
+    with torch.no_grad(), tap(model) as seen:
+        model(torch.ones(3, 4))
+        assert torch.equal(seen["0"]["h"], model[0].f(torch.ones(3, 4)))
+    with (
+        torch.no_grad(),
+        pytest.raises(BadInput, match="'x' of block '0' is no batch of maps but Tensor"),
+        tap(model),
+    ):
+        model(torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits", "fails"),
+    [(torch.float32, 5e-5, 3e-4), (torch.float64, 5e-5, 3e-4), (torch.bfloat16, 1e-2, 8e-2)],
+)
+def test_streams_add_up_within_the_rounding_of_their_precision(dtype, fits, fails):
+    given = torch.ones(3, 4, dtype=dtype)
+    for off, adds in ((fits, True), (fails, False), (-fails, False)):
+        model = nn.Sequential(Scaled(1 + off)).to(dtype).eval()
+        model[0].f.weight.data.fill_(0.25)
+        if adds:
+            with torch.no_grad(), tap(model):
+                model(given)
+            continue
+        with (
+            torch.no_grad(),
+            pytest.raises(BadInput, match=r"x \+ h is not the sum that 'act' is given"),
+            tap(model),
+        ):
+            model(given)
+
+
+def test_a_block_of_zeros_adds_up():
+    model = nn.Sequential(Scaled()).eval()
+    for p in model.parameters():
+        p.data.zero_()
+    with torch.no_grad(), tap(model) as seen:
+        model(torch.zeros(3, 4))
+
+        assert not seen["0"]["sum"].any()
+
+
+def test_streams_that_are_not_asked_for_are_not_kept():
+    model = nn.Sequential(Scaled()).eval()
+    with torch.no_grad(), tap(model, parts=["sum"]) as seen:
+        model(torch.ones(3, 4))
+
+        assert set(seen["0"]) == {"sum"}
+    with pytest.raises(UnknownName, match="unknown stream 'g'"), tap(model, parts=["g"]):
+        pass
