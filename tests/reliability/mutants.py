@@ -42,8 +42,10 @@ TESTS += [
     for path in MODULES
     if ">>> " in path.read_text(encoding="utf-8")
 ]
-SECONDS = 180
-"""A mutant whose tests take longer hangs, and is found."""
+SLOWER = 6
+"""A mutant whose tests take so many times as long as they did, and a minute more, hangs: that is
+found.
+"""
 RARE = 0.25
 """Of an operator that has dozens of forms (one sign in place of each other) this share is drawn."""
 
@@ -215,18 +217,23 @@ def _enter(tree):
     os.environ |= {"PROBES_STORE": str(tree / ".store"), "PYTHONPATH": str(tree)}
 
 
-def tried(tree, path, text, tests):
+def patience(tests, mapping):
+    """How many seconds tests are waited for."""
+    return 60 + SLOWER * sum(mapping[1].get(test, 1) for test in tests)
+
+
+def tried(tree, path, text, tests, seconds):
     """Whether the tests of a copy of the tree fail with a text in the place of a module's."""
     place = tree / path.relative_to(ROOT)
     before = place.read_text(encoding="utf-8")
     place.write_text(text, encoding="utf-8")
     try:
-        return _failed(tree, tests)
+        return _failed(tree, tests, seconds)
     finally:
         place.write_text(before, encoding="utf-8")
 
 
-def _failed(tree, tests):
+def _failed(tree, tests, seconds):
     pid = os.fork()
     if not pid:
         code = 99
@@ -237,7 +244,7 @@ def _failed(tree, tests):
             code = int(pytest.main([*QUIETLY, *tests]))
         finally:
             os._exit(code)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -267,7 +274,7 @@ def campaign(share, shares, tree, rows, end, lines):
         if number % shares != share or short in known:
             continue
         tests = tests_of(path, before, after, lines)
-        killed = tried(tree, path, after, tests)
+        killed = tried(tree, path, after, tests, patience(tests, lines))
         row = {"number": number, "mutant": short, "killed": killed, "tests": len(tests)}
         with rows.open("a") as out:
             out.write(json.dumps(row | {"change": _change(before, after)}) + "\n")
@@ -334,7 +341,8 @@ def main():
             if short == given.only:
                 print(_change(before, after))
                 tests = tests_of(path, before, after, lines)
-                print("killed" if tried(trees[0], path, after, tests) else f"lives: {len(tests)}")
+                killed = tried(trees[0], path, after, tests, patience(tests, lines))
+                print("killed" if killed else f"lives: {len(tests)}")
         shutil.rmtree(base)
         return
     children, end = [], time.time() + 60 * given.minutes
