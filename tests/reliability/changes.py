@@ -253,7 +253,7 @@ def page(table, command):
     same = made[made["forged"] == "tells the same"]
     places = same["file"].str.split("/").str[0]
     lost = int((made[["as it stands", "forged"]] == "missed").any(axis=1).sum())
-    names = " and ".join(f"`reports/{name}`" for name in sorted(set(made["report"])))
+    names = ", ".join(f"`reports/{name}`" for name in sorted(set(made["report"])))
     return "\n\n".join(
         [
             "# Changes of a report",
@@ -290,7 +290,8 @@ def main():
     print(missed.head(30).to_string() if len(missed) else f"{len(table):,} changes, none missed")
     if given.out:
         command = f"python tests/reliability/changes.py --changes {given.changes} --out {given.out}"
-        write(given.out, "changes", table.drop(columns="told"), page(table, command))
+        counts = table.groupby(["report", "kind", "as it stands", "forged"]).size()
+        write(given.out, "changes", counts.rename("changes").reset_index(), page(table, command))
     sys.exit(bool(len(missed)))
 
 
