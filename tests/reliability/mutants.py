@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from pathlib import Path
 
 import pandas as pd
@@ -189,8 +190,14 @@ def _of_lines(tests, lines):
 
 def _statement(tree, line):
     """The lines of the statement that holds a line; of the head of a function, its body."""
-    around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and _first(n) <= line]
-    inner = min((n for n in around if line <= n.end_lineno), key=lambda n: n.end_lineno - n.lineno)
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and _first(node) <= line <= node.end_lineno
+    ]
+    if not around:  # between two functions
+        return ()
+    inner = min(around, key=lambda node: node.end_lineno - node.lineno)
     body = getattr(inner, "body", None)
     if isinstance(inner, ast.FunctionDef):
         return range(body[0].lineno, inner.end_lineno + 1)
@@ -351,6 +358,8 @@ def main():
             try:
                 campaign(share, given.jobs, trees[share], rows, end, lines)
                 os._exit(0)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(1)
         children.append(pid)
