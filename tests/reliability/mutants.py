@@ -358,8 +358,9 @@ def main():
             try:
                 campaign(share, given.jobs, trees[share], rows, end, lines)
                 os._exit(0)
-            except BaseException:
+            except Exception:
                 traceback.print_exc()
+                raise
             finally:
                 os._exit(1)
         children.append(pid)
