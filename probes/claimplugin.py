@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,14 +254,15 @@ class Claim:
 @pytest.fixture
 def _probes_claim(
     request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair
-) -> Claim:
+) -> Iterator[Claim]:
     declared = declared_by(request.node)
     assert declared is not None
     declared = dataclasses.replace(declared, id=claims.labelled(declared.id, request.node))
     request.node._probes_claim = found = Claim(
         request.node, declared, str(_probes_subject), _probes_lab
     )
-    return found
+    yield found
+    del request.node._probes_claim  # pytest keeps tests, and this one its tables
 
 
 @pytest.fixture

@@ -564,6 +564,21 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
     )
 
 
+def test_a_claim_that_is_over_keeps_no_laboratory_and_no_table(pytester, run_pytest):
+    """pytest keeps every test to the end of its session."""
+    write(pytester, NOISE, NORM)
+    pytester.makeconftest(
+        "import gc\n"
+        "def pytest_sessionfinish(session):\n"
+        "    gc.collect()\n"
+        "    kept = [type(o).__name__ for o in gc.get_objects()]\n"
+        "    print('kept:', kept.count('Lab'), 'of', len(session.items))\n"
+    )
+    result = run_pytest(IMAGES, "-s")
+
+    result.stdout.fnmatch_lines(["*kept: 0 of 2"])
+
+
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_leaves_a_partial_report_that_says_so(pytester, run_pytest, how):
     write(pytester, NOISE)
