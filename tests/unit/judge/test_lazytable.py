@@ -193,3 +193,17 @@ def test_one_draw_keeps_the_clean_pass_and_says_that_it_is_one(store):
 
     assert sorted(set(part.frame["level"])) == [0.0, 0.2]
     assert part.design.draws == 1
+
+
+def test_a_notebook_shows_what_a_table_was_asked_and_its_means_once_it_is_measured(store):
+    one, _ = lab(store)
+    sweep = one.sweep(block_metrics, under=gaussian(0, 0.2))
+    before = sweep._repr_html_()
+
+    assert "120 of mnist5k" in before
+    assert before.endswith("<p>Not measured yet: it is when it is first looked at (.frame).</p>")
+    rows = sweep.summary()
+    after = sweep._repr_html_()
+    assert after.startswith(before[: before.index("<p>Not measured")])
+    assert f"{rows['mean'].iloc[0]:.4g}" in after
+    assert f"<p>{len(rows) - 30:,} further rows</p>" in after
