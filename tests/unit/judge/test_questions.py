@@ -413,6 +413,22 @@ def test_a_family_is_foreseen_with_its_size():
     assert "8 are needed in a family of 9" in sweep.said[0]
 
 
+@pytest.mark.parametrize(
+    ("between", "runs", "few"),
+    [(None, (3, 2), 0), (None, (2, 2), 4), (("a", "b"), (5, 5), 0), (("a", "b"), (5, 4), 4)],
+)
+def test_pooled_runs_are_foreseen_together_and_in_pairs_where_arms_are_compared(between, runs, few):
+    from probes.judge.power import Design
+
+    every = tuple(zip("ab", runs, strict=True))
+    sweep = _Lazy(Design("d", 300, "", 1, 0, LEVELS, every))
+    asked = Question("exceeds", "made_norm", "1 %", unit="train_seed", pool="net", between=between)
+    asked.foresee(sweep)
+
+    assert len(sweep.said) == bool(few)
+    assert not few or f"{few} training runs reach" in sweep.said[0]
+
+
 def test_trap_s07_a_null_is_not_supported_and_a_planted_effect_is():
     assert rises(made(gain=(0.0, 0.0)), "made_norm", by="site", sesoi="1 %").overall == "refuted"
     assert (
