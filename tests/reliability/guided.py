@@ -93,7 +93,7 @@ def page(rows, lacking, minutes, command):
                     [
                         row["reader"],
                         round(row["seconds"] / 60, 1),
-                        *(row[key] for key in ("inputs", "kept", "read", "refused")),
+                        *(f"{row[key]:,}" for key in ("inputs", "kept", "read", "refused")),
                         row["broken"],
                     ]
                     for row in rows

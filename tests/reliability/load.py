@@ -273,6 +273,7 @@ def run(name, size):
 
 
 def page(rows, command):
+    from probes.tell import composing
     from probes.tell.markdown import grid
 
     shown = [
@@ -292,7 +293,8 @@ def page(rows, command):
         f"`{command}`",
         "Each load runs in a process of its own, and once more at half the size, so that one sees"
         " how it grows. Memory is what it takes beyond the libraries, at most; of pytest with them."
-        " Tables are synthetic, but for those of pytest; every report verifies.",
+        " Tables are synthetic, but for those of pytest; every report verifies. A report of more"
+        f" than {composing.MANY} claims draws figures only where it is asked to.",
         grid(
             ["load", "number", "seconds", "memory (MB)", "report (MB)", "of it the page (MB)"],
             shown,

@@ -201,6 +201,7 @@ def test_a_notebook_shows_what_a_table_was_asked_and_its_means_once_it_is_measur
     before = sweep._repr_html_()
 
     assert "120 of mnist5k" in before
+    assert f"<td>done to it</td><td>{sweep.design.description}</td>" in before
     assert before.endswith("<p>Not measured yet: it is when it is first looked at (.frame).</p>")
     rows = sweep.summary()
     after = sweep._repr_html_()
