@@ -185,9 +185,7 @@ class Claim:
         self._seen: Verdicts | None = None
 
     def holds(self, verdicts: Verdicts) -> None:
-        """Leave the evidence; the test passes when the verdict is the expected one (``supported``
-        without one).
-        """
+        """Leave the evidence; the test passes when the verdict is the expected one or supported."""
         self.calls += 1
         if self.calls > 1:
             raise NotHeld(
@@ -197,10 +195,7 @@ class Claim:
         from probes.judge import Verdicts
 
         if not isinstance(verdicts, Verdicts):
-            raise BadInput(
-                f"claim.holds({verdicts!r:.60}): it takes verdicts, as rises(...), falls(...) and"
-                " the other questions give, and decides itself whether the claim holds"
-            )
+            raise BadInput(f"claim.holds({verdicts!r:.60}): it takes verdicts, as rises(...) gives")
         if self._looking:
             self._seen = verdicts
         else:

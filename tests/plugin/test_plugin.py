@@ -357,7 +357,7 @@ def test_what_is_no_verdict_is_refused_by_the_claim(pytester, given):
     result = pytester.runpytest(IMAGES, QUIET)
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*it takes verdicts, as rises(...), falls(...)*"])
+    result.stdout.fnmatch_lines(["*it takes verdicts, as rises(...) gives*"])
 
 
 @pytest.mark.parametrize(("calls", "sentence"), [(0, "never called"), (2, "second call")])
