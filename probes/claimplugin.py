@@ -185,7 +185,7 @@ class Claim:
         self._seen: Verdicts | None = None
 
     def holds(self, verdicts: Verdicts) -> None:
-        """Leave the evidence; the test passes when the verdict is the expected one or supported."""
+        """Leave the evidence; the test passes on the expected verdict, by default supported."""
         self.calls += 1
         if self.calls > 1:
             raise NotHeld(

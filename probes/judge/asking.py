@@ -60,6 +60,12 @@ class Question(Asked):
                 f"between={self.between!r}: two different values of {self.arm!r}, the first minus"
                 " the second"
             )
+        # Its design tells: to ask for its frame would compute it.
+        if not isinstance(table, pd.DataFrame) and not hasattr(table, "design"):
+            raise BadInput(
+                f"{self.ask}({table!r:.60}, ...): a question is asked of a table, as"
+                " lab.sweep(...) gives, or of a DataFrame with its columns"
+            )
         asked = table.attrs.get(tables.ASKED) if isinstance(table, pd.DataFrame) else table
         if self.typical not in (None, "draw") or (self.typical and self.unit != effects.BOTH):
             raise BadInput(
@@ -67,13 +73,8 @@ class Question(Asked):
                 f" typical='draw' with unit={effects.BOTH!r}"
             )
         if alpha is None:
-            alpha = getattr(asked, "alpha", 0.05)
+            alpha = 0.05 if asked is None else asked.alpha
         if not isinstance(table, pd.DataFrame):
-            if not hasattr(table, "design"):  # asking for its frame would compute it
-                raise BadInput(
-                    f"{self.ask}({table!r:.60}, ...): a question is asked of a table, as"
-                    " lab.sweep(...) gives, or of a DataFrame with its columns"
-                )
             self.foresee(table, alpha)
             table = table.frame
         return dataclasses.replace(self._judge(tables.check(table), alpha), asked=(asked,))

@@ -177,9 +177,9 @@ def tests_of(path, before, after, mapping):
     changed = [
         i + 1 for tag, a, b, _, _ in matcher.get_opcodes() if tag != "equal" for i in range(a, b)
     ]
-    tests = set()
+    tree, tests = ast.parse(before), set()
     for line in changed:
-        tests |= _of_lines(found[path], _statement(ast.parse(before), line))
+        tests |= _of_lines(found[path], _statement(tree, line))
     tests = tests or _of_lines(found[path], found[path])
     return sorted(tests, key=lambda t: (seconds.get(t, 0), t)) or TESTS
 
