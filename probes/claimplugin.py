@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,15 +248,14 @@ class Claim:
 @pytest.fixture
 def _probes_claim(
     request: pytest.FixtureRequest, _probes_lab: Lab, _probes_subject: Spec | Pair
-) -> Iterator[Claim]:
+) -> Claim:
     declared = declared_by(request.node)
     assert declared is not None
     declared = dataclasses.replace(declared, id=claims.labelled(declared.id, request.node))
     request.node._probes_claim = found = Claim(
         request.node, declared, str(_probes_subject), _probes_lab
     )
-    yield found
-    del request.node._probes_claim  # pytest keeps tests, and this one its tables
+    return found
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import difflib
 import json
 import logging
 import os
+import traceback
 from collections.abc import Generator
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ from probes.run.options import OPTIONS, contradiction
 from probes.tell.reporter import Teller
 
 _PROBLEMS = pytest.StashKey[dict[str, str]]()
+_FAILED = pytest.StashKey[BaseException]()
 _COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()
 
 
@@ -237,6 +239,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.excinfo is not None and uses(item):
+        item.stash[_FAILED] = call.excinfo.value
     stash = item.config.stash
     mine = item.nodeid in stash.get(_COLLECTED, {}) or item.nodeid.partition("[")[0] in stash.get(
         _PROBLEMS, {}
@@ -249,6 +253,18 @@ def pytest_runtest_makereport(
     report.when = "setup" if report.when == "call" else report.when
     report.longrepr = claims.trouble(item, call.excinfo)
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """pytest keeps every test, and other plugins what failed: not the tables of a claim."""
+    vars(item).pop("_probes_claim", None)
+    failed = item.stash.get(_FAILED, None)
+    while failed is not None:
+        traceback.clear_frames(failed.__traceback__)
+        for frame, _ in traceback.walk_tb(failed.__traceback__):
+            frame.f_locals.keys()  # Python 3.11 and 3.12 keep what was read once, until read again
+        failed = failed.__context__
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

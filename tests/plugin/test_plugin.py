@@ -565,10 +565,13 @@ def test_a_design_that_can_not_decide_is_told_before_and_is_open_by_design(pytes
 
 
 def test_a_claim_that_is_over_keeps_no_laboratory_and_no_table(pytester, run_pytest):
-    """pytest keeps every test to the end of its session."""
+    """pytest keeps every test to the end of its session, and other plugins what failed."""
     write(pytester, NOISE, NORM)
     pytester.makeconftest(
         "import gc\n"
+        "failed = []\n"
+        "def pytest_runtest_makereport(call):\n"
+        "    failed.append(call.excinfo)\n"
         "def pytest_sessionfinish(session):\n"
         "    gc.collect()\n"
         "    kept = [type(o).__name__ for o in gc.get_objects()]\n"
