@@ -56,6 +56,7 @@ def _part(path: Path, labels: Mapping[str, Any]) -> dict[str, Any]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             found = file.read([n for n in names if n not in labels], use_threads=False)
+            found.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as e:
         raise ProbesError(f"{path} is no table: {e}") from e
     columns: dict[str, Any] = {}

@@ -285,6 +285,7 @@ def load(name: str, folder: Path = FOLDER) -> Baseline:
         )
     try:
         found = pq.read_table(path)
+        found.validate(full=True)
         facts = loads((found.schema.metadata or {})[ENTRY])
         frame = found.to_pandas()
     except KeyError:

@@ -26,6 +26,7 @@ from probes.errors import BadInput, ProbesError, UnknownName
 from probes.judge.wording import shown
 from probes.perturb import asked, onfile
 from probes.registry import Registry
+from probes.stacking import stacked
 from probes.store import Store
 from probes.subjects import builtin, checkpoints
 from probes.subjects.configured import configuration
@@ -251,6 +252,26 @@ def test_a_table_that_claims_more_rows_than_it_has_is_refused(tmp_path):
     path.write_bytes(data.replace(count, b"\x16\x80\x80\x80\x80\x80\x80\x01"))
     with pytest.raises(ProbesError, match="no table"):
         table.read(path)
+
+
+@pytest.mark.parametrize("kind", ["category", "str"])
+@pytest.mark.parametrize("name", ["site", "net"])
+def test_a_table_whose_names_are_no_text_is_refused(name, kind, tmp_path):
+    """Arrow reads any bytes as text, and finds out where somebody asks for the text."""
+    path, names = tmp_path / "t.parquet", ("net", "weights", "dataset")
+    numbers = dict.fromkeys(("train_seed", "draw", "level", "loss"), 0)
+    frame = pd.DataFrame({**dict.fromkeys((*names, "site"), "thing"), **numbers, "image": [1, 2]})
+    frame[name] = frame[name].str.replace("thing", "that thing").astype(kind)
+    frame.to_parquet(path, index=False, compression=None)
+    assert len(table.read(path)) == len(stacked([path], [{}], names)) == 2
+
+    path.write_bytes(path.read_bytes().replace(b"that thing", b"that thin\xff"))
+    with pytest.raises(ProbesError, match="no table"):
+        table.read(path)
+    with pytest.raises(ProbesError, match="no table"):
+        stacked([path], [{}], names)
+    with pytest.raises(ProbesError, match="no baseline"):
+        baseline.load(str(path))
 
 
 @pytest.mark.parametrize("name", [".:x", "..a:b", "a b:c", "os:", ":x", "a:b.c", "a\n:b"])
