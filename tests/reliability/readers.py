@@ -21,7 +21,8 @@ from probes.judge.sesoi import sesoi_of
 from probes.perturb import asked, onfile
 from probes.store import Store
 from probes.studies.robustness import published
-from probes.subjects import builtin, checkpoints, libraries
+from probes.studies.weight_noise import networks
+from probes.subjects import builtin, checkpoints, libraries, pins
 from probes.subjects.imagefiles import read_image
 from probes.subjects.spec import pair, parse
 from probes.tell import evidence, loading, summary
@@ -155,6 +156,11 @@ def _corrupted(path):
 def _configured(path):
     libraries.hugging_face.cache_clear()
     libraries.hugging_face(str(path.parent))
+
+
+def _pinned(path):
+    pins.FILE = str(path)
+    pins._pins()
 
 
 def _stored(path):
@@ -348,6 +354,20 @@ READERS = (
         ],
         _configured,
         "config.json",
+    ),
+    Reader(
+        "cards",
+        "the card of a checkpoint",
+        lambda: [json.dumps({"net": "cnn", "recipe": {"epochs": 3, "lr": 0.01}}).encode()],
+        networks.card_of,
+        "e3.json",
+    ),
+    Reader(
+        "downloads",
+        "the SHA-256 of downloads",
+        lambda: [json.dumps({"resnet18": "0" * 64, "org/net": "f" * 64}, indent=1).encode()],
+        _pinned,
+        "probes-downloads.json",
     ),
     Reader(
         "sidecars",

@@ -28,6 +28,7 @@ from probes.perturb import asked, onfile
 from probes.registry import Registry
 from probes.stacking import stacked
 from probes.store import Store
+from probes.studies.weight_noise.networks import card_of
 from probes.subjects import builtin, checkpoints
 from probes.subjects.configured import configuration
 from probes.subjects.imagefiles import read_image
@@ -284,6 +285,13 @@ def test_levels_without_an_end_are_refused():
     with pytest.raises(BadInput):
         asked.asked("fog:1e400")
     assert shown(1e308, "ratio").endswith(" %")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 3}', '{"recipe": {', "\x00"])
+def test_a_card_that_is_none_is_refused(text, tmp_path):
+    (tmp_path / "e3.json").write_text(text)
+    with pytest.raises(BadInput, match="no card of a checkpoint"):
+        card_of(tmp_path / "e3.pt")
 
 
 @pytest.mark.parametrize(

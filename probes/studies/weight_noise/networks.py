@@ -176,10 +176,7 @@ def from_checkpoint(path: Path, run: Run, data: Dataset) -> Subject:
     A checkpoint without a card is the study's own. Its training is unknown, and its network gets
     values in [0, 1] as they are, as in the study.
     """
-    beside = path.with_suffix(".json")
-    card: dict[str, Any] = {"origin": path.name}
-    if beside.exists():
-        card = loads(beside.read_text(encoding="utf-8")) | card
+    if card := card_of(path):
         if differs := [
             f"{k} {card['recipe'].get(k)}, not {v}"
             for k, v in run.recipe.json().items()
@@ -193,4 +190,21 @@ def from_checkpoint(path: Path, run: Run, data: Dataset) -> Subject:
     else:
         raw = dataclasses.replace(data, mean=(0.0,) * data.channels, std=(1.0,) * data.channels)
         model = training.initial(run.net, raw, run.seed)
-    return pretrained.filled(run.spec, model, data, path, run.regime, card)
+    told = {**(card or {}), "origin": path.name}
+    return pretrained.filled(run.spec, model, data, path, run.regime, told)
+
+
+def card_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The card beside a checkpoint of ours: how it was trained, None where there is none. BadInput
+    for a file that is no card.
+    """
+    path = checkpoint.with_suffix(".json")
+    if not path.exists():
+        return None
+    try:
+        card = loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(card, dict) and isinstance(card.get("recipe"), dict)):
+            raise ValueError("it names no recipe")
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path} is no card of a checkpoint: {e}") from e
+    return card

@@ -240,6 +240,10 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_the_studys_own_is_of_unkn
     assert main([*one, "--epochs", "3", "--out", str(tmp_path / "more")]) == 2
     assert "trained with epochs 1, not 3" in capsys.readouterr().err
     for card in (tmp_path / "checkpoints").rglob("*.json"):
+        card.write_text('{"recipe": []}')
+    assert main([*one, "--out", str(tmp_path / "more")]) == 2
+    assert f"{card} is no card of a checkpoint: it names no recipe" in capsys.readouterr().err
+    for card in (tmp_path / "checkpoints").rglob("*.json"):
         card.unlink()
     assert main([*one, "--epochs", "3", "--out", str(tmp_path / "more")]) == 0
 
