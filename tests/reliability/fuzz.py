@@ -4,8 +4,9 @@
 
 Each input is a valid one, changed at random (``mutate.py``); ``guided.py`` makes others. A reader
 may read it or refuse it with an error of ``probes.errors``, in a second, with 500 MB, without
-writing and without running anything (``guard.py``). ``--only NAME --number N`` tries one input
-again.
+writing and without running anything (``guard.py``). A reader that the table holds with as many
+inputs is not tried again: the same command goes on where it was stopped (delete the table to begin
+anew). ``--only NAME --number N`` tries one input again.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -93,6 +94,7 @@ def page(table, command):
 
     rows = [[r.reader, r.what, r.inputs, r.read, r.refused, r.broken] for r in table.itertuples()]
     whole = int(table["broken"].sum())
+    lacking = [name for name in BY_NAME if name not in set(table["reader"])]
     return "\n\n".join(
         [
             "# Hostile input",
@@ -103,8 +105,17 @@ def page(table, command):
             " command run.",
             grid(["reader", "of", "inputs", "read", "refused", "broken"], rows),
             f"**{whole} of {int(table['inputs'].sum()):,} inputs broke a rule.**",
+            *([f"Not tried yet: {', '.join(lacking)}."] if lacking else []),
         ]
     )
+
+
+def tried_before(out, inputs):
+    """The rows by reader of a table that is there, of as many inputs and with nothing broken."""
+    if not out or not (out / "fuzz.csv").exists():
+        return {}
+    rows = pd.read_csv(out / "fuzz.csv").to_dict("records")
+    return {row["reader"]: row for row in rows if row["inputs"] == inputs and not row["broken"]}
 
 
 def main():
@@ -128,22 +139,21 @@ def main():
         broken = together(given.inputs)
         print(*(f"{name}: {what}" for name, what in broken.items()), sep="\n", file=shown)
         sys.exit(bool(broken))
-    rows = []
+    rows = tried_before(given.out, given.inputs)
+    command = f"python tests/reliability/fuzz.py --inputs {given.inputs} --out {given.out}"
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(given.jobs, context, max_tasks_per_child=1) as pool:
-        waiting = [pool.submit(fuzzed, name, given.inputs) for name in names]
-        for one in waiting:
+        todo = [pool.submit(fuzzed, n, given.inputs) for n in names if n not in rows]
+        for one in as_completed(todo):
             name, found, broken = one.result()
-            rows.append(
-                {"reader": name, "what": BY_NAME[name].what, "inputs": given.inputs}
-                | {kind: found.get(kind, 0) for kind in ("read", "refused", "broken")}
-            )
+            rows[name] = {"reader": name, "what": BY_NAME[name].what, "inputs": given.inputs} | {
+                kind: found.get(kind, 0) for kind in ("read", "refused", "broken")
+            }
             print(name, found, *(f"\n  {n}: {told}" for told, n in broken.items()), flush=True)
-    table = pd.DataFrame(rows)
-    if given.out:
-        command = f"python tests/reliability/fuzz.py --inputs {given.inputs} --out {given.out}"
-        write(given.out, "fuzz", table, page(table, command))
-    sys.exit(bool(table["broken"].sum()))
+            table = pd.DataFrame([rows[name] for name in BY_NAME if name in rows])
+            if given.out:
+                write(given.out, "fuzz", table, page(table, command))
+    sys.exit(any(row["broken"] for row in rows.values()))
 
 
 if __name__ == "__main__":
