@@ -62,6 +62,14 @@ class Report:
             raise BadInput(f"{claim}, part {part}: it has {len(line['inputs'])}, from 0")
         return evidence.load_table(self.folder, line, part)
 
+    def __str__(self) -> str:
+        """A line for each claim."""
+        return "\n".join(
+            f"{r['id']} on {r['subject']}, {r['design']['images']:,} images: {r['overall']}"
+            + (f" ({r['counts']})" if r["counts"] else "")
+            for r in self.claims
+        )
+
     def _repr_html_(self) -> str:
         rows = [
             [r["id"], r["subject"], r["overall"], r["counts"], f"{r['design']['images']:,}"]
@@ -76,6 +84,10 @@ def load(folder: Path | str) -> Report:
     Nothing is measured or judged. Raises ProbesError for a folder that holds no report.
 
     >>> found = load("reports/dynamics")
+    >>> print(found)
+    H0 on resnet20@mnist5k, 1,000 images: refuted (0 supported, 9 refuted, 0 open)
+    H1 on resnet20@mnist5k, 1,000 images: mixed (6 supported, 3 refuted, 0 open)
+    SHORTCUT on resnet20@mnist5k#* + plainnet20@mnist5k#*, 1,000 images: refuted
     >>> found.verdicts.columns[:3].tolist()
     ['claim', 'subject', 'overall']
     >>> len(found.table("H0"))  # 1,000 images, six levels, nine blocks
