@@ -229,8 +229,7 @@ def _told(lab: Bench, name: str) -> dict[str, Any]:
 
 def _typed(under: Under) -> list[str] | None:
     """The conditions as they were typed; None where they are objects."""
-    given: Any = [under] if isinstance(under, str) else under
-    texts = list(given) if isinstance(given, list | tuple) else [given]
+    texts: list[Any] = list(under) if isinstance(under, list | tuple) else [under]
     return texts if all(isinstance(text, str) for text in texts) else None
 
 

@@ -66,7 +66,7 @@ class Report:
         """A line for each claim."""
         return "\n".join(
             f"{r['id']} on {r['subject']}, {r['design']['images']:,} images: {r['overall']}"
-            + (f" ({r['counts']})" if r["counts"] else "")
+            + (f" ({r['counts']})" if len(r["verdicts"]) > 1 else "")
             for r in self.claims
         )
 
