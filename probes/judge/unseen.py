@@ -81,12 +81,12 @@ MOST = 1000
 
 def share_unseen(n: int, alpha: float = 0.05) -> float:
     """The share of all units that may behave otherwise than each of n units that were seen: 1 -
-    alpha^(1/n), the exact one-sided bound where none of n does (about 3/n).
+    alpha^(1/n), the exact one-sided bound where none of n does (about 3/n). All where n is 0.
 
     >>> round(share_unseen(20), 3), round(share_unseen(1000), 4)
     (0.139, 0.003)
     """
-    return 1 - alpha ** (1 / n)
+    return 1 - alpha ** (1 / n) if n else 1.0
 
 
 def fragility(

@@ -41,10 +41,10 @@ def counted(n: int, thing: str) -> str:
 def percent(share: float) -> str:
     """A share in percent, with two digits.
 
-    >>> percent(0.139), percent(0.002991)
-    ('14 %', '0.3 %')
+    >>> percent(0.139), percent(0.002991), percent(1.0)
+    ('14 %', '0.3 %', '100 %')
     """
-    return f"{100 * share:.2g} %"
+    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def p_shown(p: float, equals: str = "") -> str:

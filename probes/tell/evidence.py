@@ -116,6 +116,8 @@ def read(path: Path) -> list[dict[str, Any]]:
             for name, kind in SHAPE.items():
                 if not isinstance(record[name], kind):
                     raise TypeError(f"{name} is {type(record[name]).__name__}")
+            if not 0 < record["alpha"] < 1:
+                raise ValueError(f"alpha is {record['alpha']}")
             members(record)
             _inside(record)
             lines.append(record)

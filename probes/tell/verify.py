@@ -4,6 +4,7 @@ model, no torch.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +59,17 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
         problems += _expectation(folder, line, root)
     problems += _told(folder, lines)
     return problems
+
+
+@contextlib.contextmanager
+def _able(unable: str) -> Iterator[None]:
+    """ProbesError for any fault: what was forged meets one anywhere in the judge or in a page."""
+    try:
+        yield
+    except (ProbesError, MemoryError):
+        raise
+    except Exception as e:
+        raise ProbesError(f"{unable} ({type(e).__name__}: {e})") from e
 
 
 def _version(folder: Path) -> str:
@@ -121,16 +133,14 @@ def _told(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What the table and the page of a report tell otherwise than its evidence."""
     again = f"probes report {folder} makes it anew"
     try:
-        run = evidence.run_of(folder)
-        table = (folder / "verdicts.csv").read_text(encoding="utf-8")
-        page = (folder / "report.md").read_text(encoding="utf-8")
-        rows = verdict_csv(lines).splitlines()
-        told = _page(folder, lines, run)
+        with _able("what its table and page should tell can't be made"):
+            run = evidence.run_of(folder)
+            table = (folder / "verdicts.csv").read_text(encoding="utf-8")
+            page = (folder / "report.md").read_text(encoding="utf-8")
+            rows = verdict_csv(lines).splitlines()
+            told = _page(folder, lines, run)
     except ProbesError as e:
         yield str(e)
-        return
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
-        yield f"what its table and page should tell can't be made ({type(e).__name__}: {e})"
         return
     for i, (was, now) in enumerate(zip_longest(table.splitlines(), rows), 1):
         if was != now:
@@ -164,17 +174,15 @@ def _page(folder: Path, lines: Sequence[Mapping[str, Any]], run: Mapping[str, An
 def _verdicts(folder: Path, line: Mapping[str, Any], same: bool) -> Iterator[str]:
     who = f"{line['id']} on {line['subject']}"
     try:
-        frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
-        for beside in ("summary", "examples"):
-            if line.get(beside):
-                evidence.whole(folder, line, line[beside])
-        found = rejudged(line, frames)
-        problems = list(compare(line, found, same))
+        with _able("its evidence can't be judged again"):
+            frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
+            for beside in ("summary", "examples"):
+                if line.get(beside):
+                    evidence.whole(folder, line, line[beside])
+            found = rejudged(line, frames)
+            problems = list(compare(line, found, same))
     except ProbesError as e:
         yield str(e) if who in str(e) else f"{who}: {e}"
-        return
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
-        yield f"{who}: its evidence can't be judged again ({type(e).__name__}: {e})"
         return
     yield from (f"{who}: {problem}" for problem in problems)
 

@@ -23,6 +23,7 @@ from probes import cli, reading, table
 from probes.claims import declaring, ledger
 from probes.comparing import baseline
 from probes.errors import BadInput, ProbesError, UnknownName
+from probes.judge.unseen import disclosures
 from probes.judge.wording import shown
 from probes.perturb import asked, onfile
 from probes.registry import Registry
@@ -116,6 +117,33 @@ def test_a_verdict_that_is_no_verdict_is_refused(line, tmp_path, change):
     line["verdicts"][0] |= change
     with pytest.raises(ProbesError, match="line 1: no evidence"):
         evidence.read(written(tmp_path, line))
+
+
+@pytest.mark.parametrize("alpha", ["1e-400", "0.0", "1.0", "-0.05", "NaN"])
+def test_an_alpha_that_is_none_is_refused(line, tmp_path, alpha):
+    text = json.dumps(line | {"alpha": 0.123456}).replace("0.123456", alpha)
+    (tmp_path / "evidence.jsonl").write_text(text + "\n")
+    with pytest.raises(ProbesError, match="line 1: no evidence"):
+        evidence.read(tmp_path / "evidence.jsonl")
+
+
+@pytest.mark.parametrize("question", [{"by": {}}, {"sesoi": 5e-324}, {"sesoi": 1e-310}])
+def test_a_question_that_nobody_can_judge_is_named_by_verify(line, tmp_path, question):
+    line["question"] |= question
+    shutil.copytree(REPORT / "tables", tmp_path / "tables")
+    problems = verify(written(tmp_path, line).parent)
+
+    assert any(f"{line['id']} on {line['subject']}: " in problem for problem in problems)
+
+
+def test_a_page_of_no_unit_says_that_nothing_was_excluded(line):
+    members = line["verdicts"]
+    for member in members:
+        member |= {"n": 0, "rule": "mean"}
+        member["notes"].pop("draws", None)
+    told = disclosures(evidence.members(line), 0.05)
+
+    assert any("0 images do not exclude that up to 100 %" in text for text in told)
 
 
 def test_a_manifest_that_lists_a_file_outside_reads_nothing_there(tmp_path):
