@@ -62,14 +62,14 @@ def verify(folder: Path, root: Path | None = None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _able(unable: str) -> Iterator[None]:
+def _able(what: str, done: str) -> Iterator[None]:
     """ProbesError for any fault: what was forged meets one anywhere in the judge or in a page."""
     try:
         yield
     except (ProbesError, MemoryError):
         raise
     except Exception as e:
-        raise ProbesError(f"{unable} ({type(e).__name__}: {e})") from e
+        raise ProbesError(f"{what} can't be {done} ({type(e).__name__}: {e})") from e
 
 
 def _version(folder: Path) -> str:
@@ -133,7 +133,7 @@ def _told(folder: Path, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What the table and the page of a report tell otherwise than its evidence."""
     again = f"probes report {folder} makes it anew"
     try:
-        with _able("what its table and page should tell can't be made"):
+        with _able("what its table and page should tell", "made"):
             run = evidence.run_of(folder)
             table = (folder / "verdicts.csv").read_text(encoding="utf-8")
             page = (folder / "report.md").read_text(encoding="utf-8")
@@ -174,7 +174,7 @@ def _page(folder: Path, lines: Sequence[Mapping[str, Any]], run: Mapping[str, An
 def _verdicts(folder: Path, line: Mapping[str, Any], same: bool) -> Iterator[str]:
     who = f"{line['id']} on {line['subject']}"
     try:
-        with _able("its evidence can't be judged again"):
+        with _able("its evidence", "judged again"):
             frames = [evidence.load_table(folder, line, i) for i in range(len(line["inputs"]))]
             for beside in ("summary", "examples"):
                 if line.get(beside):

@@ -27,7 +27,7 @@ import pandas as pd
 from guard import MEGABYTES, SECONDS, Guard
 from mutate import Mutator
 from readers import BY_NAME, READERS
-from written import write
+from written import rows_by, write
 
 from probes.errors import ProbesError
 
@@ -110,14 +110,6 @@ def page(table, command):
     )
 
 
-def tried_before(out, inputs):
-    """The rows by reader of a table that is there, of as many inputs and with nothing broken."""
-    if not out or not (out / "fuzz.csv").exists():
-        return {}
-    rows = pd.read_csv(out / "fuzz.csv").to_dict("records")
-    return {row["reader"]: row for row in rows if row["inputs"] == inputs and not row["broken"]}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000)
@@ -139,7 +131,11 @@ def main():
         broken = together(given.inputs)
         print(*(f"{name}: {what}" for name, what in broken.items()), sep="\n", file=shown)
         sys.exit(bool(broken))
-    rows = tried_before(given.out, given.inputs)
+    rows = {
+        name: row
+        for name, row in rows_by("reader", given.out, "fuzz").items()
+        if row["inputs"] == given.inputs and not row["broken"]
+    }
     command = f"python tests/reliability/fuzz.py --inputs {given.inputs} --out {given.out}"
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(given.jobs, context, max_tasks_per_child=1) as pool:

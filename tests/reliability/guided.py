@@ -115,15 +115,6 @@ def row_of(name, corpus):
     return {"reader": name, "inputs": inputs, "kept": kept} | counts
 
 
-def table_of(out):
-    """The rows of a table that is there, by reader."""
-    if not out or not (out / "guided.csv").exists():
-        return {}
-    import pandas as pd
-
-    return {row["reader"]: row for row in pd.read_csv(out / "guided.csv").to_dict("records")}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
@@ -137,10 +128,11 @@ def main():
         name = given.only[0]
         guided(name, 60 * given.minutes, given.corpus / name.replace(" ", "-"))
     from readers import READERS
+    from written import rows_by, write
 
     there = {
         name: row
-        for name, row in table_of(given.out).items()
+        for name, row in rows_by("reader", given.out, "guided").items()
         if row["seconds"] >= 60 * given.minutes and not row["broken"]
     }
     names = [reader.name for reader in READERS]
@@ -171,7 +163,6 @@ def main():
     ]
     if given.out and rows:
         import pandas as pd
-        from written import write
 
         command = (
             f"python tests/reliability/guided.py --minutes {given.minutes:g} --out {given.out}"
